@@ -1,0 +1,380 @@
+"""The command line: one LightningCLI, the run folder around it, and clear errors."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from recgnn.allocator import keep_freed_memory
+from recgnn.errors import ConfigError, RecGNNError, did_you_mean
+
+keep_freed_memory()
+for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+for message in (
+    "LightningCLI's args parameter",
+    ".*does not have many workers",
+    ".*treespec, LeafSpec",
+    "Sparse CSR tensor support is in beta",
+    ".*configure_optimizers` will be overridden",
+    ".*`training_step` returned `None`",
+    "Checkpoint directory .* exists and is not empty",
+    ".*you set `limit",
+    ".*Precision bf16-mixed is not supported by the model summary",
+    "It is recommended to use .*sync_dist=True",
+):
+    warnings.filterwarnings("ignore", message=message)
+
+import torch  # noqa: E402
+from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E402
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
+from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
+
+import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
+import recgnn.models  # noqa: E402, F401
+from recgnn import report, runs  # noqa: E402
+from recgnn.callbacks import EpochSeed, RecommendationReport, RunFolder, save_figures  # noqa: E402
+from recgnn.data.prepare import format_summary  # noqa: E402
+from recgnn.progress import EpochProgress  # noqa: E402
+
+LINKED = ("num_users", "num_items")  # what a model may ask of its data
+DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
+PATIENCE = 20
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line with the nearest real name."""
+
+    def error(self, message: str, ex: Exception | None = None):
+        if not self.exit_on_error:
+            return super().error(message, ex)
+        cause: BaseException | None = ex
+        while cause is not None:  # a person's mistake found while building an object is told as it is
+            if isinstance(cause, RecGNNError):
+                raise cause
+            cause = cause.__cause__ or cause.__context__
+        raise ConfigError(one_line(message, self)) from ex
+
+
+class RecCLI(LightningCLI):
+    """LightningCLI with sizes linked from data to model, a run folder, and one command a time."""
+
+    def __init__(self, command: str, argv: list[str]):
+        self.command = command
+        self.run_dir: Path | None = None
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            parser_class=Parser,
+            seed_everything_default=42,
+            trainer_defaults=DEFAULTS,
+            parser_kwargs={"prog": "recgnn", command: {"prog": f"python -m recgnn.{command}"}},
+            args=[command, *argv],
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:
+        return {self.command: LightningCLI.subcommands()[self.command]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")
+        parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run that --run_dir holds.")
+        for name in LINKED:
+            parser.link_arguments(
+                "data",
+                f"model.init_args.{name}",
+                apply_on="instantiate",
+                compute_fn=lambda data, name=name: getattr(data, name, None),
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        callbacks = config["callbacks"] or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        fitting = self.command == "fit"
+        if fitting:
+            subject = getattr(self.datamodule, "name", type(self.datamodule).__name__)
+            base = Path("runs") / f"{type(self.model).__name__.lower()}-{subject}"
+            resume = self._get(self.config, "ckpt_path") == "last"
+            self.run_dir = runs.choose_folder(
+                self._get(self.config, "run_dir"), base, resume, self._get(self.config, "overwrite")
+            )
+            checkpoints = self.run_dir / "checkpoints"
+            if resume:
+                self.config_init[self.command]["ckpt_path"] = str(checkpoints / runs.LAST)
+            callbacks = self._training_callbacks(callbacks, checkpoints)
+            config["default_root_dir"] = str(self.run_dir)
+        if config["logger"] in (None, True):
+            config["logger"] = self._wandb() if fitting else False
+        if config["enable_progress_bar"] is not False and not config["barebones"]:
+            callbacks.append(EpochProgress())
+        if hasattr(self.model, "recommend") and self.command != "validate":
+            callbacks.append(RecommendationReport(self.run_dir))
+        config["callbacks"] = callbacks
+        if not config["plugins"]:
+            config["plugins"] = [runs.AtomicCheckpointIO()]
+        return super().instantiate_trainer(**kwargs)
+
+    def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
+        """The configuration's callbacks with places for their checkpoints, and the usual ones where it has none."""
+        name, mode = self.model.monitor
+        validated = len(self.datamodule.prepared.val) > 0
+        for callback in callbacks:
+            if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor and not validated:
+                raise ConfigError(
+                    f"{type(callback).__name__} watches {callback.monitor}, but the split leaves no validation part; "
+                    "remove it or choose a split with one"
+                )
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(checkpoints)
+                callback.filename = callback.filename or "best"
+                callback._enable_version_counter = False
+        extra: list = []
+        if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
+            extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
+        if validated and not any(isinstance(c, ModelCheckpoint) and c.monitor for c in callbacks):
+            extra.append(
+                ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False)
+            )
+        if self._get(self.config, "trainer.logger") is not False:
+            extra.append(LearningRateMonitor(logging_interval="epoch"))
+        folder = RunFolder(self.run_dir, self._config_text())
+        last = ModelCheckpoint(
+            checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False
+        )
+        others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]
+        savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
+        return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
+
+    def _config_text(self) -> str:
+        parser = self._parser(self.subcommand)
+        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_none=False)
+        return f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n{text}"
+
+    def _wandb(self):
+        from recgnn.loggers import WandbLogger  # wandb takes a second to import
+
+        model, subject = type(self.model).__name__, getattr(self.datamodule, "name", "data")
+        return WandbLogger(
+            name=f"{model.lower()}-{subject}-{self.run_dir.name}",
+            group=subject,
+            tags=[model, subject],
+            save_dir=str(self.run_dir),
+        )
+
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        """As LightningCLI's, but a scheduler without an optimizer goes with the model's own."""
+        scheduler = self._get(self.config_init, "lr_scheduler")
+        if scheduler and not self._get(self.config_init, "optimizer"):
+            optimizer = self.model.configure_optimizers()
+            chosen = LightningCLI.configure_optimizers(
+                self.model, optimizer, instantiate_class(optimizer, scheduler)
+            )
+            self.model.configure_optimizers = lambda: chosen
+            return
+        super()._add_configure_optimizers_method_to_model(subcommand)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if kwargs.get("ckpt_path") and kwargs["ckpt_path"] not in ("best", "hpc"):
+            runs.read_checkpoint(kwargs["ckpt_path"])  # refuses what is not ours before Lightning opens it
+            kwargs["weights_only"] = True
+        return kwargs
+
+    def _parse_ckpt_path(self) -> None:
+        path = self.config[self.command].get("ckpt_path")
+        if path and path not in ("best", "last", "hpc"):
+            runs.read_checkpoint(path)
+        super()._parse_ckpt_path()
+
+    # ---- around the commands
+
+    def before_fit(self) -> None:
+        if rank_zero_only.rank == 0:
+            print(format_summary(self.datamodule.prepared.summary))
+            parameters = sum(p.numel() for p in self.model.parameters())
+            print(f"{type(self.model).__name__}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, write metrics.json and the learning curves, print the table."""
+        if self.trainer.interrupted or self.trainer.fast_dev_run:
+            return
+        folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))
+        best = runs.best_checkpoint(self.run_dir)
+        best_epoch = int(runs.read_checkpoint(best)["epoch"])
+        epochs = self.trainer.current_epoch
+        test: dict[str, float] = {}
+        if len(self.datamodule.prepared.test):
+            self.trainer.test(
+                self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
+            )
+            test = report.part_metrics(self.trainer.callback_metrics, "test")
+        if not self.trainer.is_global_zero:
+            return
+        content = report.results(folder.rows, test, best_epoch, epochs, self.datamodule.prepared.summary)
+        runs.write_json(self.run_dir / "metrics.json", content)
+        save_figures(self.trainer, self.run_dir, report.curves(folder.rows, self.model.monitor[0], best_epoch))
+        for logger in self.trainer.loggers:
+            logger.finalize("success")
+        report.print_fit(content, self.run_dir, self.datamodule.prepared, self.trainer.loggers)
+
+    def after_test(self) -> None:
+        self._show("test")
+
+    def after_validate(self) -> None:
+        self._show("val")
+
+    def _show(self, part: str) -> None:
+        values = report.part_metrics(self.trainer.callback_metrics, part)
+        if self.trainer.is_global_zero:
+            report.print_metrics({part: values})
+
+
+def main(command: str, argv: list[str] | None = None) -> RecCLI:
+    """Run `fit`, `validate` or `test`; returns the cli with `.trainer`, `.model` and `.datamodule`.
+
+    Args:
+        command: which.
+        argv: its options, as on the command line; those of this process by default.
+
+    Raises:
+        RecGNNError: for a person's mistake.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if command in ("validate", "test"):
+        argv = of_run(argv)
+    check_names(argv)
+    return RecCLI(command, argv)
+
+
+def of_run(argv: list[str]) -> list[str]:
+    """`--run DIR` spelled out: the run's configuration, prepared data and best checkpoint."""
+    for place, option in enumerate(argv):
+        if option == "--run" or option.startswith("--run="):
+            value = option.partition("=")[2] or (argv[place + 1] if place + 1 < len(argv) else "")
+            rest = argv[:place] + argv[place + (1 if "=" in option else 2) :]
+            run = runs.existing_run(value)
+            own = [f"--config={run / 'config.yaml'}", f"--data.init_args.prepared={run / 'vocabulary'}"]
+            own += ["--run_dir=null", "--trainer.logger=false", "--trainer.callbacks=null"]
+            if not any(o.startswith("--ckpt_path") for o in rest):
+                own.append(f"--ckpt_path={runs.best_checkpoint(run)}")
+            return own + rest
+    return argv
+
+
+def check_names(argv: list[str]) -> None:
+    """Refuse `--trainer.max_epoch`, which the parser would take for an abbreviation."""
+    known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
+    for option in argv:
+        name = option.partition("=")[0].removesuffix("+")
+        if name.startswith("--trainer.") and name.count(".") == 1 and name not in known:
+            raise ConfigError(f"unknown option {name}{did_you_mean(name, known)}")
+
+
+def one_line(message: str, parser: LightningArgumentParser) -> str:
+    """jsonargparse's report reduced to its point, with the nearest real name."""
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    text = " ".join(lines)
+    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
+        known = [o for a in parser._actions for o in a.option_strings]
+        name = match[1].partition("=")[0]
+        return f"unknown option {name}{did_you_mean(name, known)}; --help lists them all"
+    if match := re.search(r"[Oo]ption '([\w.]+)' is not accepted", text) or re.search(
+        r"does not accept (?:nested )?(?:option|key)s? '([\w.]+)'", text
+    ):
+        name = match[1]
+        where = re.search(r"class_path '([\w.]+)'", text)
+        known = _arguments_of(where[1], parser) if where else [a.dest for a in parser._actions]
+        of = f" of {where[1].rpartition('.')[2]}" if where else ""
+        return f"unknown option {name}{of}{did_you_mean(name, known) or '; it has: ' + ', '.join(known[:20])}"
+    if match := re.search(r"(?:Unable to load|No configuration file|file) .*?'?([\w./~-]+\.ya?ml)'?", text):
+        path = Path(match[1])
+        if not path.exists():
+            near = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+            return f"{path}: no such configuration file{did_you_mean(path, near)}"
+    if match := re.search(r"(?:module '([\w.]+)' has no attribute|[Cc]lass.*?not found.*?)'(\w+)'", text):
+        module = sys.modules.get(match[1] or "recgnn.models")
+        return f"no class {match[2]} in {match[1]}{did_you_mean(match[2], getattr(module, '__all__', dir(module)))}"
+    if "required" in text and re.search(r"(data|model)", text) and "fit.data" in text.replace('"', ""):
+        return "no data and model given; start from a configuration: --config conf/ngcf.yaml"
+    return _classes(text)
+
+
+def _arguments_of(class_path: str, parser: LightningArgumentParser) -> list[str]:
+    from inspect import signature
+
+    from jsonargparse import import_object
+
+    try:
+        return [n for n in signature(import_object(class_path)).parameters if n != "self"]
+    except Exception as error:  # noqa: BLE001 - only the hint is lost
+        logging.getLogger(__name__).debug("%s: %s", class_path, error)
+        return []
+
+
+def _classes(text: str) -> str:
+    """A wrong class name answered with the nearest of ours; anything else as it stands, shortened."""
+    if match := re.search(r"(?:given value|Got value|class_path|value)[: ]+'?\"?([A-Za-z_][\w.]*)", text):
+        known = [*recgnn.models.__all__, *recgnn.data.__all__]
+        short = match[1].rpartition(".")[2]
+        hint = did_you_mean(short, known)
+        if hint and short not in known and "class" in text:
+            return f"no class {match[1]}{hint}"
+    return text if len(text) < 600 else text[:300] + " … " + text[-280:]
+
+
+def entry(command: str) -> None:
+    """`python -m recgnn.<command>`: a mistake is one line on standard error and exit code 2."""
+    from recgnn import serving
+
+    try:
+        if command in ("fit", "validate", "test"):
+            main(command)
+        else:
+            serving.main(command, sys.argv[1:])
+    except RecGNNError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+
+
+COMMANDS = {
+    "fit": "train a model, test its best checkpoint, write a run folder",
+    "validate": "validation metrics of a run",
+    "test": "test metrics of a run",
+    "recommend": "the best items for users, from a run",
+    "similar": "the items most like others, from a run",
+}
+
+
+def console() -> None:
+    """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        command = sys.argv.pop(1)
+        entry(command)
+        return
+    lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+    usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help tells more."
+    if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
+        near = difflib.get_close_matches(sys.argv[1], COMMANDS, n=1)
+        print(f"error: no command {sys.argv[1]}" + (f" (did you mean '{near[0]}'?)" if near else ""), file=sys.stderr)
+        print(usage, file=sys.stderr)
+        sys.exit(2)
+    print(usage)
+
+
+if not torch.cuda.is_available():
+    torch.set_float32_matmul_precision("highest")

@@ -1,0 +1,39 @@
+"""From interaction logs to tensors."""
+
+from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
+from recgnn.data.fake import SyntheticLog
+from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating
+from recgnn.data.graph_data import GraphDataModule
+from recgnn.data.log import InteractionLog, Source
+from recgnn.data.prepare import PreparedLog, prepare
+from recgnn.data.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
+from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit
+from recgnn.data.vocabulary import Vocabulary
+
+__all__ = [
+    "AdjacencyLog",
+    "AmazonBook",
+    "AtomicLog",
+    "Deduplicate",
+    "Filter",
+    "FrameLog",
+    "GivenSplit",
+    "Gowalla",
+    "GraphDataModule",
+    "InteractionLog",
+    "KCore",
+    "LeaveOneOut",
+    "MinRating",
+    "MovieLens100K",
+    "MovieLens1M",
+    "PreparedLog",
+    "RatioSplit",
+    "Source",
+    "Split",
+    "SyntheticLog",
+    "TableLog",
+    "TemporalSplit",
+    "Vocabulary",
+    "Yelp2018",
+    "prepare",
+]

@@ -1,0 +1,123 @@
+"""Which interactions are kept: a filter takes a frame and returns fewer rows, in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.log import ITEM, RATING, TIMESTAMP, USER
+from recgnn.errors import ConfigError, DataError
+
+
+class Filter(ABC):
+    """Keeps some rows of the interactions."""
+
+    @abstractmethod
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows that are kept, in their order."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line with every argument."""
+
+
+class MinRating(Filter):
+    """Keeps ratings of at least `threshold`.
+
+    Args:
+        threshold: The lowest rating that is kept.
+
+    Raises:
+        DataError: If the log has no ratings.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if RATING not in frame:
+            raise DataError(
+                "MinRating needs ratings and the log has none; name the rating column, or drop it"
+            )
+        return frame[frame[RATING] >= np.float32(self.threshold)]
+
+    def describe(self) -> str:
+        return f"ratings of at least {self.threshold:g}"
+
+
+class Deduplicate(Filter):
+    """Keeps one interaction of each (user, item).
+
+    Args:
+        keep: "last" or "first" by timestamp where there is one (equal times and no times: by row),
+            or "max", the highest rating (the last of equals).
+
+    Raises:
+        DataError: If `keep` is "max" and the log has no ratings.
+    """
+
+    def __init__(self, keep: str = "last") -> None:
+        if keep not in ("last", "first", "max"):
+            raise ConfigError(f"Deduplicate: keep is {keep!r}; expected last, first or max")
+        self.keep = keep
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if self.keep == "max" and RATING not in frame:
+            raise DataError(
+                "Deduplicate(keep='max') needs ratings and the log has none; use keep='last'"
+            )
+        pairs = pair_keys(frame)
+        if not pd.Series(pairs).duplicated().any():
+            return frame
+        order = np.arange(len(frame))
+        if TIMESTAMP in frame:
+            order = np.argsort(frame[TIMESTAMP].to_numpy(), kind="stable")
+        if self.keep == "max":
+            order = order[np.argsort(frame[RATING].to_numpy()[order], kind="stable")]
+        side = "first" if self.keep == "first" else "last"
+        kept = order[~pd.Series(pairs[order]).duplicated(keep=side).to_numpy()]
+        return frame.iloc[np.sort(kept)]
+
+    def describe(self) -> str:
+        return f"one row per user and item ({self.keep})"
+
+
+class KCore(Filter):
+    """Keeps the largest log in which every user has `users` rows and every item `items`, dropping
+    in turn.
+
+    Args:
+        users: Fewest interactions of a user.
+        items: Fewest interactions of an item.
+    """
+
+    def __init__(self, users: int = 5, items: int = 5) -> None:
+        self.users = users
+        self.items = items
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        user, item = codes(frame[USER]), codes(frame[ITEM])
+        rows = np.arange(len(frame))
+        while len(rows):
+            enough = np.bincount(user)[user] >= self.users
+            enough &= np.bincount(item)[item] >= self.items
+            if enough.all():
+                break
+            rows, user, item = rows[enough], user[enough], item[enough]
+        return frame if len(rows) == len(frame) else frame.iloc[rows]
+
+    def describe(self) -> str:
+        return f"k-core: users with {self.users} and items with {self.items} interactions"
+
+
+def codes(ids: pd.Series) -> np.ndarray:
+    """Dense integer codes of ids, in order of appearance: `[n]` int64."""
+    return pd.factorize(ids)[0].astype(np.int64)
+
+
+def pair_keys(frame: pd.DataFrame) -> np.ndarray:
+    """One int64 per row that is equal for equal (user, item)."""
+    item = codes(frame[ITEM])
+    return codes(frame[USER]) * (int(item.max(initial=0)) + 1) + item

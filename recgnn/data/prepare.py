@@ -1,0 +1,169 @@
+"""From a source to prepared data: read, filter, split, number; cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.filters import Deduplicate, Filter
+from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source
+from recgnn.data.prepared import FORMAT, Part, PreparedLog, format_summary
+from recgnn.data.split import TEST, TRAIN, VAL, Split
+from recgnn.data.vocabulary import Vocabulary
+from recgnn.errors import DataError, RunError
+from recgnn.files import cache_folder, locked
+
+__all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]
+
+
+def prepare(
+    source: Source,
+    filters: Sequence[Filter],
+    split: Split,
+    cache_dir: str | Path | None = None,
+) -> PreparedLog:
+    """Reads, filters, splits and numbers a log; the result is cached by content.
+
+    One row is kept of each (user, item): by a `Deduplicate` among the filters, else by
+    `Deduplicate("last")` before them. The vocabularies are fitted on train; rows of val and test
+    with a user or item that train lacks are dropped and counted. Several processes may prepare the
+    same data: one works, the others wait and read.
+
+    Args:
+        source: Where the log comes from.
+        filters: Applied in order.
+        split: Gives every row its part.
+        cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
+
+    Raises:
+        DataError: If nothing, or one user or item only, is left, or a part is empty.
+        RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
+    """
+    steps = [
+        source.fingerprint(),
+        *(_identity(step) for step in (*filters, split)),
+        f"format {FORMAT}",
+    ]
+    key = hashlib.sha256("\n".join(steps).encode()).hexdigest()[:32]
+    folder = cache_folder(cache_dir) / "prepared" / key
+    cached = _cached(folder)
+    if cached is not None:
+        return cached
+    made: PreparedLog | None = None
+    try:
+        with locked(folder.with_name(f"{key}.lock")):
+            cached = _cached(folder)
+            if cached is not None:
+                return cached
+            made = compute(source, filters, split)
+            made.save(folder)
+    except RunError as error:
+        if cache_dir is not None:
+            raise
+        warnings.warn(
+            f"the prepared data is not cached: {error}; set RECGNN_CACHE to a folder", stacklevel=2
+        )
+    return made or compute(source, filters, split)
+
+
+def compute(source: Source, filters: Sequence[Filter], split: Split) -> PreparedLog:
+    """`prepare` without the cache."""
+    log = source.read()
+    frame = log.interactions
+    dropped: list[dict] = []
+    summary = {"format": FORMAT, "name": log.name, "read": len(frame)}
+    if not any(isinstance(step, Deduplicate) for step in filters):
+        filters = [Deduplicate("last"), *filters]
+    for step in filters:
+        kept = step.apply(frame)
+        if len(kept) < len(frame):
+            dropped.append({"step": step.describe(), "rows": len(frame) - len(kept)})
+        if not len(kept):
+            done = "; ".join(f"{d['step']} dropped {d['rows']:,}" for d in dropped)
+            raise DataError(
+                f"{log.name}: no interactions are left after the filters ({done}); loosen them"
+            )
+        frame = kept
+    for column in (USER, ITEM):
+        if frame[column].nunique() < 2:
+            raise DataError(
+                f"{log.name}: all {len(frame)} interactions have one {column}, "
+                f"{frame[column].iloc[0]!r}; several are needed: check which column is the "
+                f"{column}, and loosen the filters"
+            )
+
+    part = np.asarray(split.split(frame))
+    if (part < 0).any():
+        dropped.append({"step": "left out by the split", "rows": int((part < 0).sum())})
+    train = frame[part == TRAIN]
+    users = Vocabulary.fit(train[USER], log.users)
+    items = Vocabulary.fit(train[ITEM], log.items)
+    parts, warned = {}, []
+    for code, name in enumerate(PARTS):
+        parts[name], unseen = _numbered(frame[part == code] if code else train, users, items)
+        if unseen:
+            dropped.append(
+                {"step": f"{name} rows with a user or item that train lacks", "rows": unseen}
+            )
+        if unseen and not len(parts[name]):
+            raise DataError(
+                f"{log.name}: the {name} part is empty: all its {unseen} rows have a user or item "
+                "that train lacks; use a split within each user, or filter rare items with KCore"
+            )
+    if split.val_is_test:
+        parts["val"] = parts["test"]
+        warned.append(
+            "validated on the test part: figures are best-on-test, not an honest estimate"
+        )
+    asked = np.bincount(part[part >= 0], minlength=3)
+    for code in (VAL, TEST):
+        if not asked[code] and not (code == VAL and split.val_is_test):
+            warned.append(f"there is no {PARTS[code]} part")
+    cold = sum(d["rows"] for d in dropped if "train lacks" in d["step"])
+    if cold > 0.2 * (len(frame) - len(train)):
+        warned.append(
+            f"{cold:,} of {len(frame) - len(train):,} val and test rows dropped: train lacks them"
+        )
+
+    kept = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
+    summary |= {
+        "dropped": dropped,
+        "users": len(users),
+        "items": len(items),
+        "interactions": kept,
+        "density": kept / (len(users) * len(items)),
+        **{name: len(parts[name]) for name in PARTS},
+        "ratings": parts["train"].rating is not None,
+        "timestamps": parts["train"].timestamp is not None,
+        "split": split.describe(),
+        "val_is_test": split.val_is_test,
+        "warnings": warned,
+    }
+    return PreparedLog(**parts, users=users, items=items, summary=summary)
+
+
+def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[Part, int]:
+    """The part in rows of the vocabularies, and how many rows they lack."""
+    user, item = users.encode(frame[USER]), items.encode(frame[ITEM])
+    known = (user >= 0) & (item >= 0)
+    optional = {c: frame[c].to_numpy()[known] for c in (RATING, TIMESTAMP) if c in frame}
+    return Part(user[known], item[known], **optional), int((~known).sum())
+
+
+def _identity(step: Filter | Split) -> str:
+    """What a step is, with all its arguments, for the cache key."""
+    kind = type(step)
+    return f"{kind.__module__}.{kind.__qualname__} {step.describe()} {sorted(vars(step).items())}"
+
+
+def _cached(folder: Path) -> PreparedLog | None:
+    """The cache's entry, or None when it is absent or broken."""
+    try:
+        return PreparedLog.load(folder) if folder.is_dir() else None
+    except RunError:
+        return None

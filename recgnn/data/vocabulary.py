@@ -1,0 +1,225 @@
+"""Raw ids <-> rows 0..n-1, fitted on train."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recgnn.data.log import TITLE
+from recgnn.errors import DataError, RunError
+from recgnn.files import atomic_path
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
+
+
+class Vocabulary:
+    """The known ids of users or items in row order, with how often each occurs and its attributes.
+
+    Args:
+        ids: Unique ids, integers or strings; row `i` is `ids[i]`.
+        attributes: One row per id, in the same order (column `title` is used by `title`); or None.
+        frequency: Occurrences of each id in train; zeros when None.
+
+    Shapes:
+        frequency: `[n]` int64.
+
+    Raises:
+        DataError: If ids repeat, are neither integers nor strings, or the lengths disagree.
+    """
+
+    def __init__(
+        self,
+        ids: Iterable[object],
+        attributes: pd.DataFrame | None = None,
+        frequency: np.ndarray | None = None,
+    ) -> None:
+        index = ids if isinstance(ids, pd.Index) else pd.Index(ids)
+        integers = pd.api.types.is_integer_dtype(index.dtype)
+        if not integers and not pd.api.types.is_string_dtype(index.dtype) and len(index):
+            raise DataError(f"a vocabulary needs integer or string ids, got {index.dtype}")
+        self.ids = index.astype(np.int64 if integers else "str")
+        if not self.ids.is_unique:
+            raise DataError(
+                f"a vocabulary needs unique ids; {self.ids[self.ids.duplicated()][0]!r} repeats"
+            )
+        self.attributes = None if attributes is None else attributes.reset_index(drop=True)
+        self.frequency = np.asarray(
+            np.zeros(len(index)) if frequency is None else frequency, dtype=np.int64
+        )
+        if len(self.frequency) != len(index) or (
+            attributes is not None and len(attributes) != len(index)
+        ):
+            raise DataError(
+                f"a vocabulary of {len(index)} ids needs as many attributes and frequencies"
+            )
+        self._known = None if integers else pa.array(self.ids, type=pa.large_string())
+
+    @classmethod
+    def fit(cls, ids: pd.Series, table: pd.DataFrame | None = None) -> Vocabulary:
+        """The sorted unique ids of a column (integers by value, strings by code point) and their
+        counts.
+
+        Args:
+            ids: Integer or string ids, repeated as they occur.
+            table: Attributes; its column named as `ids` holds the id. Ids it lacks get nulls.
+        """
+        if pd.api.types.is_integer_dtype(ids.dtype):
+            unique, frequency = np.unique(ids.to_numpy(np.int64), return_counts=True)
+            index = pd.Index(unique)
+        else:
+            counts = pc.value_counts(pa.array(ids, type=pa.large_string()))
+            values, frequency = counts.field("values"), counts.field("counts").to_numpy()
+            order = pc.array_sort_indices(values).to_numpy()
+            index, frequency = (
+                pd.Index(values.take(pa.array(order)).to_pandas(), dtype="str"),
+                frequency[order],
+            )
+        attributes = None
+        if table is not None:
+            attributes = table.set_index(ids.name).reindex(index).reset_index(drop=True)
+        return cls(index, attributes, frequency)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} {'integer' if self.is_integer else 'string'} ids)"
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the ids are integers; they are strings otherwise."""
+        return self._known is None
+
+    def encode(self, ids: pd.Series | np.ndarray | Sequence[object]) -> np.ndarray:
+        """Rows of raw ids of the vocabulary's type, -1 where unknown.
+
+        Shapes:
+            ids: `[n]`; returns `[n]` int64.
+        """
+        values = ids if isinstance(ids, pd.Series) else pd.Series(ids)
+        if not len(values):
+            return np.zeros(0, dtype=np.int64)
+        if self._known is None:
+            return self.ids.get_indexer(values).astype(np.int64)
+        text = pd.api.types.is_string_dtype(values.dtype)
+        array = pa.array(values if text else values.astype("str"), type=pa.large_string())
+        return (
+            pc.fill_null(pc.index_in(array, value_set=self._known), -1).to_numpy().astype(np.int64)
+        )
+
+    def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows must lie in 0..{len(self) - 1}")
+        ids = self.ids.take(rows.ravel())
+        return ids.to_numpy(np.int64 if self.is_integer else object).reshape(rows.shape)
+
+    def parse(self, texts: Iterable[str]) -> list[int] | list[str]:
+        """Ids as typed on a command line, in the vocabulary's type.
+
+        Raises:
+            DataError: If the ids are integers and a text is none.
+        """
+        texts = [str(text) for text in texts]
+        if not self.is_integer:
+            return [text.strip() for text in texts]
+        for text in texts:
+            if not _INTEGER.fullmatch(text):
+                raise DataError(f"'{text}' is no id here: ids are whole numbers ({self._range()})")
+        return [int(text) for text in texts]
+
+    def require(self, ids: Iterable[object], what: str = "id") -> np.ndarray:
+        """Rows of raw ids that must all be known.
+
+        Args:
+            ids: Raw ids; text is accepted for integer ids, and the other way round.
+            what: "user" or "item", for the error.
+
+        Raises:
+            DataError: Naming the first unknown id, how many are known, and the nearest.
+        """
+        ids = list(ids)
+        if self.is_integer and any(isinstance(i, str) for i in ids):
+            ids = self.parse(str(i) for i in ids)
+        elif not self.is_integer:
+            ids = [str(i) for i in ids]
+        rows = self.encode(pd.Series(ids))
+        if (rows < 0).any():
+            unknown = [i for i, row in zip(ids, rows, strict=True) if row < 0]
+            more = f" (and {len(unknown) - 1} more of {len(ids)})" if len(unknown) > 1 else ""
+            near = ", ".join(str(n) for n in self._nearest(unknown[0]))
+            raise DataError(
+                f"unknown {what} {unknown[0]!r}{more}: {len(self)} {what}s are known "
+                f"({self._range()})" + (f"; nearest: {near}" if near else "")
+            )
+        return rows
+
+    def title(self, rows: np.ndarray | Sequence[int]) -> np.ndarray | None:
+        """Titles of rows (an object array, None where unknown); None when there are no titles."""
+        if self.attributes is None or TITLE not in self.attributes:
+            return None
+        rows = np.asarray(rows, dtype=np.int64)
+        titles = self.attributes[TITLE].astype(object)
+        titles = titles.where(titles.notna(), None).to_numpy(object)
+        return titles[rows.ravel()].reshape(rows.shape)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vocabulary to one Parquet file."""
+        columns = {"id": pa.array(self.ids), "frequency": pa.array(self.frequency)}
+        for name in () if self.attributes is None else self.attributes.columns:
+            columns[f"attribute:{name}"] = pa.Array.from_pandas(self.attributes[name])
+        kind = json.dumps({"integer": self.is_integer, "attributes": self.attributes is not None})
+        table = pa.table(columns).replace_schema_metadata({"recgnn": kind})
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: If the file is missing or broken.
+        """
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            kind = json.loads(table.schema.metadata[b"recgnn"])
+            ids = table["id"].to_pandas()
+            attributes = None
+            if kind["attributes"]:
+                names = [n for n in table.column_names if n.startswith("attribute:")]
+                frame = table.select(names).replace_schema_metadata(None).to_pandas()
+                attributes = frame.rename(columns=lambda n: n.removeprefix("attribute:"))
+            index = pd.Index(ids, dtype=np.int64 if kind["integer"] else "str", name=None)
+            return cls(index, attributes, table["frequency"].to_numpy())
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{path}: no vocabulary can be read: {str(error).splitlines()[0]}"
+            ) from error
+
+    def _range(self) -> str:
+        """`1 to 943`, or the first few when the ids are strings."""
+        if not len(self):
+            return "none"
+        if self.is_integer:
+            return f"{self.ids.min()} to {self.ids.max()}"
+        return ", ".join(self.ids[:3]) + (", ..." if len(self) > 3 else "")
+
+    def _nearest(self, wanted: object, count: int = 3) -> list[object]:
+        """Known ids like the wanted one: by value, or by spelling."""
+        if self.is_integer:
+            order = np.argsort(
+                np.abs(self.ids.to_numpy().astype(float) - float(wanted)), kind="stable"
+            )
+            return [int(i) for i in self.ids[order[:count]]]
+        known = self.ids[:200_000].tolist()
+        return difflib.get_close_matches(str(wanted), known, n=count, cutoff=0.5)

@@ -1,0 +1,35 @@
+"""What a person can mend: one clear line each, shown without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RecGNNError(Exception):
+    """A person's mistake; the message says in one line what was found where, and the remedy."""
+
+
+class DataError(RecGNNError):
+    """A file, a column, a row or an id is not what it should be."""
+
+
+class ConfigError(RecGNNError):
+    """An option has a value that cannot work."""
+
+
+class RunError(RecGNNError):
+    """A run cannot go on: a folder that cannot be written, a full disk, a broken run folder."""
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """The nearest known name as a hint, `" (did you mean 'rating'?)"`, or nothing when none is
+    near.
+
+    Args:
+        name: What was asked for.
+        known: The names there are.
+    """
+    names = {str(k).casefold(): str(k) for k in known}
+    near = difflib.get_close_matches(str(name).casefold(), list(names), n=1, cutoff=0.55)
+    return f" (did you mean '{names[near[0]]}'?)" if near else ""

@@ -1,0 +1,171 @@
+"""The pictures of a run: plain ``Figure`` objects, without pyplot, a screen or global state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from recgnn.files import atomic_path
+
+# Okabe and Ito's colours, which can be told apart with any colour vision
+BLUE, ORANGE = "#0072B2", "#D55E00"
+INK, GREY, GRID = "#222222", "#666666", "#E4E4E4"
+DPI = 144
+STEPS = [1, 2, 5, 10]  # round numbers on the axes
+GRIDS = [(1, 1), (1, 1), (2, 1), (3, 1), (2, 2)]  # rows and columns for 0..4 metrics
+
+
+def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | None) -> Figure:
+    """Draw the loss, and beside it up to four validation metrics, each on its own scale.
+
+    Args:
+        rows: dicts with ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/…``; one epoch may
+            be spread over several. Missing and non-finite values are skipped.
+        monitor: the metric that the best epoch was chosen by, drawn first. The others are those of
+            the same list length (``@20``), in the order they were logged.
+        best_epoch: the epoch to mark, or None.
+    """
+    names = _metrics_to_show(rows, monitor)
+    height, width = GRIDS[len(names)]
+    figure = Figure(figsize=(10, 5.2 if height == 3 else 4.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    grid = figure.add_gridspec(height, 1 + width, width_ratios=[width] + [1] * width)
+
+    losses = figure.add_subplot(grid[:, 0])
+    note = "" if best_epoch is None else f"dashed: best epoch {best_epoch}"
+    _frame(losses, "loss", note)
+    train = _line(losses, rows, "train/loss", BLUE, "training")
+    val = _line(losses, rows, "val/loss", ORANGE, "validation")
+    if train and val:
+        losses.legend(frameon=False, fontsize=9, labelcolor=INK)
+    _epochs(losses, best_epoch, bool(train or val))
+
+    for at, name in enumerate(names):
+        panel = figure.add_subplot(grid[at // width, 1 + at % width])
+        values = _line(panel, rows, name, ORANGE if name == monitor else BLUE)
+        best = values.get(best_epoch)
+        _frame(panel, name.removeprefix("val/"), "" if best is None else f"{best:#.4g}")
+        if best is not None:
+            panel.plot([best_epoch], [best], "o", color=INK, markersize=5.5, zorder=4)
+        _epochs(panel, best_epoch, bool(values), last=at + width >= len(names))
+    if not names:
+        panel = figure.add_subplot(grid[:, 1])
+        _frame(panel, "validation")
+        _epochs(panel, best_epoch, False)
+    return figure
+
+
+def group_bars(
+    values: Iterable[float],
+    counts: Iterable[int],
+    labels: Sequence[str],
+    xlabel: str,
+    title: str,
+    ylabel: str = "recall",
+) -> Figure:
+    """Draw one bar per group, with its value on top and the group's size under its label.
+
+    Args:
+        values: a value per group; NaN (an empty group) is a dash.
+        counts: how many users or labels each value stands on.
+        labels: the groups' names.
+        xlabel: what the groups are.
+        title: the figure's title.
+        ylabel: what the values are.
+    """
+    values = [float(value) for value in values]
+    heights = [value if math.isfinite(value) else 0.0 for value in values]
+    places = range(len(values))
+    figure = Figure(figsize=(max(5.4, 1.4 + len(values)), 4.0), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    axes = figure.add_subplot()
+    _frame(axes, title)
+    axes.grid(visible=False, axis="x")
+    bars = axes.bar(places, heights, width=0.66, color=BLUE)
+    texts = [f"{value:#.3g}" if math.isfinite(value) else "–" for value in values]
+    axes.bar_label(bars, texts, padding=3, color=INK, fontsize=10)
+    axes.set_ylim(0, 1.12 * max(heights, default=0) or 1)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
+    sizes = [f"n = {int(count):,}" for count in counts]
+    ticks = [f"{label}\n{size}" for label, size in zip(labels, sizes, strict=True)]
+    axes.set_xticks(places, ticks)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlabel(xlabel, color=INK, fontsize=10, labelpad=7)
+    axes.set_ylabel(ylabel, color=INK, fontsize=10, labelpad=7)
+    return figure
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a PNG, whole or not at all.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")
+    return path
+
+
+def _metrics_to_show(rows: list[dict[str, Any]], monitor: str) -> list[str]:
+    logged = dict.fromkeys(key for row in rows for key in row if key.startswith("val/"))
+    logged.pop("val/loss", None)  # it has its place beside the training loss
+    length = monitor.partition("@")[2]
+    alike = [name for name in logged if name != monitor and name.partition("@")[2] == length]
+    return ([monitor, *alike] if monitor in logged else alike)[:4]
+
+
+def _line(
+    axes: Axes, rows: list[dict[str, Any]], name: str, colour: str, label: str | None = None
+) -> dict[int, float]:
+    """Draw a column of the rows and return its values by epoch."""
+    pairs = [(row.get("epoch"), row.get(name)) for row in rows]
+    known = [pair for pair in pairs if None not in pair and all(map(math.isfinite, pair))]
+    values = {int(epoch): float(value) for epoch, value in known}
+    if values:
+        marker = "o" if len(values) < 13 else None
+        axes.plot(
+            *zip(*sorted(values.items()), strict=True),
+            color=colour,
+            linewidth=1.8,
+            marker=marker,
+            markersize=4,
+            label=label,
+        )
+    return values
+
+
+def _epochs(axes: Axes, best_epoch: int | None, drawn: bool, last: bool = True) -> None:
+    """Dress the axis of epochs, and mark the best one."""
+    if not drawn:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "nothing logged", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    if best_epoch is not None:
+        axes.axvline(best_epoch, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    left, right = axes.dataLim.intervalx
+    if left == right:
+        axes.set_xlim(left - 1, right + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
+    axes.tick_params(labelbottom=last)
+    if last:
+        axes.set_xlabel("epoch", color=INK, fontsize=10)
+
+
+def _frame(axes: Axes, title: str, note: str = "") -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", pad=8)
+    axes.set_title(note, loc="right", color=GREY, fontsize=10, pad=8)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=GREY, labelsize=9, length=3)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)

@@ -1,0 +1,140 @@
+"""Files that are whole or absent: written to a temporary name and moved into place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from recgnn.errors import DataError, RunError, did_you_mean
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """The folder of what can be made again: `cache_dir`, $RECGNN_CACHE or ~/.cache/recgnn."""
+    chosen = cache_dir or os.environ.get("RECGNN_CACHE") or Path.home() / ".cache" / "recgnn"
+    return Path(chosen).expanduser()
+
+
+def existing_file(path: str | Path, what: str = "file") -> Path:
+    """The path of a readable file.
+
+    Args:
+        path: Where it should be; `~` is expanded.
+        what: What to call it in the error.
+
+    Raises:
+        DataError: If it is missing, a folder, or unreadable; names the nearest file of its folder.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        if not os.access(path, os.R_OK):
+            raise DataError(f"{path}: the {what} cannot be read: permission denied")
+        return path
+    if path.is_dir():
+        inside = ", ".join(sorted(p.name for p in path.iterdir() if p.is_file())[:5])
+        raise DataError(
+            f"{path}: is a folder, expected a {what}"
+            + (f"; it holds {inside}" if inside else "; it holds no file")
+        )
+    if path.parent.is_dir():
+        hint = did_you_mean(path.name, (p.name for p in path.parent.iterdir()))
+        raise DataError(f"{path}: no such {what}{hint}")
+    raise DataError(f"{path}: no such {what}; the folder {path.parent} does not exist")
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, moved onto it on success and removed on failure.
+
+    Args:
+        path: The file to write; its folder is made, the temporary name has its suffix.
+
+    Raises:
+        RunError: If it cannot be written (permission, full disk), naming the path and the reason.
+    """
+    path = Path(path).expanduser()
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        with _writing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yields an empty temporary folder beside `path`; it takes the place of `path` on success only.
+
+    Raises:
+        RunError: If it cannot be written (permission, full disk), naming the path and the reason.
+    """
+    path = Path(path).expanduser()
+    token = uuid.uuid4().hex[:12]
+    temporary = path.with_name(f".tmp-{token}-{path.name}")
+    old = path.with_name(f".old-{token}-{path.name}")
+    try:
+        with _writing(path, temporary):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not path.exists() and old.exists():
+                os.replace(old, path)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Holds the lock file `path`, so that two processes do not do the same work at once.
+
+    Raises:
+        RunError: If the lock file cannot be made.
+    """
+    path = Path(path).expanduser()
+    with _writing(path, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=3)
+        except Timeout:
+            print(f"waiting for another process ({path}) ...", file=sys.stderr)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writing(path: Path, temporary: Path) -> Iterator[None]:
+    """Turns a failure to write `temporary` into one line about `path`; other files' errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str | os.PathLike):
+            named, whole = Path(error.filename).absolute(), path.absolute()
+            beside = temporary.absolute()
+            if named not in (whole, beside, *whole.parents) and beside not in named.parents:
+                raise
+        reason = (error.strerror or str(error) or type(error).__name__).splitlines()[0]
+        raise RunError(f"{path}: cannot be written: {reason}") from error

@@ -1,0 +1,209 @@
+"""Weights & Biases without an account: runs are kept on disk unless a key says where to send them."""
+
+from __future__ import annotations
+
+import configparser
+import io
+import netrc
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pandas as pd
+from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from matplotlib.figure import Figure
+
+from recgnn.errors import ConfigError, RunError
+
+MODES = ("online", "offline", "disabled")
+STEP = "trainer/global_step"  # Lightning's x-axis
+
+
+class WandbLogger(LightningWandbLogger):
+    """Lightning's W&B logger, which never asks for a key and says nothing while it works offline.
+
+    Args:
+        project: the W&B project.
+        name: the run's name; W&B makes one up otherwise.
+        group: joins runs, such as the seeds of one setting.
+        tags: labels to filter runs by.
+        save_dir: files are written to ``<save_dir>/wandb``.
+        mode: ``auto`` follows WANDB_MODE or W&B's settings file; without those it is online where
+            an API key is configured (WANDB_API_KEY, ``wandb login``), else offline. Nothing is
+            asked, of a person or of a server, to find out. The other modes are taken as they are.
+        log_model: also log checkpoints as artifacts.
+        id: continues the run with this id.
+
+    Raises:
+        ConfigError: unknown mode, online without a key, or wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str = "recgnn",
+        name: str | None = None,
+        group: str | None = None,
+        tags: list[str] | None = None,
+        save_dir: str = ".",
+        mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+        log_model: bool = False,
+        id: str | None = None,
+    ) -> None:
+        self.mode = resolve_mode(mode)
+        quiet = self.mode != "online"
+        try:
+            super().__init__(
+                project=project,
+                name=name,
+                save_dir=save_dir,
+                id=id,
+                log_model=log_model,
+                group=group,
+                tags=tags,
+                mode=self.mode,  # not `offline=True`, which sets WANDB_MODE for the whole process
+                reinit="create_new",  # the next run of this process is another run
+                settings={"silent": True, "console": "off"} if quiet else {},
+            )
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "logger: W&B is not installed; pip install wandb, or choose another logger"
+            ) from error
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it
+        self._run_dir: str | None = None
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run, started when it is first asked for; a stand-in that does nothing if disabled."""
+        if self.mode == "disabled":
+            return _Nothing()
+        if self._experiment is None:
+            try:
+                Path(self._save_dir).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise RunError(f"{self._save_dir}: cannot be made: {error.strerror}") from error
+            run = super().experiment
+            self._run_dir = run.settings.sync_dir
+        return self._experiment
+
+    @property
+    def sync_command(self) -> str | None:
+        """What to type to send an offline run to W&B; None if there is nothing to send."""
+        if self.mode != "offline" or self._run_dir is None:
+            return None
+        return f"wandb sync {shlex.quote(self._run_dir)}"
+
+    @rank_zero_only
+    def define_metrics(self, names: Mapping[str, Literal["max", "min"]]) -> None:
+        """Have the run's summary keep the best value of each metric instead of the last."""
+        for name, goal in names.items():
+            self.experiment.define_metric(name, summary=goal, step_metric=STEP, step_sync=True)
+
+    @rank_zero_only
+    def log_figure(self, key: str, figure: Figure, step: int | None = None) -> None:
+        """Log a figure as an image."""
+        if self.mode != "disabled":
+            from PIL import Image
+
+            file = io.BytesIO()
+            figure.savefig(file, dpi=144, format="png", facecolor="white")
+            self.log_image(key, [Image.open(file)], step)
+
+    @rank_zero_only
+    def log_table(
+        self,
+        key: str,
+        columns: list[str] | pd.DataFrame | None = None,
+        data: list[list[Any]] | None = None,
+        dataframe: pd.DataFrame | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Log a table, as Lightning's logger; a frame may also stand right after the key."""
+        if isinstance(columns, pd.DataFrame):
+            columns, dataframe = None, columns
+        if self.mode != "disabled":
+            super().log_table(key, columns, data, dataframe, step)
+
+    @rank_zero_only
+    def finish(self) -> None:
+        """End the run; W&B does so by itself at the end of the process."""
+        if self._experiment is not None:
+            self._id = self._wandb_init["id"] = self._experiment.id
+            self._experiment.finish()
+            self._experiment = None
+
+
+def resolve_mode(mode: str) -> str:
+    """The mode that ``mode`` means here and now: online, offline or disabled.
+
+    Raises:
+        ConfigError: unknown mode, or online without a key.
+    """
+    where, wanted = "logger mode", mode
+    if mode == "auto":
+        where = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "W&B's settings file"
+        wanted = os.environ.get("WANDB_MODE") or _settings().get("mode", "auto")
+    wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)  # W&B's old names
+    if wanted == "auto":
+        return "online" if has_key() else "offline"
+    if wanted not in MODES:
+        raise ConfigError(f"{where}: found {wanted!r}, expected one of {', '.join(MODES)}")
+    if wanted == "online" and not has_key():
+        raise ConfigError(
+            f"{where}: online needs a W&B account, and no API key is configured; "
+            "run `wandb login`, set WANDB_API_KEY, or use mode offline"
+        )
+    return wanted
+
+
+def has_key() -> bool:
+    """Whether W&B would find an API key: in the environment, a netrc file or its settings file."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    settings = _settings()
+    if settings.get("api_key"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or "https://api.wandb.ai"
+    named = os.environ.get("NETRC")
+    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
+        try:
+            entry = netrc.netrc(Path(path).expanduser()).authenticators(urlsplit(host).netloc)
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if entry and entry[2]:
+            return True
+    return False
+
+
+def _settings() -> dict[str, str]:
+    """What `wandb login` and `wandb offline` wrote; the working folder's file goes first."""
+    folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read([Path(folder).expanduser() / "settings", Path("wandb") / "settings"])
+    except (OSError, UnicodeError, configparser.Error):
+        return {}
+    return dict(parser["default"]) if parser.has_section("default") else {}
+
+
+class _Nothing:
+    """Takes any call, attribute or item, and does nothing."""
+
+    def __getattr__(self, name: str) -> _Nothing:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Nothing:
+        return self
+
+    def __getitem__(self, key: Any) -> _Nothing:
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass

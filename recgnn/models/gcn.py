@@ -1,0 +1,108 @@
+"""Graph convolutional network on the user-item graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from recgnn.models.base import Pair
+from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives, pick
+from recgnn.nn.propagation import BipartiteOperator, GCNConv
+
+
+class GCN(EmbeddingRecommender):
+    r"""The GCN of `Kipf & Welling, 2017 <https://arxiv.org/abs/1609.02907>`_ on the user-item graph, with free
+    embeddings as features: the baseline that LightGCN simplifies.
+
+    .. math:: H^{(l+1)} = \mathrm{ReLU}\left(\tilde D^{-1/2} (A + I) \tilde D^{-1/2} H^{(l)} W^{(l)} + b^{(l)}\right)
+
+    (eq. 2), the last layer without ReLU.
+
+    Args:
+        num_users: U, given by the data.
+        num_items: I, given by the data.
+        embedding_dim: D.
+        layer_dims: output width of each layer.
+        readout: what represents a node: its `last` layer (as Kipf & Welling), or all layers side by side
+            (`concat`, as NGCF).
+        dropout: rate, on each layer's input but the first, as the authors; off at evaluation.
+        loss: see `EmbeddingRecommender`, also for the arguments that follow.
+        negatives: what stands against a positive.
+        num_negatives: how many of them.
+        popularity_alpha: exponent of the item counts for `popularity` and `shared` negatives.
+        popularity_correction: weight of the softmax' log-frequency correction.
+        temperature: divides the scores in the softmax.
+        l2: weight of the batch's embedding norm.
+        lr: learning rate.
+        ks: lengths of the measured lists.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        embedding_dim: int = 64,
+        layer_dims: Sequence[int] = (64, 64),
+        readout: Literal["last", "concat"] = "last",
+        dropout: float = 0.0,
+        loss: Loss = "bpr",
+        negatives: Negatives = "auto",
+        num_negatives: int = 1,
+        popularity_alpha: float = 0.75,
+        popularity_correction: float = 1.0,
+        temperature: float = 1.0,
+        l2: float = 1e-4,
+        lr: float = 1e-3,
+        ks: Sequence[int] = (10, 20),
+    ):
+        super().__init__(
+            num_users,
+            num_items,
+            embedding_dim,
+            loss,
+            negatives,
+            num_negatives,
+            popularity_alpha,
+            popularity_correction,
+            temperature,
+            l2,
+            lr,
+            ks,
+        )
+        self.readout = readout
+        self.dropout = nn.Dropout(dropout)
+        dims = [embedding_dim, *layer_dims]
+        self.convs = nn.ModuleList(GCNConv(a, b) for a, b in zip(dims, dims[1:], strict=False))
+        self.operator: BipartiteOperator | None = None
+
+    def set_graph(self, graph: HeteroData) -> None:
+        super().set_graph(graph)
+        edge_index = graph["user", "rates", "item"].edge_index
+        self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, "sym_self_loops")
+
+    def propagate(self) -> Pair:
+        return self._propagate(None)
+
+    def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
+        return self._propagate((users, items))
+
+    def _propagate(self, rows: Pair | None) -> Pair:
+        """All representations, or those of `rows`, for which the last layer is computed at these rows alone."""
+        x = self.user_embedding.weight, self.item_embedding.weight
+        layers = [pick(x, rows)]
+        for conv in self.convs:
+            if conv is not self.convs[0]:
+                x = tuple(self.dropout(e.relu()) for e in x)
+            if conv is self.convs[-1] and rows is not None:
+                x, rows = self.operator.rows(x, *rows), None
+            else:
+                x = self.operator(x)
+            x = tuple(conv.transform(e) for e in x)
+            layers.append(pick(x, rows))
+        if self.readout == "last":
+            return layers[-1]
+        return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))

@@ -1,0 +1,88 @@
+"""Matrix factorisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recgnn.models.base import Pair
+from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives
+
+
+class MF(EmbeddingRecommender):
+    r"""Matrix factorisation (`Koren et al., 2009 <https://doi.org/10.1109/MC.2009.263>`_), the baseline; with
+    `loss="bpr"` it is BPR-MF (`Rendle et al., 2009 <https://arxiv.org/abs/1205.2618>`_).
+
+    .. math:: \hat y_{ui} = e_u^\top e_i \; (+ b_u + b_i)
+
+    Args:
+        num_users: U, given by the data.
+        num_items: I, given by the data.
+        embedding_dim: D.
+        biases: add a bias per user and item.
+        loss: see `EmbeddingRecommender`, also for the arguments that follow.
+        negatives: what stands against a positive.
+        num_negatives: how many of them.
+        popularity_alpha: exponent of the item counts for `popularity` and `shared` negatives.
+        popularity_correction: weight of the softmax' log-frequency correction.
+        temperature: divides the scores in the softmax.
+        l2: weight of the batch's embedding norm.
+        lr: learning rate.
+        ks: lengths of the measured lists.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        embedding_dim: int = 64,
+        biases: bool = False,
+        loss: Loss = "bpr",
+        negatives: Negatives = "auto",
+        num_negatives: int = 1,
+        popularity_alpha: float = 0.75,
+        popularity_correction: float = 1.0,
+        temperature: float = 1.0,
+        l2: float = 1e-4,
+        lr: float = 1e-3,
+        ks: Sequence[int] = (10, 20),
+    ):
+        super().__init__(
+            num_users,
+            num_items,
+            embedding_dim,
+            loss,
+            negatives,
+            num_negatives,
+            popularity_alpha,
+            popularity_correction,
+            temperature,
+            l2,
+            lr,
+            ks,
+        )
+        self.user_bias = nn.Parameter(torch.zeros(num_users)) if biases else None
+        self.item_bias = nn.Parameter(torch.zeros(num_items)) if biases else None
+
+    def propagate(self) -> Pair:
+        return self._with_biases(
+            self.user_embedding.weight, self.item_embedding.weight, self.user_bias, self.item_bias
+        )
+
+    def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
+        user, item = self.user_embedding(users), self.item_embedding(items)
+        if self.user_bias is None:
+            return user, item
+        return self._with_biases(user, item, self.user_bias[users], self.item_bias[items])
+
+    @staticmethod
+    def _with_biases(user: Tensor, item: Tensor, user_bias: Tensor | None, item_bias: Tensor | None) -> Pair:
+        """The biases as two more dimensions, so that the inner product has them: (e_u, b_u, 1), (e_i, 1, b_i)."""
+        if user_bias is None:
+            return user, item
+        return (
+            torch.cat([user, user_bias[:, None], torch.ones_like(user[:, :1])], 1),
+            torch.cat([item, torch.ones_like(item[:, :1]), item_bias[:, None]], 1),
+        )

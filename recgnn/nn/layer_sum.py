@@ -1,0 +1,74 @@
+"""LightGCN's weighted sum of propagated layers, fused into one differentiable step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scatter_rows, select_rows
+
+
+def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
+    r""":math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes: ([U, D], [I, D]). No gradient.
+
+    Args:
+        operator: Â, without self-loops.
+        x: ([U, D], [I, D]).
+        alpha: layer weights, [K+1].
+    """
+    ui, _, iu, _ = operator.halves()
+    user, item = x
+    out_user, out_item = alpha[0] * user, alpha[0] * item
+    for weight in alpha[1:]:
+        user, item = csr_matmul(ui, item), csr_matmul(iu, user)
+        out_user.addcmul_(user, weight)
+        out_item.addcmul_(item, weight)
+    return out_user, out_item
+
+
+def layer_sum_rows(operator: BipartiteOperator, x: Pair, alpha: Tensor, users: Tensor, items: Tensor) -> Pair:
+    r"""Rows `users` [n] and `items` [m] of `layer_sum`, differentiable in x and alpha: ([n, D], [m, D]).
+
+    A training step needs only its batch's rows. So the last product forward is restricted to them, and
+    backward the sum is taken by Horner's rule, :math:`G + \hat A^T(G + \hat A^T(\dots))`, with K products and
+    one scatter in all, whatever the number of layers.
+    """
+    return _LayerSumRows.apply(*x, alpha, users, items, operator.halves())
+
+
+class _LayerSumRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_user, x_item, alpha, users, items, halves: tuple[CSR, CSR, CSR, CSR]):
+        ui, _, iu, _ = halves
+        layers_user, layers_item = [x_user[users]], [x_item[items]]
+        num_layers = alpha.numel() - 1
+        on_cpu = x_user.device.type == "cpu"
+        for k in range(1, num_layers + 1):
+            if k == num_layers and on_cpu:
+                layers_user.append(csr_matmul(select_rows(ui, users), x_item))
+                layers_item.append(csr_matmul(select_rows(iu, items), x_user))
+            else:
+                x_user, x_item = csr_matmul(ui, x_item), csr_matmul(iu, x_user)
+                layers_user.append(x_user[users])
+                layers_item.append(x_item[items])
+        layers_user, layers_item = torch.stack(layers_user), torch.stack(layers_item)  # [K+1, n, D]
+        ctx.halves = halves
+        ctx.save_for_backward(alpha, users, items, layers_user, layers_item)
+        return torch.tensordot(alpha, layers_user, 1), torch.tensordot(alpha, layers_item, 1)
+
+    @staticmethod
+    def backward(ctx, grad_user, grad_item):
+        ui, ui_t, iu, iu_t = ctx.halves
+        alpha, users, items, layers_user, layers_item = ctx.saved_tensors
+        grad_alpha = None
+        if ctx.needs_input_grad[2]:
+            grad_alpha = (layers_user * grad_user).sum((1, 2)) + (layers_item * grad_item).sum((1, 2))
+        g_user = scatter_rows(grad_user, users, ui.ptr.numel() - 1)
+        g_item = scatter_rows(grad_item, items, iu.ptr.numel() - 1)
+        sum_user, sum_item = alpha[-1] * g_user, alpha[-1] * g_item
+        for k in range(alpha.numel() - 2, -1, -1):
+            # Â^T: the item half of a gradient comes from the users' outputs, through R_ui^T
+            sum_user, sum_item = csr_matmul(iu_t, sum_item), csr_matmul(ui_t, sum_user)
+            sum_user.addcmul_(g_user, alpha[k])
+            sum_item.addcmul_(g_item, alpha[k])
+        return sum_user, sum_item, grad_alpha, None, None, None

@@ -1,0 +1,328 @@
+"""Propagation on the user-item graph: the normalised operator and the graph convolutions.
+
+Node order everywhere: users first, then items, N = U + I. A pair `(x_user [U, D], x_item [I, D])` is the
+same thing as `torch.cat` of the two, without the copy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.nn import MessagePassing
+from torch_geometric.utils import spmm
+
+Norm = Literal["sym", "row", "sym_self_loops", "row_self_loops"]
+Pair = tuple[Tensor, Tensor]
+
+
+class CSR(NamedTuple):
+    """One half of the bipartite operator, [R, C], in compressed rows: ptr [R+1], col [E], weight [E]."""
+
+    ptr: Tensor
+    col: Tensor
+    weight: Tensor
+    num_cols: int
+
+
+def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
+    """A x for x [C, D], by the fastest kernel of the device, without autograd: [R, D].
+
+    On CPU `embedding_bag` (a fused gather, scale and sum) beats torch's CSR product; on a GPU cuSPARSE wins.
+    """
+    if x.device.type == "cpu":
+        weight = csr.weight if csr.weight.dtype == x.dtype else csr.weight.to(x.dtype)
+        return F.embedding_bag(
+            csr.col, x, csr.ptr, mode="sum", per_sample_weights=weight, include_last_offset=True
+        )
+    shape = (csr.ptr.numel() - 1, csr.num_cols)
+    dtype = x.dtype if x.dtype == torch.float64 else torch.float32  # cuSPARSE has no half product in CSR
+    matrix = torch.sparse_csr_tensor(
+        csr.ptr, csr.col, csr.weight.to(dtype), shape, check_invariants=False
+    )
+    return (matrix @ x.to(dtype)).to(x.dtype)
+
+
+def select_rows(csr: CSR, rows: Tensor) -> CSR:
+    """The operator restricted to `rows` [n] (any order, repeats allowed): a CSR of shape [n, C]."""
+    start = csr.ptr[rows]
+    count = csr.ptr[rows + 1] - start
+    ptr = F.pad(count.cumsum(0), (1, 0))
+    edges = torch.arange(int(ptr[-1]), device=rows.device)
+    edges += torch.repeat_interleave(start - ptr[:-1], count, output_size=edges.numel())
+    return CSR(ptr, csr.col[edges], csr.weight[edges], csr.num_cols)
+
+
+class _Product(torch.autograd.Function):
+    """A x with gradient A^T g, where both A and A^T are given: autograd never scatters."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, csr: CSR, transposed: CSR) -> Tensor:
+        ctx.transposed = transposed
+        return csr_matmul(csr, x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return csr_matmul(ctx.transposed, grad.contiguous()), None, None
+
+
+class _RowsProduct(torch.autograd.Function):
+    """A[rows] x, the few rows that a training step needs, with its exact gradient."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor, csr: CSR, transposed: CSR) -> Tensor:
+        ctx.transposed, ctx.num_rows = transposed, csr.ptr.numel() - 1
+        ctx.save_for_backward(rows)
+        if x.device.type == "cpu":
+            return csr_matmul(select_rows(csr, rows), x)
+        return csr_matmul(csr, x)[rows]  # on a GPU the full product is cheaper than a synchronisation
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (rows,) = ctx.saved_tensors
+        return csr_matmul(ctx.transposed, scatter_rows(grad, rows, ctx.num_rows)), None, None, None
+
+
+def scatter_rows(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """Sum `values` [n, D] into a zero matrix [num_rows, D] at `rows` [n]."""
+    return values.new_zeros(num_rows, values.shape[1]).index_add_(0, rows, values)
+
+
+class BipartiteOperator(nn.Module):
+    r"""The normalised adjacency of the user-item graph, held as its two halves.
+
+    .. math:: \hat A = \begin{pmatrix} S_u & R_{ui} \\ R_{iu} & S_i \end{pmatrix}
+
+    with the self-loop diagonals :math:`S` absent for `sym` and `row`. Weights, with degree d (repeated
+    edges are not merged: give unique ones):
+
+    - `sym`: :math:`D^{-1/2} A D^{-1/2}` (LightGCN; NGCF's :math:`\mathcal L`)
+    - `row`: :math:`D^{-1} A`
+    - `sym_self_loops`: :math:`\tilde D^{-1/2} (A + I) \tilde D^{-1/2}` (GCN, Kipf & Welling, 2017)
+    - `row_self_loops`: :math:`\tilde D^{-1} (A + I)` (the NGCF authors' code)
+
+    All tensors are non-persistent buffers: they move with the model and stay out of checkpoints.
+
+    Args:
+        edge_index: users and items of the interactions, [2, E], rows of each side counted from 0.
+        num_users: U.
+        num_items: I.
+        norm: which normalisation.
+    """
+
+    def __init__(self, edge_index: Tensor, num_users: int, num_items: int, norm: Norm = "sym"):
+        super().__init__()
+        self.num_users, self.num_items, self.norm = num_users, num_items, norm
+        user, item = edge_index
+        loops = 1 if norm.endswith("self_loops") else 0
+        degree_u = torch.bincount(user, minlength=num_users) + loops
+        degree_i = torch.bincount(item, minlength=num_items) + loops
+        to_user = torch.argsort(user * num_items + item)  # edges ordered by user, then item
+        to_item = torch.argsort(item * num_users + user)
+        rank = torch.empty_like(to_user)
+        rank[to_user] = torch.arange(rank.numel(), device=rank.device)
+        if norm.startswith("sym"):
+            weight_u = weight_i = (degree_u[user].double() * degree_i[item].double()).rsqrt()
+        else:
+            weight_u, weight_i = 1.0 / degree_u[user].double(), 1.0 / degree_i[item].double()
+
+        def put(name: str, value: Tensor | None) -> None:
+            self.register_buffer(name, value, persistent=False)
+
+        put("user_ptr", F.pad(torch.bincount(user, minlength=num_users).cumsum(0), (1, 0)))
+        put("item_ptr", F.pad(torch.bincount(item, minlength=num_items).cumsum(0), (1, 0)))
+        put("user_col", item[to_user])
+        put("item_col", user[to_item])
+        put("item_to_user_order", rank[to_item])  # place in user order of each edge in item order
+        put("user_weight", weight_u[to_user].float())  # R_ui, in user order
+        put("item_weight", weight_i[to_item].float())  # R_iu, in item order
+        same = norm.startswith("sym")
+        put("user_weight_t", self.item_weight if same else weight_u[to_item].float())  # R_ui^T
+        put("item_weight_t", self.user_weight if same else weight_i[to_user].float())  # R_iu^T
+        put("user_self", 1.0 / degree_u.float() if loops else None)
+        put("item_self", 1.0 / degree_i.float() if loops else None)
+
+    @property
+    def num_edges(self) -> int:
+        return self.user_col.numel()
+
+    def halves(self, drop: float = 0.0) -> tuple[CSR, CSR, CSR, CSR]:
+        """(R_ui, R_ui^T, R_iu, R_iu^T); with `drop` > 0 each edge is dropped at that rate, the same
+        one in all four, and the kept ones are scaled by 1 / (1 - drop)."""
+        weights = (self.user_weight, self.user_weight_t, self.item_weight, self.item_weight_t)
+        if drop > 0:
+            keep_u = F.dropout(torch.ones_like(self.user_weight), drop)
+            keep_i = keep_u[self.item_to_user_order]
+            weights = (weights[0] * keep_u, weights[1] * keep_i, weights[2] * keep_i, weights[3] * keep_u)
+        by_user = (self.user_ptr, self.user_col)
+        by_item = (self.item_ptr, self.item_col)
+        return (
+            CSR(*by_user, weights[0], self.num_items),
+            CSR(*by_item, weights[1], self.num_users),
+            CSR(*by_item, weights[2], self.num_users),
+            CSR(*by_user, weights[3], self.num_items),
+        )
+
+    def forward(self, x: Tensor | Pair, drop: float = 0.0) -> Tensor | Pair:
+        """Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x."""
+        if isinstance(x, Tensor):
+            return torch.cat(self.forward(tuple(x.split([self.num_users, self.num_items])), drop))
+        x_user, x_item = x
+        ui, ui_t, iu, iu_t = self.halves(drop)
+        out_user, out_item = _Product.apply(x_item, ui, ui_t), _Product.apply(x_user, iu, iu_t)
+        if self.user_self is not None:
+            out_user = out_user + self.user_self[:, None] * x_user
+            out_item = out_item + self.item_self[:, None] * x_item
+        return out_user, out_item
+
+    def rows(self, x: Pair, users: Tensor, items: Tensor, drop: float = 0.0) -> Pair:
+        """Rows `users` [n] and `items` [m] of Â x, exactly, without computing the others: ([n, D], [m, D])."""
+        x_user, x_item = x
+        ui, ui_t, iu, iu_t = self.halves(drop)
+        out_user = _RowsProduct.apply(x_item, users, ui, ui_t)
+        out_item = _RowsProduct.apply(x_user, items, iu, iu_t)
+        if self.user_self is not None:
+            out_user = out_user + self.user_self[users, None] * x_user[users]
+            out_item = out_item + self.item_self[items, None] * x_item[items]
+        return out_user, out_item
+
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """The same operator as PyG edges: edge_index [2, 2E (+N)] (source, target) and weight."""
+        user = torch.repeat_interleave(
+            torch.arange(self.num_users, device=self.user_ptr.device), self.user_ptr.diff()
+        )
+        item = torch.repeat_interleave(
+            torch.arange(self.num_items, device=self.item_ptr.device), self.item_ptr.diff()
+        )
+        source = [self.user_col + self.num_users, self.item_col]
+        target = [user, item + self.num_users]
+        weight = [self.user_weight, self.item_weight]
+        if self.user_self is not None:
+            nodes = torch.arange(self.num_users + self.num_items, device=user.device)
+            source, target = [*source, nodes], [*target, nodes]
+            weight = [*weight, self.user_self, self.item_self]
+        return torch.stack([torch.cat(source), torch.cat(target)]), torch.cat(weight)
+
+    def csr(self) -> Tensor:
+        """The same operator as a torch sparse CSR tensor [N, N], row = target (PyG's `adj_t`)."""
+        edge_index, weight = self.edges()
+        size = self.num_users + self.num_items
+        return torch.sparse_coo_tensor(
+            edge_index.flip(0), weight, (size, size), check_invariants=False
+        ).to_sparse_csr()
+
+    def extra_repr(self) -> str:
+        return f"{self.num_users} users, {self.num_items} items, {self.num_edges} edges, {self.norm}"
+
+
+class _Conv(MessagePassing):
+    """Weighted sum over neighbours, for any of the three forms of the graph."""
+
+    def __init__(self):
+        super().__init__(aggr="add")
+
+    def aggregate_neighbours(self, x, adjacency, edge_weight: Tensor | None = None):
+        """Σ_j a_ij x_j; `adjacency` is a BipartiteOperator, a CSR tensor [N, N] (row = target) or an
+        edge_index [2, E] (source, target) with `edge_weight` [E]."""
+        if isinstance(adjacency, BipartiteOperator):
+            return adjacency(x)
+        if adjacency.layout == torch.sparse_csr:
+            return spmm(adjacency, x, reduce="sum")
+        return self.propagate(adjacency, x=x, edge_weight=edge_weight)
+
+    def message(self, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:
+        return x_j if edge_weight is None else edge_weight[:, None] * x_j
+
+
+def _map(function, *args):
+    """Apply to tensors, or to both halves of pairs."""
+    if isinstance(args[0], tuple):
+        return tuple(function(*halves) for halves in zip(*args, strict=True))
+    return function(*args)
+
+
+class LightGCNConv(_Conv):
+    r"""The light graph convolution, LightGCN (`He et al., 2020 <https://arxiv.org/abs/2002.02126>`_, eq. 3).
+
+    .. math:: e_u^{(k+1)} = \sum_{i \in N_u} \frac{1}{\sqrt{|N_u||N_i|}} e_i^{(k)}
+
+    Shapes: x [N, D] or a pair; adjacency as in `aggregate_neighbours`, normalised `sym`; out like x.
+    """
+
+    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
+        return self.aggregate_neighbours(x, adjacency, edge_weight)
+
+
+class GCNConv(_Conv):
+    r"""The graph convolution of `Kipf & Welling, 2017 <https://arxiv.org/abs/1609.02907>`_, eq. 2, before
+    its non-linearity.
+
+    .. math:: X' = \tilde D^{-1/2} (A + I) \tilde D^{-1/2} X W + b
+
+    Args:
+        in_dim: D.
+        out_dim: D'.
+
+    Shapes: x [N, D] or a pair; adjacency normalised `sym_self_loops`; out [N, D'] or a pair.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        self.linear = nn.Linear(in_dim, out_dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.xavier_uniform_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def transform(self, aggregated: Tensor) -> Tensor:
+        """W and b on the aggregated neighbourhood, row by row."""
+        return self.linear(aggregated)
+
+    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
+        return _map(self.transform, self.aggregate_neighbours(x, adjacency, edge_weight))
+
+
+class NGCFConv(_Conv):
+    r"""The embedding propagation of NGCF (`Wang et al., 2019 <https://arxiv.org/abs/1905.08108>`_, eq. 7).
+
+    .. math:: E' = \mathrm{LeakyReLU}\left((\mathcal L + I) E W_1 + \mathcal L E \odot E W_2\right)
+
+    which is eq. 3-4, the sum of the messages :math:`p_{ui}(W_1 e_i + W_2 (e_i \odot e_u))` and the self
+    message :math:`W_1 e_u`, over all nodes at once. `variant="authors"` is what the published TensorFlow
+    code computes: the self message is part of a row-normalised adjacency with self-loops, both terms have a
+    bias, and each has an activation of its own (slope 0.2).
+
+    Args:
+        in_dim: D.
+        out_dim: D'.
+        variant: `paper` or `authors`.
+
+    Shapes: x [N, D] or a pair; adjacency normalised `sym` (paper) or `row_self_loops` (authors);
+        out [N, D'] or a pair.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, variant: Literal["paper", "authors"] = "paper"):
+        super().__init__()
+        self.variant = variant
+        bias = variant == "authors"
+        self.linear_sum = nn.Linear(in_dim, out_dim, bias=bias)  # W_1
+        self.linear_product = nn.Linear(in_dim, out_dim, bias=bias)  # W_2
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for linear in (self.linear_sum, self.linear_product):
+            nn.init.xavier_uniform_(linear.weight)
+            if linear.bias is not None:
+                nn.init.xavier_uniform_(linear.bias[None])
+
+    def transform(self, side: Tensor, x: Tensor) -> Tensor:
+        """The layer from the aggregated neighbourhood `side` [n, D] and the nodes themselves `x` [n, D]."""
+        if self.variant == "paper":
+            return F.leaky_relu(self.linear_sum(side + x) + self.linear_product(side * x), 0.01)
+        return F.leaky_relu(self.linear_sum(side), 0.2) + F.leaky_relu(self.linear_product(side * x), 0.2)
+
+    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
+        return _map(self.transform, self.aggregate_neighbours(x, adjacency, edge_weight), x)

@@ -1,0 +1,83 @@
+"""What a run has to say at its end: metrics.json, the learning curves, the table."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recgnn import figures
+
+
+def part_metrics(values: dict[str, Any], part: str) -> dict[str, float]:
+    """The metrics of a part, without its prefix: {"recall@10": 0.25, …}."""
+    return {k.removeprefix(f"{part}/"): float(v) for k, v in values.items() if k.startswith(f"{part}/")}
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    found = {"python": platform.python_version()}
+    for name in ("recgnn", "torch", "lightning", "torch-geometric", "torchmetrics", "numpy", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def results(
+    rows: list[dict[str, Any]], test: dict[str, float], best_epoch: int, epochs: int, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of metrics.json; `rows` are metrics.csv's."""
+    best = next((row for row in rows if row["epoch"] == best_epoch), {})
+    seconds = [row["seconds"] for row in rows]
+    return {
+        "val": part_metrics(best, "val"),
+        "test": test,
+        "best_epoch": best_epoch,
+        "epochs": epochs,
+        "seconds_per_epoch": round(statistics.median(seconds), 4) if seconds else None,
+        "seconds": round(sum(r["seconds"] + r["evaluation_seconds"] for r in rows), 1),
+        "dataset": summary,
+        "versions": versions(),
+    }
+
+
+def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[str, Any]:
+    """The learning curves, as `callbacks.save_figures` takes them."""
+    return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
+
+
+def print_metrics(parts: dict[str, dict[str, float]], title: str | None = None) -> None:
+    """One table: a metric a row, validation and test beside each other."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    for part in parts:
+        table.add_column({"val": "validation"}.get(part, part), justify="right")
+    for name in dict.fromkeys(name for values in parts.values() for name in values):
+        cells = (values.get(name) for values in parts.values())
+        table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+    Console().print(table)
+
+
+def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list) -> None:
+    """The table, where the run lies, and what to type next."""
+    parts = {part: content[part] for part in ("val", "test") if content[part]}
+    title = (
+        f"best epoch {content['best_epoch']} of {content['epochs']}, "
+        f"{content['seconds_per_epoch']:.2f} s an epoch, {content['seconds']:.0f} s in all"
+    )
+    print_metrics(parts, title)
+    user, item = prepared.users.decode([0])[0], prepared.items.decode([0])[0]
+    print(f"figures     {run_dir}/figures")
+    for logger in loggers:
+        if command := getattr(logger, "sync_command", None):
+            print(f"dashboard   {command}")
+    print(f"next        python -m recgnn.recommend --run {run_dir} --users {user} --k 10")
+    print(f"            python -m recgnn.similar --run {run_dir} --items {item} --k 10")
+    print(f"            python -m recgnn.test --run {run_dir}")

@@ -1,0 +1,148 @@
+"""The run folder: where it is, what is in it, and reading its checkpoints safely."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+
+from recgnn.errors import RunError
+from recgnn.files import atomic_path
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folder the first one chose
+
+
+def next_folder(base: Path) -> Path:
+    """`base`/1, 2, …: the first number above those there are."""
+    numbers = [int(p.name) for p in base.glob("[0-9]*") if p.name.isdigit()] if base.is_dir() else []
+    return base / str(max(numbers, default=0) + 1)
+
+
+def latest_folder(base: Path) -> Path:
+    """The newest numbered folder under `base` that can be continued.
+
+    Raises:
+        RunError: If there is none.
+    """
+    found = [p.parent.parent for p in base.glob(f"[0-9]*/checkpoints/{LAST}") if p.parent.parent.name.isdigit()]
+    if not found:
+        raise RunError(
+            f"--ckpt_path last: no run with checkpoints/{LAST} under {base}; name the run to continue with --run_dir"
+        )
+    return max(found, key=lambda p: int(p.name))
+
+
+def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool) -> Path:
+    """The folder of a new or continued run; every process of a run gets the same.
+
+    Raises:
+        RunError: If it holds a run already, or, to be continued, none.
+    """
+    if rank_zero_only.rank != 0 and ENVIRONMENT in os.environ:
+        return Path(os.environ[ENVIRONMENT])
+    if run_dir is None:
+        folder = latest_folder(base) if resume else next_folder(base)
+    else:
+        folder = Path(run_dir).expanduser()
+        has_run = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").glob("*.ckpt"))
+        if resume and not (folder / "checkpoints" / LAST).is_file():
+            raise RunError(f"{folder}: has no checkpoints/{LAST} to continue from; leave --ckpt_path out to start it")
+        if has_run and not resume and not overwrite and rank_zero_only.rank == 0:
+            raise RunError(
+                f"{folder}: holds a run already; continue it with --ckpt_path last, replace it with "
+                "--overwrite true, or choose another --run_dir"
+            )
+    os.environ[ENVIRONMENT] = str(folder)
+    return folder
+
+
+def existing_run(folder: str | Path) -> Path:
+    """The folder of a run.
+
+    Raises:
+        RunError: If it is none; names the runs nearby.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run folder{_nearby(folder)}")
+    if not (folder / "config.yaml").is_file():
+        raise RunError(f"{folder}: is not a run folder, it has no config.yaml{_nearby(folder)}")
+    return folder
+
+
+def _nearby(folder: Path) -> str:
+    places = [folder, *folder.parents][:3]
+    found = sorted({str(c.parent) for p in places if p.is_dir() for d in ("*", "*/*") for c in p.glob(f"{d}/config.yaml")})
+    return f"; run folders nearby: {', '.join(found[:5])}" if found else "; python -m recgnn.fit makes one"
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint that a run is used by: best.ckpt, or last.ckpt where nothing was validated.
+
+    Raises:
+        RunError: If there is none.
+    """
+    for name in (BEST, LAST):
+        if (run / "checkpoints" / name).is_file():
+            return run / "checkpoints" / name
+    raise RunError(f"{run}: has no checkpoint (checkpoints/{BEST}); the training ended before its first epoch did")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's content: tensors and plain values only; anything else is refused and not executed.
+
+    Raises:
+        RunError: If the file is missing, damaged, or holds anything else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise RunError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "WeightsUnpickler error" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise RunError(
+                f"{path}: refused: it holds something other than tensors and plain values, which could run code when "
+                "loaded; nothing was executed. Use checkpoints written by recgnn only"
+            ) from error
+        raise RunError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{path}: is damaged and cannot be read ({reason}); use another checkpoint") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise RunError(f"{path}: is not a checkpoint of recgnn: it has no state_dict")
+    return content
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all, and says so in one line when the disk is full."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        with atomic_path(path) as temporary:
+            try:
+                torch.save(checkpoint, temporary)
+            except RuntimeError as error:  # torch's own writer reports a full disk so
+                if "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
+                    raise
+                raise OSError(None, "the disk is full or the file too large", str(temporary)) from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON file; empty where there is none or it is broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
