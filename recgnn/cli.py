@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import warnings
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ for message in (
     ".*treespec, LeafSpec",
     "Sparse CSR tensor support is in beta",
     ".*configure_optimizers` will be overridden",
-    ".*`training_step` returned `None`",
+    "Be aware that when using `ckpt_path`, callbacks",
+    "The dirpath has changed",
     "Checkpoint directory .* exists and is not empty",
     ".*you set `limit",
     ".*Precision bf16-mixed is not supported by the model summary",
@@ -189,6 +192,8 @@ class RecCLI(LightningCLI):
         if kwargs.get("ckpt_path") and kwargs["ckpt_path"] not in ("best", "hpc"):
             runs.read_checkpoint(kwargs["ckpt_path"])  # refuses what is not ours before Lightning opens it
             kwargs["weights_only"] = True
+        if subcommand in ("validate", "test"):
+            kwargs["verbose"] = False
         return kwargs
 
     def _parse_ckpt_path(self) -> None:
@@ -283,54 +288,42 @@ def check_names(argv: list[str]) -> None:
 
 def one_line(message: str, parser: LightningArgumentParser) -> str:
     """jsonargparse's report reduced to its point, with the nearest real name."""
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    text = " ".join(lines)
+    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
     if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
         known = [o for a in parser._actions for o in a.option_strings]
         name = match[1].partition("=")[0]
         return f"unknown option {name}{did_you_mean(name, known)}; --help lists them all"
-    if match := re.search(r"[Oo]ption '([\w.]+)' is not accepted", text) or re.search(
-        r"does not accept (?:nested )?(?:option|key)s? '([\w.]+)'", text
-    ):
-        name = match[1]
-        where = re.search(r"class_path '([\w.]+)'", text)
-        known = _arguments_of(where[1], parser) if where else [a.dest for a in parser._actions]
-        of = f" of {where[1].rpartition('.')[2]}" if where else ""
-        return f"unknown option {name}{of}{did_you_mean(name, known) or '; it has: ' + ', '.join(known[:20])}"
-    if match := re.search(r"(?:Unable to load|No configuration file|file) .*?'?([\w./~-]+\.ya?ml)'?", text):
+    if "arguments are required" in text and re.search(r"\.(data|model)\b", text):
+        return "no data or no model given; start from a configuration: --config conf/ngcf.yaml"
+    if match := re.search(r"File does not exist: '(.+?)'", text):
         path = Path(match[1])
-        if not path.exists():
-            near = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-            return f"{path}: no such configuration file{did_you_mean(path, near)}"
-    if match := re.search(r"(?:module '([\w.]+)' has no attribute|[Cc]lass.*?not found.*?)'(\w+)'", text):
-        module = sys.modules.get(match[1] or "recgnn.models")
-        return f"no class {match[2]} in {match[1]}{did_you_mean(match[2], getattr(module, '__all__', dir(module)))}"
-    if "required" in text and re.search(r"(data|model)", text) and "fit.data" in text.replace('"', ""):
-        return "no data and model given; start from a configuration: --config conf/ngcf.yaml"
-    return _classes(text)
-
-
-def _arguments_of(class_path: str, parser: LightningArgumentParser) -> list[str]:
-    from inspect import signature
-
-    from jsonargparse import import_object
-
-    try:
-        return [n for n in signature(import_object(class_path)).parameters if n != "self"]
-    except Exception as error:  # noqa: BLE001 - only the hint is lost
-        logging.getLogger(__name__).debug("%s: %s", class_path, error)
-        return []
-
-
-def _classes(text: str) -> str:
-    """A wrong class name answered with the nearest of ours; anything else as it stands, shortened."""
-    if match := re.search(r"(?:given value|Got value|class_path|value)[: ]+'?\"?([A-Za-z_][\w.]*)", text):
+        near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        return f"{path}: no such configuration file{did_you_mean(path.name, near)}"
+    owners = re.findall(r"class_path '([\w.]+)'", text)  # the innermost last
+    owner = owners[-1] if owners else None
+    of = f" of {owner.rpartition('.')[2]}" if owner else ""
+    if match := re.search(r"[Oo]ption '([\w.]+)' is not accepted|does not accept (?:nested )?\w+ '([\w.]+)'", text):
+        name = (match[1] or match[2]).removeprefix("init_args.")
+        known = arguments_of(owner) if owner else [a.dest for a in parser._actions]
+        return f"unknown option {name}{of}{did_you_mean(name, known) or '; there are: ' + ', '.join(known[:20])}"
+    if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
+        name = (match[1] or match[2]).rpartition(".")[2]
         known = [*recgnn.models.__all__, *recgnn.data.__all__]
-        short = match[1].rpartition(".")[2]
-        hint = did_you_mean(short, known)
-        if hint and short not in known and "class" in text:
-            return f"no class {match[1]}{hint}"
+        return f"no class {name}{did_you_mean(name, known) or '; there are: ' + ', '.join(known)}"
+    keys = re.findall(r'Parser key "([\w.]+)"', text)
+    if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
+        expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
+        return f"option {keys[-1] if keys else ''}{of}: expected {expected}, found {match[2]}"
     return text if len(text) < 600 else text[:300] + " … " + text[-280:]
+
+
+def arguments_of(class_path: str) -> list[str]:
+    """The names of a class's arguments; none where it cannot be imported."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        return [n for n in signature(getattr(import_module(module), name)).parameters if n != "self"]
+    except (ImportError, AttributeError, ValueError, TypeError):
+        return []
 
 
 def entry(command: str) -> None:
@@ -374,7 +367,3 @@ def console() -> None:
         print(usage, file=sys.stderr)
         sys.exit(2)
     print(usage)
-
-
-if not torch.cuda.is_available():
-    torch.set_float32_matmul_precision("highest")

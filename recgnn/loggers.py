@@ -1,4 +1,4 @@
-"""Weights & Biases without an account: runs are kept on disk unless a key says where to send them."""
+"""W&B without an account: runs are kept on disk unless a key says where to send them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class WandbLogger(LightningWandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started when it is first asked for; a stand-in that does nothing if disabled."""
+        """The W&B run, started when first asked for; a stand-in that does nothing if disabled."""
         if self.mode == "disabled":
             return _Nothing()
         if self._experiment is None:

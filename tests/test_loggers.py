@@ -16,7 +16,7 @@ from recgnn import figures, loggers
 from recgnn.errors import ConfigError, RunError
 from recgnn.loggers import WandbLogger
 
-wandb_installed = pytest.importorskip("wandb", reason="W&B is an extra")
+pytest.importorskip("wandb", reason="W&B is an extra")
 
 
 @pytest.fixture(autouse=True)

@@ -20,12 +20,12 @@ def to_hetero(part: Part, num_users: int, num_items: int) -> HeteroData:
     """
     graph = HeteroData()
     graph["user"].num_nodes, graph["item"].num_nodes = num_users, num_items
-    edge_index = torch.stack([torch.from_numpy(part.user).long(), torch.from_numpy(part.item).long()])
+    edge_index = torch.stack([torch.tensor(part.user), torch.tensor(part.item)])
     forward, backward = graph["user", "rates", "item"], graph["item", "rated_by", "user"]
     forward.edge_index, backward.edge_index = edge_index, edge_index.flip(0)
     for name, values in (("rating", part.rating), ("time", part.timestamp)):
         if values is not None:
-            forward[name] = backward[name] = torch.as_tensor(values)
+            forward[name] = backward[name] = torch.tensor(values)
     return graph
 
 

@@ -108,7 +108,7 @@ class GraphDataModule(LightningDataModule):
     def pairs(self, part: str) -> tuple[Tensor, Tensor]:
         """Users and items of a part (`train`, `val`, `test`), in the order of the log."""
         rows = getattr(self.prepared, part)
-        return torch.from_numpy(rows.user).long(), torch.from_numpy(rows.item).long()
+        return torch.tensor(rows.user), torch.tensor(rows.item)
 
     def known(self, part: str) -> tuple[Tensor, Tensor]:
         """What users know when `part` is predicted: train for validation; train and validation for test."""

@@ -133,6 +133,8 @@ def need_column(frame: pd.DataFrame, column: str, origin: Origin) -> None:
         found = [str(c) for c in frame.columns]
         listed = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "")
         hint = did_you_mean(column, found)
+        if len(found) == 1:
+            listed += "; with one column only, check the separator"
         raise DataError(f"{origin.name}: no column '{column}'{hint}; found: {listed}")
 
 
@@ -189,7 +191,9 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
     raise DataError(f"{origin.at(0, column)}: ids of type {kind}; expected integers or strings")
 
 
-def clean_numbers(values: pd.Series, column: str, origin: Origin) -> pd.Series:
+def clean_numbers(
+    values: pd.Series, column: str, origin: Origin, expected: str = "a finite number"
+) -> pd.Series:
     """Finite float64 values, or a DataError with the place of the first that is none."""
     numbers = (
         pd.to_numeric(values, errors="coerce")
@@ -200,7 +204,7 @@ def clean_numbers(values: pd.Series, column: str, origin: Origin) -> pd.Series:
     if broken.any():
         row = int(broken.argmax())
         raise DataError(
-            f"{origin.at(row, column)}: {_shown(values.iloc[row])}; expected a finite number"
+            f"{origin.at(row, column)}: {_shown(values.iloc[row])}; expected {expected}"
         )
     return pd.Series(numbers, index=values.index)
 
@@ -216,7 +220,7 @@ def clean_times(values: pd.Series, column: str, origin: Origin) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
         numbers = pd.to_numeric(values, errors="coerce")
         if pd.api.types.is_numeric_dtype(values.dtype) or numbers.notna().any():
-            seconds = clean_numbers(values, column, origin)
+            seconds = clean_numbers(values, column, origin, "seconds in every row")
             return seconds.astype(np.int64) if (seconds % 1 == 0).all() else seconds
     dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
     broken = dates.isna().to_numpy()

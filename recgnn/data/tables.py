@@ -7,7 +7,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -166,16 +166,19 @@ class _Lines:
         self.quotes = quotes and b'"' in text
         self.has_header = header
 
-    def records(self):
+    def records(self) -> Iterator[tuple[int, list[str]]]:
         """Yields (line number, fields) of every line that is not blank."""
         stream = io.TextIOWrapper(io.BytesIO(self.text), encoding="utf-8", newline="")
         quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
         reader = csv.reader(stream, delimiter=self.separator, quoting=quoting)
         start = 1
-        for fields in reader:
-            if fields:
-                yield start, fields
-            start = reader.line_num + 1
+        try:
+            for fields in reader:
+                if fields:
+                    yield start, fields
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise DataError(f"{self.path}, line {start}: {error}; is a quote not closed?") from error
 
     def header(self) -> list[str]:
         names = [name.strip() for name in next(self.records())[1]]

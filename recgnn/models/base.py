@@ -27,6 +27,7 @@ class Recommender(LightningModule):
 
     def __init__(self, num_users: int, num_items: int, lr: float, ks: Sequence[int]):
         super().__init__()
+        self.save_hyperparameters()
         if not ks or min(ks) < 1:
             raise ConfigError(f"ks must be one or more positive list lengths, found {list(ks)}")
         self.num_users, self.num_items, self.lr = num_users, num_items, lr

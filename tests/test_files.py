@@ -1,0 +1,113 @@
+"""Files are whole or absent, and what cannot be written is said in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from recgnn.errors import DataError, RunError
+from recgnn.files import (
+    atomic_folder,
+    atomic_path,
+    cache_folder,
+    existing_file,
+    locked,
+    sha256_of,
+)
+
+
+def test_atomic_path_writes_all_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.txt"
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".txt" and temporary.parent == target.parent
+        temporary.write_text("one")
+        assert not target.exists()
+    assert target.read_text() == "one"
+    with pytest.raises(ZeroDivisionError), atomic_path(target) as temporary:
+        temporary.write_text("two")
+        raise ZeroDivisionError
+    assert target.read_text() == "one"
+    assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_atomic_folder_replaces_whole_folders(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    for content in ("one", "two"):
+        with atomic_folder(target) as temporary:
+            (temporary / f"{content}.txt").write_text(content)
+    assert [p.name for p in target.iterdir()] == ["two.txt"]
+    with pytest.raises(KeyError), atomic_folder(target) as temporary:
+        (temporary / "three.txt").write_text("three")
+        raise KeyError
+    assert [p.name for p in target.iterdir()] == ["two.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
+def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path: Path, atomic) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "x.bin"
+    with pytest.raises(RunError, match="x.bin: cannot be written: Not a directory"):
+        with atomic(target):
+            pass
+
+
+def test_a_full_disk_is_a_run_error_that_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="best.ckpt: cannot be written: No space left on device"):
+        with atomic_path(tmp_path / "best.ckpt") as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_about_other_files_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "out.txt"):
+        (tmp_path / "elsewhere" / "input.txt").read_text()
+
+
+def test_existing_file_says_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("x")
+    assert existing_file(tmp_path / "ratings.csv") == tmp_path / "ratings.csv"
+    with pytest.raises(DataError, match=r"no such file \(did you mean 'ratings.csv'\?\)"):
+        existing_file(tmp_path / "rating.csv")
+    with pytest.raises(DataError, match=r"is a folder.*it holds ratings.csv"):
+        existing_file(tmp_path)
+    with pytest.raises(DataError, match="the folder .* does not exist"):
+        existing_file(tmp_path / "no" / "ratings.csv")
+
+
+def test_sha256_and_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    monkeypatch.setenv("RECGNN_CACHE", str(tmp_path / "env"))
+    assert cache_folder() == tmp_path / "env"
+    assert cache_folder(tmp_path / "given") == tmp_path / "given"
+    monkeypatch.delenv("RECGNN_CACHE")
+    assert cache_folder() == Path.home() / ".cache" / "recgnn"
+
+
+def _enter(lock: str, log: str, name: str) -> None:
+    with locked(lock):
+        for event in ("in", "out"):
+            with open(log, "a") as file:
+                file.write(f"{name} {event}\n")
+            time.sleep(0.05)
+
+
+def test_a_lock_admits_one_process_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    arguments = [(str(tmp_path / "x.lock"), str(tmp_path / "log"), n) for n in "abc"]
+    processes = [context.Process(target=_enter, args=a) for a in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    events = (tmp_path / "log").read_text().split("\n")[:-1]
+    assert len(events) == 6
+    for entered, left in zip(events[::2], events[1::2], strict=True):
+        assert entered.split()[0] == left.split()[0]
+        assert (entered.split()[1], left.split()[1]) == ("in", "out")
