@@ -85,6 +85,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         RunError: If it cannot be written (permission, full disk), naming the path and the reason.
     """
     path = Path(path).expanduser()
+    if path.is_file():
+        raise RunError(f"{path}: cannot be written: a file stands where a folder is needed")
     token = uuid.uuid4().hex[:12]
     temporary = path.with_name(f".tmp-{token}-{path.name}")
     old = path.with_name(f".old-{token}-{path.name}")
@@ -136,5 +138,9 @@ def _writing(path: Path, temporary: Path) -> Iterator[None]:
             beside = temporary.absolute()
             if named not in (whole, beside, *whole.parents) and beside not in named.parents:
                 raise
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            raise RunError(
+                f"{path}: cannot be written: a file stands where a folder is needed"
+            ) from error
         reason = (error.strerror or str(error) or type(error).__name__).splitlines()[0]
         raise RunError(f"{path}: cannot be written: {reason}") from error

@@ -51,9 +51,13 @@ def test_atomic_folder_replaces_whole_folders(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path: Path, atomic) -> None:
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "x.bin"
-    with pytest.raises(RunError, match="x.bin: cannot be written: Not a directory"):
+    with pytest.raises(RunError, match="x.bin: cannot be written: a file stands where"):
         with atomic(target):
             pass
+    with pytest.raises(RunError, match="file: cannot be written: a file stands where"):
+        with atomic_folder(tmp_path / "file"):
+            pass
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_a_full_disk_is_a_run_error_that_names_the_path(tmp_path: Path) -> None:
