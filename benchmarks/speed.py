@@ -58,8 +58,11 @@ def our_step(model: LightGCN, optimizer: torch.optim.Optimizer) -> Callable:
 
 
 def pyg_step(model: LightGCN, adjacency: torch.Tensor) -> Callable:
-    """The same step by PyG's model, from the same weights; items come after the users in its numbering."""
+    """The same step by PyG's model, from the same weights; items come after the users in its numbering. The CSR
+    tensor is normalised once, before; on `edge_index` the model normalises by itself."""
     peer = torch_geometric.nn.LightGCN(model.num_users + model.num_items, DIM, LAYERS)
+    for conv in peer.convs:
+        conv.normalize = adjacency.layout != torch.sparse_csr
     with torch.no_grad():
         peer.embedding.weight.copy_(torch.cat([model.user_embedding.weight, model.item_embedding.weight]))
     optimizer = torch.optim.Adam(peer.parameters(), lr=1e-3, fused=True)

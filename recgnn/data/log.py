@@ -122,7 +122,8 @@ def clean_table(frame: pd.DataFrame, key: str, origin: Origin) -> pd.DataFrame:
     if twice.any():
         row = int(twice.argmax())
         raise DataError(
-            f"{origin.at(row, key)}: {key} {ids.iloc[row]!r} has a row already; keep one per {key}"
+            f"{origin.at(row, key)}: {key} {shown(ids.iloc[row])} has a row already; "
+            f"keep one per {key}"
         )
     return frame.assign(**{key: ids})[[key] + [c for c in frame.columns if c != key]]
 
@@ -203,9 +204,7 @@ def clean_numbers(
     broken = ~np.isfinite(numbers)
     if broken.any():
         row = int(broken.argmax())
-        raise DataError(
-            f"{origin.at(row, column)}: {_shown(values.iloc[row])}; expected {expected}"
-        )
+        raise DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected {expected}")
     return pd.Series(numbers, index=values.index)
 
 
@@ -227,7 +226,7 @@ def clean_times(values: pd.Series, column: str, origin: Origin) -> pd.Series:
     if broken.any():
         row = int(broken.argmax())
         raise DataError(
-            f"{origin.at(row, column)}: {_shown(values.iloc[row])}; expected seconds or an ISO "
+            f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected seconds or an ISO "
             "8601 date, such as 2024-05-01 or 2024-05-01T12:30:00"
         )
     micros = dates.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
@@ -242,7 +241,7 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
     if broken.any():
         row = int(broken.argmax())
         raise DataError(
-            f"{origin.at(row, SPLIT)}: {_shown(values.iloc[row])}; expected train, val or test"
+            f"{origin.at(row, SPLIT)}: {shown(values.iloc[row])}; expected train, val or test"
         )
     return pd.Series(pd.Categorical(parts, categories=list(PARTS)), index=values.index)
 
@@ -257,7 +256,7 @@ def _align(table: pd.DataFrame, key: str, dtype: object) -> pd.DataFrame:
     return table.assign(**{key: table[key].astype(np.int64)}).reset_index(drop=True)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value for an error message: short, on one line; an absent one is called empty."""
     if (
         value is None

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.filters import Deduplicate, Filter
-from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source
+from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source, shown
 from recgnn.data.prepared import FORMAT, Part, PreparedLog, format_summary
 from recgnn.data.split import TEST, TRAIN, VAL, Split
 from recgnn.data.vocabulary import Vocabulary
@@ -93,7 +93,7 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
         if frame[column].nunique() < 2:
             raise DataError(
                 f"{log.name}: all {len(frame)} interactions have one {column}, "
-                f"{frame[column].iloc[0]!r}; several are needed: check which column is the "
+                f"{shown(frame[column].iloc[0])}; several are needed: check which column is the "
                 f"{column}, and loosen the filters"
             )
 

@@ -14,10 +14,12 @@ from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER
 from recgnn.data.split import TEST, TRAIN, VAL
 from recgnn.data.vocabulary import Vocabulary
 from recgnn.errors import RunError
-from recgnn.files import atomic_folder, atomic_path
+from recgnn.files import atomic_folder, atomic_path, sha256_of
 
 FORMAT = 1
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
+
+_FILES = ("interactions.parquet", "users.parquet", "items.parquet")
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ class PreparedLog:
             pq.write_table(pa.table(columns), path, compression="lz4", write_page_checksum=True)
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
+        written = self.summary | {"sha256": {name: sha256_of(folder / name) for name in _FILES}}
         with atomic_path(folder / "summary.json") as path:
-            path.write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> PreparedLog:
@@ -118,11 +121,14 @@ class PreparedLog:
                 raise RunError(
                     f"{folder}: written in format {summary['format']}, this version reads {FORMAT}"
                 )
+            for name, digest in summary.pop("sha256").items():
+                if sha256_of(folder / name) != digest:
+                    raise RunError(f"{folder / name}: is damaged (its sha256 has changed)")
             users, items = (
                 Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items")
             )
             table = pq.read_table(folder / "interactions.parquet", page_checksum_verification=True)
-            columns = {name: np.array(table[name]) for name in table.column_names}
+            columns = {name: table[name].to_numpy().copy() for name in table.column_names}
             code = columns.pop("part")
             for name, vocabulary in ((USER, users), (ITEM, items)):
                 columns[name] = columns[name].astype(np.int64)
@@ -140,7 +146,14 @@ class PreparedLog:
                 raise ValueError("counts and summary do not belong together")
         except RunError:
             raise
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            pa.ArrowException,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ValueError,
+        ) as error:
             raise RunError(
                 f"{folder}: no prepared data can be read: {str(error).splitlines()[0]}"
             ) from error

@@ -11,7 +11,17 @@ import pandas as pd
 import pyarrow as pa
 
 from recgnn.data.columns import build_log, fingerprint, frame_digest, keyed_table
-from recgnn.data.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Origin, Source
+from recgnn.data.log import (
+    ITEM,
+    RATING,
+    SPLIT,
+    TIMESTAMP,
+    USER,
+    InteractionLog,
+    Origin,
+    Source,
+    need_column,
+)
 from recgnn.data.tables import read_table, read_text, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file
@@ -128,6 +138,8 @@ class AtomicLog(Source):
     def read(self) -> InteractionLog:
         inter, *tables = self._files()
         frame, origin = self._atomic(inter)
+        for key in (USER, ITEM):
+            need_column(frame, self.chosen[key], origin)
         users, items = (
             None if path is None else self._table(path, key)
             for path, key in zip(tables, (USER, ITEM), strict=True)

@@ -178,7 +178,8 @@ class _Lines:
                     yield start, fields
                 start = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{self.path}, line {start}: {error}; is a quote not closed?") from error
+            where = f"{self.path}, line {start}"
+            raise DataError(f"{where}: {error}; is a quote not closed?") from error
 
     def header(self) -> list[str]:
         names = [name.strip() for name in next(self.records())[1]]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recgnn.data.log import TITLE
+from recgnn.data.log import TITLE, shown
 from recgnn.errors import DataError, RunError
 from recgnn.files import atomic_path
 
@@ -159,7 +159,7 @@ class Vocabulary:
             more = f" (and {len(unknown) - 1} more of {len(ids)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
             raise DataError(
-                f"unknown {what} {unknown[0]!r}{more}: {len(self)} {what}s are known "
+                f"unknown {what} {shown(unknown[0])}{more}: {len(self)} {what}s are known "
                 f"({self._range()})" + (f"; nearest: {near}" if near else "")
             )
         return rows
@@ -201,7 +201,7 @@ class Vocabulary:
                 attributes = frame.rename(columns=lambda n: n.removeprefix("attribute:"))
             index = pd.Index(ids, dtype=np.int64 if kind["integer"] else "str", name=None)
             return cls(index, attributes, table["frequency"].to_numpy())
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        except (OSError, pa.ArrowException, DataError, LookupError, TypeError, ValueError) as error:
             raise RunError(
                 f"{path}: no vocabulary can be read: {str(error).splitlines()[0]}"
             ) from error

@@ -63,12 +63,11 @@ class _LayerSumRows(torch.autograd.Function):
         grad_alpha = None
         if ctx.needs_input_grad[2]:
             grad_alpha = (layers_user * grad_user).sum((1, 2)) + (layers_item * grad_item).sum((1, 2))
-        g_user = scatter_rows(grad_user, users, ui.ptr.numel() - 1)
-        g_item = scatter_rows(grad_item, items, iu.ptr.numel() - 1)
-        sum_user, sum_item = alpha[-1] * g_user, alpha[-1] * g_item
-        for k in range(alpha.numel() - 2, -1, -1):
-            # Â^T: the item half of a gradient comes from the users' outputs, through R_ui^T
+        # Â^T: the item half of a gradient comes from the users' outputs, through R_ui^T, and the other way round
+        sum_user = scatter_rows(alpha[-1] * grad_user, users, ui.ptr.numel() - 1)
+        sum_item = scatter_rows(alpha[-1] * grad_item, items, iu.ptr.numel() - 1)
+        for weight in alpha[:-1].flip(0):
             sum_user, sum_item = csr_matmul(iu_t, sum_item), csr_matmul(ui_t, sum_user)
-            sum_user.addcmul_(g_user, alpha[k])
-            sum_item.addcmul_(g_item, alpha[k])
+            sum_user.index_add_(0, users, weight * grad_user)
+            sum_item.index_add_(0, items, weight * grad_item)
         return sum_user, sum_item, grad_alpha, None, None, None

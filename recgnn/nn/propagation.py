@@ -32,6 +32,7 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
     On CPU `embedding_bag` (a fused gather, scale and sum) beats torch's CSR product; on a GPU cuSPARSE wins.
     """
+    x = x.detach()  # for a tensor that requires grad embedding_bag would prepare its own, slower backward
     if x.device.type == "cpu":
         weight = csr.weight if csr.weight.dtype == x.dtype else csr.weight.to(x.dtype)
         return F.embedding_bag(

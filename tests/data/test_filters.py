@@ -54,7 +54,9 @@ def test_deduplicate_against_a_loop(keep: str, timestamps: bool) -> None:
     best: dict[tuple, tuple] = {}
     for row, values in enumerate(frame.to_dict("records")):
         time = values.get("timestamp", 0)
-        key = {"last": (time, row), "first": (-time, -row), "max": (values["rating"], time, row)}[keep]
+        key = {"last": (time, row), "first": (-time, -row), "max": (values["rating"], time, row)}[
+            keep
+        ]
         pair = (values["user"], values["item"])
         best[pair] = max(best.get(pair, (key, row)), (key, row))
     assert Deduplicate(keep).apply(frame).index.tolist() == sorted(row for _, row in best.values())

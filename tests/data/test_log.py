@@ -86,13 +86,17 @@ def test_what_is_no_number_time_or_part_is_refused(column, values, message) -> N
 
 
 def test_columns_order_types_and_context() -> None:
-    frame = pd.DataFrame({"device": ["x"], "split": ["valid"], "rating": [4], "item": [2], "user": [1]})
+    frame = pd.DataFrame(
+        {"device": ["x"], "split": ["valid"], "rating": [4], "item": [2], "user": [1]}
+    )
     log = InteractionLog(frame, name="mine")
     assert [*log.interactions.columns] == ["user", "item", "rating", "split", "device"]
     assert log.interactions["rating"].dtype == np.float32
     assert log.interactions["split"].tolist() == ["val"]
     assert (log.name, len(log)) == ("mine", 1)
-    assert [*frame.columns] == ["device", "split", "rating", "item", "user"], "the input is not changed"
+    assert [*frame.columns] == ["device", "split", "rating", "item", "user"], (
+        "the input is not changed"
+    )
 
 
 def test_tables_take_the_type_of_the_log() -> None:
@@ -105,7 +109,9 @@ def test_tables_take_the_type_of_the_log() -> None:
 
 
 def test_missing_columns_and_rows() -> None:
-    with pytest.raises(DataError, match=r"no column 'user' \(did you mean 'userid'\?\); found: userid"):
+    with pytest.raises(
+        DataError, match=r"no column 'user' \(did you mean 'userid'\?\); found: userid"
+    ):
         _log(userid=[1], item=[1])
     with pytest.raises(DataError, match="holds no interactions"):
         _log(user=[], item=[])
