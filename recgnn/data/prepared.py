@@ -76,8 +76,7 @@ class PreparedLog:
         return self.summary["name"]
 
     def save(self, folder: str | Path) -> None:
-        """Writes interactions.parquet, users.parquet, items.parquet and summary.json, all or
-        nothing.
+        """Writes three Parquet files and summary.json (with their sha256), all or nothing.
 
         Raises:
             RunError: If the folder cannot be written.
