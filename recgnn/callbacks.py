@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from recgnn import figures
+from recgnn import figures, runs
 from recgnn.files import atomic_path
 from recgnn.metrics import GroupedRecall, quantile_groups
 
@@ -42,20 +41,16 @@ class RunFolder(Callback):
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage != "fit" or not trainer.is_global_zero:
-            return
-        if not trainer.ckpt_path:
-            for name in ("checkpoints", "figures"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-        with atomic_path(self.folder / "config.yaml") as path:
-            path.write_text(self.config, encoding="utf-8")
-        trainer.datamodule.prepared.save(self.folder / "vocabulary")
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
+        if trainer.is_global_zero:
+            if not trainer.ckpt_path:
+                runs.clear(self.folder)
+            trainer.datamodule.prepared.save(self.folder / "vocabulary")
+            with atomic_path(self.folder / "config.yaml") as path:
+                path.write_text(self.config, encoding="utf-8")
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self.config))
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Statistics and the best value's direction into the loggers; the earlier rows of a continued run."""
         parameters = sum(p.numel() for p in pl_module.parameters())
         statistics = trainer.datamodule.prepared.summary
         for logger in trainer.loggers:
@@ -64,8 +59,14 @@ class RunFolder(Callback):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.read_rows(trainer)
+        for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
+            trainer.should_stop |= callback.wait_count >= callback.patience > 0
+
+    def read_rows(self, trainer: Trainer) -> None:
+        """The earlier rows of a continued run."""
         file = self.folder / "metrics.csv"
-        if trainer.current_epoch > 0 and file.is_file():
+        if not self.rows and trainer.current_epoch > 0 and file.is_file():
             rows = pd.read_csv(file).to_dict("records")
             self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
 
@@ -144,7 +145,8 @@ class RecommendationReport(Callback):
         return samples
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = {k: v.tolist() for k, v in self.recall.compute().items()}  # all processes take part
+        # all processes take part; torchmetrics makes a scalar of a single group
+        values = {k: v.reshape(-1).tolist() for k, v in self.recall.compute().items()}
         if not trainer.is_global_zero:
             return
         drawn = {

@@ -23,6 +23,7 @@ os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
 for message in (
     "LightningCLI's args parameter",
     ".*does not have many workers",
+    ".*is smaller than the logging interval",
     ".*treespec, LeafSpec",
     "Sparse CSR tensor support is in beta",
     ".*configure_optimizers` will be overridden",
@@ -36,10 +37,12 @@ for message in (
     warnings.filterwarnings("ignore", message=message)
 
 import torch  # noqa: E402
+import yaml  # noqa: E402
 from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # noqa: E402
 
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
 import recgnn.models  # noqa: E402, F401
@@ -59,12 +62,20 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None):
         if not self.exit_on_error:
             return super().error(message, ex)
-        cause: BaseException | None = ex
-        while cause is not None:  # a person's mistake found while building an object is told as it is
-            if isinstance(cause, RecGNNError):
-                raise cause
-            cause = cause.__cause__ or cause.__context__
+        if (mistake := mistake_in(ex)) is not None:  # found while building an object: told as it is
+            raise mistake
         raise ConfigError(one_line(message, self)) from ex
+
+
+def mistake_in(error: BaseException | None) -> RecGNNError | None:
+    """The person's mistake that an error comes of, if it does: ours, or one that Lightning calls so."""
+    while error is not None:
+        if isinstance(error, RecGNNError):
+            return error
+        if isinstance(error, MisconfigurationException):
+            return ConfigError(" ".join(str(error).split()))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class RecCLI(LightningCLI):
@@ -73,25 +84,46 @@ class RecCLI(LightningCLI):
     def __init__(self, command: str, argv: list[str]):
         self.command = command
         self.run_dir: Path | None = None
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=None,
-            parser_class=Parser,
-            seed_everything_default=42,
-            trainer_defaults=DEFAULTS,
-            parser_kwargs={"prog": "recgnn", command: {"prog": f"python -m recgnn.{command}"}},
-            args=[command, *argv],
-        )
+        self.made: list[Path] = []  # folders that this run is to make, the run folder first
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=None,
+                parser_class=Parser,
+                seed_everything_default=42,
+                trainer_defaults=DEFAULTS,
+                parser_kwargs={"prog": "recgnn"},
+                args=[command, *argv],
+            )
+        except BaseException as error:
+            self._finish_loggers()
+            if rank_zero_only.rank == 0:
+                runs.remove_unfinished(self.made)
+            if (mistake := mistake_in(error)) is not None and mistake is not error:
+                raise mistake from error
+            raise
+        self._finish_loggers()
+
+    def _finish_loggers(self) -> None:
+        for logger in getattr(getattr(self, "trainer", None), "loggers", []):
+            if hasattr(logger, "finish"):
+                logger.finish()
 
     def subcommands(self) -> dict[str, set[str]]:
         return {self.command: LightningCLI.subcommands()[self.command]}
 
+    def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
+        super()._add_subcommands(parser, **kwargs)
+        self._subcommand_parsers[self.command].prog = f"python -m recgnn.{self.command}"
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run that --run_dir holds.")
+        if self.command != "fit":
+            parser.add_argument("--output", type=str | None, default=None, help="The metrics, as a JSON file.")
         for name in LINKED:
             parser.link_arguments(
                 "data",
@@ -112,6 +144,7 @@ class RecCLI(LightningCLI):
             self.run_dir = runs.choose_folder(
                 self._get(self.config, "run_dir"), base, resume, self._get(self.config, "overwrite")
             )
+            self.made = [p for p in (self.run_dir, *self.run_dir.parents) if not p.exists()]
             checkpoints = self.run_dir / "checkpoints"
             if resume:
                 self.config_init[self.command]["ckpt_path"] = str(checkpoints / runs.LAST)
@@ -126,7 +159,13 @@ class RecCLI(LightningCLI):
         config["callbacks"] = callbacks
         if not config["plugins"]:
             config["plugins"] = [runs.AtomicCheckpointIO()]
-        return super().instantiate_trainer(**kwargs)
+        output = self._get(self.config, "output")
+        if output and Path(output).suffix != ".json":
+            raise ConfigError(f"--output {output}: expected a name that ends in .json")
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
         """The configuration's callbacks with places for their checkpoints, and the usual ones where it has none."""
@@ -215,6 +254,7 @@ class RecCLI(LightningCLI):
         if self.trainer.interrupted or self.trainer.fast_dev_run:
             return
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))
+        folder.read_rows(self.trainer)
         best = runs.best_checkpoint(self.run_dir)
         best_epoch = int(runs.read_checkpoint(best)["epoch"])
         epochs = self.trainer.current_epoch
@@ -241,8 +281,11 @@ class RecCLI(LightningCLI):
 
     def _show(self, part: str) -> None:
         values = report.part_metrics(self.trainer.callback_metrics, part)
+        output = self._get(self.config, "output")
         if self.trainer.is_global_zero:
             report.print_metrics({part: values})
+            if output:
+                runs.write_json(Path(output).expanduser(), {part: values})
 
 
 def main(command: str, argv: list[str] | None = None) -> RecCLI:
@@ -259,6 +302,7 @@ def main(command: str, argv: list[str] | None = None) -> RecCLI:
     if command in ("validate", "test"):
         argv = of_run(argv)
     check_names(argv)
+    check_files(argv)
     return RecCLI(command, argv)
 
 
@@ -284,6 +328,21 @@ def check_names(argv: list[str]) -> None:
         name = option.partition("=")[0].removesuffix("+")
         if name.startswith("--trainer.") and name.count(".") == 1 and name not in known:
             raise ConfigError(f"unknown option {name}{did_you_mean(name, known)}")
+
+
+def check_files(argv: list[str]) -> None:
+    """Refuse a configuration that is no YAML, by file and line."""
+    for option, following in zip(argv, [*argv[1:], ""], strict=False):
+        path = Path(following if option == "--config" else option.removeprefix("--config="))
+        if option.startswith("--config") and path.is_file():
+            try:
+                yaml.safe_load(path.read_text(encoding="utf-8"))
+            except yaml.YAMLError as error:
+                mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+                where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
+                raise ConfigError(f"{where}: is no valid YAML: {problem or str(error).splitlines()[0]}") from error
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"{path}: is no text file") from error
 
 
 def one_line(message: str, parser: LightningArgumentParser) -> str:

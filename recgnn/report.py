@@ -72,7 +72,8 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
         f"best epoch {content['best_epoch']} of {content['epochs']}, "
         f"{content['seconds_per_epoch']:.2f} s an epoch, {content['seconds']:.0f} s in all"
     )
-    print_metrics(parts, title)
+    print(title)
+    print_metrics(parts)
     user, item = prepared.users.decode([0])[0], prepared.items.decode([0])[0]
     print(f"figures     {run_dir}/figures")
     for logger in loggers:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +62,33 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
                 f"{folder}: holds a run already; continue it with --ckpt_path last, replace it with "
                 "--overwrite true, or choose another --run_dir"
             )
+        if (folder / "config.yaml").is_file() and not (folder / "vocabulary").is_dir():
+            raise RunError(f"{folder}: holds a config.yaml that is not of a run; choose another --run_dir")
     os.environ[ENVIRONMENT] = str(folder)
     return folder
+
+
+def clear(folder: Path) -> None:
+    """Removes what an earlier run left in a run folder; nothing where the folder is none."""
+    if (folder / "config.yaml").is_file() and (folder / "vocabulary").is_dir():
+        for name in ("checkpoints", "figures"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.csv", "metrics.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def remove_unfinished(made: list[Path]) -> None:
+    """Removes the run folder of a failed run, unless it has a checkpoint to go on from.
+
+    Args:
+        made: the folders that the run made: its own, then those above it, which go as far as they are empty.
+    """
+    if not made or any((made[0] / "checkpoints").glob("*.ckpt")):
+        return
+    shutil.rmtree(made[0], ignore_errors=True)
+    for folder in made[1:]:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def existing_run(folder: str | Path) -> Path:
@@ -107,7 +135,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "WeightsUnpickler error" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if _is_whole(path):
             raise RunError(
                 f"{path}: refused: it holds something other than tensors and plain values, which could run code when "
                 "loaded; nothing was executed. Use checkpoints written by recgnn only"
@@ -119,6 +147,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise RunError(f"{path}: is not a checkpoint of recgnn: it has no state_dict")
     return content
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file that cannot be read is at least a complete archive, or might be a pickle."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return zipfile.is_zipfile(path) if head == b"PK" else head[:1] == b"\x80"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -223,5 +223,5 @@ class UserBlocks(_OnDevice):
         return -(-self.users.numel() // self.size)
 
     def __iter__(self) -> Iterator[EvalBatch]:
-        for users in self.users.split(self.size):
+        for users in self.users.split(self.size)[: len(self)]:  # nobody is one empty block to `split`
             yield EvalBatch(users, *self.seen.of(users), *self.labels.of(users))

@@ -8,6 +8,7 @@ from torch import Tensor
 from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scatter_rows, select_rows
 
 
+@torch.no_grad()
 def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
     r""":math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes: ([U, D], [I, D]). No gradient.
 

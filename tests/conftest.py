@@ -1,0 +1,95 @@
+"""What every test may use: a quiet environment, a small configuration, a small trained run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["WANDB_MODE"] = "disabled"
+_cache = tempfile.TemporaryDirectory(prefix="recgnn-tests-", ignore_cleanup_errors=True)
+os.environ["RECGNN_CACHE"] = _cache.name
+
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+TINY = """\
+seed_everything: 7
+data:
+  class_path: GraphDataModule
+  init_args:
+    source: {class_path: SyntheticLog, init_args: {num_users: 61, num_items: 40, seed: 3}}
+    batch_size: 128
+model:
+  class_path: LightGCN
+  init_args: {embedding_dim: 8, num_layers: 2, lr: 0.05, ks: [5, 10]}
+trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Path:
+    """A configuration that trains LightGCN on 61 made-up users in a fraction of a second."""
+    path = tmp_path_factory.mktemp("conf") / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny, tmp_path_factory) -> Path:
+    """The folder of a finished run of `tiny`; not to be changed."""
+    from recgnn.cli import main
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    main("fit", ["--config", str(tiny), "--run_dir", str(run)])
+    return run
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """`python -m recgnn.<command> …` without a new process: (exit code, standard output, standard error)."""
+
+    def call(command: str, *options: object) -> tuple[int, str, str]:
+        from recgnn import cli
+
+        monkeypatch.setattr(sys, "argv", [f"recgnn.{command}", *map(str, options)])
+        capsys.readouterr()
+        try:
+            cli.entry(command)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., subprocess.Popen]:
+    """Starts `python -m recgnn.<command> …` as a process of its own, with its output in pipes."""
+
+    def popen(command: str, *options: object, cwd: Path, **kwargs) -> subprocess.Popen:
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return subprocess.Popen(
+            [sys.executable, "-m", f"recgnn.{command}", *map(str, options)],
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **kwargs,
+        )
+
+    return popen

@@ -1,0 +1,154 @@
+"""A small graph, a batch, the losses as loops, and a few epochs of training, for the tests of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torch import Tensor
+
+from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.data.graph import to_hetero
+from recgnn.data.graph_data import TrainBatch
+from recgnn.data.prepare import Part
+
+USERS, ITEMS = 9, 7  # user 8 and item 6 have no edge
+
+
+@pytest.fixture(scope="session")
+def small() -> SimpleNamespace:
+    """A graph of 9 users and 7 items: its HeteroData, its adjacency [16, 16] as zeros and ones, and item counts."""
+    rated = torch.rand(USERS, ITEMS, generator=torch.Generator().manual_seed(1)) < 0.4
+    rated[8], rated[:, 6] = False, False
+    user, item = rated.nonzero().T
+    adjacency = torch.zeros(USERS + ITEMS, USERS + ITEMS, dtype=torch.float64)
+    adjacency[:USERS, USERS:], adjacency[USERS:, :USERS] = rated, rated.T
+    graph = to_hetero(Part(np.array(user), np.array(item)), USERS, ITEMS)
+    both = torch.cat([torch.stack([user, USERS + item]), torch.stack([USERS + item, user])], 1)
+    return SimpleNamespace(
+        users=USERS, items=ITEMS, graph=graph, adjacency=adjacency, edge_index=both, counts=rated.sum(0)
+    )
+
+
+def _prepare(model: LightningModule, graph) -> LightningModule:
+    """Give a model the graph, in double precision and without a Trainer."""
+    model.log = lambda *_, **__: None
+    model.set_graph(graph)
+    return model.double()
+
+
+@pytest.fixture
+def on_graph(small) -> Callable[[LightningModule], LightningModule]:
+    return lambda model: _prepare(model, small.graph)
+
+
+@pytest.fixture(scope="session")
+def batch_for() -> Callable[[LightningModule], TrainBatch]:
+    """A batch with repeated users and items, with the kind of negatives that a model asks for."""
+
+    def make(model: LightningModule) -> TrainBatch:
+        users, positives = torch.tensor([0, 3, 0, 5, 8, 3]), torch.tensor([2, 1, 4, 2, 6, 1])
+        request = model.negative_sampling
+        if request is None:
+            return TrainBatch(users, positives, None)
+        shape = (request["num"],) if request["shared"] else (users.numel(), request["num"])
+        return TrainBatch(users, positives, torch.randint(ITEMS, shape, generator=torch.Generator().manual_seed(4)))
+
+    return make
+
+
+def _naive_loss(model, batch: TrainBatch, scores: Tensor, counts: Tensor) -> Tensor:
+    """The loss of a batch from the scores of everybody for everything, [U, I], row by row."""
+    frequency = counts.clamp(min=1).double() / counts.sum()
+    exponent = {"uniform": 0.0, "in_batch": 1.0}.get(model.negatives, model.popularity_alpha)
+    terms = []
+    for row, (user, item) in enumerate(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)):
+        if batch.negatives is None:
+            others = [j for j in batch.positives.tolist() if j != item]
+        else:
+            others = (batch.negatives if batch.negatives.dim() == 1 else batch.negatives[row]).tolist()
+        if model.loss == "bpr":
+            terms.append(sum(-torch.log(torch.sigmoid(scores[user, item] - scores[user, j])) for j in others))
+            terms[-1] = terms[-1] / len(others)
+        elif model.loss == "bce":
+            terms.append(-torch.log(torch.sigmoid(scores[user, item])))
+            terms[-1] = terms[-1] - sum(torch.log(1 - torch.sigmoid(scores[user, j])) for j in others)
+        else:
+            correction = model.popularity_correction * exponent * frequency.log()
+            logits = [scores[user, j] / model.temperature - correction[j] for j in [item, *others]]
+            terms.append(-torch.log(logits[0].exp() / sum(s.exp() for s in logits)))
+    return sum(terms) / len(terms)
+
+
+@pytest.fixture(scope="session")
+def naive_loss() -> Callable[..., Tensor]:
+    return _naive_loss
+
+
+@pytest.fixture
+def check_step(small, batch_for) -> Callable[..., None]:
+    """Holds `training_step` and its gradients against a formula of all embeddings.
+
+    Args:
+        model: on the graph.
+        formula: () -> all representations ([U, D], [I, D]) by dense operations on the model's parameters.
+        norm: (batch, formula's value) -> the regularisation; by default half the squared layer-0 rows over B.
+    """
+
+    def layer_0(model, batch: TrainBatch) -> Tensor:
+        user, item = model.user_embedding.weight, model.item_embedding.weight
+        negatives = [] if batch.negatives is None else batch.negatives.flatten().tolist()
+        rows = [user[u] for u in batch.users.tolist()]
+        rows += [item[i] for i in batch.positives.tolist() + negatives]
+        return sum((row * row).sum() for row in rows) / 2 / batch.users.numel()
+
+    def check(model, formula: Callable[[], tuple[Tensor, Tensor]], norm=None) -> None:
+        batch, parameters = batch_for(model), dict(model.named_parameters())
+        loss = model.training_step(batch, 0)
+        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        user, item = formula()
+        expected = _naive_loss(model, batch, user @ item.T, small.counts)
+        expected = expected + model.l2 * (norm(batch, user, item) if norm else layer_0(model, batch))
+        torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)
+        right = torch.autograd.grad(expected, list(parameters.values()), allow_unused=True)
+        for (name, value), ours, theirs in zip(parameters.items(), found, right, strict=True):
+            ours, theirs = (torch.zeros_like(value) if g is None else g for g in (ours, theirs))
+            assert torch.allclose(ours, theirs, atol=1e-6), f"gradient of {name}: {(ours - theirs).abs().max()}"
+        assert found[0].abs().sum() > 0
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def small_log() -> Callable[[], GraphDataModule]:
+    return lambda: GraphDataModule(SyntheticLog(num_users=80, num_items=40, interactions_per_user=12), batch_size=128)
+
+
+@pytest.fixture
+def train(small_log) -> Callable[..., tuple[float, float, Trainer]]:
+    """Fits a model on made-up data for some epochs: (val/ndcg@10 before, after, the trainer)."""
+
+    def fit(make: Callable[[int, int], LightningModule], epochs: int = 8, **options) -> tuple[float, float, Trainer]:
+        torch.manual_seed(0)
+        data = small_log()
+        data.prepare_data()
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **options,
+        )
+        model = make(data.num_users, data.num_items)
+        (before,) = trainer.validate(model, data, verbose=False)
+        trainer.fit(model, data)
+        return before["val/ndcg@10"], float(trainer.callback_metrics["val/ndcg@10"]), trainer
+
+    return fit

@@ -1,0 +1,97 @@
+"""The fused sum of layers against powers of a dense matrix."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recgnn.nn import BipartiteOperator, LightGCNConv
+from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
+
+U, M, D = 9, 7, 3
+ROWS = {
+    "distinct": (torch.tensor([4, 0, 8]), torch.tensor([6, 2])),
+    "repeated": (torch.tensor([4, 0, 4, 8]), torch.tensor([1, 1])),
+    "all": (torch.arange(U), torch.arange(M)),
+    "no items": (torch.tensor([1]), torch.tensor([], dtype=torch.long)),
+}
+
+
+def make(norm: str = "sym") -> tuple[BipartiteOperator, torch.Tensor]:
+    """An operator with an isolated user (8) and item (6), and the same as a dense matrix."""
+    random = torch.Generator().manual_seed(1)
+    rated = torch.rand(U, M, generator=random) < 0.4
+    rated[8], rated[:, 6] = False, False
+    dense = torch.zeros(U + M, U + M, dtype=torch.float64)
+    dense[:U, U:], dense[U:, :U] = rated, rated.T
+    degree = dense.sum(1, keepdim=True).clamp(min=1)
+    dense = dense / degree if norm == "row" else dense / degree.sqrt() / degree.T.sqrt()
+    return BipartiteOperator(rated.nonzero().T, U, M, norm), dense
+
+
+def inputs(num_layers: int) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(2)
+    x = torch.randn(U + M, D, generator=random, dtype=torch.float64)
+    alpha = torch.randn(num_layers + 1, generator=random, dtype=torch.float64)
+    return x, alpha
+
+
+def dense_sum(dense: torch.Tensor, x: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    return sum(a * torch.linalg.matrix_power(dense, k) @ x for k, a in enumerate(alpha))
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 4])
+def test_layer_sum_is_the_sum_of_powers(norm: str, num_layers: int) -> None:
+    operator, dense = make(norm)
+    x, alpha = inputs(num_layers)
+    out = torch.cat(layer_sum(operator, (x[:U], x[U:]), alpha))
+    assert_close(out, dense_sum(dense, x, alpha), atol=1e-6, rtol=1e-6)
+
+
+def test_layer_sum_is_lightgcn_conv_applied_again_and_again() -> None:
+    operator, _ = make()
+    x, alpha = inputs(3)
+    layer, expected, conv = x, alpha[0] * x, LightGCNConv()
+    for weight in alpha[1:]:
+        layer = conv(layer, operator)
+        expected = expected + weight * layer
+    assert_close(torch.cat(layer_sum(operator, (x[:U], x[U:]), alpha)), expected)
+
+
+def test_layer_sum_has_no_gradient_rather_than_a_wrong_one() -> None:
+    operator, _ = make()
+    x, alpha = inputs(2)
+    user, item = layer_sum(operator, (x[:U].requires_grad_(), x[U:].requires_grad_()), alpha.requires_grad_())
+    assert not user.requires_grad and not item.requires_grad
+
+
+@pytest.mark.parametrize("norm", ["sym", "row"])
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 4])
+@pytest.mark.parametrize("rows", ROWS)
+def test_layer_sum_rows_equals_dense_with_its_gradients(norm: str, num_layers: int, rows: str) -> None:
+    operator, dense = make(norm)
+    x, alpha = (t.requires_grad_() for t in inputs(num_layers))
+    y, beta = (t.requires_grad_() for t in inputs(num_layers))
+    users, items = ROWS[rows]
+    user, item = layer_sum_rows(operator, (x[:U], x[U:]), alpha, users, items)
+    full = dense_sum(dense, y, beta)
+    close = {"atol": 1e-6, "rtol": 1e-6}  # the operator's weights are float32
+    assert_close(user, full[users], **close)
+    assert_close(item, full[U + items], **close)
+    g = torch.randn(U + M, D, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    ((user * g[users]).sum() + (item * g[U + items]).square().sum()).backward()
+    ((full[users] * g[users]).sum() + (full[U + items] * g[U + items]).square().sum()).backward()
+    assert_close(x.grad, y.grad, **close)
+    assert_close(alpha.grad, beta.grad, **close)
+
+
+def test_fixed_alpha_needs_no_gradient() -> None:
+    operator, _ = make()
+    x, alpha = inputs(2)
+    x.requires_grad_()
+    users, items = ROWS["distinct"]
+    user, _ = layer_sum_rows(operator, (x[:U], x[U:]), alpha, users, items)
+    user.sum().backward()
+    assert x.grad.abs().sum() > 0 and alpha.grad is None
