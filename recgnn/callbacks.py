@@ -91,7 +91,8 @@ class RunFolder(Callback):
         row |= {"seconds": round(seconds, 4), "evaluation_seconds": round(self.evaluation_seconds, 4)}
         self.rows.append(row)
         for logger in trainer.loggers:
-            logger.log_metrics({"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}, step=trainer.global_step)
+            values = {"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}
+            logger.log_metrics(values, step=trainer.global_step)
         if trainer.is_global_zero:
             with atomic_path(self.folder / "metrics.csv") as path:
                 pd.DataFrame(self.rows).to_csv(path, index=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recgnn.allocator import keep_freed_memory
-from recgnn.errors import ConfigError, RecGNNError, did_you_mean
+from recgnn.errors import ConfigError, DataError, RecGNNError, RunError, did_you_mean
 
 keep_freed_memory()
 for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
@@ -24,6 +24,7 @@ for message in (
     "LightningCLI's args parameter",
     ".*does not have many workers",
     ".*is smaller than the logging interval",
+    "Total length of .* across ranks is zero",
     ".*treespec, LeafSpec",
     "Sparse CSR tensor support is in beta",
     ".*configure_optimizers` will be overridden",
@@ -36,7 +37,6 @@ for message in (
 ):
     warnings.filterwarnings("ignore", message=message)
 
-import torch  # noqa: E402
 import yaml  # noqa: E402
 from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: E402
@@ -74,6 +74,9 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
             return error
         if isinstance(error, MisconfigurationException):
             return ConfigError(" ".join(str(error).split()))
+        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
+            text = " ".join(str(error).split())
+            return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
         error = error.__cause__ or error.__context__
     return None
 
@@ -272,6 +275,17 @@ class RecCLI(LightningCLI):
         for logger in self.trainer.loggers:
             logger.finalize("success")
         report.print_fit(content, self.run_dir, self.datamodule.prepared, self.trainer.loggers)
+
+    def before_test(self) -> None:
+        self._need("test")
+
+    def before_validate(self) -> None:
+        self._need("val")
+
+    def _need(self, part: str) -> None:
+        prepared = self.datamodule.prepared
+        if not len(getattr(prepared, part)):
+            raise DataError(f"{prepared.name}: has no {part} part to measure on ({prepared.summary['split']})")
 
     def after_test(self) -> None:
         self._show("test")

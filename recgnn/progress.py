@@ -23,6 +23,7 @@ class EpochProgress(ProgressBar):
         self.bar: Progress | None = None
         self.best: tuple[float, int] | None = None
         self.drawn = 0.0
+        self.validated = False
 
     def enable(self) -> None:
         self.enabled = True
@@ -74,7 +75,8 @@ class EpochProgress(ProgressBar):
         values = trainer.callback_metrics
         note = [f"loss {values['train/loss_epoch']:.4f}"] if "train/loss_epoch" in values else []
         name, mode = pl_module.monitor
-        if name in values:
+        if name in values and self.validated:
+            self.validated = False
             value, epoch = float(values[name]), trainer.current_epoch
             better = self.best is None or (value > self.best[0] if mode == "max" else value < self.best[0])
             self.best = (value, epoch) if better else self.best
@@ -84,6 +86,9 @@ class EpochProgress(ProgressBar):
         elif self.enabled and trainer.is_global_zero and not sys.stderr.isatty():
             seconds = time.monotonic() - self.started
             print(f"epoch {trainer.current_epoch}: {'  '.join(note)}  {seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()

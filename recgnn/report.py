@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import statistics
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,9 +54,9 @@ def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[st
     return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
 
 
-def print_metrics(parts: dict[str, dict[str, float]], title: str | None = None) -> None:
+def print_metrics(parts: dict[str, dict[str, float]]) -> None:
     """One table: a metric a row, validation and test beside each other."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("metric")
     for part in parts:
         table.add_column({"val": "validation"}.get(part, part), justify="right")
@@ -68,17 +69,17 @@ def print_metrics(parts: dict[str, dict[str, float]], title: str | None = None) 
 def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list) -> None:
     """The table, where the run lies, and what to type next."""
     parts = {part: content[part] for part in ("val", "test") if content[part]}
-    title = (
+    print(
         f"best epoch {content['best_epoch']} of {content['epochs']}, "
-        f"{content['seconds_per_epoch']:.2f} s an epoch, {content['seconds']:.0f} s in all"
+        f"{content['seconds_per_epoch'] or 0:.2f} s an epoch, {content['seconds']:.0f} s in all"
     )
-    print(title)
     print_metrics(parts)
-    user, item = prepared.users.decode([0])[0], prepared.items.decode([0])[0]
+    user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
+    run = shlex.quote(str(run_dir))
     print(f"figures     {run_dir}/figures")
     for logger in loggers:
         if command := getattr(logger, "sync_command", None):
             print(f"dashboard   {command}")
-    print(f"next        python -m recgnn.recommend --run {run_dir} --users {user} --k 10")
-    print(f"            python -m recgnn.similar --run {run_dir} --items {item} --k 10")
-    print(f"            python -m recgnn.test --run {run_dir}")
+    print(f"next        python -m recgnn.recommend --run {run} --users {user} --k 10")
+    print(f"            python -m recgnn.similar --run {run} --items {item} --k 10")
+    print(f"            python -m recgnn.test --run {run}")

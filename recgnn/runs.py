@@ -107,7 +107,8 @@ def existing_run(folder: str | Path) -> Path:
 
 def _nearby(folder: Path) -> str:
     places = [folder, *folder.parents][:3]
-    found = sorted({str(c.parent) for p in places if p.is_dir() for d in ("*", "*/*") for c in p.glob(f"{d}/config.yaml")})
+    configs = [c for p in places if p.is_dir() for d in ("*", "*/*") for c in p.glob(f"{d}/config.yaml")]
+    found = sorted({str(c.parent) for c in configs})
     return f"; run folders nearby: {', '.join(found[:5])}" if found else "; python -m recgnn.fit makes one"
 
 

@@ -32,6 +32,14 @@ trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 """
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What recgnn.cli silences; pytest would show it again."""
+    for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+    for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
     """A configuration that trains LightGCN on 61 made-up users in a fraction of a second."""

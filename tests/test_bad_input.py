@@ -198,6 +198,23 @@ def test_a_folder_that_is_no_run(run):
         load(run)
 
 
+def test_a_checkpoint_of_another_model(run, tiny):
+    shutil.rmtree(run / "figures")
+    options = ["--config", str(tiny), "--run_dir", str(run), "--ckpt_path", "last", "--trainer.max_epochs=5"]
+    for other in ("--model.embedding_dim=4", "--model=NGCF", "--data.source.num_users=30"):
+        assert "checkpoint is of another model or other data" in refused(run.parent, [*options, other], RunError)
+
+
+def test_a_run_dir_that_cannot_be(tiny, here):
+    (here / "file").write_text("x")
+    message = refused(here, ["--config", str(tiny), "--run_dir", str(here / "file/run")], RunError)
+    assert "cannot be written" in message and "a file stands where a folder is needed" in message
+
+
+def test_no_epoch_at_all(tiny, here):
+    assert "has no checkpoint" in refused(here, ["--config", str(tiny), "--trainer.max_epochs=0"], RunError)
+
+
 def test_damaged_tables_of_a_run(run):
     (run / "vocabulary/items.parquet").write_bytes(b"PAR1")
     with pytest.raises(RunError, match="items.parquet: is damaged"):
@@ -250,11 +267,10 @@ def test_exit_codes_of_processes(start, tiny, here):
     (here / "log.csv").write_text("user,item,rating\n1,2,x\n")
     cases = [
         ("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv"),
-        ("fit", "--config", tiny, "--model.ks=[400]"),
         ("recommend", "--run", "runs/none"),
     ]
     processes = [start(*case, cwd=here) for case in cases]
-    expected = ["log.csv, line 2, column 'rating'", "fewer than K = 400", "runs/none: no such run folder"]
+    expected = ["log.csv, line 2, column 'rating'", "runs/none: no such run folder"]
     for process, words in zip(processes, expected, strict=True):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 2

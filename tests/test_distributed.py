@@ -54,6 +54,7 @@ def test_two_processes_learn_what_one_does(done, tiny, tmp_path):
 def test_a_run_of_two_processes_is_an_ordinary_run(done, tmp_path):
     run = done / "two"
     assert len(load(run).recommend(users=[1, 2], k=5)) == 10
-    main("test", ["--run", str(run), "--trainer.devices=1", "--trainer.strategy=auto", "--output", str(tmp_path / "x.json")])
+    alone = ["--trainer.devices=1", "--trainer.strategy=auto"]
+    main("test", ["--run", str(run), *alone, "--output", str(tmp_path / "x.json")])
     content = json.loads((run / "metrics.json").read_text())
     assert json.loads((tmp_path / "x.json").read_text())["test"] == pytest.approx(content["test"], abs=1e-6)

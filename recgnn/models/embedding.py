@@ -158,6 +158,7 @@ class EmbeddingRecommender(Recommender):
         positive = (user * item[:size]).sum(-1)
         if negatives.dim() == 1:
             negative = user @ item[size:].T
+            negative = negative.masked_fill(positives[:, None] == negatives, -torch.inf)  # not against itself
         else:
             negative = torch.einsum("bd,bnd->bn", user, item[size:].view(*negatives.shape, -1))
         if self.loss == "softmax":

@@ -83,7 +83,7 @@ class LightGCN(EmbeddingRecommender):
                 f"found {layer_weights}"
             )
         else:
-            self.register_buffer("fixed_weights", torch.tensor(layer_weights), persistent=False)
+            self.register_buffer("fixed_weights", torch.tensor(layer_weights, dtype=torch.float32), persistent=False)
         self.learned = layer_weights == "learned"
         self.operator: BipartiteOperator | None = None
 

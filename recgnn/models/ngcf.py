@@ -26,7 +26,7 @@ class NGCF(EmbeddingRecommender):
     (eqs. 7, 9, 10.) Dropout, off at evaluation: message dropout is applied to a layer's output, as the authors
     do; node dropout silences nodes as senders (section 2.4.2). `variant="authors"` follows the published code
     where it differs: the layer (see `NGCFConv`), L2-normalised layers in the concatenation, node dropout on single
-    edges, and L2 on the concatenated representations.
+    edges (drawn per layer, the same in both directions), and L2 on the concatenated representations.
 
     Args:
         num_users: U, given by the data.

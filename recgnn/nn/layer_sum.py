@@ -55,7 +55,8 @@ class _LayerSumRows(torch.autograd.Function):
         layers_user, layers_item = torch.stack(layers_user), torch.stack(layers_item)  # [K+1, n, D]
         ctx.halves = halves
         ctx.save_for_backward(alpha, users, items, layers_user, layers_item)
-        return torch.tensordot(alpha, layers_user, 1), torch.tensordot(alpha, layers_item, 1)
+        weights = alpha[:, None, None]  # a sum of products keeps float32 under autocast, a matrix product would not
+        return (weights * layers_user).sum(0), (weights * layers_item).sum(0)
 
     @staticmethod
     def backward(ctx, grad_user, grad_item):

@@ -43,7 +43,8 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
     matrix = torch.sparse_csr_tensor(
         csr.ptr, csr.col, csr.weight.to(dtype), shape, check_invariants=False
     )
-    return (matrix @ x.to(dtype)).to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        return (matrix @ x.to(dtype)).to(x.dtype)
 
 
 def select_rows(csr: CSR, rows: Tensor) -> CSR:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -27,7 +26,7 @@ def small() -> SimpleNamespace:
     user, item = rated.nonzero().T
     adjacency = torch.zeros(USERS + ITEMS, USERS + ITEMS, dtype=torch.float64)
     adjacency[:USERS, USERS:], adjacency[USERS:, :USERS] = rated, rated.T
-    graph = to_hetero(Part(np.array(user), np.array(item)), USERS, ITEMS)
+    graph = to_hetero(Part(user.numpy(), item.numpy()), USERS, ITEMS)
     both = torch.cat([torch.stack([user, USERS + item]), torch.stack([USERS + item, user])], 1)
     return SimpleNamespace(
         users=USERS, items=ITEMS, graph=graph, adjacency=adjacency, edge_index=both, counts=rated.sum(0)

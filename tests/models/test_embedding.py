@@ -90,7 +90,7 @@ def test_score_and_recommend(small, on_graph) -> None:
     users, expected = torch.tensor([4, 1, 4]), {}
     for row, u in enumerate(users.tolist()):
         for i in range(small.items):
-            expected[row, i] = float((model.user_embedding.weight[u] * model.item_embedding.weight[i]).sum())
+            expected[row, i] = (model.user_embedding.weight[u] * model.item_embedding.weight[i]).sum().item()
     scores = model.score(users)
     assert scores.shape == (3, small.items) and not scores.requires_grad
     assert all(scores[at].item() == pytest.approx(value, abs=1e-6) for at, value in expected.items())

@@ -95,3 +95,17 @@ def test_fixed_alpha_needs_no_gradient() -> None:
     user, _ = layer_sum_rows(operator, (x[:U], x[U:]), alpha, users, items)
     user.sum().backward()
     assert x.grad.abs().sum() > 0 and alpha.grad is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the path of full products cannot run")
+def test_gpu_equals_cpu() -> None:
+    operator, _ = make()
+    results = []
+    for device in ("cpu", "cuda"):
+        x, alpha = (t.to(device).requires_grad_() for t in inputs(3))
+        users, items = (t.to(device) for t in ROWS["repeated"])
+        user, item = layer_sum_rows(operator.to(device), (x[:U], x[U:]), alpha, users, items)
+        (user.square().sum() + item.sum()).backward()
+        results.append([t.detach().cpu() for t in (user, item, x.grad, alpha.grad)])
+    for cpu, gpu in zip(*results, strict=True):
+        assert_close(gpu, cpu)

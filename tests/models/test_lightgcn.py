@@ -1,0 +1,143 @@
+"""LightGCN against its equations with a dense adjacency, and against PyG's own model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+from torch_geometric import nn as pyg
+
+from recgnn.errors import ConfigError
+from recgnn.models import LightGCN
+
+CLOSE = {"atol": 1e-6, "rtol": 1e-6}  # the operator's weights are float32
+WEIGHTS = ["uniform", "learned", [0.5, 0.25, -0.25, 1.0]]
+
+
+def make(small, **options) -> LightGCN:
+    torch.manual_seed(0)
+    model = LightGCN(small.users, small.items, 4, **{"l2": 0.1, "ks": [3]} | options)
+    if model.learned:
+        torch.nn.init.normal_(model.layer_logits)
+    return model
+
+
+def formula(model: LightGCN, small, layer_weights="uniform") -> tuple[torch.Tensor, torch.Tensor]:
+    """Equations 7-8: E = alpha_0 E^(0) + ... + alpha_K A~^K E^(0), A~ = D^-1/2 A D^-1/2."""
+    degree = small.adjacency.sum(1).clamp(min=1)
+    operator = small.adjacency / degree.outer(degree).sqrt()
+    num_layers = model.hparams["num_layers"]
+    if layer_weights == "uniform":
+        alpha = [1 / (num_layers + 1)] * (num_layers + 1)
+    elif layer_weights == "learned":
+        alpha = [a / model.layer_logits.exp().sum() for a in model.layer_logits.exp()]
+    else:
+        alpha = layer_weights
+    layer = torch.cat([model.user_embedding.weight, model.item_embedding.weight])
+    out = alpha[0] * layer
+    for weight in alpha[1:]:
+        layer = operator @ layer
+        out = out + weight * layer
+    return out[: small.users], out[small.users :]
+
+
+@pytest.mark.parametrize("layer_weights", WEIGHTS, ids=str)
+def test_embeddings(layer_weights, small, on_graph) -> None:
+    model = on_graph(make(small, layer_weights=layer_weights)).eval()
+    user, item = formula(model, small, layer_weights)
+    for ours, theirs in zip(model.embeddings(), (user, item), strict=True):
+        assert_close(ours, theirs.float().detach(), atol=1e-5, rtol=1e-5)
+    users, items = torch.tensor([8, 2, 0]), torch.tensor([6, 1])
+    for ours, theirs in zip(model.propagate_rows(users, items), (user[users], item[items]), strict=True):
+        assert_close(ours, theirs, **CLOSE)
+    assert_close(model.score(users), (user @ item.T)[users].float().detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 2, 4])
+def test_number_of_layers(num_layers: int, small, on_graph, check_step) -> None:
+    model = on_graph(make(small, num_layers=num_layers))
+    assert_close(torch.cat(model.propagate()), torch.cat(formula(model, small)).detach(), **CLOSE)
+    check_step(model, lambda: formula(model, small))
+
+
+@pytest.mark.parametrize("layer_weights", WEIGHTS, ids=str)
+@pytest.mark.parametrize("loss", ["bpr", "softmax", "bce"])
+def test_training_step_equals_the_unrestricted_formula(layer_weights, loss: str, small, on_graph, check_step) -> None:
+    model = on_graph(make(small, loss=loss, layer_weights=layer_weights, num_negatives=2))
+    check_step(model, lambda: formula(model, small, layer_weights))
+
+
+def test_shared_negatives(small, on_graph, check_step) -> None:
+    model = on_graph(make(small, loss="softmax", negatives="shared", num_negatives=5))
+    check_step(model, lambda: formula(model, small))
+
+
+def test_equals_pyg(small, on_graph, batch_for) -> None:
+    """The same weights in PyG's LightGCN give the same embeddings, loss and gradient."""
+    model = on_graph(make(small))
+    theirs = pyg.LightGCN(small.users + small.items, 4, num_layers=3).double()
+    theirs.embedding.weight.data = torch.cat([model.user_embedding.weight, model.item_embedding.weight]).detach()
+    assert_close(torch.cat(model.propagate()), theirs.get_embedding(small.edge_index).detach(), **CLOSE)
+
+    batch = batch_for(model)
+    users, positives, negatives = batch.users, small.users + batch.positives, small.users + batch.negatives[:, 0]
+    positive, negative = (theirs(small.edge_index, torch.stack([users, items])) for items in (positives, negatives))
+    loss = theirs.recommendation_loss(positive, negative, node_id=None, lambda_reg=0.0)
+    found = model.batch_loss(*batch)
+    assert_close(found, loss, **CLOSE)
+    (expected,) = torch.autograd.grad(loss, theirs.embedding.weight, retain_graph=True)
+    ours = torch.autograd.grad(found, [model.user_embedding.weight, model.item_embedding.weight])
+    assert_close(torch.cat(ours), expected, **CLOSE)
+
+    nodes = torch.cat([users, positives, negatives])  # half of PyG's lambda: ours has the authors' 1/2
+    whole = theirs.recommendation_loss(positive, negative, nodes, lambda_reg=model.l2 / 2)
+    assert_close(model.training_step(batch, 0), whole, **CLOSE)
+
+
+def test_uniform_weights_are_the_papers(small) -> None:
+    assert_close(make(small, num_layers=3).alpha, torch.full((4,), 0.25))
+    assert_close(LightGCN(9, 7, 4, layer_weights="learned", ks=[3]).alpha.detach(), torch.full((4,), 0.25))
+
+
+def test_whole_numbers_as_layer_weights(small, on_graph) -> None:
+    model = on_graph(make(small, num_layers=2, layer_weights=[1, 0, 0]))
+    assert_close(model.propagate()[0], model.user_embedding.weight.detach())
+    user, _ = model.propagate_rows(torch.tensor([1]), torch.tensor([1]))
+    assert_close(user, model.user_embedding.weight[[1]])
+
+
+def test_learned_weights_are_learned(train) -> None:
+    before, after, trainer = train(lambda *sizes: LightGCN(*sizes, 16, layer_weights="learned", lr=0.02))
+    alpha = trainer.lightning_module.alpha
+    assert after > before + 0.05
+    assert alpha.sum().item() == pytest.approx(1) and (alpha - 0.25).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer_weights": [0.5, 0.5]}, "4 numbers"),
+        ({"layer_weights": "equal"}, "found equal"),
+        ({"num_layers": -1}, "num_layers must be at least 0"),
+    ],
+)
+def test_mistakes(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LightGCN(5, 5, 4, **options)
+
+
+@pytest.mark.parametrize("layer_weights", WEIGHTS, ids=str)
+def test_state_has_no_graph_and_can_be_loaded(layer_weights, small, on_graph) -> None:
+    model = on_graph(make(small, layer_weights=layer_weights))
+    assert model.state_dict().keys() == dict(model.named_parameters()).keys()
+    other = on_graph(LightGCN(small.users, small.items, 4, layer_weights=layer_weights, ks=[3]))
+    other.load_state_dict(model.state_dict())
+    for ours, theirs in zip(other.embeddings(), model.embeddings(), strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_trains(loss: str, precision: str, train) -> None:
+    before, after, _ = train(lambda *sizes: LightGCN(*sizes, 16, loss=loss, lr=0.02), precision=precision)
+    assert after > before + 0.05
