@@ -68,8 +68,10 @@ def _naive_loss(model, batch: TrainBatch, scores: Tensor, counts: Tensor) -> Ten
     for row, (user, item) in enumerate(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)):
         if batch.negatives is None:
             others = [j for j in batch.positives.tolist() if j != item]
+        elif batch.negatives.dim() == 1:
+            others = [j for j in batch.negatives.tolist() if j != item]
         else:
-            others = (batch.negatives if batch.negatives.dim() == 1 else batch.negatives[row]).tolist()
+            others = batch.negatives[row].tolist()
         if model.loss == "bpr":
             terms.append(sum(-torch.log(torch.sigmoid(scores[user, item] - scores[user, j])) for j in others))
             terms[-1] = terms[-1] / len(others)
