@@ -1,6 +1,6 @@
 """`python -m recgnn <command>`."""
 
-from recgnn.cli import console
+from recgnn.entry import console
 
 if __name__ == "__main__":
     console()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
-import re
 import sys
 import warnings
-from importlib import import_module
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from recgnn.allocator import keep_freed_memory
-from recgnn.errors import ConfigError, DataError, RecGNNError, RunError, did_you_mean
+from recgnn.errors import ConfigError, DataError
 
 keep_freed_memory()
 for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
@@ -37,18 +33,17 @@ for message in (
 ):
     warnings.filterwarnings("ignore", message=message)
 
-import yaml  # noqa: E402
 from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E402
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
-from lightning.pytorch.utilities.exceptions import MisconfigurationException  # noqa: E402
 
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
 import recgnn.models  # noqa: E402, F401
 from recgnn import report, runs  # noqa: E402
 from recgnn.callbacks import EpochSeed, RecommendationReport, RunFolder, save_figures  # noqa: E402
 from recgnn.data.prepare import format_summary  # noqa: E402
+from recgnn.mistakes import check_files, check_names, mistake_in, one_line  # noqa: E402
 from recgnn.progress import EpochProgress  # noqa: E402
 
 LINKED = ("num_users", "num_items")  # what a model may ask of its data
@@ -65,20 +60,6 @@ class Parser(LightningArgumentParser):
         if (mistake := mistake_in(ex)) is not None:  # found while building an object: told as it is
             raise mistake
         raise ConfigError(one_line(message, self)) from ex
-
-
-def mistake_in(error: BaseException | None) -> RecGNNError | None:
-    """The person's mistake that an error comes of, if it does: ours, or one that Lightning calls so."""
-    while error is not None:
-        if isinstance(error, RecGNNError):
-            return error
-        if isinstance(error, MisconfigurationException):
-            return ConfigError(" ".join(str(error).split()))
-        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
-            text = " ".join(str(error).split())
-            return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
-        error = error.__cause__ or error.__context__
-    return None
 
 
 class RecCLI(LightningCLI):
@@ -333,110 +314,3 @@ def of_run(argv: list[str]) -> list[str]:
                 own.append(f"--ckpt_path={runs.best_checkpoint(run)}")
             return own + rest
     return argv
-
-
-def check_names(argv: list[str]) -> None:
-    """Refuse `--trainer.max_epoch`, which the parser would take for an abbreviation."""
-    known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
-    for option in argv:
-        name = option.partition("=")[0].removesuffix("+")
-        if name.startswith("--trainer.") and name.count(".") == 1 and name not in known:
-            raise ConfigError(f"unknown option {name}{did_you_mean(name, known)}")
-
-
-def check_files(argv: list[str]) -> None:
-    """Refuse a configuration that is no YAML, by file and line."""
-    for option, following in zip(argv, [*argv[1:], ""], strict=False):
-        path = Path(following if option == "--config" else option.removeprefix("--config="))
-        if option.startswith("--config") and path.is_file():
-            try:
-                yaml.safe_load(path.read_text(encoding="utf-8"))
-            except yaml.YAMLError as error:
-                mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-                where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
-                raise ConfigError(f"{where}: is no valid YAML: {problem or str(error).splitlines()[0]}") from error
-            except UnicodeDecodeError as error:
-                raise ConfigError(f"{path}: is no text file") from error
-
-
-def one_line(message: str, parser: LightningArgumentParser) -> str:
-    """jsonargparse's report reduced to its point, with the nearest real name."""
-    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
-    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
-        known = [o for a in parser._actions for o in a.option_strings]
-        name = match[1].partition("=")[0]
-        return f"unknown option {name}{did_you_mean(name, known)}; --help lists them all"
-    if "arguments are required" in text and re.search(r"\.(data|model)\b", text):
-        return "no data or no model given; start from a configuration: --config conf/ngcf.yaml"
-    if match := re.search(r"File does not exist: '(.+?)'", text):
-        path = Path(match[1])
-        near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        return f"{path}: no such configuration file{did_you_mean(path.name, near)}"
-    owners = re.findall(r"class_path '([\w.]+)'", text)  # the innermost last
-    owner = owners[-1] if owners else None
-    of = f" of {owner.rpartition('.')[2]}" if owner else ""
-    if match := re.search(r"[Oo]ption '([\w.]+)' is not accepted|does not accept (?:nested )?\w+ '([\w.]+)'", text):
-        name = (match[1] or match[2]).removeprefix("init_args.")
-        known = arguments_of(owner) if owner else [a.dest for a in parser._actions]
-        return f"unknown option {name}{of}{did_you_mean(name, known) or '; there are: ' + ', '.join(known[:20])}"
-    if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
-        name = (match[1] or match[2]).rpartition(".")[2]
-        known = [*recgnn.models.__all__, *recgnn.data.__all__]
-        return f"no class {name}{did_you_mean(name, known) or '; there are: ' + ', '.join(known)}"
-    keys = re.findall(r'Parser key "([\w.]+)"', text)
-    if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
-        expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
-        return f"option {keys[-1] if keys else ''}{of}: expected {expected}, found {match[2]}"
-    return text if len(text) < 600 else text[:300] + " … " + text[-280:]
-
-
-def arguments_of(class_path: str) -> list[str]:
-    """The names of a class's arguments; none where it cannot be imported."""
-    module, _, name = class_path.rpartition(".")
-    try:
-        return [n for n in signature(getattr(import_module(module), name)).parameters if n != "self"]
-    except (ImportError, AttributeError, ValueError, TypeError):
-        return []
-
-
-def entry(command: str) -> None:
-    """`python -m recgnn.<command>`: a mistake is one line on standard error and exit code 2."""
-    from recgnn import serving
-
-    try:
-        if command in ("fit", "validate", "test"):
-            main(command)
-        else:
-            serving.main(command, sys.argv[1:])
-    except RecGNNError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-
-
-COMMANDS = {
-    "fit": "train a model, test its best checkpoint, write a run folder",
-    "validate": "validation metrics of a run",
-    "test": "test metrics of a run",
-    "recommend": "the best items for users, from a run",
-    "similar": "the items most like others, from a run",
-}
-
-
-def console() -> None:
-    """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
-    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
-        command = sys.argv.pop(1)
-        entry(command)
-        return
-    lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-    usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help tells more."
-    if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
-        near = difflib.get_close_matches(sys.argv[1], COMMANDS, n=1)
-        print(f"error: no command {sys.argv[1]}" + (f" (did you mean '{near[0]}'?)" if near else ""), file=sys.stderr)
-        print(usage, file=sys.stderr)
-        sys.exit(2)
-    print(usage)

@@ -1,6 +1,6 @@
 """`python -m recgnn.recommend`."""
 
-from recgnn.cli import entry
+from recgnn.entry import entry
 
 if __name__ == "__main__":
     entry("recommend")

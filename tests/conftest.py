@@ -70,12 +70,12 @@ def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """`python -m recgnn.<command> …` without a new process: (exit code, standard output, standard error)."""
 
     def call(command: str, *options: object) -> tuple[int, str, str]:
-        from recgnn import cli
+        from recgnn import entry as programs
 
         monkeypatch.setattr(sys, "argv", [f"recgnn.{command}", *map(str, options)])
         capsys.readouterr()
         try:
-            cli.entry(command)
+            programs.entry(command)
             code = 0
         except SystemExit as stop:
             code = stop.code or 0

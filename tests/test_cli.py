@@ -13,7 +13,8 @@ import pytest
 import torch
 import yaml
 
-from recgnn import cli, runs
+from recgnn import entry as programs
+from recgnn import runs
 from recgnn.cli import main
 from recgnn.errors import ConfigError, DataError, RunError
 
@@ -243,18 +244,18 @@ def test_console(monkeypatch, capsys, tiny_run, here):
         monkeypatch.setattr("sys.argv", ["recgnn", *argv])
         code = 0
         try:
-            cli.console()
+            programs.console()
         except SystemExit as stop:
             code = stop.code or 0
         return code, *capsys.readouterr()
 
     code, out, _ = console()
-    assert code == 0 and all(command in out for command in cli.COMMANDS)
+    assert code == 0 and all(command in out for command in programs.COMMANDS)
     code, _, err = console("recomend")
     assert code == 2 and "did you mean 'recommend'?" in err
     code, out, _ = console("recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
     assert code == 0 and len(out.splitlines()) == 4
-    for command in cli.COMMANDS:
+    for command in programs.COMMANDS:
         code, out, _ = console(command, "--help")
         assert code == 0 and f"recgnn.{command}" in out
 

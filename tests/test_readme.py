@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from recgnn import load, serving
-from recgnn.cli import COMMANDS, main
+from recgnn.cli import main
+from recgnn.entry import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

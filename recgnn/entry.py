@@ -1,0 +1,50 @@
+"""The programs: `python -m recgnn.<command>` and `recgnn <command>`."""
+
+from __future__ import annotations
+
+import sys
+
+from recgnn.errors import RecGNNError, did_you_mean
+
+COMMANDS = {
+    "fit": "train a model, test its best checkpoint, write a run folder",
+    "validate": "validation metrics of a run",
+    "test": "test metrics of a run",
+    "recommend": "the best items for users, from a run",
+    "similar": "the items most like others, from a run",
+}
+
+
+def entry(command: str) -> None:
+    """`python -m recgnn.<command>`: a mistake is one line on standard error and exit code 2."""
+    try:
+        if command in ("fit", "validate", "test"):
+            from recgnn.cli import main
+
+            main(command)
+        else:
+            from recgnn import serving
+
+            serving.main(command, sys.argv[1:])
+    except RecGNNError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+
+
+def console() -> None:
+    """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
+    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
+        command = sys.argv.pop(1)
+        entry(command)
+        return
+    lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
+    usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help tells more."
+    if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
+        print(f"error: no command {sys.argv[1]}{did_you_mean(sys.argv[1], COMMANDS)}", file=sys.stderr)
+        print(usage, file=sys.stderr)
+        sys.exit(2)
+    print(usage)
