@@ -107,6 +107,7 @@ class RecCLI(LightningCLI):
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run that --run_dir holds.")
         if self.command != "fit":
+            parser.add_argument("--run", type=str | None, default=None, help="The run folder to measure.")
             parser.add_argument("--output", type=str | None, default=None, help="The metrics, as a JSON file.")
         for name in LINKED:
             parser.link_arguments(

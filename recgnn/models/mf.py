@@ -20,17 +20,18 @@ class MF(EmbeddingRecommender):
     Args:
         num_users: U, given by the data.
         num_items: I, given by the data.
-        embedding_dim: D.
+        embedding_dim: D, the width of the embeddings.
         biases: add a bias per user and item.
-        loss: see `EmbeddingRecommender`, also for the arguments that follow.
-        negatives: what stands against a positive.
-        num_negatives: how many of them.
+        loss: `bpr`, `softmax` (of the positive among negatives) or `bce`.
+        negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not know),
+            `shared` (one draw for the batch) or `in_batch` (its other positives); `auto` goes by the loss.
+        num_negatives: how many per positive, or per batch for `shared`.
         popularity_alpha: exponent of the item counts for `popularity` and `shared` negatives.
-        popularity_correction: weight of the softmax' log-frequency correction.
+        popularity_correction: weight of the log of an item's frequency, taken off its score in the softmax.
         temperature: divides the scores in the softmax.
-        l2: weight of the batch's embedding norm.
-        lr: learning rate.
-        ks: lengths of the measured lists.
+        l2: weight of the squared norm of the batch's embeddings.
+        lr: learning rate of Adam.
+        ks: lengths of the recommendation lists that are measured.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class MF(EmbeddingRecommender):
         popularity_alpha: float = 0.75,
         popularity_correction: float = 1.0,
         temperature: float = 1.0,
-        l2: float = 1e-4,
-        lr: float = 1e-3,
+        l2: float = 1e-2,
+        lr: float = 2e-3,
         ks: Sequence[int] = (10, 20),
     ):
         super().__init__(
