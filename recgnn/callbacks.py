@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import yaml
@@ -13,6 +14,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn import figures, runs
+from recgnn.data.prepare import PreparedLog
+from recgnn.errors import RunError
 from recgnn.files import atomic_path
 from recgnn.metrics import GroupedRecall, quantile_groups
 
@@ -46,6 +49,8 @@ class RunFolder(Callback):
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 runs.clear(self.folder)
+            elif (self.folder / "vocabulary").is_dir():
+                check_same_data(PreparedLog.load(self.folder / "vocabulary"), trainer.datamodule.prepared, self.folder)
             trainer.datamodule.prepared.save(self.folder / "vocabulary")
             with atomic_path(self.folder / "config.yaml") as path:
                 path.write_text(self.config, encoding="utf-8")
@@ -98,6 +103,21 @@ class RunFolder(Callback):
                 pd.DataFrame(self.rows).to_csv(path, index=False)
 
 
+def check_same_data(stored: PreparedLog, now: PreparedLog, folder: Path) -> None:
+    """Refuse to go on with other data: what was test may have become train.
+
+    Raises:
+        RunError: if the parts differ.
+    """
+    for part in ("train", "val", "test"):
+        old, new = getattr(stored, part), getattr(now, part)
+        if not (np.array_equal(old.user, new.user) and np.array_equal(old.item, new.item)):
+            raise RunError(
+                f"{folder}: was trained on other data: its {part} part has {len(old):,} interactions and not the same as "
+                f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
+            )
+
+
 class RecommendationReport(Callback):
     """Looks at the test's recommendations: recall by user activity and by item popularity as figures, and a table
     of sample users with what they liked, what they were shown and what of it was right.
@@ -134,6 +154,7 @@ class RecommendationReport(Callback):
         for row in range(min(NUM_SAMPLES, batch.users.numel())):
             right = batch.label_items[batch.label_rows == row]
             shown = items[row, :10]
+            shown = shown[shown < prepared.num_items]
             samples.append(
                 {
                     "user": str(prepared.users.decode(batch.users[row : row + 1].cpu().numpy())[0]),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recgnn.allocator import keep_freed_memory
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, did_you_mean
 
 keep_freed_memory()
 for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
@@ -33,8 +33,15 @@ for message in (
 ):
     warnings.filterwarnings("ignore", message=message)
 
+import torch  # noqa: E402
 from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E402
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: E402
+from lightning.pytorch.callbacks import (  # noqa: E402
+    Checkpoint,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
@@ -49,6 +56,8 @@ from recgnn.progress import EpochProgress  # noqa: E402
 LINKED = ("num_users", "num_items")  # what a model may ask of its data
 DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
 PATIENCE = 20
+if torch.backends.mps.is_available() and not torch.cuda.is_available():
+    DEFAULTS["accelerator"] = "cpu"  # no float64 and no sparse product there
 
 
 class Parser(LightningArgumentParser):
@@ -135,9 +144,10 @@ class RecCLI(LightningCLI):
                 self.config_init[self.command]["ckpt_path"] = str(checkpoints / runs.LAST)
             callbacks = self._training_callbacks(callbacks, checkpoints)
             config["default_root_dir"] = str(self.run_dir)
-        if config["logger"] in (None, True):
+        if config["logger"] in (None, True) and not config["barebones"]:
             config["logger"] = self._wandb() if fitting else False
-        if config["enable_progress_bar"] is not False and not config["barebones"]:
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if config["enable_progress_bar"] is not False and not config["barebones"] and not own_bar:
             callbacks.append(EpochProgress())
         if hasattr(self.model, "recommend") and self.command != "validate":
             callbacks.append(RecommendationReport(self.run_dir))
@@ -149,27 +159,26 @@ class RecCLI(LightningCLI):
             raise ConfigError(f"--output {output}: expected a name that ends in .json")
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
         """The configuration's callbacks with places for their checkpoints, and the usual ones where it has none."""
         name, mode = self.model.monitor
         validated = len(self.datamodule.prepared.val) > 0
+        checkpoints = Path(os.path.realpath(checkpoints))
+        best = None
         for callback in callbacks:
-            if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor and not validated:
-                raise ConfigError(
-                    f"{type(callback).__name__} watches {callback.monitor}, but the split leaves no validation part; "
-                    "remove it or choose a split with one"
-                )
+            if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
+                self._check_monitor(callback, validated)
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
-                callback.filename = callback.filename or "best"
-                callback._enable_version_counter = False
+                if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
+                    best, callback.filename, callback._enable_version_counter = callback, "best", False
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
             extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
-        if validated and not any(isinstance(c, ModelCheckpoint) and c.monitor for c in callbacks):
+        if validated and best is None:
             extra.append(
                 ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False)
             )
@@ -183,9 +192,23 @@ class RecCLI(LightningCLI):
         savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
         return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
 
+    def _check_monitor(self, callback: EarlyStopping | ModelCheckpoint, validated: bool) -> None:
+        what = f"{type(callback).__name__} watches {callback.monitor}"
+        if not validated and callback.monitor.startswith("val/"):
+            raise ConfigError(f"{what}, but the split leaves no validation part; remove it or choose a split with one")
+        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
+        if callback.monitor not in known:
+            raise ConfigError(
+                f"{what}, which is not measured{did_you_mean(callback.monitor, known)}; change it with "
+                "--trainer.callbacks, or take the usual callbacks with --trainer.callbacks null"
+            )
+
     def _config_text(self) -> str:
         parser = self._parser(self.subcommand)
-        text = parser.dump(self.config[self.subcommand], skip_link_targets=True, skip_none=False)
+        config = self.config[self.subcommand].clone()
+        for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False}.items():
+            config[name] = value  # of this call, not of the run: the file is to be run again
+        text = parser.dump(config, skip_link_targets=True, skip_none=False)
         return f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n{text}"
 
     def _wandb(self):

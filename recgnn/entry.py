@@ -15,17 +15,18 @@ COMMANDS = {
 }
 
 
-def entry(command: str) -> None:
+def entry(command: str, argv: list[str] | None = None) -> None:
     """`python -m recgnn.<command>`: a mistake is one line on standard error and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
         if command in ("fit", "validate", "test"):
             from recgnn.cli import main
 
-            main(command)
+            main(command, argv)
         else:
             from recgnn import serving
 
-            serving.main(command, sys.argv[1:])
+            serving.main(command, argv)
     except RecGNNError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -38,8 +39,7 @@ def entry(command: str) -> None:
 def console() -> None:
     """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
-        command = sys.argv.pop(1)
-        entry(command)
+        entry(sys.argv[1], sys.argv[2:])  # sys.argv stays as it is: Lightning starts the other processes from it
         return
     lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
     usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help tells more."

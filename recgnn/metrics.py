@@ -41,6 +41,7 @@ FORMULAS = {
     "mrr": pyg.LinkPredMRR,
     "hitrate": pyg.LinkPredHitRatio,
 }
+BEYOND_ACCURACY = ("coverage", "popularity", "gini")
 
 
 class Judged(NamedTuple):

@@ -58,7 +58,8 @@ class TrainedRecommender:
         Args:
             users: raw ids; all users when None.
             k: how many.
-            exclude_seen: leave out everything that the log has of the user, the validation and test parts included.
+            exclude_seen: leave out what the user has in the prepared log, the validation and test parts included
+                (not what a filter dropped).
                 A user with fewer than k items left gets a shorter list.
 
         Raises:
@@ -96,9 +97,12 @@ class TrainedRecommender:
         if not hasattr(self.model, "embeddings"):
             raise ConfigError(f"{type(self.model).__name__} has no item representations to compare")
         table = torch.nn.functional.normalize(self.model.embeddings()[1], dim=1)
-        scores = table[rows] @ table.T
-        scores[torch.arange(len(rows)), rows] = -torch.inf
-        return self._frame("query", np.asarray(self.prepared.items.decode(rows.numpy())), *scores.topk(k))
+        frames = []
+        for block in rows.split(self.block):
+            scores = table[block] @ table.T
+            scores[torch.arange(len(block)), block] = -torch.inf
+            frames.append(self._frame("query", self.prepared.items.decode(block.numpy()), *scores.topk(k)))
+        return pd.concat(frames, ignore_index=True)
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame (columns user, item) with a column score.

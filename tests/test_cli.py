@@ -73,7 +73,7 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     ours, theirs = metrics(again.run_dir), metrics(tiny_run)
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
         assert ours[key] == theirs[key]
-    assert yaml.safe_load((again.run_dir / "config.yaml").read_text()) == config | {"run_dir": str(again.run_dir)}
+    assert yaml.safe_load((again.run_dir / "config.yaml").read_text()) == config
 
 
 def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
@@ -314,3 +314,29 @@ def test_offline_wandb(tiny, here, monkeypatch, capsys):
     assert not (here / "wandb").exists() and not (here / "lightning_logs").exists()
     main("fit", ["--config", str(tiny), "--trainer.max_epochs=1", "--trainer.logger=false", "--run_dir=quiet"])
     assert not (here / "quiet/wandb").exists()
+
+
+def test_a_monitor_that_is_not_measured(here, tiny) -> None:
+    with pytest.raises(ConfigError, match="val/ndcg@11, which is not measured.*did you mean 'val/ndcg@10'"):
+        main(
+            "fit",
+            [f"--config={tiny}", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/ndcg@11"],
+        )
+
+
+def test_only_a_plain_monitored_saver_becomes_best(here, tiny) -> None:
+    options = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.monitor=val/recall@10"]
+    options += ["--trainer.callbacks.mode=max", "--trainer.callbacks.save_top_k=2", "--trainer.max_epochs=3"]
+    cli = main("fit", [f"--config={tiny}", "--run_dir=run", *options])
+    names = {path.name for path in (here / "run" / "checkpoints").iterdir()}
+    assert {"best.ckpt", "last.ckpt"} <= names and len(names) == 4
+    assert any(c.filename == "best" and c.monitor == cli.model.monitor[0] for c in cli.trainer.checkpoint_callbacks)
+
+
+def test_the_stored_configuration_is_of_the_run_not_of_the_call(here, tiny) -> None:
+    main("fit", [f"--config={tiny}", "--run_dir=run", "--trainer.max_epochs=1"])
+    main("fit", [f"--config={tiny}", "--run_dir=run", "--trainer.max_epochs=2", "--ckpt_path=last"])
+    stored = yaml.safe_load((here / "run" / "config.yaml").read_text())
+    assert stored["ckpt_path"] is None and stored["run_dir"] is None and stored["overwrite"] is False
+    with pytest.raises(RunError, match="was trained on other data"):
+        main("fit", [f"--config={tiny}", "--run_dir=run", "--ckpt_path=last", "--data.split=RatioSplit", "--data.split.seed=9"])

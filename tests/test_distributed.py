@@ -21,7 +21,7 @@ def done(tmp_path_factory, start, tiny, tiny_run) -> Path:
     folder = tmp_path_factory.mktemp("ddp")
     processes = [
         start("test", "--run", tiny_run, "--data.eval_batch_size=7", *TWO, "--output", "test.json", cwd=folder),
-        start("fit", "--config", tiny, *MORE, "--data.batch_size=64", *TWO, "--run_dir", "two", cwd=folder),
+        start("__main__", "fit", "--config", tiny, *MORE, "--data.batch_size=64", *TWO, "--run_dir", "two", cwd=folder),
     ]
     for process in processes:
         out, err = process.communicate(timeout=180)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError, DataError
-from recgnn.metrics import RankingMetrics
+from recgnn.metrics import BEYOND_ACCURACY, FORMULAS, RankingMetrics
 
 Pair = tuple[Tensor, Tensor]
 
@@ -38,6 +38,11 @@ class Recommender(LightningModule):
     def monitor(self) -> tuple[str, str]:
         """The validation metric that chooses the best epoch, and its direction."""
         return f"val/ndcg@{self.ks[0]}", "max"
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names under which validation metrics are logged."""
+        return [f"val/{name}@{k}" for name in (*FORMULAS, *BEYOND_ACCURACY) for k in self.ks]
 
     @property
     def negative_sampling(self) -> dict | None:
@@ -86,7 +91,8 @@ class Recommender(LightningModule):
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
 
     def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=True)
+        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=not clipped)  # Lightning clips no fused one in AMP
 
     def on_train_epoch_start(self) -> None:
         self.refresh()
@@ -95,6 +101,7 @@ class Recommender(LightningModule):
 
     def _evaluate(self, part: str, batch) -> dict[str, Tensor]:
         scores, items = self.recommend(batch.users, max(self.ks), (batch.seen_rows, batch.seen_items))
+        items = items.masked_fill(scores == -torch.inf, self.num_items)  # nothing more to recommend
         self.metrics[part].update(items, batch.label_rows, batch.label_items)
         return {"items": items, "scores": scores}
 
