@@ -113,7 +113,7 @@ def check_same_data(stored: PreparedLog, now: PreparedLog, folder: Path) -> None
         old, new = getattr(stored, part), getattr(now, part)
         if not (np.array_equal(old.user, new.user) and np.array_equal(old.item, new.item)):
             raise RunError(
-                f"{folder}: was trained on other data: its {part} part has {len(old):,} interactions and not the same as "
+                f"{folder}: was trained on other data: its {part} part has {len(old):,} interactions, not the same as "
                 f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
             )
 

@@ -38,7 +38,6 @@ from lightning import LightningDataModule, LightningModule, Trainer  # noqa: E40
 from lightning.pytorch.callbacks import (  # noqa: E402
     Checkpoint,
     EarlyStopping,
-    LearningRateMonitor,
     ModelCheckpoint,
     ProgressBar,
 )
@@ -182,8 +181,6 @@ class RecCLI(LightningCLI):
             extra.append(
                 ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False)
             )
-        if self._get(self.config, "trainer.logger") is not False:
-            extra.append(LearningRateMonitor(logging_interval="epoch"))
         folder = RunFolder(self.run_dir, self._config_text())
         last = ModelCheckpoint(
             checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False

@@ -339,4 +339,5 @@ def test_the_stored_configuration_is_of_the_run_not_of_the_call(here, tiny) -> N
     stored = yaml.safe_load((here / "run" / "config.yaml").read_text())
     assert stored["ckpt_path"] is None and stored["run_dir"] is None and stored["overwrite"] is False
     with pytest.raises(RunError, match="was trained on other data"):
-        main("fit", [f"--config={tiny}", "--run_dir=run", "--ckpt_path=last", "--data.split=RatioSplit", "--data.split.seed=9"])
+        split = ["--data.split=RatioSplit", "--data.split.seed=9"]
+        main("fit", [f"--config={tiny}", "--run_dir=run", "--ckpt_path=last", *split])
