@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py --configs conf/mf.yaml conf/lightgcn.yaml --seeds 1 2 3 --root <folder with ml-100k/>
 
-A seed sets the split as well as the training, so that the spread is that of the whole procedure.
+Further options go to fit, as --model.lr=0.01. A seed sets the split as well as the training, so that the spread is that of the whole procedure.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--runs", default="runs/quality", help="where the run folders go")
     parser.add_argument("--root", help="folder of the data set's files; downloaded when not given")
-    parser.add_argument("--options", nargs="*", default=[], help="further options of fit, as --model.lr=0.01")
-    options = parser.parse_args()
+    options, further = parser.parse_known_args()
     lines = [f"| configuration | {' | '.join(SHOWN)} | best epochs | s/epoch |", "|---" * (len(SHOWN) + 3) + "|"]
     for config in options.configs:
         found = []
@@ -37,7 +36,7 @@ def main() -> None:
             run = Path(options.runs) / Path(config).stem / str(seed)
             if not (run / "metrics.json").is_file():
                 argv = ["--config", config, f"--seed_everything={seed}", f"--data.split.seed={seed}"]
-                argv += [f"--run_dir={run}", "--overwrite=true", "--trainer.logger=false", *options.options]
+                argv += [f"--run_dir={run}", "--overwrite=true", "--trainer.logger=false", *further]
                 if options.root:
                     argv.append(f"--data.source.root={options.root}")
                 recgnn("fit", argv)
