@@ -2,7 +2,8 @@
 
     python benchmarks/quality.py --configs conf/mf.yaml conf/lightgcn.yaml --seeds 1 2 3 --root <folder with ml-100k/>
 
-Further options go to fit, as --model.lr=0.01. A seed sets the split as well as the training, so that the spread is that of the whole procedure.
+A seed sets the split as well as the training, so that the spread is that of the whole procedure. Further options go to
+fit, as --model.lr=0.01.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,15 @@ class RunFolder(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
+        stored = self.folder / "vocabulary"
+        continued = bool(trainer.ckpt_path) and stored.is_dir()
+        if continued:  # on every process: a mistake ends them all
+            check_same_data(PreparedLog.load(stored), trainer.datamodule.prepared, self.folder)
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 runs.clear(self.folder)
-            elif (self.folder / "vocabulary").is_dir():
-                check_same_data(PreparedLog.load(self.folder / "vocabulary"), trainer.datamodule.prepared, self.folder)
-            trainer.datamodule.prepared.save(self.folder / "vocabulary")
+            if not continued:
+                trainer.datamodule.prepared.save(stored)
             with atomic_path(self.folder / "config.yaml") as path:
                 path.write_text(self.config, encoding="utf-8")
         for logger in trainer.loggers:
@@ -62,6 +66,17 @@ class RunFolder(Callback):
             logger.log_hyperparams({"data_statistics": statistics, "parameters": parameters})
             if hasattr(logger, "define_metrics"):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run folder may have been moved: the savers' memory of their best files moves with it."""
+        here = os.path.realpath(self.folder / "checkpoints")
+        for state in checkpoint["callbacks"].values():
+            there = state.get("dirpath") if isinstance(state, dict) else None
+            if not there or Path(there).name != "checkpoints":
+                continue
+            for name in ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path"):
+                state[name] = state.get(name, "").replace(there, here, 1)
+            state["best_k_models"] = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.read_rows(trainer)

@@ -25,7 +25,6 @@ for message in (
     "Sparse CSR tensor support is in beta",
     ".*configure_optimizers` will be overridden",
     "Be aware that when using `ckpt_path`, callbacks",
-    "The dirpath has changed",
     "Checkpoint directory .* exists and is not empty",
     ".*you set `limit",
     ".*Precision bf16-mixed is not supported by the model summary",
@@ -223,11 +222,15 @@ class RecCLI(LightningCLI):
         """As LightningCLI's, but a scheduler without an optimizer goes with the model's own."""
         scheduler = self._get(self.config_init, "lr_scheduler")
         if scheduler and not self._get(self.config_init, "optimizer"):
-            optimizer = self.model.configure_optimizers()
-            chosen = LightningCLI.configure_optimizers(
-                self.model, optimizer, instantiate_class(optimizer, scheduler)
-            )
-            self.model.configure_optimizers = lambda: chosen
+            own = self.model.configure_optimizers
+
+            def configure_optimizers():
+                optimizer = own()
+                return LightningCLI.configure_optimizers(
+                    self.model, optimizer, instantiate_class(optimizer, scheduler)
+                )
+
+            self.model.configure_optimizers = configure_optimizers
             return
         super()._add_configure_optimizers_method_to_model(subcommand)
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import Checkpoint
 
 from recgnn import entry as programs
 from recgnn import runs
@@ -341,3 +342,16 @@ def test_the_stored_configuration_is_of_the_run_not_of_the_call(here, tiny) -> N
     with pytest.raises(RunError, match="was trained on other data"):
         split = ["--data.split=RatioSplit", "--data.split.seed=9"]
         main("fit", [f"--config={tiny}", "--run_dir=run", "--ckpt_path=last", *split])
+
+
+def test_a_moved_run_goes_on_with_its_best(here, tiny) -> None:
+    saver = best_saver(main("fit", [f"--config={tiny}", "--run_dir=before"]))
+    (here / "before").rename(here / "after")
+    again = best_saver(main("fit", [f"--config={tiny}", "--ckpt_path=last", "--run_dir=after"]))
+    assert again.best_model_score == saver.best_model_score is not None
+    assert Path(again.best_model_path) == (here / "after/checkpoints/best.ckpt").resolve()
+    assert list(again.best_k_models) == [again.best_model_path]
+
+
+def best_saver(cli) -> Checkpoint:
+    return next(c for c in cli.trainer.checkpoint_callbacks if c.filename == "best")

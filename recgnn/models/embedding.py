@@ -142,16 +142,23 @@ class EmbeddingRecommender(Recommender):
         weight = rate * self.popularity_correction
         return weight * self.item_log_q[items] if weight else None
 
+    def represent(self, users: Tensor, positives: Tensor, negatives: Tensor | None) -> Pair:
+        """The representations of a batch: users [B, D'], and positives, then flattened negatives, [B + …, D']."""
+        items = positives if negatives is None else torch.cat([positives, negatives.flatten()])
+        users, user_place = unique_rows(users)
+        items, item_place = unique_rows(items)
+        user, item = self.propagate_rows(users, items)
+        return user[user_place], item[item_place]
+
     def batch_loss(self, users: Tensor, positives: Tensor, negatives: Tensor | None) -> Tensor:
         """The loss of a batch without regularisation.
 
         Shapes: users [B], positives [B], negatives [B, n], or [n] when shared, or None for in-batch; a scalar.
         """
-        items = positives if negatives is None else torch.cat([positives, negatives.flatten()])
-        users, user_place = unique_rows(users)
-        items, item_place = unique_rows(items)
-        user, item = self.propagate_rows(users, items)
-        user, item = user[user_place], item[item_place]
+        return self.ranking_loss(*self.represent(users, positives, negatives), positives, negatives)
+
+    def ranking_loss(self, user: Tensor, item: Tensor, positives: Tensor, negatives: Tensor | None) -> Tensor:
+        """`batch_loss` from the representations that `represent` gives: a scalar."""
         size = positives.numel()
         if negatives is None:
             return losses.in_batch_softmax(user @ item.T, positives, self.log_q(positives), self.temperature)
@@ -166,16 +173,18 @@ class EmbeddingRecommender(Recommender):
             return losses.sampled_softmax(positive, negative, *q, self.temperature)
         return (losses.bpr if self.loss == "bpr" else losses.bce)(positive, negative)
 
-    def regularisation(self, users: Tensor, positives: Tensor, negatives: Tensor | None) -> Tensor:
-        """L2 of the batch's layer-0 embeddings: a scalar."""
+    def regularisation(self, batch, user: Tensor, item: Tensor) -> Tensor:
+        """L2 of the batch's layer-0 embeddings: a scalar. `user` and `item` are the batch's representations."""
+        users, positives, negatives = batch
         rows = [self.user_embedding(users), self.item_embedding(positives)]
         if negatives is not None:
             rows.append(self.item_embedding(negatives))
         return losses.embedding_l2(*rows)
 
     def training_step(self, batch, batch_idx: int) -> Tensor:
-        loss = self.batch_loss(batch.users, batch.positives, batch.negatives)
+        user, item = self.represent(*batch)
+        loss = self.ranking_loss(user, item, batch.positives, batch.negatives)
         if self.l2:
-            loss = loss + self.l2 * self.regularisation(batch.users, batch.positives, batch.negatives)
+            loss = loss + self.l2 * self.regularisation(batch, user, item)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.users.numel())
         return loss

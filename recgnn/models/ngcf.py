@@ -127,8 +127,7 @@ class NGCF(EmbeddingRecommender):
             return x, self.node_dropout
         return tuple(e * F.dropout(e.new_ones(e.shape[0], 1), self.node_dropout) for e in x), 0.0
 
-    def regularisation(self, users: Tensor, positives: Tensor, negatives: Tensor | None) -> Tensor:
+    def regularisation(self, batch, user: Tensor, item: Tensor) -> Tensor:
         if self.variant == "paper":
-            return super().regularisation(users, positives, negatives)
-        items = positives if negatives is None else torch.cat([positives, negatives.flatten()])
-        return losses.embedding_l2(*self._propagate((users, items)))
+            return super().regularisation(batch, user, item)
+        return losses.embedding_l2(user, item)
