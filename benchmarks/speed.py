@@ -115,7 +115,7 @@ def training(data: GraphDataModule, batches: list, steps: int) -> dict:
 
 
 def trainer_overhead(data: GraphDataModule, steps: int) -> dict:
-    """Seconds of `steps` training steps by the Trainer, with the seeding callback and the progress bar, and by a bare loop."""
+    """Seconds of `steps` steps by the Trainer, with the seeding callback and the progress bar, and by a bare loop."""
 
     def by_trainer() -> float:
         trainer = Trainer(
