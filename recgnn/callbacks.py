@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind."""
+"""What a run does around its training: seeds, and what it leaves in its folder."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ import pandas as pd
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
-from recgnn import figures, runs
+from recgnn import runs
 from recgnn.data.prepare import PreparedLog
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
-from recgnn.metrics import GroupedRecall, quantile_groups
-
-NUM_GROUPS, NUM_SAMPLES = 5, 20
 
 
 class EpochSeed(Callback):
@@ -38,10 +34,11 @@ class RunFolder(Callback):
     Args:
         folder: the run folder.
         config: the whole configuration, as YAML.
+        stage: `fit`, or `select` or `refit` for the halves of `fit --refit`.
     """
 
-    def __init__(self, folder: Path, config: str):
-        self.folder, self.config = folder, config
+    def __init__(self, folder: Path, config: str, stage: str = "fit"):
+        self.folder, self.config, self.stage = folder, config, stage
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
 
@@ -53,7 +50,9 @@ class RunFolder(Callback):
             check_same_data(PreparedLog.load(stored), trainer.datamodule.prepared, self.folder)
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
-                runs.clear(self.folder)
+                if self.stage == "select":
+                    runs.clear(self.folder.parent)
+                runs.clear(self.folder, selection=self.stage == "fit")
             if not continued:
                 trainer.datamodule.prepared.save(stored)
             with atomic_path(self.folder / "config.yaml") as path:
@@ -131,89 +130,3 @@ def check_same_data(stored: PreparedLog, now: PreparedLog, folder: Path) -> None
                 f"{folder}: was trained on other data: its {part} part has {len(old):,} interactions, not the same as "
                 f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
             )
-
-
-class RecommendationReport(Callback):
-    """Looks at the test's recommendations: recall by user activity and by item popularity as figures, and a table
-    of sample users with what they liked, what they were shown and what of it was right.
-
-    Args:
-        folder: where figures/ goes; None leaves no files.
-    """
-
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self.samples: list[dict[str, Any]] = []
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = trainer.datamodule
-        users, items = data.pairs("train")
-        self.k, self.samples = pl_module.ks[0], []
-        user_groups, self.user_labels = quantile_groups(torch.bincount(users, minlength=data.num_users), NUM_GROUPS)
-        item_groups, self.item_labels = quantile_groups(torch.bincount(items, minlength=data.num_items), NUM_GROUPS)
-        self.recall = GroupedRecall(
-            self.k, user_groups, item_groups, len(self.user_labels), len(self.item_labels)
-        ).to(pl_module.device)
-
-    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        self.recall.update(batch.users, outputs["items"], batch.label_rows, batch.label_items)
-        if batch_idx == 0 and trainer.is_global_zero:
-            self.samples = self._samples(trainer.datamodule.prepared, outputs["items"], batch)
-
-    def _samples(self, prepared, items: torch.Tensor, batch) -> list[dict[str, Any]]:
-        def names(rows: torch.Tensor) -> list[str]:
-            titles = prepared.items.title(rows.cpu().numpy())
-            return [str(x) for x in (prepared.items.decode(rows.cpu().numpy()) if titles is None else titles)]
-
-        samples = []
-        for row in range(min(NUM_SAMPLES, batch.users.numel())):
-            right = batch.label_items[batch.label_rows == row]
-            shown = items[row, :10]
-            shown = shown[shown < prepared.num_items]
-            samples.append(
-                {
-                    "user": str(prepared.users.decode(batch.users[row : row + 1].cpu().numpy())[0]),
-                    "history": " | ".join(names(batch.seen_items[batch.seen_rows == row][:10])),
-                    "recommended": " | ".join(names(shown)),
-                    "hits": " | ".join(names(shown[torch.isin(shown, right)])),
-                    "number of hits": int(torch.isin(shown, right).sum()),
-                }
-            )
-        return samples
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # all processes take part; torchmetrics makes a scalar of a single group
-        values = {k: v.reshape(-1).tolist() for k, v in self.recall.compute().items()}
-        if not trainer.is_global_zero:
-            return
-        drawn = {
-            "recall_by_activity": figures.group_bars(
-                values["by_user"],
-                values["by_user_count"],
-                self.user_labels,
-                "interactions of the user in train",
-                f"recall@{self.k} by user activity",
-            ),
-            "recall_by_popularity": figures.group_bars(
-                values["by_item"],
-                values["by_item_count"],
-                self.item_labels,
-                "interactions of the item in train",
-                f"recall@{self.k} by item popularity",
-            ),
-        }
-        save_figures(trainer, self.folder, drawn)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_table") and self.samples:
-                logger.log_table("recommendations", pd.DataFrame(self.samples))
-
-
-@rank_zero_only
-def save_figures(trainer: Trainer, folder: Path | None, drawn: dict[str, Any]) -> None:
-    """Figures into figures/*.png and into every logger that takes figures."""
-    for name, figure in drawn.items():
-        if folder is not None:
-            figures.save(figure, folder / "figures" / f"{name}.png")
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_figure"):
-                logger.log_figure(f"figures/{name}", figure)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recgnn.allocator import keep_freed_memory
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
 
 keep_freed_memory()
 for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
@@ -26,6 +26,7 @@ for message in (
     ".*configure_optimizers` will be overridden",
     "Be aware that when using `ckpt_path`, callbacks",
     "Checkpoint directory .* exists and is not empty",
+    "The dirpath has changed from",
     ".*you set `limit",
     ".*Precision bf16-mixed is not supported by the model summary",
     "It is recommended to use .*sync_dist=True",
@@ -46,7 +47,8 @@ from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
 import recgnn.models  # noqa: E402, F401
 from recgnn import report, runs  # noqa: E402
-from recgnn.callbacks import EpochSeed, RecommendationReport, RunFolder, save_figures  # noqa: E402
+from recgnn.analysis import RatingReport, RecommendationReport, save_figures  # noqa: E402
+from recgnn.callbacks import EpochSeed, RunFolder  # noqa: E402
 from recgnn.data.prepare import format_summary  # noqa: E402
 from recgnn.mistakes import check_files, check_names, mistake_in, one_line  # noqa: E402
 from recgnn.progress import EpochProgress  # noqa: E402
@@ -70,10 +72,19 @@ class Parser(LightningArgumentParser):
 
 
 class RecCLI(LightningCLI):
-    """LightningCLI with sizes linked from data to model, a run folder, and one command a time."""
+    """LightningCLI with sizes linked from data to model, a run folder, and one command a time.
 
-    def __init__(self, command: str, argv: list[str]):
-        self.command = command
+    Args:
+        command: which.
+        argv: its options.
+        chosen: a finished first half of `fit --refit`, of which this is the second: trained on train and validation
+            for as many epochs as were best on validation.
+    """
+
+    def __init__(self, command: str, argv: list[str], chosen: RecCLI | None = None):
+        self.command, self.chosen = command, chosen
+        self.stage = "fit" if chosen is None else "refit"  # or "select", the first half of two
+        self.best_epoch: int | None = None  # where a training ended well
         self.run_dir: Path | None = None
         self.made: list[Path] = []  # folders that this run is to make, the run folder first
         try:
@@ -113,6 +124,13 @@ class RecCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run that --run_dir holds.")
+        parser.add_argument(
+            "--refit",
+            type=bool,
+            default=False,
+            help="Fit twice: choose the number of epochs on validation, then train on train and validation together "
+            "for that many, and test that once.",
+        )
         if self.command != "fit":
             parser.add_argument("--run", type=str | None, default=None, help="The run folder to measure.")
             parser.add_argument("--output", type=str | None, default=None, help="The metrics, as a JSON file.")
@@ -130,16 +148,7 @@ class RecCLI(LightningCLI):
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         fitting = self.command == "fit"
         if fitting:
-            subject = getattr(self.datamodule, "name", type(self.datamodule).__name__)
-            base = Path("runs") / f"{type(self.model).__name__.lower()}-{subject}"
-            resume = self._get(self.config, "ckpt_path") == "last"
-            self.run_dir = runs.choose_folder(
-                self._get(self.config, "run_dir"), base, resume, self._get(self.config, "overwrite")
-            )
-            self.made = [p for p in (self.run_dir, *self.run_dir.parents) if not p.exists()]
-            checkpoints = self.run_dir / "checkpoints"
-            if resume:
-                self.config_init[self.command]["ckpt_path"] = str(checkpoints / runs.LAST)
+            checkpoints = self._choose_folder()
             callbacks = self._training_callbacks(callbacks, checkpoints)
             config["default_root_dir"] = str(self.run_dir)
         if config["logger"] in (None, True) and not config["barebones"]:
@@ -147,8 +156,9 @@ class RecCLI(LightningCLI):
         own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if config["enable_progress_bar"] is not False and not config["barebones"] and not own_bar:
             callbacks.append(EpochProgress())
-        if hasattr(self.model, "recommend") and self.command != "validate":
-            callbacks.append(RecommendationReport(self.run_dir))
+        if hasattr(self.model, "task") and self.command != "validate":
+            kind = RatingReport if self.model.task == "rating" else RecommendationReport
+            callbacks.append(kind(self.run_dir))
         config["callbacks"] = callbacks
         if not config["plugins"]:
             config["plugins"] = [runs.AtomicCheckpointIO()]
@@ -160,12 +170,46 @@ class RecCLI(LightningCLI):
         except (ValueError, TypeError, RuntimeError) as error:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
+    def _choose_folder(self) -> Path:
+        """Decides where the run goes and what it goes on from; returns its folder of checkpoints."""
+        resume = self._get(self.config, "ckpt_path") == "last"
+        last = Path("checkpoints") / runs.LAST
+        if self.stage == "refit":
+            self.run_dir = self.chosen.run_dir.parent
+            resume = resume and (self.run_dir / last).is_file()
+            self.config_init[self.command]["ckpt_path"] = None
+        else:
+            subject = getattr(self.datamodule, "name", type(self.datamodule).__name__)
+            base = Path("runs") / f"{type(self.model).__name__.lower()}-{subject}"
+            self.run_dir = runs.choose_folder(
+                self._get(self.config, "run_dir"), base, resume, self._get(self.config, "overwrite")
+            )
+            if self._get(self.config, "refit"):
+                self._check_refit()
+                self.stage, self.run_dir = "select", self.run_dir / runs.SELECTION
+            if resume and not (self.run_dir / last).is_file():
+                raise RunError(f"{self.run_dir}: has no {last} to continue from; leave --ckpt_path out to start it")
+            self.made = [p for p in (self.run_dir, *self.run_dir.parents) if not p.exists()]
+        if resume:
+            self.config_init[self.command]["ckpt_path"] = str(self.run_dir / last)
+        return self.run_dir / "checkpoints"
+
+    def _check_refit(self) -> None:
+        prepared = self.datamodule.prepared
+        if not len(prepared.val) or prepared.summary["val_is_test"]:
+            raise ConfigError(
+                f"--refit needs a validation part apart from test, and the split has none "
+                f"({prepared.summary['split']}); leave --refit out or choose another split"
+            )
+
     def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
         """The configuration's callbacks with places for their checkpoints, and the usual ones where it has none."""
         name, mode = self.model.monitor
         validated = len(self.datamodule.prepared.val) > 0
         checkpoints = Path(os.path.realpath(checkpoints))
         best = None
+        if self.stage == "refit":  # nothing is validated any more
+            callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
                 self._check_monitor(callback, validated)
@@ -180,7 +224,7 @@ class RecCLI(LightningCLI):
             extra.append(
                 ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False)
             )
-        folder = RunFolder(self.run_dir, self._config_text())
+        folder = RunFolder(self.run_dir, (self.chosen or self)._config_text(self.run_dir), self.stage)
         last = ModelCheckpoint(
             checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False
         )
@@ -199,20 +243,20 @@ class RecCLI(LightningCLI):
                 "--trainer.callbacks, or take the usual callbacks with --trainer.callbacks null"
             )
 
-    def _config_text(self) -> str:
+    def _config_text(self, folder: Path) -> str:
         parser = self._parser(self.subcommand)
         config = self.config[self.subcommand].clone()
         for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False}.items():
             config[name] = value  # of this call, not of the run: the file is to be run again
         text = parser.dump(config, skip_link_targets=True, skip_none=False)
-        return f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n{text}"
+        return f"# python -m recgnn.fit --config {folder}/config.yaml --run_dir <another folder>\n{text}"
 
     def _wandb(self):
         from recgnn.loggers import WandbLogger  # wandb takes a second to import
 
         model, subject = type(self.model).__name__, getattr(self.datamodule, "name", "data")
         return WandbLogger(
-            name=f"{model.lower()}-{subject}-{self.run_dir.name}",
+            name="-".join([model.lower(), subject, *self.run_dir.parts[-2 if self.stage == "select" else -1 :]]),
             group=subject,
             tags=[model, subject],
             save_dir=str(self.run_dir),
@@ -253,7 +297,12 @@ class RecCLI(LightningCLI):
 
     def before_fit(self) -> None:
         if rank_zero_only.rank == 0:
-            print(format_summary(self.datamodule.prepared.summary))
+            rating = getattr(self.model, "task", None) == "rating"
+            if self.stage == "select":
+                print("first, the number of epochs is chosen on validation")
+            elif self.stage == "refit":
+                print(f"now, {self.chosen.best_epoch + 1} epochs on train and validation together")
+            print(format_summary(self.datamodule.prepared.summary, "cold" if rating else "dropped"))
             parameters = sum(p.numel() for p in self.model.parameters())
             print(f"{type(self.model).__name__}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
 
@@ -264,22 +313,36 @@ class RecCLI(LightningCLI):
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))
         folder.read_rows(self.trainer)
         best = runs.best_checkpoint(self.run_dir)
-        best_epoch = int(runs.read_checkpoint(best)["epoch"])
-        epochs = self.trainer.current_epoch
+        self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         test: dict[str, float] = {}
-        if len(self.datamodule.prepared.test):
+        if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
                 self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
         if not self.trainer.is_global_zero:
             return
-        content = report.results(folder.rows, test, best_epoch, epochs, self.datamodule.prepared.summary)
+        summary = self.datamodule.prepared.summary
+        content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        content |= {"groups": groups} if (groups := self._groups()) else {}
+        rows = folder.rows
+        if self.stage == "refit":
+            content, rows = report.refitted(content, self.chosen.run_dir)
         runs.write_json(self.run_dir / "metrics.json", content)
-        save_figures(self.trainer, self.run_dir, report.curves(folder.rows, self.model.monitor[0], best_epoch))
+        curves = report.curves(rows, self.model.monitor[0], content["best_epoch"])
+        save_figures(self.trainer, self.run_dir, curves)
         for logger in self.trainer.loggers:
             logger.finalize("success")
-        report.print_fit(content, self.run_dir, self.datamodule.prepared, self.trainer.loggers)
+        if self.stage == "select":
+            report.print_metrics({"val": content["val"]})
+        else:
+            task = getattr(self.model, "task", "ranking")
+            report.print_fit(content, self.run_dir, self.datamodule.prepared, self.trainer.loggers, task)
+
+    def _groups(self) -> dict[str, list[dict]]:
+        """What the report on the test part found by group."""
+        reports = [c for c in self.trainer.callbacks if isinstance(c, RatingReport | RecommendationReport)]
+        return reports[0].groups if reports else {}
 
     def before_test(self) -> None:
         self._need("test")
@@ -303,6 +366,7 @@ class RecCLI(LightningCLI):
         output = self._get(self.config, "output")
         if self.trainer.is_global_zero:
             report.print_metrics({part: values})
+            report.print_groups(self._groups())
             if output:
                 runs.write_json(Path(output).expanduser(), {part: values})
 
@@ -322,7 +386,11 @@ def main(command: str, argv: list[str] | None = None) -> RecCLI:
         argv = of_run(argv)
     check_names(argv)
     check_files(argv)
-    return RecCLI(command, argv)
+    cli = RecCLI(command, argv)
+    if cli.stage == "select" and cli.best_epoch is not None:
+        again = [f"--trainer.max_epochs={cli.best_epoch + 1}", "--data.init_args.merge_val=true"]
+        return RecCLI(command, [*argv, *again], chosen=cli)
+    return cli
 
 
 def of_run(argv: list[str]) -> list[str]:

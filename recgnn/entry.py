@@ -10,6 +10,7 @@ COMMANDS = {
     "fit": "train a model, test its best checkpoint, write a run folder",
     "validate": "validation metrics of a run",
     "test": "test metrics of a run",
+    "predict": "a rating (or score) for each row of a table, from a run",
     "recommend": "the best items for users, from a run",
     "similar": "the items most like others, from a run",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -76,3 +78,77 @@ def embedding_l2(*embeddings: Tensor) -> Tensor:
     Shapes: each [B, D] or [B, n, D]; repeated rows count each time; divided by the first one's B.
     """
     return sum(e.square().sum() for e in embeddings) / (2 * embeddings[0].shape[0])
+
+
+RowLoss = Literal["multinomial", "logistic", "squared"]
+
+
+class _Pick(torch.autograd.Function):
+    """x.flatten()[index] for distinct places, whose gradient is written in place instead of added up."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.shape = x.shape
+        return x.reshape(-1)[index]
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (index,) = ctx.saved_tensors
+        whole = grad.new_zeros(ctx.shape)
+        whole.view(-1)[index] = grad
+        return whole, None
+
+
+def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """x[rows, columns] of a matrix at distinct places: x [B, C], rows [n], columns [n]; [n]."""
+    return _Pick.apply(x, rows * x.shape[1] + columns)
+
+
+def observed_squared(output: Tensor, rows: Tensor, columns: Tensor, ratings: Tensor) -> Tensor:
+    r"""Squared error over the observed entries alone, per row (AutoRec, eq. 2).
+
+    .. math:: \frac{1}{B}\sum_{(b,c) \in \mathcal O} (r_{bc} - \hat r_{bc})^2
+
+    Shapes: output [B, C], and distinct entries: rows [n], columns [n], ratings [n]; a scalar.
+    """
+    return (pick(output, rows, columns) - ratings).square().sum() / output.shape[0]
+
+
+def all_columns(output: Tensor, rows: Tensor, columns: Tensor, kind: RowLoss) -> Tensor:
+    r"""Loss of rows of zeros and ones over all columns, per row, without ever making the rows dense.
+
+    With scores s and targets y:
+
+    - `multinomial`: :math:`-\sum_c y_c \ln \mathrm{softmax}(s)_c`
+    - `logistic`: :math:`-\sum_c y_c \ln\sigma(s_c) + (1 - y_c) \ln(1 - \sigma(s_c))`
+    - `squared`: :math:`\sum_c (y_c - s_c)^2`
+
+    Shapes: output [B, C] (the scores), and the distinct places of the ones: rows [n], columns [n]; a scalar.
+    """
+    ones = pick(output, rows, columns)
+    if kind == "multinomial":
+        total = torch.logsumexp(output, 1)[rows].sum() - ones.sum()
+    elif kind == "logistic":
+        total = F.softplus(output).sum() - ones.sum()
+    else:
+        total = output.square().sum() + (1 - 2 * ones).sum()
+    return total / output.shape[0]
+
+
+def sampled_columns(
+    output: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor, kind: RowLoss
+) -> Tensor:
+    """`all_columns` over the ones and, for each of them, sampled zeros, which may repeat (CDAE, section 3.3).
+
+    Shapes: output [B, C], rows [n], columns [n], negatives [n, k]; a scalar.
+    """
+    ones = pick(output, rows, columns)
+    zeros = torch.gather(output.reshape(-1), 0, (rows[:, None] * output.shape[1] + negatives).flatten())
+    if kind == "multinomial":
+        raise ValueError("the multinomial loss is over all columns")
+    if kind == "logistic":
+        total = F.softplus(-ones).sum() + F.softplus(zeros).sum()
+    else:
+        total = (1 - ones).square().sum() + zeros.square().sum()
+    return total / output.shape[0]

@@ -275,6 +275,40 @@ class GroupedRecall(_SumMetric):
         }
 
 
+class GroupedErrors(_SumMetric):
+    """RMSE, MAE and mean of predicted ratings by group, NaN where a group is empty, and the groups' ``count``.
+
+    Args:
+        num_groups: number of groups.
+    """
+
+    def __init__(self, num_groups: int) -> None:
+        super().__init__()
+        for name in ("squared", "absolute", "total"):
+            self.add_sum(name, num_groups, dtype=torch.float64)
+        self.add_sum("count", num_groups)
+
+    def update(self, pred: Tensor, target: Tensor, group: Tensor) -> None:
+        """Count a batch.
+
+        Shapes: pred [B], target [B], group [B], 0..G-1.
+        """
+        error = pred.double() - target.double()
+        self.squared = self.squared.index_add(0, group, error.square())
+        self.absolute = self.absolute.index_add(0, group, error.abs())
+        self.total = self.total.index_add(0, group, pred.double())
+        self.count = self.count.index_add(0, group, torch.ones_like(group))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values of all groups, over all rows and all processes, each [G]."""
+        return {
+            "rmse": (self.squared / self.count).sqrt(),
+            "mae": self.absolute / self.count,
+            "predicted": self.total / self.count,
+            "count": self.count,
+        }
+
+
 def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]:
     """Cut users or items into groups of about equal size by their train count.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 import statistics
@@ -9,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -49,8 +51,18 @@ def results(
     }
 
 
+def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """metrics.json of the second half of `fit --refit`, with what its first half chose; and that one's rows."""
+    first = json.loads((selection / "metrics.json").read_text(encoding="utf-8"))
+    again = {name: content[name] for name in ("epochs", "seconds_per_epoch", "seconds")}
+    chosen = {name: first[name] for name in ("val", "best_epoch", "epochs", "seconds_per_epoch")}
+    seconds = round(first["seconds"] + content["seconds"], 1)
+    rows = pd.read_csv(selection / "metrics.csv").to_dict("records")
+    return content | chosen | {"seconds": seconds, "refit": again}, rows
+
+
 def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[str, Any]:
-    """The learning curves, as `callbacks.save_figures` takes them."""
+    """The learning curves, as `analysis.save_figures` takes them."""
     return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
 
 
@@ -66,14 +78,43 @@ def print_metrics(parts: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list) -> None:
+GROUPINGS = {
+    "by_activity": "by ratings of the user in train",
+    "by_popularity": "by ratings of the item in train",
+    "by_rating": "by rating",
+}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_groups(groups: dict[str, list[dict[str, Any]]]) -> None:
+    """Ratings only: the errors by activity, popularity and rating, a table each."""
+    for name, records in groups.items():
+        if not records or "rmse" not in records[0]:
+            continue
+        table = Table(title=GROUPINGS[name], title_justify="left")
+        for column in records[0]:
+            table.add_column(column, justify="right")
+        for record in records:
+            table.add_row(*map(_cell, record.values()))
+        Console().print(table)
+
+
+def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list, task: str) -> None:
     """The table, where the run lies, and what to type next."""
     parts = {part: content[part] for part in ("val", "test") if content[part]}
     print(
         f"best epoch {content['best_epoch']} of {content['epochs']}, "
         f"{content['seconds_per_epoch'] or 0:.2f} s an epoch, {content['seconds']:.0f} s in all"
     )
+    if "refit" in content:
+        print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
     print_metrics(parts)
+    print_groups(content.get("groups", {}))
     user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
     run = shlex.quote(str(run_dir))
     print(f"figures     {run_dir}/figures")
@@ -82,4 +123,6 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
             print(f"dashboard   {command}")
     print(f"next        python -m recgnn.recommend --run {run} --users {user} --k 10")
     print(f"            python -m recgnn.similar --run {run} --items {item} --k 10")
+    if task == "rating":
+        print(f"            python -m recgnn.predict --run {run} --input rows.csv --output ratings.csv")
     print(f"            python -m recgnn.test --run {run}")

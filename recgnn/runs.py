@@ -19,6 +19,7 @@ from recgnn.errors import RunError
 from recgnn.files import atomic_path
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+SELECTION = "selection"  # folder, inside a run of `fit --refit`, of the run that chose its number of epochs
 ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folder the first one chose
 
 
@@ -34,12 +35,17 @@ def latest_folder(base: Path) -> Path:
     Raises:
         RunError: If there is none.
     """
-    found = [p.parent.parent for p in base.glob(f"[0-9]*/checkpoints/{LAST}") if p.parent.parent.name.isdigit()]
+    found = [p for p in base.glob("[0-9]*") if p.name.isdigit() and can_continue(p)]
     if not found:
         raise RunError(
             f"--ckpt_path last: no run with checkpoints/{LAST} under {base}; name the run to continue with --run_dir"
         )
     return max(found, key=lambda p: int(p.name))
+
+
+def can_continue(folder: Path) -> bool:
+    """Whether a run folder, or the first half of a refitted run in it, has a last checkpoint."""
+    return any((folder / half / "checkpoints" / LAST).is_file() for half in ("", SELECTION))
 
 
 def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool) -> Path:
@@ -54,8 +60,8 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
         folder = latest_folder(base) if resume else next_folder(base)
     else:
         folder = Path(run_dir).expanduser()
-        has_run = (folder / "checkpoints").is_dir() and any((folder / "checkpoints").glob("*.ckpt"))
-        if resume and not (folder / "checkpoints" / LAST).is_file():
+        has_run = any(any((folder / half / "checkpoints").glob("*.ckpt")) for half in ("", SELECTION))
+        if resume and not can_continue(folder):
             raise RunError(f"{folder}: has no checkpoints/{LAST} to continue from; leave --ckpt_path out to start it")
         if has_run and not resume and not overwrite and rank_zero_only.rank == 0:
             raise RunError(
@@ -68,8 +74,11 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     return folder
 
 
-def clear(folder: Path) -> None:
-    """Removes what an earlier run left in a run folder; nothing where the folder is none."""
+def clear(folder: Path, selection: bool = True) -> None:
+    """Removes what an earlier run left in a run folder, with or without the half that chose its number of epochs;
+    nothing where the folder is none."""
+    if selection and (folder / SELECTION / "config.yaml").is_file():
+        shutil.rmtree(folder / SELECTION, ignore_errors=True)
     if (folder / "config.yaml").is_file() and (folder / "vocabulary").is_dir():
         for name in ("checkpoints", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)

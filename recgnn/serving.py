@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -15,11 +15,13 @@ import torch
 from recgnn import runs
 from recgnn.data.graph import UserItems, to_hetero
 from recgnn.data.prepare import PreparedLog
-from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
 from recgnn.files import atomic_path, existing_file
-from recgnn.models.base import Recommender
+from recgnn.models.base import Recommender, best
 
 FORMATS = (".csv", ".parquet")
+UNKNOWN = np.iinfo(np.int64).min  # an integer that is nobody's id
+ROWS = 2**17  # of a table, predicted at a time
 
 
 class TrainedRecommender:
@@ -104,24 +106,90 @@ class TrainedRecommender:
             frames.append(self._frame("query", self.prepared.items.decode(block.numpy()), *scores.topk(k)))
         return pd.concat(frames, ignore_index=True)
 
+    def recommend_history(
+        self, histories: Sequence[Sequence], k: int = 10, ratings: Sequence[Sequence[float]] | None = None
+    ) -> pd.DataFrame:
+        """The k best items for users who were not in train, from what they had: columns user (0, 1, …, the place in
+        `histories`), rank, item, score and, where known, title. What is in a history is not recommended.
+
+        Args:
+            histories: raw item ids, a list a user.
+            k: how many.
+            ratings: of those items; a model of ratings takes the highest of train where they are not given.
+
+        Raises:
+            DataError: for an item that is not in the training data, or none at all.
+            ConfigError: for a model that cannot do without having seen the user in train, or k below 1.
+        """
+        k = self._length(k)
+        frames = []
+        for start in range(0, len(histories), self.block):
+            block = histories[start : start + self.block]
+            given = None if ratings is None else ratings[start : start + self.block]
+            place, items, values = self._history_entries(block, given, start)
+            scores = self.model.score_history(place, items, values, len(block))
+            frames.append(self._frame("user", np.arange(start, start + len(block)), *best(scores, k, (place, items))))
+        return pd.concat(frames, ignore_index=True)
+
+    def _history_entries(self, histories, ratings, start: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Histories as sorted entries: place, item, value; an item that stands twice counts once, its last time."""
+        place, items, values = [], [], []
+        highest = float(self.model.evaluation.high) if self.model.task == "rating" else 1.0
+        for number, history in enumerate(histories):
+            if not len(history):
+                raise DataError(f"the history of user {start + number} is empty; give at least one item")
+            given = [highest] * len(history) if ratings is None else list(ratings[number])
+            if len(given) != len(history):
+                raise DataError(f"{len(given)} ratings for a history of {len(history)} items; give one for each")
+            rows = self.prepared.items.require(history, "item")
+            entries = dict(zip(rows.tolist(), given, strict=True))
+            place += [number] * len(entries)
+            items += sorted(entries)
+            values += [entries[item] for item in sorted(entries)]
+        return torch.tensor(place), torch.tensor(items), torch.tensor(values, dtype=torch.float32)
+
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame (columns user, item) with a column score.
 
         Raises:
             DataError: for a missing column, or a user or item that is not in the training data.
         """
+        self._need_columns(frame)
+        users = self.prepared.users.require(frame["user"], "user")
+        items = self.prepared.items.require(frame["item"], "item")
+        return frame.assign(score=self._scored(users, items))
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame (columns user, item) with a column prediction.
+
+        For a model of ratings it is the rating, within the range of those in train; for a user or item that train
+        lacks, the run's cold rating. For other models it is the score, and empty (NaN) for those.
+
+        Raises:
+            DataError: for a missing column.
+        """
+        self._need_columns(frame)
+        users, items = (
+            vocabulary.encode(as_ids(frame[side], vocabulary))
+            for side, vocabulary in (("user", self.prepared.users), ("item", self.prepared.items))
+        )
+        return frame.assign(prediction=self._scored(users, items))
+
+    def _scored(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores of pairs of rows, in the order of the users, so that each one's scores are made once: [n]."""
+        order = np.argsort(users, kind="stable")
+        scores = np.empty(len(users), dtype=np.float32)
+        _, starts = np.unique(users[order], return_index=True)
+        for cut in np.split(order, starts[self.block :: self.block]):
+            pairs = torch.from_numpy(users[cut]), torch.from_numpy(items[cut])
+            scores[cut] = self.model.predict_pairs(*pairs).numpy()
+        return scores
+
+    @staticmethod
+    def _need_columns(frame: pd.DataFrame) -> None:
         for column in ("user", "item"):
             if column not in frame:
                 raise DataError(f"score needs a column {column}, found {', '.join(map(str, frame.columns))}")
-        users = self.prepared.users.require(frame["user"], "user")
-        items = self.prepared.items.require(frame["item"], "item")
-        distinct, place = np.unique(users, return_inverse=True)
-        scores = np.empty(len(frame), dtype=np.float32)
-        for start in range(0, len(distinct), self.block):
-            block = self.model.score(torch.from_numpy(distinct[start : start + self.block])).numpy()
-            inside = (place >= start) & (place < start + self.block)
-            scores[inside] = block[place[inside] - start, items[inside]]
-        return frame.assign(score=scores)
 
     def _length(self, k: int) -> int:
         if k < 1:
@@ -140,6 +208,16 @@ class TrainedRecommender:
         }
         titles = self.prepared.items.title(rows)
         return pd.DataFrame(columns if titles is None else columns | {"title": titles})
+
+
+def as_ids(column: pd.Series, vocabulary) -> pd.Series:
+    """A column of raw ids in the vocabulary's type; what cannot be one of its ids becomes one it does not know."""
+    if not vocabulary.is_integer:
+        if pd.api.types.is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all():
+            column = column.astype("Int64")  # a gap among integers made them floats
+        return column.astype("str")
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers.where(numbers % 1 == 0, UNKNOWN).fillna(UNKNOWN).astype("int64")
 
 
 def load(run: str | Path) -> TrainedRecommender:
@@ -175,8 +253,8 @@ def build_model(checkpoint: dict, run: Path) -> Recommender:
 
 
 def main(command: str, argv: list[str]) -> pd.DataFrame | None:
-    """`recommend` and `similar`; returns what was written, or None where it was streamed to a file."""
-    return {"recommend": _recommend, "similar": _similar}[command](argv)
+    """`recommend`, `similar` and `predict`; returns what was written, or None where it was streamed to a file."""
+    return {"recommend": _recommend, "similar": _similar, "predict": _predict}[command](argv)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -187,7 +265,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=f"python -m recgnn.{command}", description=description, allow_abbrev=False)
     parser.add_argument("--run", required=True, help="run folder, as written by python -m recgnn.fit")
-    parser.add_argument("--k", type=int, default=10, help="how many (default: 10)")
+    if command != "predict":
+        parser.add_argument("--k", type=int, default=10, help="how many (default: 10)")
     parser.add_argument("--output", default="-", help="file.csv, file.parquet, or - for the screen (default)")
     return parser
 
@@ -197,12 +276,124 @@ def _recommend(argv: list[str]) -> pd.DataFrame | None:
     parser.add_argument("--users", help="user ids, separated by commas; all users when neither option is given")
     parser.add_argument("--users_file", help="a file with a user id a line")
     parser.add_argument("--include_seen", action="store_true", help="keep items that the user knows")
+    parser.add_argument(
+        "--history",
+        help="instead of users: item ids, separated by commas, of somebody who was not in train. For AutoRec by user, "
+        "DAE and CDAE; CDAE goes without its user node (zero)",
+    )
+    parser.add_argument(
+        "--history_ratings",
+        help="the ratings of those items, for AutoRec; the highest one in train when not given",
+    )
     options = parser.parse_args(argv)
     check_output(options.output)
+    if options.history is not None:
+        return _recommend_history(options)
+    if options.history_ratings is not None:
+        raise ConfigError("--history_ratings needs --history, the items that were rated")
     trained = load(options.run)
     users = ids(options.users, options.users_file, trained.prepared.users)
     blocks = trained.recommend_blocks(users, options.k, not options.include_seen)
     return write(blocks, options.output)
+
+
+def _recommend_history(options: argparse.Namespace) -> pd.DataFrame | None:
+    if options.users is not None or options.users_file is not None or options.include_seen:
+        raise ConfigError("--history is for somebody who was not in train: leave --users and --include_seen out")
+    trained = load(options.run)
+    history = ids(options.history, None, trained.prepared.items)
+    ratings = None
+    if options.history_ratings is not None:
+        if trained.model.task != "rating":
+            raise ConfigError(f"{type(trained.model).__name__} knows no ratings; leave --history_ratings out")
+        try:
+            ratings = [[float(x) for x in options.history_ratings.split(",")]]
+        except ValueError:
+            raise ConfigError(f"--history_ratings {options.history_ratings}: expected numbers") from None
+    found = trained.recommend_history([history], options.k, ratings)
+    return write(iter([found.assign(user="new")]), options.output)
+
+
+def _predict(argv: list[str]) -> pd.DataFrame | None:
+    parser = _parser("predict", "A rating (or, for models that rank, a score) for each row of a table.")
+    parser.add_argument("--input", required=True, help="file.csv, file.tsv or file.parquet with columns user and item")
+    parser.add_argument("--user", default="user", help="the column of users (default: user)")
+    parser.add_argument("--item", default="item", help="the column of items (default: item)")
+    options = parser.parse_args(argv)
+    check_output(options.output)
+    trained = load(options.run)
+    names = {options.user: "user", options.item: "item"}
+    cold = [0, 0]  # rows with an unknown user or item, all rows
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        for frame in read_rows(options.input, list(names)):
+            done = trained.predict(frame[list(names)].rename(columns=names))
+            known = [
+                v.encode(as_ids(done[side], v)) >= 0
+                for side, v in (("user", trained.prepared.users), ("item", trained.prepared.items))
+            ]
+            cold[0] += int((~(known[0] & known[1])).sum())
+            cold[1] += len(frame)
+            yield frame.assign(prediction=done["prediction"])
+
+    written = write(blocks(), options.output)
+    if cold[0]:
+        answer = "left empty"
+        if trained.model.task == "rating":
+            rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
+            answer = f"predicted {float(rating):.4g}"
+        print(f"{cold[0]:,} of {cold[1]:,} rows have a user or item that train lacks: {answer}", file=sys.stderr)
+    return written
+
+
+def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
+    """A table in blocks, its columns as they are; a table of no rows is one empty block.
+
+    Raises:
+        DataError: for a missing file, a missing column, or one that cannot be read.
+    """
+    path = existing_file(file, "table")
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as table:
+                _need_all(columns, table.schema_arrow.names, file)
+                empty = table.schema_arrow.empty_table().to_pandas()
+                found = False
+                for batch in table.iter_batches(ROWS):
+                    found = True
+                    yield batch.to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+        if not found:
+            yield empty
+        return
+    try:
+        separator = "\t" if path.suffix == ".tsv" else ","
+        header = pd.read_csv(path, sep=separator, nrows=0)
+        _need_all(columns, list(header.columns), file)
+        text = dict.fromkeys(columns, "str")
+        with pd.read_csv(path, sep=separator, dtype=text, keep_default_na=False, chunksize=ROWS) as blocks:
+            found = False
+            for block in blocks:
+                found = True
+                yield block
+        if not found:
+            yield header
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise DataError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
+
+
+def _need_all(columns: list[str], there: list[str], file: str) -> None:
+    for column in columns:
+        if column not in there:
+            hint = did_you_mean(column, there)
+            raise DataError(
+                f"{file}: no column '{column}'{hint}; found: {', '.join(map(str, there[:12]))}; name it with "
+                "--user or --item"
+            )
 
 
 def _similar(argv: list[str]) -> pd.DataFrame | None:

@@ -62,7 +62,8 @@ def contradictions(given, parsed, place="") -> list[str]:
 def test_it_runs(path, here, capsys):
     (here / "synthetic.yaml").write_text(SYNTHETIC)
     done = main("fit", ["--config", str(path), "--config", "synthetic.yaml"])
-    assert done.run_dir == Path(f"runs/{path.stem}-synthetic/1".replace("_", ""))
+    assert done.run_dir == Path(f"runs/{type(done.model).__name__.lower()}-synthetic/1")
+    assert path.stem.replace("_", "").startswith(type(done.model).__name__.lower())
     assert (done.run_dir / "metrics.json").is_file() and (done.run_dir / "checkpoints/best.ckpt").is_file()
     assert done.datamodule.name == "synthetic"
     assert "next        python -m recgnn.recommend" in capsys.readouterr().out

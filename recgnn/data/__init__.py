@@ -2,12 +2,12 @@
 
 from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
 from recgnn.data.fake import SyntheticLog
-from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating
+from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
 from recgnn.data.graph_data import GraphDataModule
 from recgnn.data.log import InteractionLog, Source
 from recgnn.data.prepare import PreparedLog, prepare
 from recgnn.data.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
-from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit
+from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
 from recgnn.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "MovieLens100K",
     "MovieLens1M",
     "PreparedLog",
+    "RatingRange",
     "RatioSplit",
     "Source",
     "Split",
@@ -34,6 +35,7 @@ __all__ = [
     "TableLog",
     "TemporalSplit",
     "Vocabulary",
+    "WithoutValidation",
     "Yelp2018",
     "prepare",
 ]

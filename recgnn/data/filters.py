@@ -47,6 +47,46 @@ class MinRating(Filter):
         return f"ratings of at least {self.threshold:g}"
 
 
+class RatingRange(Filter):
+    """Declares what ratings there can be, and refuses a log that has others.
+
+    Args:
+        low: The lowest rating.
+        high: The highest rating.
+        drop: Leave the rows with other ratings out instead.
+
+    Raises:
+        DataError: If the log has no ratings, or one outside the range; names the row.
+    """
+
+    def __init__(self, low: float, high: float, drop: bool = False) -> None:
+        if not low < high:
+            raise ConfigError(f"RatingRange: low is {low:g} and high {high:g}; expected low < high")
+        self.low = low
+        self.high = high
+        self.drop = drop
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if RATING not in frame:
+            raise DataError(
+                "RatingRange needs ratings and the log has none; name the rating column, or drop it"
+            )
+        rating = frame[RATING].to_numpy()
+        outside = (rating < np.float32(self.low)) | (rating > np.float32(self.high))
+        if outside.any() and not self.drop:
+            row = int(outside.argmax())
+            user, item = frame[USER].iloc[row], frame[ITEM].iloc[row]
+            raise DataError(
+                f"row {frame.index[row] + 1} (user {user}, item {item}): rating {rating[row]:g} lies outside "
+                f"{self.low:g} to {self.high:g}, as {outside.sum():,} ratings do; mend them, widen the range, or "
+                "leave such rows out with drop: true"
+            )
+        return frame[~outside] if outside.any() else frame
+
+    def describe(self) -> str:
+        return f"ratings from {self.low:g} to {self.high:g}"
+
+
 class Deduplicate(Filter):
     """Keeps one interaction of each (user, item).
 

@@ -29,6 +29,20 @@ def to_hetero(part: Part, num_users: int, num_items: int) -> HeteroData:
     return graph
 
 
+def compressed(rows: Tensor, num_rows: int) -> Tensor:
+    """Where each row's entries begin, for entries sorted by row: [R+1]."""
+    return F.pad(torch.bincount(rows, minlength=num_rows).cumsum(0), (1, 0))
+
+
+def entries_of(ptr: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The entries of `rows` [B] in compressed rows: the place of the row in `rows`, and that of the entry, [n]."""
+    start = ptr[rows]
+    count = ptr[rows + 1] - start
+    place = torch.repeat_interleave(torch.arange(rows.numel(), device=rows.device), count)
+    first = count.cumsum(0) - count
+    return place, torch.arange(place.numel(), device=rows.device) - first[place] + start[place]
+
+
 class UserItems(NamedTuple):
     """Each user's items, ascending: ptr [U+1], items [E]."""
 
@@ -38,16 +52,30 @@ class UserItems(NamedTuple):
     @classmethod
     def from_pairs(cls, user: Tensor, item: Tensor, num_users: int) -> UserItems:
         order = torch.argsort(user * (int(item.max()) + 1 if item.numel() else 1) + item)
-        return cls(F.pad(torch.bincount(user, minlength=num_users).cumsum(0), (1, 0)), item[order])
+        return cls(compressed(user, num_users), item[order])
 
     def to(self, device: torch.device) -> UserItems:
         return UserItems(self.ptr.to(device), self.items.to(device))
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs (row, item) of `users` [B]: row is the place of the user in `users`, 0..B-1."""
-        start = self.ptr[users]
-        count = self.ptr[users + 1] - start
-        row = torch.repeat_interleave(torch.arange(users.numel(), device=users.device), count)
-        first = count.cumsum(0) - count
-        place = torch.arange(row.numel(), device=users.device) - first[row] + start[row]
-        return row, self.items[place]
+        row, entry = entries_of(self.ptr, users)
+        return row, self.items[entry]
+
+
+class Rows(NamedTuple):
+    """The rows of a sparse matrix, columns ascending: ptr [R+1], columns [E], values [E]."""
+
+    ptr: Tensor
+    columns: Tensor
+    values: Tensor
+
+    @classmethod
+    def from_entries(cls, row: Tensor, column: Tensor, value: Tensor, num_rows: int) -> Rows:
+        order = torch.argsort(row * (int(column.max()) + 1 if column.numel() else 1) + column)
+        return cls(compressed(row, num_rows), column[order], value[order])
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries (place in `rows`, column, value) of `rows` [B], each [n]."""
+        place, entry = entries_of(self.ptr, rows)
+        return place, self.columns[entry], self.values[entry]

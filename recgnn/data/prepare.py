@@ -103,12 +103,15 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     train = frame[part == TRAIN]
     users = Vocabulary.fit(train[USER], log.users)
     items = Vocabulary.fit(train[ITEM], log.items)
-    parts, warned = {}, []
+    parts, cold, warned = {}, {}, []
     for code, name in enumerate(PARTS):
-        parts[name], unseen = _numbered(frame[part == code] if code else train, users, items)
+        parts[name], left = _numbered(frame[part == code] if code else train, users, items)
+        unseen = len(left)
+        if unseen:
+            cold[name] = left
         if unseen:
             dropped.append(
-                {"step": f"{name} rows with a user or item that train lacks", "rows": unseen}
+                {"step": f"{name} rows with a user or item that train lacks", "rows": unseen, "cold": True}
             )
         if unseen and not len(parts[name]):
             raise DataError(
@@ -117,6 +120,8 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
             )
     if split.val_is_test:
         parts["val"] = parts["test"]
+        if "test" in cold:
+            cold["val"] = cold["test"]
         warned.append(
             "validated on the test part: figures are best-on-test, not an honest estimate"
         )
@@ -124,10 +129,10 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     for code in (VAL, TEST):
         if not asked[code] and not (code == VAL and split.val_is_test):
             warned.append(f"there is no {PARTS[code]} part")
-    cold = sum(d["rows"] for d in dropped if "train lacks" in d["step"])
-    if cold > 0.2 * (len(frame) - len(train)):
+    unseen = sum(len(left) for left in cold.values())
+    if unseen > 0.2 * (len(frame) - len(train)):
         warned.append(
-            f"{cold:,} of {len(frame) - len(train):,} val and test rows dropped: train lacks them"
+            f"{unseen:,} of {len(frame) - len(train):,} val and test rows dropped: train lacks them"
         )
 
     kept = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
@@ -144,15 +149,15 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
         "val_is_test": split.val_is_test,
         "warnings": warned,
     }
-    return PreparedLog(**parts, users=users, items=items, summary=summary)
+    return PreparedLog(**parts, users=users, items=items, summary=summary, cold=cold)
 
 
-def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[Part, int]:
-    """The part in rows of the vocabularies, and how many rows they lack."""
-    user, item = users.encode(frame[USER]), items.encode(frame[ITEM])
-    known = (user >= 0) & (item >= 0)
-    optional = {c: frame[c].to_numpy()[known] for c in (RATING, TIMESTAMP) if c in frame}
-    return Part(user[known], item[known], **optional), int((~known).sum())
+def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[Part, Part]:
+    """The part in rows of the vocabularies, and the rows of which they lack the user or the item (-1)."""
+    columns = {"user": users.encode(frame[USER]), "item": items.encode(frame[ITEM])}
+    columns |= {c: frame[c].to_numpy() for c in (RATING, TIMESTAMP) if c in frame}
+    known = (columns["user"] >= 0) & (columns["item"] >= 0)
+    return tuple(Part(**{k: v[rows] for k, v in columns.items()}) for rows in (known, ~known))
 
 
 def _identity(step: Filter | Split) -> str:

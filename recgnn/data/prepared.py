@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from recgnn.data.vocabulary import Vocabulary
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path, sha256_of
 
-FORMAT = 1
+FORMAT = 2
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
+READABLE = (1, 2)
+"""Versions that `load` reads; 1 has no cold rows."""
 
 _FILES = ("interactions.parquet", "users.parquet", "items.parquet")
+_COLD = "cold.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class PreparedLog:
         users: User ids.
         items: Item ids, with titles where known.
         summary: Counts and descriptions, plain JSON types; see `format_summary`.
+        cold: The rows of val and test with a user or item that train lacks, which is -1: no ranking can hold them,
+            a rating model has an answer for them.
     """
 
     train: Part
@@ -62,6 +68,7 @@ class PreparedLog:
     users: Vocabulary
     items: Vocabulary
     summary: dict
+    cold: dict[str, Part] = field(default_factory=dict)
 
     @property
     def num_users(self) -> int:
@@ -76,7 +83,7 @@ class PreparedLog:
         return self.summary["name"]
 
     def save(self, folder: str | Path) -> None:
-        """Writes three Parquet files and summary.json (with their sha256), all or nothing.
+        """Writes Parquet files and summary.json (with their sha256), all or nothing.
 
         Raises:
             RunError: If the folder cannot be written.
@@ -90,19 +97,16 @@ class PreparedLog:
             if self.summary["val_is_test"]
             else [self.train, self.val, self.test]
         )
-        columns = {}
-        for name in (USER, ITEM, RATING, TIMESTAMP):
-            arrays = [getattr(part, name) for part in parts]
-            if arrays[0] is not None:
-                values = np.concatenate(arrays)
-                columns[name] = values.astype(np.int32) if name in (USER, ITEM) else values
         codes = (TRAIN, TEST) if self.summary["val_is_test"] else (TRAIN, VAL, TEST)
-        columns["part"] = np.repeat(np.array(codes, dtype=np.int8), [len(part) for part in parts])
-        with atomic_path(folder / "interactions.parquet") as path:
-            pq.write_table(pa.table(columns), path, compression="lz4", write_page_checksum=True)
+        _write_parts(folder / "interactions.parquet", parts, codes)
+        files = list(_FILES)
+        if any(len(part) for part in self.cold.values()):
+            cold = [self.cold[name] for name in PARTS if name in self.cold]
+            _write_parts(folder / _COLD, cold, [PARTS.index(name) for name in PARTS if name in self.cold])
+            files.append(_COLD)
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
-        written = self.summary | {"sha256": {name: sha256_of(folder / name) for name in _FILES}}
+        written = self.summary | {"sha256": {name: sha256_of(folder / name) for name in files}}
         with atomic_path(folder / "summary.json") as path:
             path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
@@ -116,7 +120,7 @@ class PreparedLog:
         folder = Path(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            if summary["format"] != FORMAT:
+            if summary["format"] not in READABLE:
                 raise RunError(
                     f"{folder}: written in format {summary['format']}, this version reads {FORMAT}"
                 )
@@ -126,19 +130,9 @@ class PreparedLog:
             users, items = (
                 Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items")
             )
-            table = pq.read_table(folder / "interactions.parquet", page_checksum_verification=True)
-            columns = {name: table[name].to_numpy().copy() for name in table.column_names}
-            code = columns.pop("part")
-            for name, vocabulary in ((USER, users), (ITEM, items)):
-                columns[name] = columns[name].astype(np.int64)
-                if columns[name].max(initial=0) >= max(1, len(vocabulary)):
-                    raise ValueError(f"{name} rows and vocabulary do not belong together")
-            sizes = np.bincount(code, minlength=3)
-            ends = np.cumsum(sizes)
-            parts = {
-                part: Part(**{k: v[end - size : end] for k, v in columns.items()})
-                for part, size, end in zip(PARTS, sizes, ends, strict=True)
-            }
+            parts = _read_parts(folder / "interactions.parquet", users, items)
+            cold = _read_parts(folder / _COLD, users, items) if (folder / _COLD).is_file() else {}
+            cold = {name: part for name, part in cold.items() if len(part)}
             if summary["val_is_test"]:
                 parts["val"] = parts["test"]
             if any(len(parts[part]) != summary[part] for part in PARTS):
@@ -156,16 +150,46 @@ class PreparedLog:
             raise RunError(
                 f"{folder}: no prepared data can be read: {str(error).splitlines()[0]}"
             ) from error
-        return cls(**parts, users=users, items=items, summary=summary)
+        return cls(**parts, users=users, items=items, summary=summary, cold=cold)
 
 
-def format_summary(summary: dict) -> str:
-    """The summary as a compact block of text."""
+def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> None:
+    """Parts one after the other, told apart by a column of codes."""
+    columns = {}
+    for name in (USER, ITEM, RATING, TIMESTAMP):
+        arrays = [getattr(part, name) for part in parts]
+        if arrays[0] is not None:
+            values = np.concatenate(arrays)
+            columns[name] = values.astype(np.int32) if name in (USER, ITEM) else values
+    columns["part"] = np.repeat(np.array(codes, dtype=np.int8), [len(part) for part in parts])
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="lz4", write_page_checksum=True)
+
+
+def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, Part]:
+    """What `_write_parts` wrote."""
+    table = pq.read_table(path, page_checksum_verification=True)
+    columns = {name: table[name].to_numpy().copy() for name in table.column_names}
+    code = columns.pop("part")
+    for name, vocabulary in ((USER, users), (ITEM, items)):
+        columns[name] = columns[name].astype(np.int64)
+        if columns[name].max(initial=0) >= max(1, len(vocabulary)):
+            raise ValueError(f"{name} rows and vocabulary do not belong together")
+    sizes = np.bincount(code, minlength=3)
+    ends = np.cumsum(sizes)
+    return {
+        part: Part(**{k: v[end - size : end] for k, v in columns.items()})
+        for part, size, end in zip(PARTS, sizes, ends, strict=True)
+    }
+
+
+def format_summary(summary: dict, cold: str = "dropped") -> str:
+    """The summary as a compact block of text; `cold` says what becomes of rows that train knows nothing of."""
     lines = [
         f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
         f"{summary['interactions']:,} of {summary['read']:,} interactions "
         f"(density {summary['density']:.3%})",
-        *(f"  dropped {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
+        *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
         f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} "
         f"({summary['split']})",
         *(f"  note: {text}" for text in summary["warnings"]),

@@ -29,6 +29,9 @@ class Split(ABC):
     def describe(self) -> str:
         """One line with every argument."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({sorted(vars(self).items())})"
+
 
 class RatioSplit(Split):
     """Train, validation and test by share, within each user or over all rows.
@@ -243,6 +246,33 @@ class GivenSplit(Split):
             else f"{self.val:g} of each user's train"
         )
         return f"given; val {val}, seed {self.seed}"
+
+
+class WithoutValidation(Split):
+    """Another split with its validation part added to train: to train once more, on all that may be known, when
+    everything has been chosen.
+
+    Args:
+        of: The other split.
+
+    Raises:
+        DataError: If it has no validation part, or that is the test part.
+    """
+
+    def __init__(self, of: Split) -> None:
+        self.of = of
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.of.val_is_test:
+            raise DataError("the validation part is the test part and cannot be trained on; choose another split")
+        part = self.of.split(frame).copy()
+        if not (part == VAL).any():
+            raise DataError(f"there is no validation part to add to train ({self.of.describe()}); leave --refit out")
+        part[part == VAL] = TRAIN
+        return part
+
+    def describe(self) -> str:
+        return f"{self.of.describe()}; validation added to train"
 
 
 def part_sizes(

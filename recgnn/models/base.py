@@ -1,18 +1,20 @@
-"""The base class of recommenders: evaluation by full ranking, and what serving needs."""
+"""The base class of recommenders: scores, ratings, their evaluation, and what serving needs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from recgnn.errors import ConfigError, DataError
-from recgnn.metrics import BEYOND_ACCURACY, FORMULAS, RankingMetrics
+from recgnn.errors import ConfigError
+from recgnn.models.evaluation import RankingEvaluation, RatingEvaluation
 
 Pair = tuple[Tensor, Tensor]
+Task = Literal["ranking", "rating"]
 
 
 class Recommender(LightningModule):
@@ -23,45 +25,83 @@ class Recommender(LightningModule):
         num_items: I, given by the data.
         lr: learning rate of Adam, the default optimizer.
         ks: lengths of the recommendation lists that are measured.
+        task: `ranking`, measured by full ranking, or `rating`, where scores are ratings, measured by RMSE and MAE.
+        cold_rating: the rating of users and items that train lacks; None for the mean of train.
     """
 
-    def __init__(self, num_users: int, num_items: int, lr: float, ks: Sequence[int]):
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        lr: float,
+        ks: Sequence[int] = (10,),
+        task: Task = "ranking",
+        cold_rating: float | None = None,
+    ):
         super().__init__()
         self.save_hyperparameters()
-        if not ks or min(ks) < 1:
-            raise ConfigError(f"ks must be one or more positive list lengths, found {list(ks)}")
-        self.num_users, self.num_items, self.lr = num_users, num_items, lr
-        self.ks = sorted(set(ks))
-        self.metrics = nn.ModuleDict({part: RankingMetrics(self.ks, num_items) for part in ("val", "test")})
+        self.num_users, self.num_items, self.lr, self.task = num_users, num_items, lr, task
+        ranking = RankingEvaluation(num_items, ks)
+        self.ks = ranking.ks
+        self.evaluation = ranking if task == "ranking" else RatingEvaluation(cold_rating)
 
     @property
     def monitor(self) -> tuple[str, str]:
         """The validation metric that chooses the best epoch, and its direction."""
-        return f"val/ndcg@{self.ks[0]}", "max"
+        return self.evaluation.monitor
 
     @property
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
-        return [f"val/{name}@{k}" for name in (*FORMULAS, *BEYOND_ACCURACY) for k in self.ks]
+        return list(self.evaluation.metric_names)
 
     @property
     def negative_sampling(self) -> dict | None:
         """What the data is to sample against each positive, or None: see `GraphDataModule`."""
         return None
 
+    @property
+    def training_rows(self) -> Literal["user", "item"] | None:
+        """Whose rows of the interaction matrix a training batch holds; None for batches of interactions."""
+        return None
+
     def score(self, users: Tensor) -> Tensor:
         """Scores of all items for `users` [B]: [B, I]."""
         raise AttributeError(f"{type(self).__name__} does not define score")
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Scores of pairs, users [B] and items [B]: [B]."""
+        return self.score(users).gather(1, items[:, None]).squeeze(1)
+
+    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
+        """Scores of all items for users whom train does not know, from what each of them has: [B, I].
+
+        Args:
+            place: whose, 0..B-1, ascending, [n].
+            items: which items, [n].
+            values: their ratings, or ones, [n].
+            size: B.
+        """
+        raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who was not in train")
+
+    @torch.no_grad()
+    def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """What the model has to say of pairs, -1 being a user or item that train lacks: users [B], items [B]; [B].
+
+        Ratings, clipped and complete, for the rating task; scores, and NaN for those lacking, for ranking.
+        """
+        known = (users >= 0) & (items >= 0)
+        scores = self.score_pairs(users.clamp(min=0), items.clamp(min=0))
+        if self.task == "rating":
+            return self.evaluation.answer(scores, known)
+        return scores.masked_fill(~known, torch.nan)
 
     def refresh(self) -> None:
         """Forget what was derived from the parameters, since they have changed."""
 
     def set_graph(self, graph: HeteroData) -> None:
         """Take what the model needs of the training graph; called by `setup`, and when a run is loaded."""
-        items = graph["user", "rates", "item"].edge_index[1]
-        counts = torch.bincount(items, minlength=self.num_items)
-        for metrics in self.metrics.values():
-            metrics.set_popularity(counts)
+        self.evaluation.set_graph(graph)
         self.refresh()
 
     @torch.no_grad()
@@ -74,17 +114,10 @@ class Recommender(LightningModule):
             seen: (place in `users`, item) of the items to leave out, each [n]. Where fewer than k items are left,
                 the list ends in items of score -inf.
         """
-        scores = self.score(users)
-        if seen is not None:
-            scores[seen] = -torch.inf
-        return scores.topk(k)
+        return best(self.score(users), k, seen)
 
     def setup(self, stage: str) -> None:
-        if max(self.ks) > self.num_items:
-            raise DataError(
-                f"there are {self.num_items} items after filtering, fewer than K = {max(self.ks)} to recommend; "
-                f"set ks to at most {self.num_items} (--model.ks) or filter less"
-            )
+        self.evaluation.check()
         self.set_graph(self.trainer.datamodule.graph)
         # Constant on every rank: DDP need not broadcast the graph before each step.
         kept = self.state_dict()
@@ -97,28 +130,22 @@ class Recommender(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.refresh()
 
-    # ---- evaluation by full ranking
-
-    def _evaluate(self, part: str, batch) -> dict[str, Tensor]:
-        scores, items = self.recommend(batch.users, max(self.ks), (batch.seen_rows, batch.seen_items))
-        items = items.masked_fill(scores == -torch.inf, self.num_items)  # nothing more to recommend
-        self.metrics[part].update(items, batch.label_rows, batch.label_items)
-        return {"items": items, "scores": scores}
+    # ---- evaluation
 
     def _finish(self, part: str) -> None:
-        values = self.metrics[part].compute()
-        self.metrics[part].reset()
-        shown = {f"{part}/{name}": value for name, value in values.items()}
+        metrics = self.evaluation.metrics[part]
+        values = metrics.compute()
+        metrics.reset()
         best = self.monitor[0]
-        for name, value in shown.items():
-            self.log(name, value.float(), prog_bar=name == best)
+        for name, value in values.items():
+            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == best)
         self.refresh()
 
     def on_validation_epoch_start(self) -> None:
         self.refresh()
 
     def validation_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("val", batch)
+        return self.evaluation.step(self, "val", batch)
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -127,7 +154,14 @@ class Recommender(LightningModule):
         self.refresh()
 
     def test_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("test", batch)
+        return self.evaluation.step(self, "test", batch)
 
     def on_test_epoch_end(self) -> None:
         self._finish("test")
+
+
+def best(scores: Tensor, k: int, seen: Pair | None) -> Pair:
+    """The k best columns of scores [B, I] without the places `seen`: (scores, items), each [B, k]."""
+    if seen is not None:
+        scores[seen] = -torch.inf
+    return scores.topk(k)

@@ -11,9 +11,9 @@ from torch_geometric.data import HeteroData
 
 from recgnn import losses
 from recgnn.errors import ConfigError
-from recgnn.models.base import Pair, Recommender
+from recgnn.models.base import Pair, Recommender, Task
 
-Loss = Literal["bpr", "softmax", "bce"]
+Loss = Literal["bpr", "softmax", "bce"]  # `mse`, for ratings, is MF's alone
 Negatives = Literal["auto", "uniform", "popularity", "shared", "in_batch"]
 
 
@@ -52,6 +52,8 @@ class EmbeddingRecommender(Recommender):
         l2: weight of the embeddings' L2 norm (see `losses.embedding_l2`), on the batch's layer-0 embeddings.
         lr: learning rate of Adam, the default optimizer.
         ks: lengths of the recommendation lists that are measured.
+        task: see `Recommender`.
+        cold_rating: see `Recommender`.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class EmbeddingRecommender(Recommender):
         l2: float,
         lr: float,
         ks: Sequence[int],
+        task: Task = "ranking",
+        cold_rating: float | None = None,
     ):
-        super().__init__(num_users, num_items, lr, ks)
+        super().__init__(num_users, num_items, lr, ks, task, cold_rating)
         if negatives == "auto":
             negatives = "in_batch" if loss == "softmax" else "uniform"
         if negatives in ("shared", "in_batch") and loss != "softmax":
@@ -126,6 +130,12 @@ class EmbeddingRecommender(Recommender):
         user, item = self.embeddings()
         with torch.autocast(user.device.type, enabled=False):
             return user[users] @ item.T
+
+    @torch.no_grad()
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        user, item = self.embeddings()
+        pairs = zip(users.split(2**16), items.split(2**16), strict=True)
+        return torch.cat([(user[u] * item[i]).sum(1) for u, i in pairs])
 
     # ---- training
 

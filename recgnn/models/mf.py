@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from recgnn import losses
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives
+from recgnn.models.embedding import EmbeddingRecommender, Negatives
 
 
 class MF(EmbeddingRecommender):
@@ -17,19 +19,27 @@ class MF(EmbeddingRecommender):
 
     .. math:: \hat y_{ui} = e_u^\top e_i \; (+ b_u + b_i)
 
+    With `loss="mse"` it predicts ratings: to the score the mean rating of train is added, and the squared error of a
+    batch's ratings is minimised,
+
+    .. math:: \frac 1 B \sum_{(u,i)} (r_{ui} - \bar r - \hat y_{ui})^2
+        + \frac{\lambda}{2B} \sum_{(u,i)} (\lVert e_u \rVert^2 + \lVert e_i \rVert^2 + b_u^2 + b_i^2)
+
     Args:
         num_users: U, given by the data.
         num_items: I, given by the data.
         embedding_dim: D, the width of the embeddings.
         biases: add a bias per user and item.
-        loss: `bpr`, `softmax` (of the positive among negatives) or `bce`.
+        loss: `bpr`, `softmax` (of the positive among negatives) or `bce` to rank; `mse` to predict ratings.
         negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not know),
             `shared` (one draw for the batch) or `in_batch` (its other positives); `auto` goes by the loss.
         num_negatives: how many per positive, or per batch for `shared`.
         popularity_alpha: exponent of the item counts for `popularity` and `shared` negatives.
         popularity_correction: weight of the log of an item's frequency, taken off its score in the softmax.
         temperature: divides the scores in the softmax.
-        l2: weight of the squared norm of the batch's embeddings.
+        l2: lambda, weight of the squared norm of the batch's embeddings, and for `mse` of its biases.
+        init_std: standard deviation of the embeddings at the start.
+        cold_rating: `mse` only: the rating of users and items that train lacks; None for the mean of train.
         lr: learning rate of Adam.
         ks: lengths of the recommendation lists that are measured.
     """
@@ -40,13 +50,15 @@ class MF(EmbeddingRecommender):
         num_items: int,
         embedding_dim: int = 64,
         biases: bool = False,
-        loss: Loss = "bpr",
+        loss: Literal["bpr", "softmax", "bce", "mse"] = "bpr",
         negatives: Negatives = "auto",
         num_negatives: int = 1,
         popularity_alpha: float = 0.75,
         popularity_correction: float = 1.0,
         temperature: float = 1.0,
         l2: float = 1e-2,
+        init_std: float = 0.1,
+        cold_rating: float | None = None,
         lr: float = 2e-3,
         ks: Sequence[int] = (10, 20),
     ):
@@ -63,7 +75,11 @@ class MF(EmbeddingRecommender):
             l2,
             lr,
             ks,
+            "rating" if loss == "mse" else "ranking",
+            cold_rating,
         )
+        for embedding in (self.user_embedding, self.item_embedding):
+            nn.init.normal_(embedding.weight, std=init_std)
         self.user_bias = nn.Parameter(torch.zeros(num_users)) if biases else None
         self.item_bias = nn.Parameter(torch.zeros(num_items)) if biases else None
 
@@ -77,6 +93,33 @@ class MF(EmbeddingRecommender):
         if self.user_bias is None:
             return user, item
         return self._with_biases(user, item, self.user_bias[users], self.item_bias[items])
+
+    def score(self, users: Tensor) -> Tensor:
+        scores = super().score(users)
+        return scores + self.evaluation.mean if self.loss == "mse" else scores
+
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        scores = super().score_pairs(users, items)
+        return scores + self.evaluation.mean if self.loss == "mse" else scores
+
+    @property
+    def negative_sampling(self) -> dict | None:
+        return None if self.loss == "mse" else super().negative_sampling
+
+    def training_step(self, batch, batch_idx: int) -> Tensor:
+        if self.loss != "mse":
+            return super().training_step(batch, batch_idx)
+        users, items, ratings = batch
+        user, item = self.user_embedding(users), self.item_embedding(items)
+        scores, rows = (user * item).sum(1) + self.evaluation.mean, [user, item]
+        if self.user_bias is not None:
+            rows += [self.user_bias[users], self.item_bias[items]]
+            scores = scores + rows[2] + rows[3]
+        loss = (scores - ratings).square().mean()
+        if self.l2:
+            loss = loss + self.l2 * losses.embedding_l2(*rows)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=users.numel())
+        return loss
 
     @staticmethod
     def _with_biases(user: Tensor, item: Tensor, user_bias: Tensor | None, item_bias: Tensor | None) -> Pair:

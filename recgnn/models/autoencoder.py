@@ -1,0 +1,184 @@
+"""Recommenders that rebuild rows of the interaction matrix: encoding, scores and new users, which they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import HeteroData
+
+from recgnn.errors import ConfigError, DataError
+from recgnn.models.base import Pair, Recommender, Task
+from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
+from recgnn.nn.propagation import CSR, select_rows
+
+
+class RowRecommender(Recommender):
+    r"""A model :math:`\hat y = f(W z + b)` of a row of the interaction matrix, where z is its encoding.
+
+    A subclass has `encode`, the layers before z, and `training_step`. Rows are R users of C = I columns or, by item,
+    R items of C = U columns.
+
+    Args:
+        num_users: U, given by the data.
+        num_items: I, given by the data.
+        by: whose rows.
+        hidden_dims: widths of the hidden layers, the last of which is z.
+        hidden_activation: g, behind each hidden layer.
+        output_activation: f. Where it is bounded, ratings are spread over the range of those in train.
+        tied: W is the transposed weight of the first layer; for one hidden layer.
+        lr: learning rate of Adam, the default optimizer.
+        ks: lengths of the recommendation lists that are measured.
+        task: see `Recommender`; ratings are the values of a row for `rating`, ones for `ranking`.
+        cold_rating: see `Recommender`.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        by: Literal["user", "item"],
+        hidden_dims: Sequence[int],
+        hidden_activation: Activation,
+        output_activation: Activation,
+        tied: bool,
+        lr: float,
+        ks: Sequence[int] = (10,),
+        task: Task = "ranking",
+        cold_rating: float | None = None,
+    ):
+        super().__init__(num_users, num_items, lr, ks, task, cold_rating)
+        if not hidden_dims or min(hidden_dims) < 1:
+            raise ConfigError(f"hidden_dims must be one or more widths, found {list(hidden_dims)}")
+        if tied and len(hidden_dims) > 1:
+            raise ConfigError("tied weights are for one hidden layer; give one width in hidden_dims")
+        for name in (hidden_activation, output_activation):
+            if name not in ACTIVATIONS:
+                raise ConfigError(f"no activation is named {name!r}; there are {', '.join(ACTIVATIONS)}")
+        self.by, self.output_activation = by, output_activation
+        self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)
+        self.first = SparseLinear(self.num_columns, hidden_dims[0])  # V, mu
+        self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True))
+        for layer in self.hidden:
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.decoder_weight = None if tied else nn.Parameter(torch.empty(self.num_columns, hidden_dims[-1]))
+        self.decoder_bias = nn.Parameter(torch.zeros(self.num_columns))
+        if not tied:
+            nn.init.xavier_uniform_(self.decoder_weight)
+        self.g, self.f = activation(hidden_activation), activation(output_activation)
+        self._matrix: CSR | None = None
+        self._codes: Tensor | None = None
+
+    @property
+    def training_rows(self) -> Literal["user", "item"]:
+        return self.by
+
+    # ---- the paper's equations
+
+    @property
+    def weight(self) -> Tensor:
+        """W, [C, D]."""
+        return self.first.weight if self.decoder_weight is None else self.decoder_weight
+
+    def weights(self) -> list[Tensor]:
+        """All weight matrices: what L2 regularisation is about."""
+        layers = [self.first.weight, *(layer.weight for layer in self.hidden)]
+        return layers if self.decoder_weight is None else [*layers, self.decoder_weight]
+
+    def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
+        """z of rows from the first layer's sums.
+
+        Args:
+            rows: which rows, [B]; None for rows that were not in train.
+            x: the first layer's values, before its activation, [B, D_1].
+        """
+        z = self.g(x)
+        for layer in self.hidden:
+            z = self.g(layer(z))
+        return z
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The scores before f: z [B, D]; [B, C]."""
+        return torch.addmm(self.decoder_bias, z, self.weight.T)
+
+    def finish(self, scores: Tensor) -> Tensor:
+        """f, whose range is that of the ratings where both are bounded."""
+        if self.task == "rating" and self.output_activation == "sigmoid":
+            low, high = self.evaluation.low, self.evaluation.high
+            return low + (high - low) * self.f(scores)
+        return self.f(scores)
+
+    def inputs(self, csr: CSR) -> CSR:
+        """What the first layer is given of rows; the same in training and after it."""
+        return csr
+
+    def rows_of(self, batch) -> CSR:
+        """The rows of a training batch, as the first layer is given them."""
+        return self.inputs(as_csr(batch.place, batch.columns, batch.values, batch.rows.numel(), self.num_columns))
+
+    # ---- scores
+
+    def set_graph(self, graph: HeteroData) -> None:
+        super().set_graph(graph)
+        edge = graph["user", "rates", "item"]
+        user, item = edge.edge_index
+        row, column = (user, item) if self.by == "user" else (item, user)
+        values = edge.rating if self.task == "rating" else torch.ones(user.numel())
+        order = torch.argsort(row * self.num_columns + column)
+        self._matrix = self.inputs(
+            as_csr(row[order], column[order], values[order], self.num_rows, self.num_columns)
+        )
+
+    def refresh(self) -> None:
+        self._codes = None
+
+    @torch.no_grad()
+    def codes(self) -> Tensor:
+        """z of all rows of train, uncorrupted, computed once until training goes on: [R, D]."""
+        if self._codes is None:
+            if self._matrix is None:
+                raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")
+            device = self.decoder_bias.device
+            matrix = self._matrix = CSR(*(x.to(device) for x in self._matrix[:3]), self.num_columns)
+            blocks = torch.arange(self.num_rows, device=device).split(4096)
+            self._codes = torch.cat([self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks])
+        return self._codes
+
+    @torch.no_grad()
+    def embeddings(self) -> Pair:
+        """The representations whose inner product, with a bias, is the score before f: ([U, D], [I, D])."""
+        pair = self.codes(), self.weight
+        return pair if self.by == "user" else pair[::-1]
+
+    @torch.no_grad()
+    def score(self, users: Tensor) -> Tensor:
+        """Scores of all items for `users` [B]: [B, I]."""
+        if self.by == "user":
+            return self.finish(self.decode(self.codes()[users]))
+        return self.finish(torch.addmm(self.decoder_bias[users][:, None], self.weight[users], self.codes().T))
+
+    @torch.no_grad()
+    def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        rows, columns = (users, items) if self.by == "user" else (items, users)
+        codes, found = self.codes(), []
+        for row, column in zip(rows.split(2**14), columns.split(2**14), strict=True):
+            found.append((codes[row] * self.weight[column]).sum(1) + self.decoder_bias[column])
+        return self.finish(torch.cat(found)) if found else self.decoder_bias.new_zeros(0)
+
+    @torch.no_grad()
+    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
+        if self.by == "item":
+            raise ConfigError(
+                f"{type(self).__name__} by item has parameters for each user and none for a new one; train it by user "
+                "(by: user), or DAE or CDAE, to recommend from a history"
+            )
+        csr = self.inputs(as_csr(place, items, values, size, self.num_columns))
+        return self.finish(self.decode(self.encode(None, self.first(csr))))
+
+    def penalty(self, l2: float, parameters: Sequence[Tensor]) -> Tensor:
+        r""":math:`\frac{\lambda}{2}\sum\lVert w\rVert^2` per row: λ is on the scale of an objective that is summed over
+        all R rows, as in the papers, while a training step's loss is a mean over rows."""
+        return l2 / (2 * self.num_rows) * sum(w.square().sum() for w in parameters)

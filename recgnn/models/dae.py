@@ -1,0 +1,90 @@
+"""The denoising autoencoder of users' rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from recgnn import losses
+from recgnn.errors import ConfigError
+from recgnn.losses import RowLoss
+from recgnn.models.autoencoder import RowRecommender
+from recgnn.nn.autoencoder import Activation, mask_out
+from recgnn.nn.propagation import CSR
+
+Corruption = Literal["mask", "gaussian"]
+
+
+class DAE(RowRecommender):
+    r"""A denoising autoencoder (`Vincent et al., 2008 <https://doi.org/10.1145/1390156.1390294>`_) of what users
+    chose; with the multinomial loss it is Mult-DAE (`Liang et al., 2018 <https://arxiv.org/abs/1802.05814>`_).
+
+    .. math::
+        z = g(V^\top \tilde y + \mu), \quad s = W z + b, \quad
+        \tilde y_i = \begin{cases} 0 & \text{with probability } q \\ y_i / (1 - q) & \text{else} \end{cases}
+
+    or, with Gaussian corruption, :math:`\tilde y = y + \epsilon, \epsilon \sim \mathcal N(0, q^2)` on every item. The
+    loss is against y, never against its corruption, over all items.
+
+    Args:
+        num_users: U, given by the data.
+        num_items: I, given by the data.
+        hidden_dims: widths of the hidden layers.
+        hidden_activation: g.
+        corruption: `mask` or `gaussian`.
+        corruption_rate: q: the rate at which items are masked, or the noise's standard deviation.
+        normalise: divide a user's row by its Euclidean length before it is corrupted, as Mult-DAE.
+        loss: `multinomial` (cross entropy of a softmax over all items), `logistic` (of each item by itself) or
+            `squared`.
+        l2: lambda of :math:`\frac\lambda 2 \sum \lVert W \rVert^2`, of all weight matrices, on the scale of the loss
+            summed over all users.
+        lr: learning rate of Adam.
+        ks: lengths of the recommendation lists that are measured.
+    """
+
+    def __init__(
+        self,
+        num_users: int,
+        num_items: int,
+        hidden_dims: Sequence[int] = (200,),
+        hidden_activation: Activation = "tanh",
+        corruption: Corruption = "mask",
+        corruption_rate: float = 0.2,
+        normalise: bool = False,
+        loss: RowLoss = "multinomial",
+        l2: float = 100.0,
+        lr: float = 3e-3,
+        ks: Sequence[int] = (10, 20),
+    ):
+        super().__init__(
+            num_users, num_items, "user", hidden_dims, hidden_activation, "identity", tied=False, lr=lr, ks=ks
+        )
+        if corruption_rate < 0 or (corruption == "mask" and corruption_rate > 1):
+            raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
+        self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
+        self.loss, self.l2 = loss, l2
+
+    def inputs(self, csr: CSR) -> CSR:
+        if not self.normalise:
+            return csr
+        count = csr.ptr.diff().clamp(min=1).to(csr.weight.dtype)  # of ones
+        return csr._replace(weight=csr.weight / torch.repeat_interleave(count.sqrt(), csr.ptr.diff()))
+
+    def corrupted(self, csr: CSR) -> Tensor:
+        """The first layer's sums of corrupted rows: [B, D_1]."""
+        if self.corruption == "mask":
+            return self.first(csr._replace(weight=mask_out(csr.weight, self.corruption_rate)))
+        size = csr.ptr.numel() - 1
+        noise = torch.randn(size, self.num_columns, dtype=csr.weight.dtype, device=csr.weight.device)
+        return self.first(csr) + self.corruption_rate * noise @ self.first.weight
+
+    def training_step(self, batch, batch_idx: int) -> Tensor:
+        scores = self.decode(self.encode(batch.rows, self.corrupted(self.rows_of(batch))))
+        loss = losses.all_columns(scores, batch.place, batch.columns, self.loss)
+        if self.l2:
+            loss = loss + self.penalty(self.l2, self.weights())
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.rows.numel())
+        return loss
