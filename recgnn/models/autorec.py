@@ -40,6 +40,7 @@ class AutoRec(RowRecommender):
         input_dropout: rate at which ratings are hidden from the input in training; 0 in the paper.
         bias_init: `mean` starts b at the mean rating of each column, `zero` at 0, as the paper.
         l2: lambda, of all weight matrices and of no bias.
+        encoder_l2: lambda of V, where it is to be another (the authors' code has one for each); None for `l2`.
         cold_rating: the rating of users and items that train lacks, 3 in the paper; None for the mean of train.
         lr: learning rate of Adam.
     """
@@ -56,6 +57,7 @@ class AutoRec(RowRecommender):
         input_dropout: float = 0.0,
         bias_init: Literal["mean", "zero"] = "mean",
         l2: float = 100.0,
+        encoder_l2: float | None = None,
         cold_rating: float | None = None,
         lr: float = 1e-3,
     ):
@@ -74,7 +76,8 @@ class AutoRec(RowRecommender):
         for name, value in (("dropout", dropout), ("input_dropout", input_dropout)):
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, found {value}")
-        self.dropout, self.input_dropout, self.bias_init, self.l2 = dropout, input_dropout, bias_init, l2
+        self.dropout, self.input_dropout, self.bias_init = dropout, input_dropout, bias_init
+        self.l2, self.encoder_l2 = l2, l2 if encoder_l2 is None else encoder_l2
         self.register_buffer("started", torch.tensor(bias_init == "zero"))
 
     def set_graph(self, graph: HeteroData) -> None:
@@ -104,7 +107,9 @@ class AutoRec(RowRecommender):
             csr = csr._replace(weight=F.dropout(csr.weight, self.input_dropout))
         output = self.finish(self.decode(self.encode(batch.rows, self.first(csr))))
         loss = losses.observed_squared(output, batch.place, batch.columns, batch.values)
-        if self.l2:
-            loss = loss + self.penalty(self.l2, self.weights())
+        first, *others = self.weights()
+        for l2, weights in ((self.encoder_l2, [first]), (self.l2, others)):
+            if l2:
+                loss = loss + self.penalty(l2, weights)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.rows.numel())
         return loss

@@ -130,6 +130,31 @@ def small_log() -> Callable[[], GraphDataModule]:
 
 
 @pytest.fixture
+def fit_ratings() -> Callable[..., tuple[float, float]]:
+    """Fits a model of ratings on made-up data: (its val/rmse, that of train's mean)."""
+
+    def fit(make: Callable[[int, int], LightningModule], epochs: int = 25, **options) -> tuple[float, float]:
+        torch.manual_seed(0)
+        data = GraphDataModule(SyntheticLog(num_users=120, num_items=40, interactions_per_user=20), batch_size=32)
+        data.prepare_data()
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **options,
+        )
+        trainer.fit(make(data.num_users, data.num_items), data)
+        error = data.ratings("val") - data.ratings("train").mean()
+        return float(trainer.callback_metrics["val/rmse"]), float(error.square().mean().sqrt())
+
+    return fit
+
+
+@pytest.fixture
 def train(small_log) -> Callable[..., tuple[float, float, Trainer]]:
     """Fits a model on made-up data for some epochs: (val/ndcg@10 before, after, the trainer)."""
 

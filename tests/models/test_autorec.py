@@ -1,0 +1,221 @@
+"""AutoRec against loops over observed ratings, by item and by user."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recgnn.data.batches import RowBatch
+from recgnn.data.graph import to_hetero
+from recgnn.data.prepare import Part
+from recgnn.errors import ConfigError, DataError
+from recgnn.models import AutoRec
+
+USERS, ITEMS = 7, 5  # user 6 and item 4 have no rating
+G = {"identity": lambda x: x, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
+
+
+def ratings() -> torch.Tensor:
+    """A matrix [U, I] of ratings 1 to 5, 0 where there is none."""
+    generator = torch.Generator().manual_seed(2)
+    r = torch.randint(1, 6, (USERS, ITEMS), generator=generator).double()
+    r[torch.rand(USERS, ITEMS, generator=generator) < 0.5] = 0
+    r[0, 0], r[1, 0] = 1, 5
+    r[6], r[:, 4] = 0, 0
+    return r
+
+
+def graph(r: torch.Tensor):
+    user, item = r.nonzero().T
+    return to_hetero(Part(user.numpy(), item.numpy(), r[user, item].float().numpy()), *r.shape)
+
+
+def made(**options) -> AutoRec:
+    torch.manual_seed(0)
+    model = AutoRec(USERS, ITEMS, **{"hidden_dims": [3], **options}).double()
+    model.log = lambda *_, **__: None
+    model.set_graph(graph(ratings()))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    model.refresh()
+    return model.double()
+
+
+def batch_of(rows: list[int], by: str) -> RowBatch:
+    matrix = ratings() if by == "user" else ratings().T
+    place, columns = matrix[rows].nonzero().T
+    return RowBatch(torch.tensor(rows), place, columns, matrix[rows][place, columns], None)
+
+
+def naive_row(model: AutoRec, r: torch.Tensor) -> list[torch.Tensor]:
+    """h(r) of one row, unit by unit."""
+    parameters = dict(model.named_parameters())
+    v, mu = parameters["first.weight"], parameters["first.bias"]
+    g, f = G[type(model.g).__name__.lower()], G[type(model.f).__name__.lower()]
+    z = [g(mu[k] + sum(v[c, k] * r[c] for c in range(len(r)))) for k in range(v.shape[1])]
+    for layer in range(len(model.hidden)):
+        w, b = parameters[f"hidden.{layer}.weight"], parameters[f"hidden.{layer}.bias"]
+        z = [g(b[k] + sum(w[k, j] * z[j] for j in range(len(z)))) for k in range(len(b))]
+    w, b = parameters["decoder_weight"], parameters["decoder_bias"]
+    out = [f(b[c] + sum(w[c, k] * z[k] for k in range(len(z)))) for c in range(len(r))]
+    return [1 + 4 * o for o in out] if isinstance(model.f, torch.nn.Sigmoid) else out
+
+
+def naive_loss(model: AutoRec, rows: list[int], by: str) -> torch.Tensor:
+    """The paper's objective over R, with the batch's rows for all."""
+    matrix, total = ratings() if by == "user" else ratings().T, 0.0
+    for row in rows:
+        h = naive_row(model, matrix[row])
+        for column, rating in enumerate(matrix[row].tolist()):
+            if rating:
+                total = total + (rating - h[column]) ** 2
+    for name, w in model.named_parameters():
+        if name.endswith("weight"):
+            l2 = model.encoder_l2 if name.startswith("first") else model.l2
+            total = total + len(rows) / len(matrix) * l2 / 2 * sum(x * x for x in w.flatten())
+    return total / len(rows)
+
+
+SETTINGS = [
+    ("item", [3], "sigmoid", "identity"),
+    ("user", [3], "sigmoid", "identity"),
+    ("item", [3], "identity", "identity"),
+    ("user", [3], "identity", "sigmoid"),
+    ("item", [3], "sigmoid", "sigmoid"),
+    ("user", [4, 2, 3], "tanh", "identity"),
+    ("item", [4, 2], "relu", "identity"),
+]
+
+
+@pytest.mark.parametrize(("by", "dims", "g", "f"), SETTINGS)
+def test_scores_are_the_equation(by, dims, g, f) -> None:
+    model = made(by=by, hidden_dims=dims, hidden_activation=g, output_activation=f)
+    matrix = ratings() if by == "user" else ratings().T
+    expected = torch.stack([torch.stack(naive_row(model, row)) for row in matrix]).detach()
+    expected = expected if by == "user" else expected.T
+    model.eval()
+    assert_close(model.score(torch.arange(USERS)), expected)
+    users, items = torch.tensor([3, 0, 6, 3]), torch.tensor([1, 4, 2, 0])
+    assert_close(model.score_pairs(users, items), expected[users, items])
+    assert_close(model.score(users), expected[users])
+    assert_close(model.embeddings()[0].shape[0], USERS)
+    known = model.predict_pairs(users, items)
+    assert_close(known, expected[users, items].clamp(1, 5).to(known.dtype))
+
+
+@pytest.mark.parametrize(("by", "dims", "g", "f"), SETTINGS)
+def test_loss_and_gradient_are_the_objectives(by, dims, g, f) -> None:
+    model = made(by=by, hidden_dims=dims, hidden_activation=g, output_activation=f, l2=0.7)
+    model.encoder_l2 = 0.7 if by == "item" else 0.2
+    rows = [1, 3, 0]
+    found, expected = model.training_step(batch_of(rows, by), 0), naive_loss(model, rows, by)
+    assert_close(found, expected)
+    parameters = list(model.parameters())
+    right = torch.autograd.grad(expected, parameters, allow_unused=True)
+    for ours, theirs in zip(torch.autograd.grad(found, parameters), right, strict=True):
+        assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("by", ["item", "user"])
+def test_unobserved_entries_give_no_gradient(by) -> None:
+    model = made(by=by, l2=0.0)
+    batch = batch_of([0, 1], by)
+    model.training_step(batch, 0).backward()
+    unseen = sorted(set(range(model.num_columns)) - set(batch.columns.tolist()))
+    assert unseen
+    for parameter in (model.decoder_weight, model.decoder_bias, model.first.weight):
+        assert (parameter.grad[unseen] == 0).all()
+        assert (parameter.grad[batch.columns] != 0).any()
+    before = model.training_step(batch, 0)
+    with torch.no_grad():  # what is said of unobserved entries does not matter
+        model.decoder_bias[unseen] += 100
+    assert model.training_step(batch, 0) == before
+
+
+@pytest.mark.parametrize("f", ["identity", "sigmoid"])
+def test_the_bias_starts_at_the_mean_rating(f) -> None:
+    model = AutoRec(USERS, ITEMS, hidden_dims=[3], output_activation=f)
+    model.set_graph(graph(ratings()))
+    r = ratings()
+    mean = r.sum() / (r > 0).sum()
+    for user in range(USERS):
+        seen = r[user][r[user] > 0]
+        start = (seen.sum() + 5 * mean) / (len(seen) + 5)
+        assert model.finish(model.decoder_bias)[user].item() == pytest.approx(start.item(), abs=1e-4)
+    with torch.no_grad():
+        model.decoder_bias.zero_()
+    model.set_graph(graph(r))  # once only: a trained bias stays
+    assert (model.decoder_bias == 0).all()
+    zero = AutoRec(USERS, ITEMS, hidden_dims=[3], bias_init="zero")
+    zero.set_graph(graph(r))
+    assert (zero.decoder_bias == 0).all()
+
+
+def test_dropout_is_for_training_alone() -> None:
+    model = made(by="user", dropout=0.5, input_dropout=0.5)
+    batch = batch_of([0, 1, 2, 3], "user")
+    values = batch.values.clone()
+    losses = {round(model.training_step(batch, 0).item(), 9) for _ in range(8)}
+    assert len(losses) > 4 and batch.values.equal(values)
+    model.eval()
+    model.refresh()
+    first = model.score(torch.arange(USERS))
+    model.refresh()
+    assert model.score(torch.arange(USERS)).equal(first)
+
+
+def test_a_new_user_is_encoded_by_user() -> None:
+    model = made(by="user").eval()
+    r = ratings()
+    items = r[2].nonzero().squeeze(1)
+    new = torch.tensor([0.0, 4, 0, 5, 0], dtype=torch.float64)
+    place = torch.cat([torch.zeros_like(items), torch.tensor([1, 1])])
+    columns = torch.cat([items, torch.tensor([1, 3])])
+    values = torch.cat([r[2][items], new[[1, 3]]])
+    scores = model.score_history(place, columns, values, 2)
+    assert_close(scores[0], model.score(torch.tensor([2]))[0])
+    assert_close(scores[1], torch.stack(naive_row(model, new)).detach())
+    with pytest.raises(ConfigError, match="by: user"):
+        made(by="item").score_history(place, columns, values, 2)
+
+
+@pytest.mark.parametrize(("cold", "expected"), [(3.0, 3.0), (None, None)])
+def test_cold_users_and_items(cold, expected) -> None:
+    model = made(cold_rating=cold).eval()
+    r = ratings()
+    answer = (r.sum() / (r > 0).sum()).item() if expected is None else expected
+    found = model.predict_pairs(torch.tensor([-1, 0, -1, 0]), torch.tensor([0, -1, -1, 0]))
+    assert found[:3].tolist() == pytest.approx([answer] * 3, abs=1e-5) and found[3].item() != answer
+
+
+def test_ratings_that_cannot_be() -> None:
+    r = ratings()
+    user, item = r.nonzero().T
+    model = AutoRec(USERS, ITEMS, hidden_dims=[3])
+    with pytest.raises(DataError, match="no ratings"):
+        model.set_graph(to_hetero(Part(user.numpy(), item.numpy()), USERS, ITEMS))
+    with pytest.raises(DataError, match="ratings of train are 4"):
+        model.set_graph(graph((r > 0) * 4.0))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"hidden_dims": []}, "hidden_dims"),
+        ({"hidden_dims": [0]}, "hidden_dims"),
+        ({"hidden_activation": "sinus"}, "no activation is named 'sinus'"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"input_dropout": -0.1}, "input_dropout"),
+    ],
+)
+def test_mistakes(option, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        AutoRec(USERS, ITEMS, **option)
+
+
+@pytest.mark.parametrize("options", [{"by": "item"}, {"by": "user"}, {"by": "item", "hidden_dims": [16, 8, 16]}])
+def test_it_learns(options, fit_ratings) -> None:
+    """Two tastes in the log make ratings of about 4.3 and 2.5, which the mean cannot tell apart."""
+    rmse, mean_rmse = fit_ratings(lambda *n: AutoRec(*n, **{"hidden_dims": [16], "l2": 1.0, "lr": 0.02, **options}))
+    assert rmse < 0.93 * mean_rmse
