@@ -1,0 +1,374 @@
+"""From columns of events to rows of an embedding table: fitted on train, kept with the model."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recgnn.data.fields import Field, as_text
+from recgnn.errors import DataError, RunError
+from recgnn.files import atomic_path
+
+UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that train lacks (or that are rare there), no value
+KNOWN = 2  # the first row of a known value
+Encoded = tuple[np.ndarray, np.ndarray | None]
+
+
+class Encoder(ABC):
+    """One column's encoding.
+
+    Attributes:
+        num_rows: rows in the embedding table.
+        num_slots: features of an event, several where values are multiple.
+        weighted: whether the features have values other than 1.
+    """
+
+    num_slots = 1
+    weighted = False
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in the embedding table."""
+
+    @abstractmethod
+    def fit(self, column: pd.Series) -> None:
+        """Learn from the column in train."""
+
+    @abstractmethod
+    def encode(self, column: pd.Series) -> Encoded:
+        """Rows [n, slots] int32 and, where weighted, their values [n, slots] float32."""
+
+    def state(self) -> tuple[dict, list[str] | None]:
+        """What was learnt: plain numbers, and a vocabulary."""
+        return {}, None
+
+    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        """Take back what `state` gave."""
+
+
+class Categorical(Encoder):
+    """One row per value of train, in order of frequency (ties by value), or per hash bucket."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.values = pd.Index([], dtype="string")
+
+    @property
+    def num_rows(self) -> int:
+        return KNOWN + (len(self.values) if self.field.buckets is None else self.field.buckets)
+
+    def texts(self, column: pd.Series) -> pd.Series:
+        return as_text(column)
+
+    def fit(self, column: pd.Series) -> None:
+        if self.field.buckets is None:
+            counts = self.texts(column).dropna().value_counts()
+            counts = counts[counts >= self.field.min_count]
+            order = np.lexsort((counts.index.to_numpy(object), -counts.to_numpy()))
+            self.values = pd.Index(counts.index[order], dtype="string")
+
+    def rows(self, text: pd.Series) -> np.ndarray:
+        """The rows of texts, [n]."""
+        missing = text.isna().to_numpy()
+        if self.field.buckets is None:
+            rows = self.values.get_indexer(text) + KNOWN
+            rows[rows < KNOWN] = UNKNOWN
+        else:
+            digest = pd.util.hash_array(text.fillna("").to_numpy(object), categorize=True)
+            rows = (digest % np.uint64(self.field.buckets)).astype(np.int64) + KNOWN
+        rows[missing] = MISSING
+        return rows.astype(np.int32)
+
+    def encode(self, column: pd.Series) -> Encoded:
+        return self.rows(self.texts(column))[:, None], None
+
+    def state(self) -> tuple[dict, list[str] | None]:
+        return {}, self.values.tolist()
+
+    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        self.values = pd.Index(vocabulary or [], dtype="string")
+
+
+class Multi(Categorical):
+    """Several values of one text, each a feature of value 1 (`sum`) or 1/n (`mean`); none is a missing value."""
+
+    weighted = True
+
+    @property
+    def num_slots(self) -> int:
+        return self.field.max_values
+
+    def fit(self, column: pd.Series) -> None:
+        pieces = as_text(column).str.split(self.field.separator, regex=False).explode()
+        super().fit(pieces.str.strip())
+
+    def encode(self, column: pd.Series) -> Encoded:
+        lists = as_text(column).str.split(self.field.separator, regex=False)
+        pieces = lists.explode().str.strip()
+        pieces = pieces.mask(pieces.str.len() == 0)
+        owner = np.repeat(np.arange(len(lists)), lists.map(lambda x: 1 if not isinstance(x, list) else len(x)))
+        rows = self.rows(pieces)
+        first = np.r_[0, np.flatnonzero(np.diff(owner)) + 1] if len(owner) else np.zeros(0, dtype=np.int64)
+        place = np.arange(len(owner)) - np.repeat(first, np.diff(np.r_[first, len(owner)]))
+        kept = place < self.num_slots
+        ids = np.full((len(lists), self.num_slots), MISSING, dtype=np.int32)
+        values = np.zeros((len(lists), self.num_slots), dtype=np.float32)
+        ids[owner[kept], place[kept]] = rows[kept]
+        values[owner[kept], place[kept]] = 1
+        if self.field.combine == "mean":
+            values /= values.sum(1, keepdims=True).clip(min=1)
+        return ids, values
+
+
+class Numeric(Encoder):
+    """A number as the value of one feature: standardised, or as it is; without one, the feature `missing`."""
+
+    weighted = True
+    num_rows = 2  # the number's own row is UNKNOWN's, so to say: 0; 1 is missing
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.mean, self.scale = 0.0, 1.0
+
+    def fit(self, column: pd.Series) -> None:
+        if self.field.transform == "standard":
+            values = numbers(column)
+            values = values[np.isfinite(values)]
+            if len(values):
+                self.mean, self.scale = float(values.mean()), float(values.std()) or 1.0
+
+    def encode(self, column: pd.Series) -> Encoded:
+        values = numbers(column)
+        missing = ~np.isfinite(values)
+        scaled = np.where(missing, 1.0, (values - self.mean) / self.scale).astype(np.float32)
+        return np.where(missing, MISSING, 0).astype(np.int32)[:, None], scaled[:, None]
+
+    def state(self) -> tuple[dict, list[str] | None]:
+        return {"mean": self.mean, "scale": self.scale}, None
+
+    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        self.mean, self.scale = numbers["mean"], numbers["scale"]
+
+
+class LogBucket(Categorical):
+    """A number's category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest."""
+
+    def texts(self, column: pd.Series) -> pd.Series:
+        values = numbers(column)
+        finite = np.isfinite(values)
+        large = finite & (values > 2)
+        bucket = np.zeros(len(values), dtype=np.int64)
+        bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
+        bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
+        return pd.Series(bucket).astype("string").mask(~finite)
+
+
+class Quantile(Categorical):
+    """A number's category among about equally many values of train."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.edges = np.zeros(0)
+
+    def fit(self, column: pd.Series) -> None:
+        values = numbers(column)
+        values = values[np.isfinite(values)]
+        if len(values):
+            self.edges = np.unique(np.quantile(values, np.linspace(0, 1, self.field.bins + 1)[1:-1]))
+        super().fit(column)
+
+    def texts(self, column: pd.Series) -> pd.Series:
+        values = numbers(column)
+        bucket = np.searchsorted(self.edges, values, side="right")
+        return pd.Series(bucket).astype("string").mask(~np.isfinite(values))
+
+    def state(self) -> tuple[dict, list[str] | None]:
+        return {"edges": self.edges.tolist()}, self.values.tolist()
+
+    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        super().restore(numbers, vocabulary)
+        self.edges = np.array(numbers["edges"])
+
+
+class Time(Categorical):
+    """A part of a moment, in UTC, from seconds or dates."""
+
+    def __init__(self, field: Field, part: str) -> None:
+        super().__init__(field)
+        self.part = part
+
+    def texts(self, column: pd.Series) -> pd.Series:
+        moments = moments_of(column)
+        if self.part == "weekend":
+            found = (moments.dt.weekday >= 5).astype("Int64").mask(moments.isna())
+        else:
+            found = getattr(moments.dt, self.part).astype("Int64")
+        return found.astype("string").reset_index(drop=True)
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64, NaN where there is none.
+
+    Raises:
+        DataError: for text that is no number; names the first.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(np.float64, na_value=np.nan)
+    text = as_text(column)
+    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isnan(values) & text.notna().to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"row {row + 1}, column '{column.name}': {str(text.iloc[row])!r} is no number; declare the field "
+            "categorical, or mend the column"
+        )
+    return values
+
+
+def moments_of(column: pd.Series) -> pd.Series:
+    """Seconds or dates as moments in UTC, NaT where there is none."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.to_datetime(column, utc=True)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
+    text = as_text(column)
+    seconds = pd.to_numeric(text, errors="coerce")
+    if seconds.notna().sum() >= text.notna().sum():
+        return pd.to_datetime(seconds.astype("Float64"), unit="s", utc=True, errors="coerce")
+    return pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+
+
+def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
+    """The encoders of a field, by the names of the fields that it becomes."""
+    if field.kind == "time":
+        return {f"{name}.{part}": Time(field, part) for part in field.parts}
+    if field.kind == "numeric":
+        kinds = {"log2": LogBucket, "quantile": Quantile}
+        return {name: kinds.get(field.transform, Numeric)(field)}
+    return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+
+
+class FieldEncoders:
+    """The encoding of whole events: fitted on train, saved with the model, applied to raw rows.
+
+    Every feature of an event is a row of one table for all fields. Slot s of an event holds such a row and, where
+    `weighted[s]`, a value x; elsewhere x is 1.
+
+    Args:
+        fields: by column.
+    """
+
+    def __init__(self, fields: dict[str, Field]) -> None:
+        self.fields = fields
+        self.encoders: dict[str, Encoder] = {}
+        self.columns: dict[str, str] = {}
+        for column, field in fields.items():
+            for name, encoder in encoders_of(column, field).items():
+                self.encoders[name], self.columns[name] = encoder, column
+
+    # ---- sizes
+
+    @property
+    def names(self) -> list[str]:
+        """The fields, F of them."""
+        return list(self.encoders)
+
+    @property
+    def dims(self) -> list[int]:
+        """Rows of each field in the table, [F]."""
+        return [e.num_rows for e in self.encoders.values()]
+
+    @property
+    def slots(self) -> list[int]:
+        """The field of each slot, [S], ascending."""
+        return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
+
+    @property
+    def weighted(self) -> list[bool]:
+        """Whether each slot has a value, [S]."""
+        return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
+
+    # ---- fitting and encoding
+
+    def fit(self, frame: pd.DataFrame) -> FieldEncoders:
+        for name, encoder in self.encoders.items():
+            encoder.fit(frame[self.columns[name]].reset_index(drop=True))
+            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
+                raise DataError(
+                    f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
+                    "min_count, or drop the field"
+                )
+        return self
+
+    def encode(self, frame: pd.DataFrame) -> Encoded:
+        """Rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
+
+        A column that the frame lacks has no value in any row.
+        """
+        ids, values, start = [], [], 0
+        some = any(self.weighted)
+        for name, encoder in self.encoders.items():
+            column = self.columns[name]
+            if column in frame:
+                series = frame[column].reset_index(drop=True)
+            else:
+                series = pd.Series([None] * len(frame), dtype="string", name=column)
+            rows, x = encoder.encode(series)
+            ids.append(rows + np.int32(start))
+            if some:
+                values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
+            start += encoder.num_rows
+        return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
+
+    def describe(self) -> list[str]:
+        """A line per field."""
+        lines = []
+        for name, encoder in self.encoders.items():
+            rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
+            lines.append(f"{name}: {encoder.field.describe()} ({rows})")
+        return lines
+
+    # ---- files
+
+    def save(self, folder: Path) -> None:
+        """Writes fields.json and fields.parquet (the vocabularies)."""
+        plain, of, values = {}, [], []
+        for name, encoder in self.encoders.items():
+            plain[name], vocabulary = encoder.state()
+            of += [name] * len(vocabulary or [])
+            values += vocabulary or []
+        content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        with atomic_path(folder / "fields.json") as path:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        owner = pa.array(of, pa.string()).dictionary_encode()
+        table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
+        with atomic_path(folder / "fields.parquet") as path:
+            pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> FieldEncoders:
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: if something is missing or broken.
+        """
+        try:
+            content = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
+            table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
+            found = cls({c: Field(**options) for c, options in content["fields"].items()})
+            values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
+            for name, encoder in found.encoders.items():
+                encoder.restore(content["numbers"][name], values.get(name))
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
+            raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
+        return found

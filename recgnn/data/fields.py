@@ -1,0 +1,155 @@
+"""What the fields of an event are: declared in the configuration, or guessed from the table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from recgnn.errors import ConfigError, DataError, did_you_mean
+
+Kind = Literal["categorical", "numeric", "multi", "time", "drop"]
+TimePart = Literal["hour", "weekday", "weekend", "month"]
+
+
+@dataclass
+class Field:
+    """How one column of the events becomes features.
+
+    Args:
+        kind: `categorical`, one of many values; `numeric`; `multi`, several values in one text, as genres; `time`,
+            seconds or dates, of which each part becomes a field; `drop`, left out.
+        min_count: categorical, multi: rarer values of train share the row of unknown ones.
+        buckets: categorical, multi: values are hashed into so many rows instead of having one each.
+        separator: multi: between the values.
+        combine: multi: the values' mean (1/n each) or sum (1 each).
+        max_values: multi: how many are kept, the first.
+        transform: numeric: `standard`, one weight or embedding times the value, less train's mean and in its standard
+            deviations; `linear`, times the value as it is; `log2`, the category floor(ln(x)^2) of x > 2, else
+            int(x), as Criteo's; `quantile`, the category of about equally many values.
+        bins: numeric, `quantile`: how many categories.
+        parts: time: `hour`, `weekday`, `weekend`, `month`, each a categorical field, in UTC.
+    """
+
+    kind: Kind = "categorical"
+    min_count: int = 1
+    buckets: int | None = None
+    separator: str = "|"
+    combine: Literal["mean", "sum"] = "mean"
+    max_values: int = 8
+    transform: Literal["standard", "linear", "log2", "quantile"] = "standard"
+    bins: int = 32
+    parts: list[TimePart] = field(default_factory=lambda: ["hour", "weekday", "weekend"])
+
+    def __post_init__(self) -> None:
+        for name in ("min_count", "max_values", "bins"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"fields: {name} must be at least 1, found {getattr(self, name)}")
+        if self.buckets is not None and self.buckets < 1:
+            raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
+
+    def describe(self) -> str:
+        """Its kind and what differs from the defaults."""
+        default = Field(self.kind)
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        more = [f"{name} {value}" for name, value in own.items() if value != getattr(default, name)]
+        return ", ".join([self.kind, *more])
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def as_field(given: str | dict | Field, name: str) -> Field:
+    """A field from its declaration: a kind, or a mapping with one.
+
+    Raises:
+        ConfigError: for an unknown kind or option.
+    """
+    if isinstance(given, Field):
+        return given
+    options = {"kind": given} if isinstance(given, str) else dict(given)
+    known = [f.name for f in fields(Field)]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"fields: {name} has no option {option!r}{did_you_mean(option, known)}")
+    kinds = Kind.__args__
+    if options.get("kind", "categorical") not in kinds:
+        raise ConfigError(
+            f"fields: {name} is {options['kind']!r}{did_you_mean(str(options['kind']), kinds)}; expected one of "
+            f"{', '.join(kinds)}"
+        )
+    try:
+        return Field(**options)
+    except TypeError as error:
+        raise ConfigError(f"fields: {name}: {error}") from error
+
+
+def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
+    """The declared fields, each of which must be a column.
+
+    Raises:
+        ConfigError: if one is not, or none is left.
+    """
+    for name in given:
+        if name not in columns:
+            raise ConfigError(
+                f"fields: no column {name!r}{did_you_mean(name, columns)}; there are: {', '.join(columns[:20])}"
+            )
+    found = {name: as_field(value, name) for name, value in given.items()}
+    found = {name: value for name, value in found.items() if value.kind != "drop"}
+    if not found:
+        raise ConfigError("fields: none is left; name at least one column that is not dropped")
+    return found
+
+
+def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict[str, Field]:
+    """A field for each column of the training events, by its type and values.
+
+    Text is categorical, or multi-valued where values have the separator, or dropped where nearly every value is
+    another (titles, addresses); numbers are numeric where there are more than 20, else categorical, and ids always;
+    `timestamp` and dates are times.
+    """
+    found = {}
+    for name in frame.columns:
+        if name in excluded:
+            continue
+        column = frame[name]
+        known = column.dropna()
+        distinct = known.nunique()
+        if name in ("user", "item"):
+            found[name] = Field("categorical")
+        elif pd.api.types.is_datetime64_any_dtype(column.dtype) or name == "timestamp":
+            found[name] = Field("time")
+        elif pd.api.types.is_bool_dtype(column.dtype):
+            found[name] = Field("categorical")
+        elif pd.api.types.is_numeric_dtype(column.dtype):
+            found[name] = Field("numeric" if distinct > 20 else "categorical")
+        elif distinct > 100 and distinct > 0.5 * len(known):
+            found[name] = Field("drop")
+        elif known.astype("str").str.contains(separator, regex=False).mean() > 0.1:
+            found[name] = Field("multi", separator=separator)
+        else:
+            found[name] = Field("categorical")
+        if distinct < 2 and found[name].kind != "drop":
+            found[name] = Field("drop")  # it says nothing
+    if not [f for f in found.values() if f.kind != "drop"]:
+        raise DataError("no column of the events can be a field; declare them (data.init_args.fields)")
+    return found
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Values as text, the same for 12, 12.0 and "12"; NA where there is none (nulls and empty text)."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype("string")
+    if pd.api.types.is_float_dtype(column.dtype):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        text = column.astype("string")
+        text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
+        return text.mask(np.isnan(values))
+    text = column.astype("string")
+    return text.mask(text.str.len() == 0)
