@@ -163,6 +163,37 @@ class RatingReport(Callback):
         log_table(trainer, "ratings", self.samples)
 
 
+class CTRReport(Callback):
+    """Looks at the test's probabilities: ROC, precision and recall, and calibration.
+
+    Args:
+        folder: where figures/ goes; None leaves no files.
+    """
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.groups: dict[str, list[dict[str, Any]]] = {}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.logits: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.logits.append(outputs["logits"].float())
+        self.labels.append(batch.labels)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The curves of this process's share of the events."""
+        if not trainer.is_global_zero or not self.logits:
+            return
+        logits, labels = torch.cat(self.logits).cpu(), torch.cat(self.labels).cpu()
+        if 0 < labels.mean() < 1:
+            save_figures(trainer, self.folder, figures.binary_curves(logits.sigmoid().numpy(), labels.numpy()))
+
+
+REPORTS = {"ranking": RecommendationReport, "rating": RatingReport, "ctr": CTRReport}  # by a model's task
+
+
 def as_groups(labels: list[str], counts: list[int], **values: list[float]) -> list[dict[str, Any]]:
     """A record per group: its label, how many rows it stands on, and its values; None where it is empty."""
     return [

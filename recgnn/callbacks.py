@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 
 from recgnn import runs
-from recgnn.data.prepare import PreparedLog
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
 
@@ -47,7 +47,8 @@ class RunFolder(Callback):
         stored = self.folder / "vocabulary"
         continued = bool(trainer.ckpt_path) and stored.is_dir()
         if continued:  # on every process: a mistake ends them all
-            check_same_data(PreparedLog.load(stored), trainer.datamodule.prepared, self.folder)
+            prepared = trainer.datamodule.prepared
+            check_same_data(type(prepared).load(stored), prepared, self.folder)
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 if self.stage == "select":
@@ -117,7 +118,7 @@ class RunFolder(Callback):
                 pd.DataFrame(self.rows).to_csv(path, index=False)
 
 
-def check_same_data(stored: PreparedLog, now: PreparedLog, folder: Path) -> None:
+def check_same_data(stored: Any, now: Any, folder: Path) -> None:
     """Refuse to go on with other data: what was test may have become train.
 
     Raises:
@@ -125,8 +126,9 @@ def check_same_data(stored: PreparedLog, now: PreparedLog, folder: Path) -> None
     """
     for part in ("train", "val", "test"):
         old, new = getattr(stored, part), getattr(now, part)
-        if not (np.array_equal(old.user, new.user) and np.array_equal(old.item, new.item)):
+        columns = [f.name for f in fields(new)]
+        if not all(np.array_equal(getattr(old, c), getattr(new, c)) for c in columns if getattr(new, c) is not None):
             raise RunError(
-                f"{folder}: was trained on other data: its {part} part has {len(old):,} interactions, not the same as "
+                f"{folder}: was trained on other data: its {part} part has {len(old):,} rows, not the same as "
                 f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
             )

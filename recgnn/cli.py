@@ -47,13 +47,12 @@ from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
 import recgnn.models  # noqa: E402, F401
 from recgnn import report, runs  # noqa: E402
-from recgnn.analysis import RatingReport, RecommendationReport, save_figures  # noqa: E402
+from recgnn.analysis import REPORTS, save_figures  # noqa: E402
 from recgnn.callbacks import EpochSeed, RunFolder  # noqa: E402
-from recgnn.data.prepare import format_summary  # noqa: E402
 from recgnn.mistakes import check_files, check_names, mistake_in, one_line  # noqa: E402
 from recgnn.progress import EpochProgress  # noqa: E402
 
-LINKED = ("num_users", "num_items")  # what a model may ask of its data
+LINKED = ("num_users", "num_items", "field_dims", "slots", "field_names")  # what a model may ask of its data
 DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
 PATIENCE = 20
 if torch.backends.mps.is_available() and not torch.cuda.is_available():
@@ -157,8 +156,7 @@ class RecCLI(LightningCLI):
         if config["enable_progress_bar"] is not False and not config["barebones"] and not own_bar:
             callbacks.append(EpochProgress())
         if hasattr(self.model, "task") and self.command != "validate":
-            kind = RatingReport if self.model.task == "rating" else RecommendationReport
-            callbacks.append(kind(self.run_dir))
+            callbacks.append(REPORTS[self.model.task](self.run_dir))
         config["callbacks"] = callbacks
         if not config["plugins"]:
             config["plugins"] = [runs.AtomicCheckpointIO()]
@@ -297,12 +295,11 @@ class RecCLI(LightningCLI):
 
     def before_fit(self) -> None:
         if rank_zero_only.rank == 0:
-            rating = getattr(self.model, "task", None) == "rating"
             if self.stage == "select":
                 print("first, the number of epochs is chosen on validation")
             elif self.stage == "refit":
                 print(f"now, {self.chosen.best_epoch + 1} epochs on train and validation together")
-            print(format_summary(self.datamodule.prepared.summary, "cold" if rating else "dropped"))
+            print(self.datamodule.describe(getattr(self.model, "task", "ranking")))
             parameters = sum(p.numel() for p in self.model.parameters())
             print(f"{type(self.model).__name__}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
 
@@ -341,7 +338,7 @@ class RecCLI(LightningCLI):
 
     def _groups(self) -> dict[str, list[dict]]:
         """What the report on the test part found by group."""
-        reports = [c for c in self.trainer.callbacks if isinstance(c, RatingReport | RecommendationReport)]
+        reports = [c for c in self.trainer.callbacks if isinstance(c, tuple(REPORTS.values()))]
         return reports[0].groups if reports else {}
 
     def before_test(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -96,6 +97,48 @@ def group_bars(
     ticks = [f"{label}\n{size}" for label, size in zip(labels, sizes, strict=True)]
     axes.set_xticks(places, ticks)
     axes.tick_params(axis="x", length=0)
+    axes.set_xlabel(xlabel, color=INK, fontsize=10, labelpad=7)
+    axes.set_ylabel(ylabel, color=INK, fontsize=10, labelpad=7)
+    return figure
+
+
+def binary_curves(chances: Any, labels: Any, bins: int = 20) -> dict[str, Figure]:
+    """Draw the ROC curve, precision by recall, and how often what was given a chance came about.
+
+    Args:
+        chances: probabilities of the events, [n].
+        labels: 0 or 1, [n], of both classes.
+        bins: points of the last one, each of about equally many events.
+    """
+    chances, labels = np.asarray(chances, dtype=float), np.asarray(labels, dtype=float)
+    order = np.argsort(-chances, kind="stable")
+    label, chance = labels[order], chances[order]
+    last = np.r_[chance[1:] != chance[:-1], True]  # of equal chances: they count together
+    hits, misses = np.cumsum(label)[last], np.cumsum(1 - label)[last]
+    recall, fall_out = np.r_[0, hits / hits[-1]], np.r_[0, misses / misses[-1]]
+    groups = np.array_split(order[::-1], min(bins, len(order)))
+    calibration = np.array([(chances[g].mean(), labels[g].mean()) for g in groups if len(g)])
+    rate = f"{labels.mean():.3g} positive"
+    return {
+        "roc": _curve(fall_out, recall, "false positive rate", "true positive rate", "ROC", ((0, 1), (0, 1))),
+        "precision_recall": _curve(
+            recall[1:], hits / (hits + misses), "recall", "precision", "precision and recall", ((0, 1), None), rate
+        ),
+        "calibration": _curve(
+            *calibration.T, "predicted probability", "share of positives", "calibration", ((0, 1), (0, 1)), rate, "o"
+        ),
+    }
+
+
+def _curve(x, y, xlabel: str, ylabel: str, title: str, diagonal, note: str = "", marker: str | None = None) -> Figure:
+    figure = Figure(figsize=(5.4, 4.8), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    axes = figure.add_subplot()
+    _frame(axes, title, note)
+    if diagonal[1] is not None:
+        top = 1.0 if marker is None else 1.05 * max(float(np.max(x)), float(np.max(y)))
+        axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.plot(x, y, color=BLUE, linewidth=1.8, marker=marker, markersize=4.5)
     axes.set_xlabel(xlabel, color=INK, fontsize=10, labelpad=7)
     axes.set_ylabel(ylabel, color=INK, fontsize=10, labelpad=7)
     return figure

@@ -115,14 +115,21 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
         print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
     print_metrics(parts)
     print_groups(content.get("groups", {}))
-    user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
-    run = shlex.quote(str(run_dir))
     print(f"figures     {run_dir}/figures")
     for logger in loggers:
         if command := getattr(logger, "sync_command", None):
             print(f"dashboard   {command}")
-    print(f"next        python -m recgnn.recommend --run {run} --users {user} --k 10")
-    print(f"            python -m recgnn.similar --run {run} --items {item} --k 10")
-    if task == "rating":
-        print(f"            python -m recgnn.predict --run {run} --input rows.csv --output ratings.csv")
-    print(f"            python -m recgnn.test --run {run}")
+    run = shlex.quote(str(run_dir))
+    predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
+    commands = [f"python -m recgnn.test --run {run}"]
+    if task == "ctr":
+        commands.insert(0, predict)
+    else:
+        user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
+        shown = [
+            f"python -m recgnn.recommend --run {run} --users {user} --k 10",
+            f"python -m recgnn.similar --run {run} --items {item} --k 10",
+        ]
+        commands = shown + [predict] * (task == "rating") + commands
+    for number, command in enumerate(commands):
+        print(f"{'' if number else 'next':<11} {command}")

@@ -122,3 +122,106 @@ def test_extreme_scores_stay_finite(margin: float) -> None:
         loss = getattr(losses, name)(positive, negative)
         loss.backward()
         assert loss.isfinite() and positive.grad.isfinite().all(), name
+
+
+ROWS, COLUMNS = torch.tensor([0, 0, 1, 3, 3, 3]), torch.tensor([4, 0, 2, 1, 0, 3])  # row 2 has none
+KINDS = ["multinomial", "logistic", "squared"]
+
+
+def test_pick_is_indexing_with_its_gradient() -> None:
+    x = scores(4, 5).requires_grad_()
+    found = losses.pick(x, ROWS, COLUMNS)
+    assert found.tolist() == [x[r, c].item() for r, c in zip(ROWS.tolist(), COLUMNS.tolist(), strict=True)]
+    weight = scores(6, seed=1)
+    (ours,) = torch.autograd.grad((found * weight).sum(), x)
+    (theirs,) = torch.autograd.grad((x[ROWS, COLUMNS] * weight).sum(), x)
+    assert ours.equal(theirs) and ours[2].eq(0).all()
+    assert torch.autograd.gradcheck(lambda y: losses.pick(y, ROWS, COLUMNS) ** 2, x)
+
+
+@pytest.mark.parametrize("how", ["transposed", "every second column"])
+def test_pick_of_a_matrix_that_is_not_contiguous(how: str) -> None:
+    x = (scores(5, 4) if how == "transposed" else scores(4, 10)).requires_grad_()
+    view = x.T if how == "transposed" else x[:, ::2]
+    found = losses.pick(view, ROWS, COLUMNS)
+    assert found.equal(view[ROWS, COLUMNS])
+    weight = scores(6, seed=1)
+    (ours,) = torch.autograd.grad((found * weight).sum(), x)
+    (theirs,) = torch.autograd.grad((view[ROWS, COLUMNS] * weight).sum(), x)
+    assert ours.equal(theirs)
+
+
+def test_pick_of_nothing() -> None:
+    x, none = scores(2, 3).requires_grad_(), ROWS[:0]
+    found = losses.pick(x, none, none)
+    assert found.shape == (0,)
+    assert torch.autograd.grad(found.sum() + x.sum(), x)[0].eq(1).all()
+
+
+def dense_term(kind: str, s: torch.Tensor, target: float, row: torch.Tensor) -> torch.Tensor:
+    """The loss of one entry s of a row of scores."""
+    if kind == "multinomial":
+        return -target * torch.log(s.exp() / row.exp().sum())
+    if kind == "logistic":
+        chance = 1 / (1 + torch.exp(-s))
+        return -target * torch.log(chance) - (1 - target) * torch.log(1 - chance)
+    return (target - s) ** 2
+
+
+def same_with_gradient(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss in (ours, theirs)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_columns(kind: str) -> None:
+    x = scores(4, 5).requires_grad_()
+    target = torch.zeros(4, 5)
+    target[ROWS, COLUMNS] = 1
+    total = sum(dense_term(kind, x[r, c], target[r, c].item(), x[r]) for r in range(4) for c in range(5))
+    same_with_gradient(losses.all_columns(x, ROWS, COLUMNS, kind), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: losses.all_columns(y, ROWS, COLUMNS, kind), x)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "squared"])
+def test_sampled_columns_count_every_draw(kind: str) -> None:
+    x = scores(4, 5).requires_grad_()
+    negatives = torch.tensor([[1, 1, 2], [2, 3, 1], [0, 0, 0], [2, 4, 4], [4, 4, 2], [2, 2, 4]])
+    total = 0.0
+    for row, column, others in zip(ROWS.tolist(), COLUMNS.tolist(), negatives.tolist(), strict=True):
+        total = total + dense_term(kind, x[row, column], 1, x[row])
+        for other in others:
+            total = total + dense_term(kind, x[row, other], 0, x[row])
+    same_with_gradient(losses.sampled_columns(x, ROWS, COLUMNS, negatives, kind), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: losses.sampled_columns(y, ROWS, COLUMNS, negatives, kind), x)
+
+
+def test_the_multinomial_loss_is_not_of_a_sample() -> None:
+    with pytest.raises(ValueError, match="multinomial"):
+        losses.sampled_columns(scores(4, 5), ROWS, COLUMNS, COLUMNS[:, None], "multinomial")
+
+
+def test_observed_squared() -> None:
+    x, ratings = scores(4, 5).requires_grad_(), scores(6, seed=1)
+    entries = zip(ROWS.tolist(), COLUMNS.tolist(), ratings.tolist(), strict=True)
+    total = sum((rating - x[row, column]) ** 2 for row, column, rating in entries)
+    found = losses.observed_squared(x, ROWS, COLUMNS, ratings)
+    same_with_gradient(found, total / 4, x)
+    (gradient,) = torch.autograd.grad(losses.observed_squared(x, ROWS, COLUMNS, ratings), x)
+    observed = torch.zeros(4, 5, dtype=torch.bool)
+    observed[ROWS, COLUMNS] = True
+    assert (gradient[~observed] == 0).all() and (gradient[observed] != 0).all()
+    assert torch.autograd.gradcheck(lambda y: losses.observed_squared(y, ROWS, COLUMNS, ratings), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [-1e4, 1e4])
+def test_extreme_scores_of_rows_stay_finite(kind: str, size: float) -> None:
+    x = torch.full((4, 5), size)
+    x[0] = -size
+    x.requires_grad_()
+    found = [losses.all_columns(x, ROWS, COLUMNS, kind)]
+    if kind != "multinomial":
+        found.append(losses.sampled_columns(x, ROWS, COLUMNS, COLUMNS[:, None], kind))
+    for loss in found:
+        assert loss.isfinite() and torch.autograd.grad(loss, x)[0].isfinite().all()

@@ -7,12 +7,13 @@ import math
 import os
 import socket
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric import metrics as pyg
 
 from recgnn.errors import ConfigError
-from recgnn.metrics import GroupedRecall, RankingMetrics, RatingMetrics, gini, quantile_groups
+from recgnn.metrics import GroupedErrors, GroupedRecall, RankingMetrics, RatingMetrics, gini, quantile_groups
 
 NAMES = ("recall", "precision", "ndcg", "map", "mrr", "hitrate")
 
@@ -327,3 +328,85 @@ def test_two_processes_equal_one(tmp_path):
         assert_close(ranking, {n: float(v) for n, v in metrics.compute().items()})
         for name, value in groups.compute().items():
             torch.testing.assert_close(grouped[name], value)
+
+
+def rated(size: int = 101) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Predictions, ratings and groups 0, 1 and 3 of 5."""
+    gen = torch.Generator().manual_seed(3)
+    target = torch.randint(1, 6, (size,), generator=gen).float()
+    group = torch.tensor([0, 1, 3])[torch.randint(3, (size,), generator=gen)]
+    return target + torch.randn(size, generator=gen), target, group
+
+
+def test_grouped_errors():
+    pred, target, group = rated()
+    metric = GroupedErrors(5)
+    for at in range(0, 101, 25):
+        metric.update(pred[at : at + 25], target[at : at + 25], group[at : at + 25])
+    found = metric.compute()
+    assert found.keys() == {"rmse", "mae", "predicted", "count"}
+    p, t, g = pred.double().numpy(), target.double().numpy(), group.numpy()
+    for number in range(5):
+        own = g == number
+        assert int(found["count"][number]) == own.sum()
+        if number in (2, 4):
+            assert all(math.isnan(found[name][number]) for name in ("rmse", "mae", "predicted"))
+            continue
+        error = p[own] - t[own]
+        assert float(found["rmse"][number]) == pytest.approx(np.sqrt(np.mean(error**2)))
+        assert float(found["mae"][number]) == pytest.approx(np.mean(np.abs(error)))
+        assert float(found["predicted"][number]) == pytest.approx(np.mean(p[own]))
+    rows, overall = found["count"], RatingMetrics()
+    overall.update(pred, target)
+    total = (found["rmse"].nan_to_num() ** 2 * rows).sum() / rows.sum()
+    assert float(total.sqrt()) == pytest.approx(float(overall.compute()["rmse"]))
+    metric.reset()
+    metric.update(torch.tensor([1.0]), torch.tensor([3.0]), torch.tensor([4]))
+    assert metric.compute()["rmse"].tolist()[4] == 2 and metric.compute()["count"].tolist() == [0, 0, 0, 0, 1]
+
+
+def test_grouped_errors_keep_small_ones_among_many():
+    """Sums in double precision: a million small errors, added one batch after another."""
+    metric, size = GroupedErrors(1), 10_000
+    group = torch.zeros(size, dtype=torch.long)
+    metric.update(torch.full((1,), 1001.0), torch.full((1,), 1.0), group[:1])
+    for _ in range(100):
+        metric.update(torch.full((size,), 1.01), torch.full((size,), 1.0), group)
+    error = float(torch.tensor(1.01)) - 1
+    expected = math.sqrt((1000**2 + 10**6 * error**2) / (10**6 + 1))
+    assert float(metric.compute()["rmse"][0]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_grouped_errors_never_wait_for_the_device():
+    metric = GroupedErrors(5).to("meta")
+    metric.update(*(x.to("meta") for x in rated()))
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(metric.count.sum() > 0)
+
+
+def _errors_worker(rank: int, port: int, folder: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    metric = GroupedErrors(5)
+    own = [x[rank::2] for x in rated()]
+    metric.update(*(x[own[2] != (3 if rank else 1)] for x in own))  # groups 1 and 3 stand on one process alone
+    torch.save(metric.compute(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_grouped_errors_of_two_processes_equal_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_errors_worker, (port, str(tmp_path)), nprocs=2)
+    pred, target, group = rated()
+    rank = torch.arange(101) % 2
+    kept = torch.where(rank == 1, group != 3, group != 1)
+    expected = GroupedErrors(5)
+    expected.update(pred[kept], target[kept], group[kept])
+    expected = expected.compute()
+    assert expected["count"].tolist() == [int(((group == g) & kept).sum()) for g in range(5)]
+    for number in range(2):
+        for name, value in torch.load(tmp_path / f"{number}.pt").items():
+            torch.testing.assert_close(value, expected[name], equal_nan=True)

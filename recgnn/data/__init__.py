@@ -1,7 +1,11 @@
 """From interaction logs to tensors."""
 
 from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
+from recgnn.data.ctr_data import CTRDataModule
+from recgnn.data.ctr_prepare import PreparedEvents, prepare_events
+from recgnn.data.events import EventSource, EventTable
 from recgnn.data.fake import SyntheticLog
+from recgnn.data.fields import Field
 from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
 from recgnn.data.graph_data import GraphDataModule
 from recgnn.data.log import InteractionLog, Source
@@ -14,7 +18,11 @@ __all__ = [
     "AdjacencyLog",
     "AmazonBook",
     "AtomicLog",
+    "CTRDataModule",
     "Deduplicate",
+    "EventSource",
+    "EventTable",
+    "Field",
     "Filter",
     "FrameLog",
     "GivenSplit",
@@ -26,6 +34,7 @@ __all__ = [
     "MinRating",
     "MovieLens100K",
     "MovieLens1M",
+    "PreparedEvents",
     "PreparedLog",
     "RatingRange",
     "RatioSplit",
@@ -38,4 +47,5 @@ __all__ = [
     "WithoutValidation",
     "Yelp2018",
     "prepare",
+    "prepare_events",
 ]

@@ -36,6 +36,7 @@ class Encoder(ABC):
         self.field = field
 
     @property
+    @abstractmethod
     def num_rows(self) -> int:
         """Rows in the embedding table."""
 
@@ -53,6 +54,7 @@ class Encoder(ABC):
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         """Take back what `state` gave."""
+        return
 
 
 class Categorical(Encoder):

@@ -23,7 +23,7 @@ from recgnn.data.batches import (
 from recgnn.data.filters import Filter
 from recgnn.data.graph import to_hetero
 from recgnn.data.log import Source
-from recgnn.data.prepare import PreparedLog, prepare
+from recgnn.data.prepare import PreparedLog, format_summary, prepare
 from recgnn.data.split import RatioSplit, Split, WithoutValidation
 from recgnn.errors import ConfigError, DataError
 
@@ -87,6 +87,10 @@ class GraphDataModule(LightningDataModule):
     @property
     def name(self) -> str:
         return self.prepared.name
+
+    def describe(self, task: str) -> str:
+        """What the data are, as text."""
+        return format_summary(self.prepared.summary, "cold" if task == "rating" else "dropped")
 
     @property
     def num_users(self) -> int:

@@ -3,9 +3,31 @@
 from recgnn.models.autorec import AutoRec
 from recgnn.models.cdae import CDAE
 from recgnn.models.dae import DAE
+from recgnn.models.dcnv2 import DCNv2
+from recgnn.models.deepfm import DeepFM
+from recgnn.models.ffm import FFM
+from recgnn.models.fm import FM
 from recgnn.models.gcn import GCN
 from recgnn.models.lightgcn import LightGCN
+from recgnn.models.lr import LR
 from recgnn.models.mf import MF
 from recgnn.models.ngcf import NGCF
+from recgnn.models.poly2 import Poly2
+from recgnn.models.wide_deep import WideDeep
 
-__all__ = ["AutoRec", "CDAE", "DAE", "GCN", "LightGCN", "MF", "NGCF"]
+__all__ = [
+    "CDAE",
+    "DAE",
+    "FFM",
+    "FM",
+    "GCN",
+    "LR",
+    "MF",
+    "NGCF",
+    "AutoRec",
+    "DCNv2",
+    "DeepFM",
+    "LightGCN",
+    "Poly2",
+    "WideDeep",
+]

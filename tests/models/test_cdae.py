@@ -10,6 +10,16 @@ from recgnn.data.batches import RowBatch
 from recgnn.errors import ConfigError
 from recgnn.models import CDAE
 
+ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
+H = {
+    "identity": lambda x: x,
+    "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
+    "tanh": lambda x: (torch.exp(2 * x) - 1) / (torch.exp(2 * x) + 1),
+    "relu": lambda x: x if x > 0 else 0 * x,
+    "elu": lambda x: x if x > 0 else torch.exp(x) - 1,
+    "selu": lambda x: SCALE * (x if x > 0 else ALPHA * (torch.exp(x) - 1)),
+}
+
 
 def made(small, **options) -> CDAE:
     torch.manual_seed(0)
@@ -30,7 +40,7 @@ def batch_of(small, rows: list[int], negatives: int = 0) -> RowBatch:
     drawn = None
     if negatives:  # of one item, so that they repeat; whether they are known does not matter here
         drawn = torch.randint(small.items, (len(place), negatives), generator=torch.Generator().manual_seed(3))
-        drawn[:, 0] = drawn[0, 0]
+        drawn[:, :2] = drawn[0, 0]
     return RowBatch(torch.tensor(rows), place, columns, torch.ones(len(place), dtype=torch.float64), drawn)
 
 
@@ -46,7 +56,7 @@ def naive_output(model: CDAE, rows: list[int] | None, y: torch.Tensor) -> torch.
             x = b[k] + sum(w[i, k] * row[i] for i in range(len(row)))
             if rows is not None:
                 x = x + p["user_node.weight"][rows[number], k]
-            z.append(torch.sigmoid(x))
+            z.append(H[model.hparams["hidden_activation"]](x))
         out.append(torch.stack([b2[i] + sum(w2[i, k] * z[k] for k in range(len(z))) for i in range(len(row))]))
     return torch.stack(out)
 
@@ -71,6 +81,16 @@ def naive_loss(model: CDAE, batch: RowBatch, y: torch.Tensor, corrupted: torch.T
     return total / len(rows) + model.l2 / 2 * (norm / model.num_users + nodes / len(rows))
 
 
+def check_gradient(model: CDAE, found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Holds a loss and the gradient of every parameter against those of the loop."""
+    assert_close(found, expected)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    right = torch.autograd.grad(expected, parameters, allow_unused=True)
+    for name, ours, theirs in zip(names, torch.autograd.grad(found, parameters), right, strict=True):
+        theirs = torch.zeros_like(ours) if theirs is None else theirs
+        assert_close(ours, theirs, msg=lambda text, name=name: f"gradient of {name}: {text}")
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("negatives", [0, 3])
 @pytest.mark.parametrize(("loss", "f"), [("logistic", "identity"), ("squared", "identity"), ("squared", "sigmoid")])
@@ -80,18 +100,81 @@ def test_loss_and_gradient_are_the_equations(small, tied, negatives, loss, f) ->
     assert ("decoder_weight" in dict(model.named_parameters())) is not tied
     batch = batch_of(small, [0, 5, 3], negatives)
     y = clean(small)[batch.rows]
-    found, expected = model.training_step(batch, 0), naive_loss(model, batch, y, y)
-    assert_close(found, expected)
-    parameters = list(model.parameters())
-    for ours, theirs in zip(
-        torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True
-    ):
-        assert_close(ours, theirs)
+    check_gradient(model, model.training_step(batch, 0), naive_loss(model, batch, y, y))
 
 
-def test_neither_target_nor_user_node_is_corrupted(small) -> None:
-    model = made(small, corruption_rate=0.5, l2=0.0)
-    batch = batch_of(small, [0, 3, 5])
+@pytest.mark.parametrize("h", H)
+@pytest.mark.parametrize("f", ["identity", "sigmoid"])
+def test_every_activation(small, h, f) -> None:
+    options = {"hidden_activation": h, "output_activation": f, "loss": "squared"}
+    model = made(small, corruption_rate=0.0, l2=0.3, **options)
+    batch = batch_of(small, [0, 8])  # 8 has nothing but its node
+    y = clean(small)[batch.rows]
+    check_gradient(model, model.training_step(batch, 0), naive_loss(model, batch, y, y))
+    output = naive_output(model, [0, 8], y).detach()
+    assert_close(model.score(batch.rows), torch.sigmoid(output) if f == "sigmoid" else output)
+
+
+def test_f_is_no_part_of_the_logistic_loss(small) -> None:
+    """That loss has a sigmoid of its own."""
+    batch = batch_of(small, [0, 5])
+    steps = [made(small, corruption_rate=0.0, output_activation=f) for f in ("identity", "sigmoid")]
+    assert_close(*(model.training_step(batch, 0) for model in steps))
+
+
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_the_batches_of_an_epoch_add_up_to_the_objective(small, size) -> None:
+    """The paper's objective over U, written for the whole matrix at a time; every user's node counts once."""
+    model = made(small, corruption_rate=0.0, loss="squared", l2=0.8)
+    y, p = clean(small), dict(model.named_parameters())
+    z = torch.sigmoid(y @ p["first.weight"] + p["user_node.weight"] + p["first.bias"])
+    objective = ((y - z @ p["decoder_weight"].T - p["decoder_bias"]) ** 2).sum()
+    objective = objective + 0.8 / 2 * sum((x**2).sum() for x in p.values())
+    batches = torch.randperm(small.users, generator=torch.Generator().manual_seed(0)).split(size)
+    steps = [model.training_step(batch_of(small, rows.tolist()), 0) for rows in batches]
+    check_gradient(model, sum(steps) / len(steps), objective / small.users)
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_the_gradient_of_tied_weights_sums_both_uses(small, loss) -> None:
+    tied, free = (made(small, tied=t, corruption_rate=0.0, l2=0.0, loss=loss) for t in (True, False))
+    with torch.no_grad():
+        for name, value in tied.named_parameters():
+            dict(free.named_parameters())[name].copy_(value)
+        free.decoder_weight.copy_(tied.first.weight)
+    assert "decoder_weight" not in tied.state_dict() and tied.weight is tied.first.weight
+    batch = batch_of(small, [0, 5, 3])
+    tied.training_step(batch, 0).backward()
+    free.training_step(batch, 0).backward()
+    both = free.first.weight.grad, free.decoder_weight.grad
+    assert all(g.abs().sum() > 0 for g in both)
+    assert_close(tied.first.weight.grad, both[0] + both[1])
+    with torch.no_grad():
+        assert_close(tied.score(batch.rows), free.score(batch.rows))
+
+
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_a_negative_that_was_drawn_twice_counts_twice(small, loss) -> None:
+    model = made(small, corruption_rate=0.0, loss=loss, l2=0.0)
+    once, entry = batch_of(small, [3]), torch.tensor([0])
+    item = int(once.columns[0])
+    once = once._replace(place=entry, columns=entry + item, values=once.values[:1])
+    steps = {}
+    for drawn in ([2], [2, 2], [2, 2, 6]):
+        steps[len(drawn)] = model.training_step(once._replace(negatives=torch.tensor([drawn])), 0)
+    y = torch.zeros(1, small.items, dtype=torch.float64)
+    y[0, item] = 1
+    s = naive_output(model, [3], y)[0]
+    term = {j: -torch.log(1 - torch.sigmoid(s[j])) if loss == "logistic" else s[j] ** 2 for j in (2, 6)}
+    assert_close(steps[2] - steps[1], term[2])
+    assert_close(steps[3] - steps[2], term[6])
+
+
+@pytest.mark.parametrize("negatives", [0, 3])
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_neither_target_nor_user_node_is_corrupted(small, negatives, loss) -> None:
+    model = made(small, corruption_rate=0.5, l2=0.2, loss=loss)
+    batch = batch_of(small, [0, 3, 5], negatives)
     y, inputs = clean(small)[batch.rows], []
     model.first.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
     seen = set()
@@ -101,16 +184,32 @@ def test_neither_target_nor_user_node_is_corrupted(small) -> None:
         corrupted[batch.place, batch.columns] = weight
         assert set(weight.tolist()) <= {0.0, 2.0}
         seen.add(tuple(weight.tolist()))
-        assert_close(found, naive_loss(model, batch, y, corrupted))
+        check_gradient(model, found, naive_loss(model, batch, y, corrupted))
     assert len(seen) > 3 and (batch.values == 1).all()
 
 
 def test_corruption_of_everything_leaves_matrix_factorisation(small) -> None:
-    """z is a function of the user alone."""
-    model = made(small, corruption_rate=1.0, l2=0.0)
+    """Of h(V_u + b) and W', with item biases; what the user has is the target alone."""
+    model = made(small, corruption_rate=1, l2=0.0, loss="squared")
     batch = batch_of(small, [0, 3])
-    y = clean(small)[batch.rows]
-    assert_close(model.training_step(batch, 0), naive_loss(model, batch, y, torch.zeros_like(y)))
+    y, p = clean(small)[batch.rows], dict(model.named_parameters())
+    factors = torch.sigmoid(p["user_node.weight"][[0, 3]] + p["first.bias"])
+    expected = ((y - factors @ p["decoder_weight"].T - p["decoder_bias"]) ** 2).sum() / 2
+    found = model.training_step(batch, 0)
+    check_gradient(model, found, expected)
+    found = model.training_step(batch, 0)
+    assert (torch.autograd.grad(found, model.first.weight)[0] == 0).all()
+    (node,) = torch.autograd.grad(model.training_step(batch, 0), model.user_node.weight)
+    assert (node[[0, 3]] != 0).all() and node.count_nonzero() == 6
+
+
+@pytest.mark.parametrize(("rate", "values"), [(0.0, {1.0}), (0.2, {0.0, 1.25}), (1.0, {0.0})])
+def test_how_much_is_masked(small, rate, values) -> None:
+    model, inputs = made(small, corruption_rate=rate), []
+    model.first.register_forward_pre_hook(lambda _, args: inputs.append(args[0].weight))
+    model.training_step(batch_of(small, list(range(8)) * 1000), 0)
+    assert set(inputs[0].tolist()) == values
+    assert (inputs[0] == 0).double().mean().item() == pytest.approx(rate, abs=0.02)
 
 
 @pytest.mark.parametrize("f", ["identity", "sigmoid"])
@@ -124,6 +223,10 @@ def test_scores_and_new_users(small, f) -> None:
     items = y[3].nonzero().squeeze(1)
     new = model.score_history(torch.zeros_like(items), items, torch.ones(len(items)).double(), 1)
     assert_close(new, final(naive_output(model, None, y[3:4])).detach())  # no user node
+    assert not torch.allclose(new[0], expected[3])
+    place, items = y[[8, 5, 8, 0, 8]].nonzero().T  # users without anything before, between and after the others
+    new = model.score_history(place, items, torch.ones(len(items)).double(), 5)
+    assert_close(new, final(naive_output(model, None, y[[8, 5, 8, 0, 8]])).detach())
 
 
 def test_what_it_asks_of_its_data() -> None:
@@ -132,16 +235,43 @@ def test_what_it_asks_of_its_data() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"corruption_rate": 2}, {"num_negatives": -1}, {"output_activation": "tanh"}, {"hidden_dim": 0}]
+    "option",
+    [
+        {"corruption_rate": 2},
+        {"corruption_rate": -0.5},
+        {"num_negatives": -1},
+        {"output_activation": "tanh"},
+        {"hidden_dim": 0},
+    ],
 )
 def test_mistakes(small, option) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         made(small, **option)
 
 
+def test_an_activation_that_there_is_not(small) -> None:
+    with pytest.raises(ConfigError, match="no activation is named 'step'"):
+        made(small, hidden_activation="step")
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"num_negatives": 5}, {"tied": True, "loss": "squared"}, {"hidden_activation": "tanh"}]
+    "options",
+    [
+        {},
+        {"num_negatives": 5},
+        {"tied": True, "loss": "squared"},
+        {"hidden_activation": "tanh"},
+        {"loss": "squared", "output_activation": "sigmoid"},
+        {"corruption_rate": 1.0},
+    ],
 )
 def test_it_learns(train, options) -> None:
     before, after, _ = train(lambda *n: CDAE(*n, hidden_dim=16, l2=0.1, lr=0.02, **options), epochs=40)
+    assert after > before + 0.05
+
+
+@pytest.mark.parametrize("negatives", [0, 5])
+def test_it_learns_in_bfloat16(train, negatives) -> None:
+    make = lambda *n: CDAE(*n, hidden_dim=16, num_negatives=negatives, l2=0.1, lr=0.02)  # noqa: E731
+    before, after, _ = train(make, epochs=40, precision="bf16-mixed")
     assert after > before + 0.05

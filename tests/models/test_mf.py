@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from recgnn.data.batches import RatingBatch
+from recgnn.data.graph import to_hetero
+from recgnn.data.prepare import Part
 from recgnn.models import MF
 
 
@@ -60,3 +64,89 @@ def test_trains_with_biases(train) -> None:
 def test_trains_in_bfloat16(train) -> None:
     before, after, _ = train(lambda *sizes: MF(*sizes, 16, lr=0.02), epochs=12, precision="bf16-mixed")
     assert after > before + 0.05
+
+
+USERS, ITEMS = 6, 5  # user 5 and item 4 have no rating
+RATED = [(0, 0, 1.0), (0, 1, 4.0), (1, 0, 4.5), (2, 2, 3.0), (3, 3, 5.0), (4, 1, 2.0), (1, 3, 3.5)]
+MEAN = 23 / 7
+
+
+def of_ratings(biases: bool, **options) -> MF:
+    """A model of RATED with parameters that are not small."""
+    torch.manual_seed(0)
+    model = MF(USERS, ITEMS, 4, biases=biases, loss="mse", **options)
+    model.log = lambda *_, **__: None
+    user, item, rating = zip(*RATED, strict=True)
+    part = Part(np.array(user), np.array(item), np.array(rating, dtype=np.float32))
+    model.set_graph(to_hetero(part, USERS, ITEMS))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    return model.double()
+
+
+def naive_rating(model: MF, user: int, item: int) -> torch.Tensor:
+    """mean + e_u e_i + b_u + b_i, before it is clipped."""
+    p = dict(model.named_parameters())
+    total = MEAN + sum(p["user_embedding.weight"][user, k] * p["item_embedding.weight"][item, k] for k in range(4))
+    return total + p["user_bias"][user] + p["item_bias"][item] if "user_bias" in p else total
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_ratings_are_the_mean_and_the_score(biases: bool) -> None:
+    model = of_ratings(biases)
+    rows = [torch.stack([naive_rating(model, u, i) for i in range(ITEMS)]) for u in range(USERS)]
+    expected = torch.stack(rows).detach().float()
+    assert_close(model.score(torch.arange(USERS)).float(), expected, atol=1e-5, rtol=1e-5)
+    users, items = torch.tensor([5, 0, 2, 0]), torch.tensor([4, 3, 2, 3])
+    assert_close(model.score_pairs(users, items).float(), expected[users, items], atol=1e-5, rtol=1e-5)
+    assert expected.min() < 1 and expected.max() > 5, "some must be clipped"
+    everyone, everything = (x.flatten() for x in torch.meshgrid(torch.arange(USERS), torch.arange(ITEMS), indexing="ij"))
+    answers = model.predict_pairs(everyone, everything)
+    assert_close(answers, expected.clamp(1, 5).flatten(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+def test_loss_of_ratings_and_its_gradient(biases: bool, l2: float) -> None:
+    model = of_ratings(biases, l2=l2)
+    entries = [RATED[n] for n in (1, 0, 3, 6, 2, 1)]  # users, items, and one rating that repeat
+    users, items, ratings = (torch.tensor(x) for x in zip(*entries, strict=True))
+    found = model.training_step(RatingBatch(users, items, ratings.double()), 0)
+    total, p = 0.0, dict(model.named_parameters())
+    for user, item, rating in entries:
+        norm = (p["user_embedding.weight"][user] ** 2).sum() + (p["item_embedding.weight"][item] ** 2).sum()
+        if biases:
+            norm = norm + p["user_bias"][user] ** 2 + p["item_bias"][item] ** 2
+        total = total + (rating - naive_rating(model, user, item)) ** 2 + l2 / 2 * norm
+    expected = total / len(entries)
+    close = {"atol": 1e-6, "rtol": 1e-6}  # the mean of train is a float32
+    assert_close(found, expected, **close)
+    for (name, value), ours, theirs in zip(
+        p.items(), torch.autograd.grad(found, p.values()), torch.autograd.grad(expected, p.values()), strict=True
+    ):
+        assert torch.allclose(ours, theirs, atol=1e-6), name
+        assert theirs.any() and ours.shape == value.shape
+
+
+@pytest.mark.parametrize(("cold", "expected"), [(None, MEAN), (3.0, 3.0), (7.0, 7.0)])
+def test_ratings_of_the_unknown(cold, expected) -> None:
+    model = of_ratings(True, cold_rating=cold)
+    found = model.predict_pairs(torch.tensor([-1, 3, 2, -1]), torch.tensor([2, -1, 2, -1]))
+    assert found[[0, 1, 3]].tolist() == pytest.approx([expected] * 3)
+    rating = naive_rating(model, 2, 2).clamp(1, 5).item()
+    assert found[2].item() == pytest.approx(rating, abs=1e-5) and abs(rating - expected) > 0.1
+
+
+def test_what_ratings_are_measured_by_and_ask_of_the_data() -> None:
+    model = of_ratings(False)
+    assert model.task == "rating" and model.monitor == ("val/rmse", "min") and model.negative_sampling is None
+    for loss in ("bpr", "softmax", "bce"):
+        assert MF(4, 5, 2, loss=loss, ks=[2]).task == "ranking"
+
+
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns_ratings(fit_ratings, biases: bool, precision: str) -> None:
+    make = lambda *sizes: MF(*sizes, 8, biases=biases, loss="mse", l2=0.05, lr=0.03)  # noqa: E731
+    rmse, mean_rmse = fit_ratings(make, precision=precision)
+    assert rmse < 0.93 * mean_rmse

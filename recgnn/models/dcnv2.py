@@ -1,0 +1,75 @@
+"""DCN V2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from recgnn.models.ctr import CTRModel, L2On
+from recgnn.nn.autoencoder import Activation
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.interaction import CrossNet
+from recgnn.nn.mlp import MLP
+
+
+class DCNv2(CTRModel):
+    r"""Deep & Cross Network V2 (`Wang et al., 2021 <https://arxiv.org/abs/2008.13535>`_).
+
+    .. math::
+        x_0 = [e_1, \dots, e_F], \quad x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l, \quad
+        \hat y(x) = w^\top [x_L, \mathrm{MLP}(x_0)] + w_0
+
+    or, stacked, :math:`w^\top \mathrm{MLP}(x_L) + w_0`.
+
+    Args:
+        field_dims: rows of each field, given by the data.
+        slots: the field of each feature, given by the data.
+        embedding_dim: D.
+        num_cross_layers: L.
+        structure: `parallel` or `stacked`.
+        hidden_dims: widths of the deep part's layers.
+        activation: behind each of them.
+        dropout: behind each of them.
+        batch_norm: in each of them.
+        init_std: standard deviation of the embeddings at the start.
+        l2: lambda of the embeddings.
+        l2_on: of the whole `table`, or of the rows of the `batch`.
+        lr: learning rate of Adam.
+    """
+
+    def __init__(
+        self,
+        field_dims: Sequence[int],
+        slots: Sequence[int] | None = None,
+        embedding_dim: int = 16,
+        num_cross_layers: int = 3,
+        structure: Literal["parallel", "stacked"] = "parallel",
+        hidden_dims: Sequence[int] = (400, 400, 400),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        init_std: float = 1e-2,
+        l2: float = 1e-6,
+        l2_on: L2On = "table",
+        lr: float = 1e-3,
+    ):
+        super().__init__(field_dims, slots, lr, l2, l2_on)
+        width = self.num_fields * embedding_dim
+        self.structure = structure
+        self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
+        self.cross = CrossNet(width, num_cross_layers)
+        self.mlp = MLP(width, hidden_dims, activation, dropout, batch_norm)
+        last = hidden_dims[-1] if hidden_dims else width
+        self.head = nn.Linear(last if structure == "stacked" else width + last, 1, bias=False)
+        nn.init.xavier_normal_(self.head.weight)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        x = self.sum_fields(self.embedding(ids, values)).flatten(1)
+        if self.structure == "stacked":
+            deep = self.mlp(self.cross(x))
+        else:
+            deep = torch.cat([self.cross(x), self.mlp(x)], 1)
+        return self.bias + self.head(deep).squeeze(1)

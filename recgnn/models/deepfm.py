@@ -1,0 +1,58 @@
+"""DeepFM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from recgnn.models.ctr import CTRModel, L2On
+from recgnn.nn.autoencoder import Activation
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.interaction import pairs_by_inner_product
+from recgnn.nn.mlp import MLP
+
+
+class DeepFM(CTRModel):
+    r"""DeepFM (`Guo et al., 2017 <https://arxiv.org/abs/1703.04247>`_): a factorization machine and a deep part on the
+    same embeddings.
+
+    .. math:: \hat y(x) = \hat y_{FM}(x) + \mathrm{MLP}([e_1, \dots, e_F])
+
+    Args:
+        field_dims: rows of each field, given by the data.
+        slots: the field of each feature, given by the data.
+        embedding_dim: k.
+        hidden_dims: widths of the deep part's layers.
+        activation: behind each of them.
+        dropout: behind each of them.
+        batch_norm: in each of them.
+        init_std: standard deviation of the embeddings at the start.
+        l2: lambda of embeddings and weights.
+        l2_on: of the whole `table`, or of the rows of the `batch`.
+        lr: learning rate of Adam.
+    """
+
+    def __init__(
+        self,
+        field_dims: Sequence[int],
+        slots: Sequence[int] | None = None,
+        embedding_dim: int = 16,
+        hidden_dims: Sequence[int] = (400, 400, 400),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        init_std: float = 1e-2,
+        l2: float = 1e-6,
+        l2_on: L2On = "table",
+        lr: float = 1e-3,
+    ):
+        super().__init__(field_dims, slots, lr, l2, l2_on)
+        self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
+        self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
+        self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        x = self.embedding(ids, values)
+        fm = self.bias + self.linear(ids, values).sum((1, 2)) + pairs_by_inner_product(x)
+        return fm + self.mlp(self.sum_fields(x).flatten(1)).squeeze(1)

@@ -1,0 +1,51 @@
+"""Field-aware factorization machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from recgnn.models.ctr import CTRModel, L2On
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.interaction import pairs_by_field
+
+
+class FFM(CTRModel):
+    r"""Field-aware factorization machine (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_).
+
+    .. math:: \hat y(x) = w_0 + \sum_{i=1}^n w_i x_i
+        + \sum_{i=1}^n \sum_{j=i+1}^n \langle v_{i,f_j}, v_{j,f_i} \rangle x_i x_j
+
+    Every feature has a vector for each field, all in one row of one table, [V, F k].
+
+    Args:
+        field_dims: rows of each field, given by the data.
+        slots: the field of each feature, given by the data.
+        embedding_dim: k.
+        init_std: standard deviation of the vectors at the start.
+        l2: lambda of vectors and weights.
+        l2_on: of the whole `table`, or of the rows of the `batch`.
+        lr: learning rate of Adam.
+    """
+
+    def __init__(
+        self,
+        field_dims: Sequence[int],
+        slots: Sequence[int] | None = None,
+        embedding_dim: int = 8,
+        init_std: float = 1e-2,
+        l2: float = 1e-6,
+        l2_on: L2On = "table",
+        lr: float = 1e-3,
+    ):
+        super().__init__(field_dims, slots, lr, l2, l2_on)
+        self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
+        self.embedding = FieldEmbedding(self.num_rows, self.num_fields * embedding_dim, init_std)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        linear = self.bias + self.linear(ids, values).sum((1, 2))
+        x = self.embedding(ids, values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
+        slots = self.sum_fields.slots
+        own = x[:, range(len(self.slots)), slots].square().sum(-1)  # each feature's vector for its own field, [B, S]
+        return linear + pairs_by_field(self.sum_fields(x), self.sum_fields(own))

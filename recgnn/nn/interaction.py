@@ -1,0 +1,131 @@
+"""Interactions of features: pairs by inner product, by field, by hashed cross products, and cross layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def pairs_by_inner_product(x: Tensor) -> Tensor:
+    r"""All pairs of features in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_, lemma 3.1).
+
+    .. math:: \sum_{i<j} \langle v_i, v_j \rangle x_i x_j
+        = \frac12 \sum_f \Big[\Big(\sum_i v_{if} x_i\Big)^2 - \sum_i v_{if}^2 x_i^2\Big]
+
+    In half precision the difference of squares cancels, so it is taken in single precision.
+
+    Shapes: x [B, S, D], vectors times values; [B].
+    """
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
+
+
+def pairs_by_field(x: Tensor, own: Tensor) -> Tensor:
+    r"""All pairs of features with a vector for each other's field
+    (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_).
+
+    .. math:: \sum_{i<j} \langle v_{i,f_j}, v_{j,f_i} \rangle x_i x_j
+
+    Features are summed by field beforehand; pairs within a field are what the square of its sum has over its own
+    squares.
+
+    Args:
+        x: of each field the sum of its features' vectors (times values) for each other field, [B, F, F, k].
+        own: of each field the sum of its features' squared norms (of the vector for the field itself), [B, F].
+
+    Shapes: [B].
+    """
+    across = (x * x.transpose(1, 2)).sum(-1)  # [B, F, F], symmetric
+    within = across.diagonal(dim1=1, dim2=2)
+    upper = 0.5 * (across.sum((1, 2)) - within.sum(1))
+    return upper + 0.5 * (within - own).sum(1)
+
+
+class CrossIndex(nn.Module):
+    """The row of each pair of features in a table of their cross products.
+
+    Where all pairs of all fields' values are at most `max_rows`, each has a row of its own; else they are hashed.
+
+    Args:
+        field_dims: rows of each field, [F].
+        slots: the field of each slot, [S].
+        max_rows: rows of the table at most.
+        pairs: which pairs of slots; all by default.
+
+    Shapes: ids [B, S] in the table of all fields; [B, P].
+    """
+
+    def __init__(
+        self,
+        field_dims: Sequence[int],
+        slots: Sequence[int],
+        max_rows: int,
+        pairs: Sequence[tuple[int, int]] | None = None,
+    ):
+        super().__init__()
+        if pairs is None:
+            pairs = [(a, b) for a in range(len(slots)) for b in range(a + 1, len(slots))]
+        blocks: dict[tuple[int, int], int] = {}
+        total = 0
+        for a, b in pairs:
+            key = (slots[a], slots[b])
+            if key not in blocks:
+                blocks[key] = total
+                total += field_dims[key[0]] * field_dims[key[1]]
+        self.exact = total <= max_rows
+        self.num_rows = max(1, total if self.exact else max_rows)
+        starts = torch.tensor([0, *field_dims[:-1]]).cumsum(0)
+        put = self.register_buffer
+        put("left", torch.tensor([a for a, _ in pairs], dtype=torch.long), persistent=False)
+        put("right", torch.tensor([b for _, b in pairs], dtype=torch.long), persistent=False)
+        of = [slots[a] for a, _ in pairs], [slots[b] for _, b in pairs]
+        put("left_start", starts[of[0]], persistent=False)
+        put("right_start", starts[of[1]], persistent=False)
+        put("width", torch.tensor([field_dims[f] for f in of[1]], dtype=torch.long), persistent=False)
+        put("block", torch.tensor([blocks[key] for key in zip(*of, strict=True)], dtype=torch.long), persistent=False)
+        put("same", torch.tensor([f == g for f, g in zip(*of, strict=True)], dtype=torch.bool), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        ids = ids.long()
+        left, right = ids[:, self.left], ids[:, self.right]
+        low, high = torch.minimum(left, right), torch.maximum(left, right)
+        left, right = torch.where(self.same, low, left), torch.where(self.same, high, right)  # one row for {i, j}
+        if self.exact:
+            return self.block + (left - self.left_start) * self.width + right - self.right_start
+        return hashed(left, right) % self.num_rows
+
+
+def hashed(left: Tensor, right: Tensor) -> Tensor:
+    """A number below 2^31 for a pair of rows, the same on every machine: like `left` and `right`."""
+    x = (left * 0x9E3779B1 + right * 0x85EBCA77 + 0x165667B1) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    return (x ^ (x >> 16)) & 0x7FFFFFFF
+
+
+class CrossNet(nn.Module):
+    r"""Cross layers with a full matrix (`Wang et al., 2021 <https://arxiv.org/abs/2008.13535>`_, eq. 1).
+
+    .. math:: x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l
+
+    Args:
+        dim: width.
+        num_layers: how many.
+
+    Shapes: [B, dim]; [B, dim].
+    """
+
+    def __init__(self, dim: int, num_layers: int):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
+        for layer in self.layers:
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = x
+        for layer in self.layers:
+            x = start * layer(x) + x
+        return x
