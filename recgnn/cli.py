@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,12 @@ from lightning.pytorch.callbacks import (  # noqa: E402
     ModelCheckpoint,
     ProgressBar,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
+from lightning.pytorch.cli import (  # noqa: E402
+    LightningArgumentParser,
+    LightningCLI,
+    _InstantiatorFn,
+    instantiate_class,
+)
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
@@ -68,6 +74,21 @@ class Parser(LightningArgumentParser):
         if (mistake := mistake_in(ex)) is not None:  # found while building an object: told as it is
             raise mistake
         raise ConfigError(one_line(message, self)) from ex
+
+
+class _OfData(_InstantiatorFn):
+    """Makes a model with what it asks of its data, and without what it does not."""
+
+    def __call__(self, class_type, *args, applied_instantiation_links, **kwargs):
+        accepted = signature(class_type).parameters
+        others = [name for name in LINKED if name not in accepted]
+        links = {k: v for k, v in applied_instantiation_links.items() if k.rpartition(".")[2] not in others}
+        kwargs = {k: v for k, v in kwargs.items() if k not in others}
+        model = super().__call__(class_type, *args, applied_instantiation_links=links, **kwargs)
+        for arguments in (getattr(model, "_hparams", {}), getattr(model, "_hparams_initial", {})):
+            for name in others:
+                arguments.pop(name, None)
+        return model
 
 
 class RecCLI(LightningCLI):
@@ -119,6 +140,10 @@ class RecCLI(LightningCLI):
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
         super()._add_subcommands(parser, **kwargs)
         self._subcommand_parsers[self.command].prog = f"python -m recgnn.{self.command}"
+
+    def _add_instantiators(self) -> None:
+        super()._add_instantiators()
+        self.parser.add_instantiator(_OfData(cli=self, key="model"), LightningModule, subclasses=True, prepend=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")

@@ -13,11 +13,13 @@ import pandas as pd
 import torch
 
 from recgnn import runs
+from recgnn.ctr_serving import TrainedCTR
 from recgnn.data.graph import UserItems, to_hetero
 from recgnn.data.prepare import PreparedLog
 from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
 from recgnn.files import atomic_path, existing_file
 from recgnn.models.base import Recommender, best
+from recgnn.models.ctr import CTRModel
 
 FORMATS = (".csv", ".parquet")
 UNKNOWN = np.iinfo(np.int64).min  # an integer that is nobody's id
@@ -29,16 +31,16 @@ class TrainedRecommender:
 
     Args:
         run: the run folder.
+        model: the model of its checkpoint, if it has been read already.
 
     Raises:
         RunError: if the folder is none, or has no checkpoint, or a damaged or foreign one.
     """
 
-    def __init__(self, run: str | Path):
+    def __init__(self, run: str | Path, model: Recommender | None = None):
         self.run = runs.existing_run(run)
-        checkpoint = runs.read_checkpoint(runs.best_checkpoint(self.run))
         self.prepared = PreparedLog.load(self.run / "vocabulary")
-        self.model = build_model(checkpoint, self.run)
+        self.model = model or model_of(self.run)
         self.model.set_graph(to_hetero(self.prepared.train, self.prepared.num_users, self.prepared.num_items))
         self.model.eval()
         parts = [self.prepared.train, self.prepared.test]
@@ -220,12 +222,32 @@ def as_ids(column: pd.Series, vocabulary) -> pd.Series:
     return numbers.where(numbers % 1 == 0, UNKNOWN).fillna(UNKNOWN).astype("int64")
 
 
-def load(run: str | Path) -> TrainedRecommender:
+def load(run: str | Path) -> TrainedRecommender | TrainedCTR:
     """A finished run, ready to use: `load("runs/ngcf-ml-100k/1").recommend(users=[196], k=10)`."""
-    return TrainedRecommender(run)
+    folder = runs.existing_run(run)
+    model = model_of(folder)
+    return TrainedCTR(folder, model) if isinstance(model, CTRModel) else TrainedRecommender(folder, model)
 
 
-def build_model(checkpoint: dict, run: Path) -> Recommender:
+def load_recommender(run: str | Path, command: str) -> TrainedRecommender:
+    """A run whose model recommends.
+
+    Raises:
+        ConfigError: for a run of a CTR model.
+    """
+    trained = load(run)
+    if isinstance(trained, TrainedCTR):
+        name = type(trained.model).__name__
+        raise ConfigError(f"{run}: {name} gives probabilities of events (python -m recgnn.predict), not {command}")
+    return trained
+
+
+def model_of(run: Path) -> Recommender | CTRModel:
+    """The model of a run's best checkpoint."""
+    return build_model(runs.read_checkpoint(runs.best_checkpoint(run)), run)
+
+
+def build_model(checkpoint: dict, run: Path) -> Recommender | CTRModel:
     """The model that a checkpoint was taken of.
 
     Raises:
@@ -239,7 +261,7 @@ def build_model(checkpoint: dict, run: Path) -> Recommender:
         cls = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise RunError(f"{run}: the model class {path or '(none named)'} cannot be imported: {error}") from error
-    if not (isinstance(cls, type) and issubclass(cls, Recommender)):
+    if not (isinstance(cls, type) and issubclass(cls, Recommender | CTRModel)):
         raise RunError(f"{run}: {path} is not a recommender")
     model = cls(**arguments)
     try:
@@ -291,7 +313,7 @@ def _recommend(argv: list[str]) -> pd.DataFrame | None:
         return _recommend_history(options)
     if options.history_ratings is not None:
         raise ConfigError("--history_ratings needs --history, the items that were rated")
-    trained = load(options.run)
+    trained = load_recommender(options.run, "recommendations")
     users = ids(options.users, options.users_file, trained.prepared.users)
     blocks = trained.recommend_blocks(users, options.k, not options.include_seen)
     return write(blocks, options.output)
@@ -300,7 +322,7 @@ def _recommend(argv: list[str]) -> pd.DataFrame | None:
 def _recommend_history(options: argparse.Namespace) -> pd.DataFrame | None:
     if options.users is not None or options.users_file is not None or options.include_seen:
         raise ConfigError("--history is for somebody who was not in train: leave --users and --include_seen out")
-    trained = load(options.run)
+    trained = load_recommender(options.run, "recommendations")
     history = ids(options.history, None, trained.prepared.items)
     ratings = None
     if options.history_ratings is not None:
@@ -315,13 +337,19 @@ def _recommend_history(options: argparse.Namespace) -> pd.DataFrame | None:
 
 
 def _predict(argv: list[str]) -> pd.DataFrame | None:
-    parser = _parser("predict", "A rating (or, for models that rank, a score) for each row of a table.")
-    parser.add_argument("--input", required=True, help="file.csv, file.tsv or file.parquet with columns user and item")
+    parser = _parser(
+        "predict", "A probability (CTR models), a rating, or (models that rank) a score for each row of a table."
+    )
+    parser.add_argument(
+        "--input", required=True, help="file.csv, file.tsv or file.parquet, with columns user and item, or the fields"
+    )
     parser.add_argument("--user", default="user", help="the column of users (default: user)")
     parser.add_argument("--item", default="item", help="the column of items (default: item)")
     options = parser.parse_args(argv)
     check_output(options.output)
     trained = load(options.run)
+    if isinstance(trained, TrainedCTR):
+        return _predict_events(trained, options)
     names = {options.user: "user", options.item: "item"}
     cold = [0, 0]  # rows with an unknown user or item, all rows
 
@@ -346,8 +374,28 @@ def _predict(argv: list[str]) -> pd.DataFrame | None:
     return written
 
 
-def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """A table in blocks, its columns as they are; a table of no rows is one empty block.
+def _predict_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.DataFrame | None:
+    lacking: list[str] = []
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        for number, frame in enumerate(read_rows(options.input, [], text=True)):
+            if number == 0:
+                lacking.extend(trained.missing(frame))
+                if len(lacking) == len(trained.columns):
+                    raise DataError(
+                        f"{options.input}: has none of the model's columns ({', '.join(trained.columns)}); found: "
+                        f"{', '.join(map(str, frame.columns[:12]))}"
+                    )
+            yield trained.predict(frame)
+
+    written = write(blocks(), options.output)
+    if lacking:
+        print(f"columns not there, taken as having no value: {', '.join(lacking)}", file=sys.stderr)
+    return written
+
+
+def read_rows(file: str, columns: list[str], text: bool = False) -> Iterator[pd.DataFrame]:
+    """A table in blocks, `columns` (all of them for `text`) of text files as text; no rows are one empty block.
 
     Raises:
         DataError: for a missing file, a missing column, or one that cannot be read.
@@ -374,8 +422,8 @@ def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
         separator = "\t" if path.suffix == ".tsv" else ","
         header = pd.read_csv(path, sep=separator, nrows=0)
         _need_all(columns, list(header.columns), file)
-        text = dict.fromkeys(columns, "str")
-        with pd.read_csv(path, sep=separator, dtype=text, keep_default_na=False, chunksize=ROWS) as blocks:
+        kinds = "str" if text else dict.fromkeys(columns, "str")
+        with pd.read_csv(path, sep=separator, dtype=kinds, keep_default_na=False, chunksize=ROWS) as blocks:
             found = False
             for block in blocks:
                 found = True
@@ -404,7 +452,7 @@ def _similar(argv: list[str]) -> pd.DataFrame | None:
     check_output(options.output)
     if options.items is None and options.items_file is None:
         raise ConfigError("similar needs --items or --items_file")
-    trained = load(options.run)
+    trained = load_recommender(options.run, "similar items")
     items = ids(options.items, options.items_file, trained.prepared.items)
     return write(iter([trained.similar_items(items, options.k)]), options.output)
 

@@ -3,6 +3,7 @@
 from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
 from recgnn.data.ctr_data import CTRDataModule
 from recgnn.data.ctr_prepare import PreparedEvents, prepare_events
+from recgnn.data.event_catalog import Frappe
 from recgnn.data.events import EventSource, EventTable
 from recgnn.data.fake import SyntheticLog
 from recgnn.data.fields import Field
@@ -25,6 +26,7 @@ __all__ = [
     "Field",
     "Filter",
     "FrameLog",
+    "Frappe",
     "GivenSplit",
     "Gowalla",
     "GraphDataModule",

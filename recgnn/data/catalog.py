@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,14 @@ class MovieLens100K(CatalogLog):
             except DataError as second:
                 first = str(error).removesuffix(f"; {self._by_hand()}")
                 raise DataError(f"{first}; {second}; {self._by_hand()}") from second
+
+    def read(self) -> InteractionLog:
+        """As its files are; the films' `release_year` is there in all of them."""
+        log = super().read()
+        if log.items is None or "release_date" not in log.items or "release_year" in log.items:
+            return log
+        year = log.items["release_date"].astype("string").str.extract("([0-9]{4})$", expand=False)
+        return replace(log, items=log.items.assign(release_year=year))
 
     def _read_parquet(self, folder: Path) -> InteractionLog:
         return _from_parquet(folder, "items.parquet", self.name)

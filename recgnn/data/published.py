@@ -13,7 +13,7 @@ from recgnn.data.log import ITEM, SPLIT, USER, InteractionLog, Source
 from recgnn.errors import DataError
 from recgnn.files import atomic_folder, cache_folder, locked, sha256_of
 
-_FORMAT = 1
+_FORMAT = 2
 
 Reader = Callable[[Path], InteractionLog]
 

@@ -86,7 +86,7 @@ def test_a_sparse_layer_is_the_dense_one_for_every_matrix(dense, bias) -> None:
     names = [name for name, _ in layer.named_parameters()]
 
     def of(*values: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), csr) ** 2
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (csr,)) ** 2
 
     rest = [layer.bias.detach().requires_grad_()] if bias else []
     assert torch.autograd.gradcheck(of, (weight, *rest))
