@@ -124,8 +124,11 @@ def check_same_data(stored: Any, now: Any, folder: Path) -> None:
     Raises:
         RunError: if the parts differ.
     """
-    for part in ("train", "val", "test"):
-        old, new = getattr(stored, part), getattr(now, part)
+    parts = [(part, getattr(stored, part), getattr(now, part)) for part in ("train", "val", "test")]
+    old, new = (getattr(prepared, "cold", {}) for prepared in (stored, now))
+    for part in sorted(old.keys() & new.keys()):
+        parts.append((part, old[part], new[part]))
+    for part, old, new in parts:
         columns = [f.name for f in fields(new)]
         if not all(np.array_equal(getattr(old, c), getattr(new, c)) for c in columns if getattr(new, c) is not None):
             raise RunError(

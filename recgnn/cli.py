@@ -224,6 +224,15 @@ class RecCLI(LightningCLI):
                 f"--refit needs a validation part apart from test, and the split has none "
                 f"({prepared.summary['split']}); leave --refit out or choose another split"
             )
+        if self.datamodule.prepared_folder is not None:
+            raise ConfigError("--refit splits the data anew and cannot start from prepared data; give the source")
+        scheduler = self._get(self.config, "lr_scheduler")
+        watched = str(scheduler.get("init_args.monitor", "")) if scheduler else ""
+        if watched.startswith("val/"):
+            raise ConfigError(
+                f"--refit: the scheduler watches {watched}, and its second half trains on the validation part; take "
+                "one that follows the epochs, such as CosineAnnealingLR"
+            )
 
     def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
         """The configuration's callbacks with places for their checkpoints, and the usual ones where it has none."""

@@ -22,6 +22,17 @@ class RunError(RecGNNError):
     """A run cannot go on: a folder that cannot be written, a full disk, a broken run folder."""
 
 
+def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
+    """Refuse a value that is none of those allowed.
+
+    Raises:
+        ConfigError: with the nearest.
+    """
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}{did_you_mean(str(value), allowed)}; expected {' or '.join(allowed)}")
+
+
 def did_you_mean(name: object, known: Iterable[object]) -> str:
     """The nearest known name as a hint, `" (did you mean 'rating'?)"`, or nothing when none is
     near.

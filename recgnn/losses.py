@@ -100,6 +100,11 @@ class _Pick(torch.autograd.Function):
         return whole, None
 
 
+def single(x: Tensor) -> Tensor:
+    """At least single precision: sums over many columns need it."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """x[rows, columns] of a matrix at distinct places: x [B, C], rows [n], columns [n]; [n]."""
     return _Pick.apply(x, rows * x.shape[1] + columns)
@@ -112,7 +117,7 @@ def observed_squared(output: Tensor, rows: Tensor, columns: Tensor, ratings: Ten
 
     Shapes: output [B, C], and distinct entries: rows [n], columns [n], ratings [n]; a scalar.
     """
-    return (pick(output, rows, columns) - ratings).square().sum() / output.shape[0]
+    return (pick(single(output), rows, columns) - ratings).square().sum() / output.shape[0]
 
 
 def all_columns(output: Tensor, rows: Tensor, columns: Tensor, kind: RowLoss) -> Tensor:
@@ -126,6 +131,7 @@ def all_columns(output: Tensor, rows: Tensor, columns: Tensor, kind: RowLoss) ->
 
     Shapes: output [B, C] (the scores), and the distinct places of the ones: rows [n], columns [n]; a scalar.
     """
+    output = single(output)
     ones = pick(output, rows, columns)
     if kind == "multinomial":
         total = torch.logsumexp(output, 1)[rows].sum() - ones.sum()
@@ -143,6 +149,7 @@ def sampled_columns(
 
     Shapes: output [B, C], rows [n], columns [n], negatives [n, k]; a scalar.
     """
+    output = single(output)
     ones = pick(output, rows, columns)
     zeros = torch.gather(output.reshape(-1), 0, (rows[:, None] * output.shape[1] + negatives).flatten())
     if kind == "multinomial":

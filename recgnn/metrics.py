@@ -300,7 +300,7 @@ class GroupedErrors(_SumMetric):
         self.count = self.count.index_add(0, group, torch.ones_like(group))
 
     def compute(self) -> dict[str, Tensor]:
-        """The values of all groups, over all rows and all processes, each [G]."""
+        """The values of all groups, over all rows and all processes, each [G] (a scalar for one group)."""
         return {
             "rmse": (self.squared / self.count).sqrt(),
             "mae": self.absolute / self.count,

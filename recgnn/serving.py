@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -88,6 +89,7 @@ class TrainedRecommender:
             scores, items = self.model.recommend(block, k, seen)
             yield self._frame("user", self.prepared.users.decode(block.numpy()), scores, items)
 
+    @torch.no_grad()
     def similar_items(self, items: Iterable, k: int = 10) -> pd.DataFrame:
         """The k items whose representations have the largest cosine with each item's: columns query, rank, item,
         score and, where known, title.
@@ -124,6 +126,10 @@ class TrainedRecommender:
             ConfigError: for a model that cannot do without having seen the user in train, or k below 1.
         """
         k = self._length(k)
+        if not len(histories):
+            return self._frame("user", np.arange(0), torch.zeros(0, k), torch.zeros(0, k, dtype=torch.long))
+        if ratings is not None and len(ratings) != len(histories):
+            raise DataError(f"{len(ratings)} lists of ratings for {len(histories)} histories; give one for each")
         frames = []
         for start in range(0, len(histories), self.block):
             block = histories[start : start + self.block]
@@ -143,6 +149,8 @@ class TrainedRecommender:
             given = [highest] * len(history) if ratings is None else list(ratings[number])
             if len(given) != len(history):
                 raise DataError(f"{len(given)} ratings for a history of {len(history)} items; give one for each")
+            if not np.isfinite(np.asarray(given, dtype=float)).all():
+                raise DataError(f"the ratings of history {start + number} are {given}; expected finite numbers")
             rows = self.prepared.items.require(history, "item")
             entries = dict(zip(rows.tolist(), given, strict=True))
             place += [number] * len(entries)
@@ -156,7 +164,7 @@ class TrainedRecommender:
         Raises:
             DataError: for a missing column, or a user or item that is not in the training data.
         """
-        self._need_columns(frame)
+        self._need_columns(frame, "score")
         users = self.prepared.users.require(frame["user"], "user")
         items = self.prepared.items.require(frame["item"], "item")
         return frame.assign(score=self._scored(users, items))
@@ -170,7 +178,7 @@ class TrainedRecommender:
         Raises:
             DataError: for a missing column.
         """
-        self._need_columns(frame)
+        self._need_columns(frame, "predict")
         users, items = (
             vocabulary.encode(as_ids(frame[side], vocabulary))
             for side, vocabulary in (("user", self.prepared.users), ("item", self.prepared.items))
@@ -188,10 +196,10 @@ class TrainedRecommender:
         return scores
 
     @staticmethod
-    def _need_columns(frame: pd.DataFrame) -> None:
+    def _need_columns(frame: pd.DataFrame, what: str) -> None:
         for column in ("user", "item"):
             if column not in frame:
-                raise DataError(f"score needs a column {column}, found {', '.join(map(str, frame.columns))}")
+                raise DataError(f"{what} needs a column {column}, found {', '.join(map(str, frame.columns))}")
 
     def _length(self, k: int) -> int:
         if k < 1:
@@ -218,8 +226,17 @@ def as_ids(column: pd.Series, vocabulary) -> pd.Series:
         if pd.api.types.is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all():
             column = column.astype("Int64")  # a gap among integers made them floats
         return column.astype("str")
-    numbers = pd.to_numeric(column, errors="coerce")
-    return numbers.where(numbers % 1 == 0, UNKNOWN).fillna(UNKNOWN).astype("int64")
+    if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
+        return column.astype("int64")
+    if pd.api.types.is_float_dtype(column.dtype):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        return pd.Series(np.where(whole, values, UNKNOWN).astype(np.int64), index=column.index)
+    text = column.astype("string").str.strip()
+    whole = text.str.fullmatch(r"[+-]?[0-9]{1,18}").fillna(False).to_numpy(bool)
+    found = np.full(len(column), UNKNOWN, dtype=np.int64)
+    found[whole] = [int(t) for t in text[whole]]  # exact, where floats are not
+    return pd.Series(found, index=column.index)
 
 
 def load(run: str | Path) -> TrainedRecommender | TrainedCTR:
@@ -378,7 +395,7 @@ def _predict_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.Data
     lacking: list[str] = []
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(read_rows(options.input, [], text=True)):
+        for number, frame in enumerate(read_rows(options.input, [])):
             if number == 0:
                 lacking.extend(trained.missing(frame))
                 if len(lacking) == len(trained.columns):
@@ -394,8 +411,8 @@ def _predict_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.Data
     return written
 
 
-def read_rows(file: str, columns: list[str], text: bool = False) -> Iterator[pd.DataFrame]:
-    """A table in blocks, `columns` (all of them for `text`) of text files as text; no rows are one empty block.
+def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
+    """A table in blocks, every column of a text file as its text; a table of no rows is one empty block.
 
     Raises:
         DataError: for a missing file, a missing column, or one that cannot be read.
@@ -408,11 +425,11 @@ def read_rows(file: str, columns: list[str], text: bool = False) -> Iterator[pd.
         try:
             with pq.ParquetFile(path) as table:
                 _need_all(columns, table.schema_arrow.names, file)
-                empty = table.schema_arrow.empty_table().to_pandas()
+                empty = table.schema_arrow.empty_table().to_pandas(ignore_metadata=True)
                 found = False
                 for batch in table.iter_batches(ROWS):
                     found = True
-                    yield batch.to_pandas()
+                    yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
         if not found:
@@ -422,15 +439,18 @@ def read_rows(file: str, columns: list[str], text: bool = False) -> Iterator[pd.
         separator = "\t" if path.suffix == ".tsv" else ","
         header = pd.read_csv(path, sep=separator, nrows=0)
         _need_all(columns, list(header.columns), file)
-        kinds = "str" if text else dict.fromkeys(columns, "str")
-        with pd.read_csv(path, sep=separator, dtype=kinds, keep_default_na=False, chunksize=ROWS) as blocks:
+        options = {"sep": separator, "dtype": "str", "keep_default_na": False, "index_col": False}
+        with warnings.catch_warnings(), pd.read_csv(path, **options, chunksize=ROWS) as blocks:
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             found = False
             for block in blocks:
                 found = True
                 yield block
         if not found:
             yield header
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+    except pd.errors.ParserWarning as error:
+        raise DataError(f"{file}: rows have more fields than the header has names; mend the table") from error
+    except (ValueError, OSError) as error:
         raise DataError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
 
 
@@ -480,7 +500,9 @@ def write(frames: Iterator[pd.DataFrame], output: str) -> pd.DataFrame | None:
     """Frames one after the other to the screen (as CSV) or to a file."""
     if output == "-":
         whole = pd.concat(list(frames), ignore_index=True)
-        whole.to_csv(sys.stdout, index=False, float_format="%.5g")
+        own = [c for c in ("score", "prediction") if c in whole]
+        short = {c: whole[c].map(lambda x: "" if pd.isna(x) else f"{x:.5g}") for c in own}
+        whole.assign(**short).to_csv(sys.stdout, index=False)
         return whole
     rows = 0
     with atomic_path(output) as path:

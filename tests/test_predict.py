@@ -189,7 +189,7 @@ def test_many_blocks(entry, runs, answer, here, monkeypatch, suffix, output) -> 
     assert code == 0 and "3 of 100 rows have a user or item that train lacks: predicted 2.25" in err
     assert sizes == [7] * 14 + [2]
     found = READ[Path(output).suffix](output)
-    assert found["n"].tolist() == list(range(100))
+    assert found["n"].astype(int).tolist() == list(range(100))
     expected = np.array([answer("number", *pair) for pair in pairs])
     expected[[4, 50, 99]] = COLD
     close(found["prediction"], expected)

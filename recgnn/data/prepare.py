@@ -129,7 +129,7 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     for code in (VAL, TEST):
         if not asked[code] and not (code == VAL and split.val_is_test):
             warned.append(f"there is no {PARTS[code]} part")
-    unseen = sum(len(left) for left in cold.values())
+    unseen = sum(d["rows"] for d in dropped if d.get("cold"))
     if unseen > 0.2 * (len(frame) - len(train)):
         warned.append(
             f"{unseen:,} of {len(frame) - len(train):,} val and test rows dropped: train lacks them"

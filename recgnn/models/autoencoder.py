@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Task
 from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
 from recgnn.nn.propagation import CSR, select_rows
@@ -57,6 +57,7 @@ class RowRecommender(Recommender):
         for name in (hidden_activation, output_activation):
             if name not in ACTIVATIONS:
                 raise ConfigError(f"no activation is named {name!r}; there are {', '.join(ACTIVATIONS)}")
+        one_of("by", by, ("user", "item"))
         self.by, self.output_activation = by, output_activation
         self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)
         self.first = SparseLinear(self.num_columns, hidden_dims[0])  # V, mu
@@ -144,7 +145,9 @@ class RowRecommender(Recommender):
             device = self.decoder_bias.device
             matrix = self._matrix = CSR(*(x.to(device) for x in self._matrix[:3]), self.num_columns)
             blocks = torch.arange(self.num_rows, device=device).split(4096)
-            self._codes = torch.cat([self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks])
+            with torch.autocast(device.type, enabled=False):
+                found = [self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks]
+            self._codes = torch.cat(found)
         return self._codes
 
     @torch.no_grad()
@@ -156,9 +159,11 @@ class RowRecommender(Recommender):
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:
         """Scores of all items for `users` [B]: [B, I]."""
-        if self.by == "user":
-            return self.finish(self.decode(self.codes()[users]))
-        return self.finish(torch.addmm(self.decoder_bias[users][:, None], self.weight[users], self.codes().T))
+        codes = self.codes()
+        with torch.autocast(codes.device.type, enabled=False):  # half precision has too few numbers to rank by
+            if self.by == "user":
+                return self.finish(self.decode(codes[users]))
+            return self.finish(torch.addmm(self.decoder_bias[users][:, None], self.weight[users], codes.T))
 
     @torch.no_grad()
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -176,7 +181,8 @@ class RowRecommender(Recommender):
                 "(by: user), or DAE or CDAE, to recommend from a history"
             )
         csr = self.inputs(as_csr(place, items, values, size, self.num_columns))
-        return self.finish(self.decode(self.encode(None, self.first(csr))))
+        with torch.autocast(self.decoder_bias.device.type, enabled=False):
+            return self.finish(self.decode(self.encode(None, self.first(csr))))
 
     def penalty(self, l2: float, parameters: Sequence[Tensor]) -> Tensor:
         r""":math:`\frac{\lambda}{2}\sum\lVert w\rVert^2` per row: λ is on the scale of an objective that is summed over

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
 from recgnn import losses
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation
 
@@ -73,6 +73,7 @@ class AutoRec(RowRecommender):
             task="rating",
             cold_rating=cold_rating,
         )
+        one_of("bias_init", bias_init, ("mean", "zero"))
         for name, value in (("dropout", dropout), ("input_dropout", input_dropout)):
             if not 0 <= value < 1:
                 raise ConfigError(f"{name} must be from 0 to below 1, found {value}")

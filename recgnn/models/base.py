@@ -82,7 +82,10 @@ class Recommender(LightningModule):
             values: their ratings, or ones, [n].
             size: B.
         """
-        raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who was not in train")
+        raise ConfigError(
+            f"{type(self).__name__} has no way to recommend to a user who was not in train; DAE, CDAE and AutoRec by "
+            "user have"
+        )
 
     @torch.no_grad()
     def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:

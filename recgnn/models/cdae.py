@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from recgnn import losses
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation, mask_out
 
@@ -65,8 +65,8 @@ class CDAE(RowRecommender):
             raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
         if num_negatives < 0:
             raise ConfigError(f"num_negatives must be 0 (all items) or more, found {num_negatives}")
-        if output_activation not in ("identity", "sigmoid"):
-            raise ConfigError(f"output_activation must be identity or sigmoid, found {output_activation}")
+        one_of("output_activation", output_activation, ("identity", "sigmoid"))
+        one_of("loss", loss, ("logistic", "squared"))
         self.corruption_rate, self.loss, self.num_negatives, self.l2 = corruption_rate, loss, num_negatives, l2
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recgnn import losses
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, one_of
 from recgnn.losses import RowLoss
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation, mask_out
@@ -62,7 +62,9 @@ class DAE(RowRecommender):
         super().__init__(
             num_users, num_items, "user", hidden_dims, hidden_activation, "identity", tied=False, lr=lr, ks=ks
         )
-        if corruption_rate < 0 or (corruption == "mask" and corruption_rate > 1):
+        one_of("corruption", corruption, ("mask", "gaussian"))
+        one_of("loss", loss, ("multinomial", "logistic", "squared"))
+        if not 0 <= corruption_rate <= (1 if corruption == "mask" else float("inf")):
             raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
         self.loss, self.l2 = loss, l2

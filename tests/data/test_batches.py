@@ -1,150 +1,252 @@
-"""Batches of rows and of ratings: every entry once, in an order that seed, epoch and rank decide."""
+"""Batches of whole rows and of ratings: what an epoch visits, and what every process gets."""
 
 from __future__ import annotations
 
 from collections import Counter
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from recgnn.data import FrameLog, GivenSplit, GraphDataModule, SyntheticLog
-from recgnn.data.batches import InteractionBatches, RatingBatch, RowBatches
+from recgnn.data import FrameLog, GivenSplit, GraphDataModule, RatioSplit, SyntheticLog
+from recgnn.data.batches import EvalBatch, RatingBatch, RowBatch, TrainBatch
+
+NEGATIVES = {"num": 3, "alpha": 0.0, "shared": False}
+USERS, ITEMS = 31, 40
 
 
-def trainer(rank: int = 0, world: int = 1, epoch: int = 0, **model) -> SimpleNamespace:
+def trainer(rank: int = 0, world: int = 1, epoch: int = 0, **asks) -> SimpleNamespace:
+    """What the loaders ask a Trainer, and through it the model."""
+    model = {"task": "ranking", "negative_sampling": None, "training_rows": None} | asks
     return SimpleNamespace(
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        lightning_module=SimpleNamespace(**model),
         global_rank=rank,
         world_size=world,
         current_epoch=epoch,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+        lightning_module=SimpleNamespace(**model),
     )
 
 
-def module(attached: SimpleNamespace, **options) -> GraphDataModule:
-    source = SyntheticLog(num_users=23, num_items=15, interactions_per_user=6)
-    data = GraphDataModule(source, **{"batch_size": 4, **options})
-    data.trainer, data.seed = attached, 1
-    return data
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    """Makes a data module for a Trainer."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def make(attached: SimpleNamespace | None = None, seed: int = 1, **arguments) -> GraphDataModule:
+        source = arguments.pop("source", None) or SyntheticLog(num_users=USERS, num_items=ITEMS)
+        split = arguments.pop("split", None) or RatioSplit(by="all")
+        data = GraphDataModule(source, split=split, cache_dir=str(cache), **({"batch_size": 7} | arguments))
+        data.seed, data.trainer = seed, attached
+        data.setup("fit")
+        return data
+
+    return make
 
 
-def entries(batches: list, by: str) -> list[tuple[int, int, float]]:
-    """(user, item, value) of all entries."""
-    found = []
-    for b in batches:
-        rows = b.rows[b.place].tolist()
-        pairs = zip(rows, b.columns.tolist(), b.values.tolist(), strict=True)
-        found += [(r, c, v) if by == "user" else (c, r, v) for r, c, v in pairs]
+def log(data: GraphDataModule, by: str, rated: bool) -> dict[int, dict[int, float]]:
+    """The rows of train as dictionaries: {row: {column: rating or 1}}."""
+    part, rows = data.prepared.train, {}
+    for user, item, rating in zip(part.user.tolist(), part.item.tolist(), part.rating.tolist(), strict=True):
+        row, column = (user, item) if by == "user" else (item, user)
+        rows.setdefault(row, {})[column] = rating if rated else 1.0
+    return rows
+
+
+def entries(batch: RowBatch) -> dict[int, tuple[list[int], list[float]]]:
+    """The columns and values of each row of a batch, in the order they have there."""
+    found = {row: ([], []) for row in batch.rows.tolist()}
+    assert len(found) == batch.rows.numel(), "no row twice"
+    rows = batch.rows.tolist()
+    for place, column, value in zip(batch.place.tolist(), batch.columns.tolist(), batch.values.tolist(), strict=True):
+        found[rows[place]][0].append(column)
+        found[rows[place]][1].append(value)
     return found
 
 
-@pytest.mark.parametrize("by", ["user", "item"])
+# ---- rows of the interaction matrix
+
+
 @pytest.mark.parametrize("task", ["rating", "ranking"])
-def test_every_entry_once_an_epoch(by, task) -> None:
+@pytest.mark.parametrize("by", ["user", "item"])
+def test_every_row_once_an_epoch_with_all_its_entries(module, by: str, task: str) -> None:
     data = module(trainer(training_rows=by, task=task))
-    loader, train = data.train_dataloader(), data.prepared.train
+    expected = log(data, by, task == "rating")
+    loader = data.train_dataloader()
     batches = list(loader)
-    values = train.rating.tolist() if task == "rating" else [1.0] * len(train)
-    log = list(zip(train.user.tolist(), train.item.tolist(), values, strict=True))
-    assert isinstance(loader, RowBatches) and len(loader) == len(batches)
-    assert Counter(entries(batches, by)) == Counter(log)
-    rows = torch.cat([b.rows for b in batches]).tolist()
-    assert sorted(rows) == sorted({e[by == "item"] for e in log}) and rows != sorted(rows), "shuffled"
-    assert all(b.rows.numel() == 4 for b in batches[:-1]) and all(b.negatives is None for b in batches)
-    for b in batches:
-        order = (b.place * 1000 + b.columns).tolist()
-        assert order == sorted(order)
+    assert len(loader) == len(batches) == -(-len(expected) // 7)
+    assert [b.rows.numel() for b in batches[:-1]] == [7] * (len(batches) - 1)
+    order = [row for b in batches for row in b.rows.tolist()]
+    assert sorted(order) == sorted(expected), "every row with an entry, once"
+    assert order != sorted(order), "shuffled"
+    for batch in batches:
+        assert batch.negatives is None, "nobody asks for negatives"
+        assert (batch.place.diff() >= 0).all(), "sorted by row"
+        for row, (columns, values) in entries(batch).items():
+            assert columns == sorted(expected[row])
+            assert values == [expected[row][column] for column in columns]
+    if task == "rating":
+        assert {v for b in batches for v in b.values.tolist()} > {2.0, 5.0}
 
 
-def test_negatives_are_not_known_to_the_user() -> None:
-    request = {"num": 3, "alpha": 0.0, "shared": False}
-    data = module(trainer(training_rows="user", task="ranking", negative_sampling=request))
-    train = data.prepared.train
-    known = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
-    drawn = set()
-    for b in data.train_dataloader():
-        assert b.negatives.shape == (b.columns.numel(), 3)
-        for user, items in zip(b.rows[b.place].tolist(), b.negatives.tolist(), strict=True):
-            assert not known & {(user, item) for item in items}
-            drawn |= set(items)
-    assert len(drawn) > 10
+def test_rows_without_an_entry_are_not_visited(module) -> None:
+    """Item 4 is in test alone; train has no row of it."""
+    rows = [(1, 1), (1, 2), (2, 2), (2, 3), (3, 1)]
+    frame = pd.DataFrame(rows, columns=["user", "item"]).assign(split="train")
+    frame.loc[len(frame)] = (3, 4, "test")
+    frame.loc[len(frame)] = (2, 1, "test")
+    data = module(
+        trainer(training_rows="item"), source=FrameLog(frame), split=GivenSplit(val=0), batch_size=2
+    )
+    ids = data.prepared.items.decode(torch.cat([b.rows for b in data.train_dataloader()]).numpy())
+    assert sorted(ids) == [1, 2, 3]
 
 
-def rows_of(**options) -> list[list[int]]:
-    return [b.rows.tolist() for b in module(trainer(training_rows="user", **options)).train_dataloader()]
+def test_negatives_of_rows_are_not_known(module) -> None:
+    data = module(trainer(training_rows="user", negative_sampling=NEGATIVES))
+    known = log(data, "user", False)
+    drawn = Counter()
+    for batch in data.train_dataloader():
+        assert batch.negatives.shape == (batch.columns.numel(), 3)
+        for place, items in zip(batch.place.tolist(), batch.negatives.tolist(), strict=True):
+            assert not known[int(batch.rows[place])].keys() & set(items)
+            drawn.update(items)
+    assert len(drawn) == ITEMS, "any other item may be drawn"
 
 
-def test_seed_epoch_and_rank_decide_the_order() -> None:
-    first = rows_of()
+def drawn(module, seed: int = 1, rank: int = 0, world: int = 1, epoch: int = 0) -> list[list[int]]:
+    attached = trainer(rank, world, epoch, training_rows="user", negative_sampling=NEGATIVES)
+    return [torch.cat([b.rows, b.negatives.flatten()]).tolist() for b in module(attached, seed).train_dataloader()]
+
+
+def test_seed_epoch_and_rank_decide_rows_and_negatives(module) -> None:
+    first = drawn(module)
     torch.manual_seed(99)
-    assert rows_of() == first
-    assert rows_of(epoch=1) != first
-    assert rows_of(rank=0, world=2) != rows_of(rank=1, world=2)
-    attached = trainer(training_rows="user")
+    assert drawn(module) == first
+    assert drawn(module, seed=2) != first
+    assert drawn(module, epoch=1) != first
+    one, other = (drawn(module, rank=rank, world=2) for rank in (0, 1))
+    assert not {row for batch in one for row in batch[:4]} == {row for batch in other for row in batch[:4]}
+
+
+def test_a_second_pass_follows_the_epoch(module) -> None:
+    attached = trainer(training_rows="item", task="rating")
     loader = module(attached).train_dataloader()
-    again = [b.rows.tolist() for b in loader]
-    assert again == first
-    attached.current_epoch = 1
-    assert [b.rows.tolist() for b in loader] == rows_of(epoch=1)
+    orders = []
+    for epoch in (0, 0, 1):
+        attached.current_epoch = epoch
+        orders.append(torch.cat([b.rows for b in loader]).tolist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])
 
 
+@pytest.mark.parametrize("by", ["user", "item"])
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_rows(world) -> None:
+def test_processes_share_the_rows(module, world: int, by: str) -> None:
+    """31 users, 40 items: 2 and 3 processes cannot share either out evenly, or not both."""
     ranks = []
     for rank in range(world):
-        loader = module(trainer(rank, world, training_rows="user")).train_dataloader()
-        ranks.append([b.rows.tolist() for b in loader])
-        assert len(loader) == len(ranks[-1])
-    assert len({tuple(map(len, batches)) for batches in ranks}) == 1, "as many steps, of the same sizes"
-    visited = Counter(row for batches in ranks for rows in batches for row in rows)
-    assert set(visited) == set(range(23)) and visited.total() - 23 < world
+        loader = module(
+            trainer(rank, world, training_rows=by, negative_sampling=NEGATIVES if by == "user" else None), batch_size=4
+        ).train_dataloader()
+        ranks.append(list(loader))
+        assert len(loader) == len(ranks[-1]), "the length that Lightning is told"
+    assert len({len(batches) for batches in ranks}) == 1, "the same number of steps everywhere"
+    assert all(len({b.rows.numel() for b in step}) == 1 for step in zip(*ranks, strict=True)), "of the same size"
+    visited = Counter(row for batches in ranks for b in batches for row in b.rows.tolist())
+    expected = log(module(), by, False)
+    assert visited.keys() == expected.keys()
+    assert visited.total() - len(expected) == -len(expected) % world and max(visited.values()) <= 2
+    assert len({tuple(b.rows.tolist()) for b in (batches[0] for batches in ranks)}) == world
+    if by == "user":
+        assert len({tuple(batches[0].negatives.flatten()[:12].tolist()) for batches in ranks}) == world
 
 
-def test_interactions_with_their_ratings() -> None:
-    data = module(trainer(task="rating"), batch_size=16)
-    loader, train = data.train_dataloader(), data.prepared.train
-    assert isinstance(loader, InteractionBatches)
-    batches = list(loader)
-    assert all(isinstance(b, RatingBatch) for b in batches) and len(batches) == len(loader)
-    found = [e for b in batches for e in zip(b.users.tolist(), b.items.tolist(), b.ratings.tolist(), strict=True)]
-    log = list(zip(train.user.tolist(), train.item.tolist(), train.rating.tolist(), strict=True))
-    assert Counter(found) == Counter(log) and found != log
+def test_without_a_trainer_there_are_batches_of_interactions(module) -> None:
+    assert all(isinstance(b, TrainBatch) for b in module().train_dataloader())
 
 
-def given() -> FrameLog:
-    """Users a, b and items x, y in train; user c and item z in test alone."""
-    rows = [("a", "x", 1, "train"), ("a", "y", 2, "train"), ("b", "x", 3, "train")]
-    rows += [("a", "z", 5, "test"), ("c", "x", 2, "test"), ("c", "z", 1, "test"), ("b", "y", 4.5, "test")]
-    frame = pd.DataFrame(rows, columns=["user", "item", "rating", "split"])
-    return FrameLog(frame)
+# ---- ratings to train on
 
 
-@pytest.mark.parametrize("world", [1, 2, 7])
-def test_ratings_of_a_part_once_and_the_cold_ones_too(world) -> None:
-    found = []
+def triples(batches) -> list[tuple[int, int, float]]:
+    return [row for b in batches for row in zip(*(x.tolist() for x in b), strict=True)]
+
+
+def of_part(data: GraphDataModule, *parts) -> list[tuple[int, int, float]]:
+    columns = ([x.tolist() for x in (part.user, part.item, part.rating)] for part in parts)
+    return [row for column in columns for row in zip(*column, strict=True)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ratings_come_with_their_users_and_items(module, world: int) -> None:
+    ranks = []
     for rank in range(world):
-        data = GraphDataModule(given(), split=GivenSplit(val=0), eval_batch_size=2)
-        data.trainer = trainer(rank, world, task="rating")
-        blocks = data.test_dataloader()
-        batches = list(blocks)
-        assert len(blocks) == len(batches) and all(b.users.numel() <= 2 for b in batches)
-        found += [e for b in batches for e in zip(b.users.tolist(), b.items.tolist(), b.ratings.tolist(), strict=True)]
-        assert list(data.val_dataloader()) == []
-    assert sorted(found) == [(-1, -1, 1.0), (-1, 0, 2.0), (0, -1, 5.0), (1, 1, 4.5)]
+        data = module(trainer(rank, world, task="rating"), batch_size=10)
+        loader = data.train_dataloader()
+        ranks.append(list(loader))
+        assert len(loader) == len(ranks[-1]) and all(isinstance(b, RatingBatch) for b in ranks[-1])
+    expected = of_part(data, data.prepared.train)
+    assert all(len({b.users.numel() for b in step}) == 1 for step in zip(*ranks, strict=True))
+    visited = Counter(row for batches in ranks for row in triples(batches))
+    assert visited.keys() == set(expected) and len(set(expected)) == len(expected)
+    assert visited.total() - len(expected) == -len(expected) % world
+    assert triples(ranks[0]) != expected[: len(triples(ranks[0]))], "shuffled"
 
 
-def test_cold_rows_are_kept_in_a_run(tmp_path) -> None:
-    from recgnn.data import PreparedLog
+def test_the_order_of_ratings_follows_seed_and_epoch(module) -> None:
+    def order(seed: int = 1, epoch: int = 0) -> list:
+        return triples(module(trainer(epoch=epoch, task="rating"), seed).train_dataloader())
 
-    prepared = GraphDataModule(given(), split=GivenSplit(val=0)).prepared
-    prepared.save(tmp_path / "x")
-    loaded = PreparedLog.load(tmp_path / "x")
-    assert loaded.cold.keys() == {"test"}
-    for name in ("user", "item", "rating"):
-        np.testing.assert_array_equal(getattr(loaded.cold["test"], name), getattr(prepared.cold["test"], name))
-    assert len(loaded.test) == 1 and len(loaded.cold["test"]) == 3
-    (dropped,) = loaded.summary["dropped"]
-    assert dropped["rows"] == 3 and dropped["cold"] is True
+    first = order()
+    assert order() == first and order(seed=2) != first and order(epoch=1) != first
+    assert sorted(order(epoch=1)) == sorted(first)
+
+
+# ---- ratings to measure
+
+
+def cold_log() -> FrameLog:
+    """Users 1 to 8 and items 1 to 9; user 77 and item 99 are in val and test alone."""
+    pairs = [(u, i) for u in range(1, 9) for i in range(1, 10)]
+    rows = [(u, i, 1 + (u + i) % 5, "train") for u, i in pairs if (u + i) % 3]
+    rows += [(u, i, 1 + u * i % 5, ("val", "test")[u % 2]) for u, i in pairs if not (u + i) % 3]
+    rows += [(77, 2, 4, "test"), (3, 99, 2, "test"), (77, 99, 5, "test"), (77, 5, 1, "val")]
+    return FrameLog(pd.DataFrame(rows, columns=["user", "item", "rating", "split"]).astype({"rating": float}))
+
+
+@pytest.mark.parametrize("size", [None, 5])
+@pytest.mark.parametrize("world", [1, 2, 3, 40])
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_blocks_have_every_rating_once_and_the_cold_ones(module, part: str, world: int, size: int | None) -> None:
+    """With 40 processes some have nothing to do."""
+    found, sizes = [], []
+    for rank in range(world):
+        data = module(trainer(rank, world, task="rating"), source=cold_log(), split=GivenSplit(), eval_batch_size=size)
+        loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+        batches = list(loader)
+        assert len(loader) == len(batches)
+        assert all(isinstance(b, RatingBatch) for b in batches)
+        sizes.append([b.users.numel() for b in batches])
+        found += triples(batches)
+    prepared = data.prepared
+    expected = of_part(data, getattr(prepared, part))
+    user, item = (int(v.encode([n])[0]) for v, n in ((prepared.users, 3), (prepared.items, 2)))
+    five = int(prepared.items.encode([5])[0])
+    expected += [(-1, item, 4.0), (user, -1, 2.0), (-1, -1, 5.0)] if part == "test" else [(-1, five, 1.0)]
+    assert Counter(found) == Counter(expected)
+    if world == 40:
+        assert [] in sizes
+    else:
+        assert max(map(max, sizes)) <= (size or 10**6)
+        totals = [sum(s) for s in sizes]
+        assert max(totals) - min(totals) <= 1, "shared evenly"
+
+
+def test_cold_ratings_are_not_ranked(module) -> None:
+    data = module(trainer(), source=cold_log(), split=GivenSplit())
+    batches = list(data.test_dataloader())
+    assert batches and all(isinstance(b, EvalBatch) for b in batches)
+    labels = sum(b.label_items.numel() for b in batches)
+    assert labels == len(data.prepared.test) and min(int(b.label_items.min()) for b in batches) >= 0
+    assert min(int(b.users.min()) for b in batches) >= 0
