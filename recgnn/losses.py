@@ -83,6 +83,24 @@ def embedding_l2(*embeddings: Tensor) -> Tensor:
 RowLoss = Literal["multinomial", "logistic", "squared"]
 
 
+class _HalfSquare(torch.autograd.Function):
+    """Half the squared norm in one pass over the tensor each way, where `x.square().sum()` takes five."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.dot(x.reshape(-1), x.reshape(-1)) / 2
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad * ctx.saved_tensors[0]
+
+
+def half_square(x: Tensor) -> Tensor:
+    r""":math:`\frac12 \lVert x \rVert^2` of a whole tensor: a scalar."""
+    return _HalfSquare.apply(x)
+
+
 class _Pick(torch.autograd.Function):
     """x.flatten()[index] for distinct places, whose gradient is written in place instead of added up."""
 

@@ -16,6 +16,11 @@ SYNTHETIC = """\
 data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 60, num_items: 50}}}}
 trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
 """
+EVENTS = """\
+user,item,rating,age,gender,occupation,zip,release_year,genres
+1,2,5,24,M,writer,01234,1995,Action|Drama
+2,1,3,31,F,other,01235,,Comedy
+"""
 
 
 def name_of(path: Path) -> str:
@@ -61,9 +66,15 @@ def contradictions(given, parsed, place="") -> list[str]:
 @pytest.mark.parametrize("path", MODELS, ids=name_of)
 def test_it_runs(path, here, capsys):
     (here / "synthetic.yaml").write_text(SYNTHETIC)
+    if yaml.safe_load(path.read_text())["data"]["class_path"] == "CTRDataModule":
+        head, *rows = EVENTS.splitlines()
+        (here / "synthetic.csv").write_text("\n".join([head, *rows * 50]))
+        source = "{class_path: EventTable, init_args: {path: synthetic.csv}}"
+        (here / "synthetic.yaml").write_text(f"data: {{init_args: {{source: {source}}}}}\n{SYNTHETIC.splitlines()[1]}")
     done = main("fit", ["--config", str(path), "--config", "synthetic.yaml"])
     assert done.run_dir == Path(f"runs/{type(done.model).__name__.lower()}-synthetic/1")
     assert path.stem.replace("_", "").startswith(type(done.model).__name__.lower())
     assert (done.run_dir / "metrics.json").is_file() and (done.run_dir / "checkpoints/best.ckpt").is_file()
     assert done.datamodule.name == "synthetic"
-    assert "next        python -m recgnn.recommend" in capsys.readouterr().out
+    task = "predict" if done.model.task == "ctr" else "recommend"
+    assert f"next        python -m recgnn.{task}" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -249,9 +250,8 @@ def test_missing_values_in_parquet(entry, runs, answer, here, kind) -> None:
     pd.DataFrame({"user": users, "item": [of("i", 1)] * 3}).to_parquet("rows.parquet")
     code, _, err = entry("predict", "--run", runs[kind], "--input", "rows.parquet", "--output", "out.parquet")
     assert code == 0 and "1 of 3 rows" in err
-    found = pd.read_parquet("out.parquet")
-    assert found["user"].isna().tolist() == [False, True, False]
-    assert found["user"].dropna().tolist() == [of("u", 3), of("u", 5)]
+    found = pq.read_table("out.parquet").to_pydict()  # pandas would read integers with a gap as floats
+    assert found["user"] == [of("u", 3), None, of("u", 5)]
     close(found["prediction"], [answer(kind, 3, 1), COLD, answer(kind, 5, 1)])
 
 

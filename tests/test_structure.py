@@ -10,6 +10,7 @@ import pytest
 
 from recgnn import models
 from recgnn.models.base import Recommender
+from recgnn.models.ctr import CTRModel
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "recgnn"
@@ -55,9 +56,11 @@ def test_no_model_is_forgotten() -> None:
         found |= {
             name
             for name, value in vars(module).items()
-            if inspect.isclass(value) and issubclass(value, Recommender) and value.__module__ == module.__name__
+            if inspect.isclass(value)
+            and issubclass(value, Recommender | CTRModel)
+            and value.__module__ == module.__name__
         }
-    assert found - {"Recommender", "EmbeddingRecommender", "RowRecommender"} == set(models.__all__)
+    assert found - {"Recommender", "EmbeddingRecommender", "RowRecommender", "CTRModel"} == set(models.__all__)
 
 
 def test_every_configuration_has_a_model() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
+from recgnn import losses
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Task
 from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
@@ -187,4 +188,4 @@ class RowRecommender(Recommender):
     def penalty(self, l2: float, parameters: Sequence[Tensor]) -> Tensor:
         r""":math:`\frac{\lambda}{2}\sum\lVert w\rVert^2` per row: λ is on the scale of an objective that is summed over
         all R rows, as in the papers, while a training step's loss is a mean over rows."""
-        return l2 / (2 * self.num_rows) * sum(w.square().sum() for w in parameters)
+        return l2 / self.num_rows * sum(losses.half_square(w) for w in parameters)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recgnn.errors import ConfigError
+from recgnn.losses import half_square
 from recgnn.metrics import CTRMetrics
 from recgnn.nn.embedding import FieldEmbedding, FieldSum
 
@@ -62,7 +63,7 @@ class CTRModel(LightningModule):
     def regularisation(self, ids: Tensor) -> Tensor:
         """Half the squared norm of the tables, or of the batch's rows: a scalar."""
         if self.l2_on == "table":
-            return sum(table.weight.square().sum() for table in self.tables()) / 2
+            return sum(half_square(table.weight) for table in self.tables())
         rows = ids.unique()
         return sum(F.embedding(rows, table.weight).square().sum() for table in self.tables()) / (2 * ids.shape[0])
 
