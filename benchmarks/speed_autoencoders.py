@@ -131,9 +131,13 @@ def cdae(folder: Path, python: Path | None, options: argparse.Namespace) -> list
     return [row(names[name], seconds[name], peer, theirs) for name in configs]
 
 
+def autorec_epochs(options: argparse.Namespace) -> int:
+    return max(3, options.epochs // 4)
+
+
 def autorec(folder: Path, _: Path | None, options: argparse.Namespace) -> list[str]:
     """The row of I-AutoRec, whose peer is made here."""
-    ours, theirs, epochs = [], [], max(3, options.epochs // 4)
+    ours, theirs, epochs = [], [], autorec_epochs(options)
     root = f"--data.source.root={options.data}/ml-1m"
     for _ in range(options.turns):
         value, cli = train("conf/recipes/autorec_ml1m.yaml", folder, epochs, root, "--refit=false")
@@ -162,7 +166,8 @@ def main() -> None:
     if options.epochs < 2 or options.turns < 1 or options.threads < 1:
         parser.error("--epochs must be 2 or more, --turns and --threads 1 or more")
     if not options.data:
-        parser.exit(message="nothing is measured: RECGNN_DATA names no folder with ml-100k/ and ml-1m/\n")
+        print("nothing is measured: RECGNN_DATA names no folder with ml-100k/ and ml-1m/")
+        return
     torch.set_num_threads(options.threads)
     lines = ["| recgnn | s an epoch | peer | s an epoch | recgnn / peer |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as temporary:
@@ -178,8 +183,9 @@ def main() -> None:
                 lines += part(folder, python, options)
             except (RecGNNError, subprocess.CalledProcessError) as error:
                 print(f"{name} is left out: {last_line(error)}")
-    print("\n".join(lines))
-    print(f"\ntorch {torch.__version__}, {options.threads} threads, {options.turns} turns of {options.epochs} epochs")
+    print("\n".join(lines) if len(lines) > 2 else "nothing is measured")
+    count = f"{options.turns} turns, of {options.epochs} epochs of CDAE and {autorec_epochs(options)} of I-AutoRec"
+    print(f"\ntorch {torch.__version__}, {options.threads} threads, {count}")
 
 
 if __name__ == "__main__":

@@ -178,3 +178,67 @@ def train(small_log) -> Callable[..., tuple[float, float, Trainer]]:
         return before["val/ndcg@10"], float(trainer.callback_metrics["val/ndcg@10"]), trainer
 
     return fit
+
+
+# ---- events of CTR models
+
+FIELD_DIMS, SLOTS = [4, 5, 6, 2], [0, 1, 2, 2, 2, 3]  # two categorical fields, one of three values, a number
+
+
+@pytest.fixture(scope="session")
+def events() -> SimpleNamespace:
+    """Five events: rows of the table of all fields, their values, labels, and the field of each slot."""
+    generator = torch.Generator().manual_seed(8)
+    starts = torch.tensor([0, *FIELD_DIMS[:-1]]).cumsum(0)
+    ids = torch.stack([torch.randint(FIELD_DIMS[f], (5,), generator=generator) + starts[f] for f in SLOTS], 1)
+    ids[0, 2:5] = torch.tensor([10, 12, 14])  # distinct values of the field of three
+    values = torch.ones(5, 6, dtype=torch.float64)
+    values[0, 2:5], values[1, 2:5], values[2:, 2:5] = 1 / 3, torch.tensor([0.5, 0.5, 0]).double(), 0
+    values[2:, 2] = 1
+    values[:, 5] = torch.randn(5, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64)
+    batch = SimpleNamespace(ids=ids, values=values, labels=labels, groups=None)
+    return SimpleNamespace(field_dims=FIELD_DIMS, slots=SLOTS, ids=ids, values=values, labels=labels, batch=batch)
+
+
+@pytest.fixture
+def ctr_model(events) -> Callable[..., LightningModule]:
+    """A CTR model on those events, in double precision, every parameter drawn."""
+
+    def make(kind: type, **options) -> LightningModule:
+        torch.manual_seed(1)
+        model = kind(events.field_dims, events.slots, **options).double().eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        model.log = lambda *_, **__: None
+        return model
+
+    return make
+
+
+@pytest.fixture
+def check_event_loss(events) -> Callable[..., None]:
+    """Holds loss and gradient of a training step against a naive logit.
+
+    Args:
+        model: of CTR.
+        logit: (row of ids, row of values) -> its logit by a formula.
+        tables: the names of the regularised parameters.
+    """
+
+    def check(model, logit: Callable[[Tensor, Tensor], Tensor], tables: list[str]) -> None:
+        found = model.training_step(events.batch, 0)
+        expected = 0.0
+        for ids, values, label in zip(events.ids, events.values, events.labels, strict=True):
+            chance = torch.sigmoid(logit(ids, values))
+            expected = expected - torch.log(chance if label else 1 - chance) / 5
+        parameters = dict(model.named_parameters())
+        expected = expected + model.l2 / 2 * sum((parameters[name] ** 2).sum() for name in tables)
+        torch.testing.assert_close(found, expected, check_dtype=False)
+        right = torch.autograd.grad(expected, list(parameters.values()), allow_unused=True)
+        ours = torch.autograd.grad(found, list(parameters.values()), allow_unused=True)
+        for name, a, b in zip(parameters, ours, right, strict=True):
+            a, b = (torch.zeros_like(parameters[name]) if g is None else g for g in (a, b))
+            assert torch.allclose(a, b, atol=1e-6), name
+
+    return check

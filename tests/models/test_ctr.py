@@ -1,0 +1,104 @@
+"""What CTR models share: the loss, its regularisation, and learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer
+from torch.testing import assert_close
+
+from recgnn import models
+from recgnn.data import CTRDataModule, FrameLog
+from recgnn.errors import ConfigError
+from recgnn.models import FM, LR, DCNv2, DeepFM, Poly2, WideDeep
+from recgnn.models.ctr import CTRModel
+
+EVERY = [m for m in (getattr(models, name) for name in models.__all__) if issubclass(m, CTRModel)]
+
+
+def small(kind: type, **options) -> dict:
+    names = kind.__init__.__annotations__
+    given = {"hidden_dims": [4, 3], "embedding_dim": 3, "max_crosses": 4096} | options
+    return {k: v for k, v in given.items() if k in names}
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_no_values_are_values_of_one(kind, ctr_model, events) -> None:
+    model = ctr_model(kind, **small(kind))
+    assert_close(model(events.ids), model(events.ids, torch.ones_like(events.values)))
+    assert model(events.ids, events.values).shape == (5,)
+    assert_close(model.predict_events(events.ids, events.values), model(events.ids, events.values).sigmoid().float())
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_feature_of_value_0_does_nothing(kind, ctr_model, events) -> None:
+    """Padding of a multi-valued field: whatever row stands there."""
+    model = ctr_model(kind, **small(kind))
+    other = events.ids.clone()
+    padding = events.values == 0
+    assert padding.sum() > 3
+    other[padding] = 9  # the first row of that field
+    assert_close(model(other, events.values), model(events.ids, events.values))
+
+
+@pytest.mark.parametrize("kind", [LR, FM, Poly2, WideDeep])
+def test_l2_of_the_batchs_rows(kind, ctr_model, events) -> None:
+    model = ctr_model(kind, **small(kind), l2=0.3, l2_on="batch")
+    with_l2 = model.training_step(events.batch, 0)
+    model.l2 = 0.0
+    plain, rows = model.training_step(events.batch, 0), sorted(set(events.ids.flatten().tolist()))
+    norm = (model.linear.weight[rows] ** 2).sum()
+    if kind in (FM, WideDeep):
+        norm = norm + (model.embedding.weight[rows] ** 2).sum()
+    if kind is Poly2:
+        pairs = sorted(set(model.index(events.ids).flatten().tolist()))
+        norm = norm + (model.crosses.weight[pairs] ** 2).sum()
+    assert_close(with_l2 - plain, 0.3 / 2 * norm / 5, check_dtype=False)
+
+
+def test_mistakes() -> None:
+    with pytest.raises(ConfigError, match="l2"):
+        LR([3], l2=-1.0)
+    with pytest.raises(ConfigError, match="l2_on"):
+        LR([3], l2_on="rows")
+
+
+def xor(n: int = 4000) -> pd.DataFrame:
+    """Whether two halves of the values meet: no field tells anything by itself."""
+    random = np.random.default_rng(0)
+    user, item = random.integers(20, size=n), random.integers(20, size=n)
+    noise = random.random(n) < 0.05
+    return pd.DataFrame({"user": user, "item": item, "label": ((user < 10) ^ (item < 10) ^ noise).astype(int)})
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_pairs_are_learnt_by_all_but_the_linear_model(kind, tmp_path) -> None:
+    torch.manual_seed(0)
+    data = CTRDataModule(FrameLog(xor()), fields={"user": "categorical", "item": "categorical"}, batch_size=256)
+    data.prepare_data()
+    options = small(kind, hidden_dims=[16], embedding_dim=8)
+    if kind is WideDeep:
+        options |= {"field_names": data.field_names, "crosses": [["user", "item"]]}
+    model = kind(data.field_dims, data.slots, lr=0.03, **options)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=15,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(model, data)
+    auc = float(trainer.callback_metrics["val/auc"])
+    assert auc < 0.65 if kind is LR else auc > 0.85
+
+
+@pytest.mark.parametrize("kind", [DeepFM, DCNv2])
+def test_batch_norm_and_dropout_are_for_training_alone(kind, ctr_model, events) -> None:
+    model = ctr_model(kind, **small(kind), batch_norm=True, dropout=0.5)
+    assert_close(model(events.ids, events.values)[:2], model(events.ids[:2], events.values[:2]))
+    model.train()
+    assert not torch.equal(model(events.ids, events.values), model(events.ids, events.values))

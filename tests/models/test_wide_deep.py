@@ -1,0 +1,57 @@
+"""Wide & Deep against its sum: linear features, declared cross products, and the deep part layer by layer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recgnn.errors import ConfigError
+from recgnn.models import WideDeep
+
+NAMES = ["user", "item", "genres", "age"]
+
+
+def deep(model, x: torch.Tensor) -> torch.Tensor:
+    linear = [layer for layer in model.mlp if isinstance(layer, torch.nn.Linear)]
+    for number, layer in enumerate(linear):
+        x = layer.weight @ x + layer.bias
+        x = x.clamp(min=0) if number < len(linear) - 1 else x
+    return x[0]
+
+
+def by_field(model, events, ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Each field's embedding, the values of several summed, one after the other."""
+    e = torch.zeros(4, model.embedding.weight.shape[1], dtype=torch.float64)
+    for slot, (i, x) in enumerate(zip(ids.tolist(), values.tolist(), strict=True)):
+        e = e + torch.eye(4, dtype=torch.float64)[events.slots[slot]][:, None] * model.embedding.weight[i] * x
+    return e.flatten()
+
+
+@pytest.mark.parametrize("crosses", [[], [["user", "item"], ["genres", "item"]]])
+def test_logit_loss_and_gradient(crosses, ctr_model, events, check_event_loss) -> None:
+    model = ctr_model(WideDeep, field_names=NAMES, crosses=crosses, embedding_dim=3, hidden_dims=[4, 3], l2=0.2)
+    w = model.linear.weight
+    starts, dims = [0, 4, 9, 15], events.field_dims
+
+    def logit(ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        flat, x = ids.tolist(), values.tolist()
+        total = model.bias + sum(w[i, 0] * v for i, v in zip(flat, x, strict=True))
+        if crosses:
+            total = total + model.crosses[flat[0] * dims[1] + flat[1] - starts[1]] * x[0] * x[1]
+            for slot in (2, 3, 4):  # item x genres: the earlier field is the row
+                place = dims[0] * dims[1] + (flat[1] - starts[1]) * dims[2] + flat[slot] - starts[2]
+                total = total + model.crosses[place] * x[1] * x[slot]
+        return total + deep(model, by_field(model, events, ids, values))
+
+    expected = torch.stack([logit(i, x) for i, x in zip(events.ids, events.values, strict=True)])
+    torch.testing.assert_close(model(events.ids, events.values), expected)
+    check_event_loss(model, logit, ["linear.weight", "embedding.weight"] + ["crosses"] * bool(crosses))
+
+
+@pytest.mark.parametrize(
+    ("crosses", "message"),
+    [([["user", "itm"]], "did you mean 'item'"), ([["user"]], "pairs of two"), ([["user", "user"]], "pairs of two")],
+)
+def test_crosses_that_cannot_be(crosses, message, events) -> None:
+    with pytest.raises(ConfigError, match=message):
+        WideDeep(events.field_dims, events.slots, NAMES, crosses=crosses)
