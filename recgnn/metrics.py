@@ -401,9 +401,11 @@ class CTRMetrics(_OwnPrecision, Metric):
         rate = labels.mean()
         entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
         order = chances.argsort()
+        _, tie, size = torch.unique_consecutive(chances[order], return_inverse=True, return_counts=True)
+        shared = torch.zeros_like(size, dtype=torch.float64).index_add_(0, tie, labels[order]) / size
         bins = torch.arange(order.numel(), device=order.device) * self.bins // order.numel()
         gaps = torch.zeros(self.bins, dtype=torch.float64, device=order.device)
-        gaps = gaps.index_add_(0, bins, chances[order] - labels[order])
+        gaps = gaps.index_add_(0, bins, chances[order] - shared[tie])  # equal chances share their labels' mean
         return {
             "auc": auc(logits, labels),
             "logloss": loss,
