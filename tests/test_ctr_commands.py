@@ -1,0 +1,220 @@
+"""All commands on a CTR model: fit, test, predict, resume, two processes, and a person's mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from recgnn import load
+from recgnn.cli import main
+
+CONFIG = """\
+seed_everything: 3
+data:
+  class_path: CTRDataModule
+  init_args:
+    source: {class_path: EventTable, init_args: {path: events.csv}}
+    label: clicked
+    fields: {user: categorical, item: categorical, price: numeric, tags: {kind: multi, max_values: 3}}
+    batch_size: 64
+model:
+  class_path: DeepFM
+  init_args: {embedding_dim: 4, hidden_dims: [8], dropout: 0.2, l2: 1.0e-4, lr: 0.02}
+trainer: {accelerator: cpu, max_epochs: 6, enable_progress_bar: false}
+"""
+KILLER = """\
+import os, signal
+from lightning import Callback
+
+class Kill(Callback):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == 3 and batch_idx == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
+
+
+def table(n: int = 803) -> pd.DataFrame:
+    """Users like items of their own parity; a price with gaps, some tags."""
+    random = np.random.default_rng(0)
+    user, item = random.integers(30, size=n), random.integers(20, size=n)
+    noise = random.random(n) < 0.1
+    return pd.DataFrame(
+        {
+            "user": [f"u{u}" for u in user],
+            "item": item,
+            "price": np.where(random.random(n) < 0.1, np.nan, np.round(random.normal(5, 2, n), 2)),
+            "tags": random.choice(["a|b", "b", "", "c|a"], n),
+            "clicked": ((user % 2 == item % 2) ^ noise).astype(int),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, start) -> Path:
+    """A folder with a run, the same run killed in its fourth epoch, and the run's figures by two processes."""
+    folder = tmp_path_factory.mktemp("ctr")
+    table().to_csv(folder / "events.csv", index=False)
+    (folder / "ctr.yaml").write_text(CONFIG)
+    (folder / "killer.py").write_text(KILLER)
+    killed = start(
+        *("fit", "--config", "ctr.yaml", "--run_dir", "killed"),
+        "--trainer.callbacks+={class_path: killer.Kill}",
+        cwd=folder,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main("fit", ["--config", "ctr.yaml", "--run_dir", "run"])
+    two = start("test", "--run", "run", *TWO, "--output", "two.json", cwd=folder)
+    _, err = killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL, err
+    _, err = two.communicate(timeout=120)
+    assert two.returncode == 0, err
+    return folder
+
+
+@pytest.fixture
+def inside(done, monkeypatch) -> Path:
+    monkeypatch.chdir(done)
+    return done
+
+
+def content(run: Path | str) -> dict:
+    return json.loads((Path(run) / "metrics.json").read_text())
+
+
+def test_the_run_and_its_figures(inside) -> None:
+    found = content("run")
+    assert found["test"]["auc"] > 0.8 and found["test"].keys() == found["val"].keys()
+    assert found["dataset"]["label"] == "clicked" and found["dataset"]["fields"] == 4
+    for name in ("roc", "precision_recall", "calibration", "learning_curves"):
+        assert (inside / f"run/figures/{name}.png").stat().st_size > 5000
+
+
+def test_test_measures_what_scikit_learn_does(inside, tmp_path) -> None:
+    cli = main("test", ["--run", "run", "--output", str(tmp_path / "one.json")])
+    one = json.loads((tmp_path / "one.json").read_text())["test"]
+    assert one == pytest.approx(content("run")["test"])
+    part = cli.datamodule.split.split(table())
+    rows = table()[part == 2]
+    chances = load("run").predict(rows)["prediction"]
+    assert one["auc"] == pytest.approx(roc_auc_score(rows["clicked"], chances), abs=1e-6)
+    assert one["logloss"] == pytest.approx(log_loss(rows["clicked"], chances), abs=1e-5)
+
+
+def test_two_processes_measure_what_one_does(inside) -> None:
+    two = json.loads(Path("two.json").read_text())["test"]
+    assert two == pytest.approx(content("run")["test"], abs=1e-6)
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_been(inside, tmp_path) -> None:
+    run = shutil.copytree("killed", tmp_path / "killed")
+    main("fit", ["--config", "ctr.yaml", "--run_dir", str(run), "--ckpt_path", "last"])
+    for name in ("val", "test", "best_epoch", "epochs"):
+        assert content(run)[name] == content("run")[name]
+
+
+def test_refit(inside, tmp_path) -> None:
+    main("fit", ["--config", "ctr.yaml", "--refit=true", "--run_dir", str(tmp_path / "refit")])
+    found, first = content(tmp_path / "refit"), content(tmp_path / "refit/selection")
+    assert found["refit"]["epochs"] == first["best_epoch"] + 1 and first["test"] == {}
+    assert found["dataset"]["train"] == first["dataset"]["train"] + first["dataset"]["val"]
+
+
+ROWS = """\
+item,user,price,tags,note
+3,u1,4.5,a|b,007
+3,u1,,,x
+99,nobody,4.5,zzz,y
+"""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predict_takes_raw_rows(inside, entry, tmp_path, suffix) -> None:
+    source, target = tmp_path / f"rows{suffix}", tmp_path / "out.parquet"
+    frame = pd.read_csv(StringIO(ROWS), dtype={"note": str})
+    frame.to_csv(source, index=False) if suffix == ".csv" else frame.to_parquet(source)
+    code, _, err = entry("predict", "--run", "run", "--input", source, "--output", target)
+    assert code == 0 and "not there" not in err
+    found = pd.read_parquet(target)
+    assert list(found.columns) == ["item", "user", "price", "tags", "note", "prediction"]
+    assert found["note"].tolist() == ["007", "x", "y"] and found["prediction"].between(0, 1).all()
+    np.testing.assert_allclose(found["prediction"], load("run").predict(frame)["prediction"], atol=1e-6)
+    assert found["prediction"].nunique() == 3
+
+
+def test_predict_without_a_column_without_rows_and_without_anything(inside, entry, tmp_path) -> None:
+    frame = pd.read_csv(StringIO(ROWS))
+    frame.drop(columns="price").to_csv(tmp_path / "less.csv", index=False)
+    code, out, err = entry("predict", "--run", "run", "--input", tmp_path / "less.csv")
+    assert code == 0 and "columns not there, taken as having no value: price" in err
+    expected = load("run").predict(frame.assign(price=np.nan))["prediction"]
+    np.testing.assert_allclose(pd.read_csv(StringIO(out))["prediction"], expected, rtol=1e-3)
+    frame.iloc[:0].to_csv(tmp_path / "none.csv", index=False)
+    code, out, _ = entry("predict", "--run", "run", "--input", tmp_path / "none.csv")
+    assert code == 0 and out.strip() == "item,user,price,tags,note,prediction"
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    code, _, err = entry("predict", "--run", "run", "--input", tmp_path / "other.csv")
+    assert code == 2 and "none of the model's columns (user, item, price, tags)" in err
+
+
+def test_it_does_not_recommend(inside, entry) -> None:
+    for command in (("recommend", "--users", "u1"), ("similar", "--items", "3")):
+        code, _, err = entry(command[0], "--run", "run", *command[1:])
+        assert code == 2 and "DeepFM gives probabilities of events" in err and err.count("\n") == 1
+
+
+MISTAKES = [
+    ("clicked", lambda f: f.assign(clicked=f["clicked"] * 2), [], ["row ", "column 'clicked': 2 is no label"]),
+    ("one class", lambda f: f.assign(clicked=1), [], ["labels (clicked) are 1"]),
+    ("text", lambda f: f.assign(price="cheap"), [], ["column 'price'", "'cheap' is no number"]),
+    ("label", None, ["--data.label=clickd"], ["did you mean 'clicked'"]),
+    ("rule", None, ["--data.label=item >= 100"], ["labels (item >= 100) are 0"]),
+    ("field", None, ["--data.fields={usr: categorical}"], ["no column 'usr'", "did you mean 'user'"]),
+    ("its label", None, ["--data.fields={clicked: categorical}"], ["no column 'clicked'"]),
+    ("cross", None, ["--model=WideDeep", "--model.crosses=[[user, pric]]"], ["no field 'pric'", "'price'"]),
+    ("rare", None, ["--data.fields={user: {min_count: 9999}}"], ["'user': no value of train is kept"]),
+    ("file", None, ["--data.split=RatioSplit", "--data.split.by=user", "--data.source.path=nobody.csv"], ["nobody"]),
+    ("monitor", None, ["--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/ndcg@10}}]"],
+     ["val/ndcg@10, which is not measured"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "options", "parts"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_mistakes_are_one_line(entry, here, change, options, parts) -> None:
+    frame = table(200)
+    (change(frame) if change else frame).to_csv("events.csv", index=False)
+    Path("ctr.yaml").write_text(CONFIG)
+    before = sorted(p.name for p in here.iterdir())
+    code, _, err = entry("fit", "--config", "ctr.yaml", *options)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+    for part in parts:
+        assert part in err
+    assert sorted(p.name for p in here.iterdir()) == before
+
+
+def test_a_corrupt_table(entry, here) -> None:
+    table(200).to_parquet("events.parquet")
+    content = bytearray(Path("events.parquet").read_bytes())
+    content[200:400] = bytes(200)
+    Path("events.parquet").write_bytes(content)
+    Path("ctr.yaml").write_text(CONFIG.replace("events.csv", "events.parquet"))
+    code, _, err = entry("fit", "--config", "ctr.yaml")
+    assert code == 2 and "events.parquet" in err and err.count("\n") == 1
+
+
+def test_fields_are_guessed_and_told(here, capsys) -> None:
+    table(400).to_csv("events.csv", index=False)
+    Path("ctr.yaml").write_text(CONFIG)
+    main("fit", ["--config", "ctr.yaml", "--data.fields=null", "--trainer.max_epochs=1", "--model=LR"])
+    out = capsys.readouterr().out
+    assert "the fields are guessed" in out and "price: numeric" in out and "tags: multi" in out
+    assert "user: categorical (32 rows)" in out
