@@ -91,7 +91,10 @@ class RunFolder(Callback):
             self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.started, self.evaluation_seconds = time.perf_counter(), 0.0
+        self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.trained = time.perf_counter() - self.started - self.evaluation_seconds
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.evaluation_started = time.perf_counter()
@@ -100,15 +103,16 @@ class RunFolder(Callback):
         self.evaluation_seconds += time.perf_counter() - self.evaluation_started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seconds = time.perf_counter() - self.started - self.evaluation_seconds
+        seconds, validated = self.trained, self.evaluation_seconds > 0
+        rest = time.perf_counter() - self.started - seconds  # evaluation, and keeping the best checkpoint
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
         values["train/loss"] = values.pop("train/loss_epoch", values.get("train/loss", float("nan")))
-        if not any(k.startswith("val/") for k in values) or self.evaluation_seconds == 0:
+        if not validated:
             values = {k: v for k, v in values.items() if not k.startswith("val/")}
         rates = {f"lr/{i}": o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
         rates = {"lr": rates["lr/0"]} if len(rates) == 1 else rates
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values, **rates}
-        row |= {"seconds": round(seconds, 4), "evaluation_seconds": round(self.evaluation_seconds, 4)}
+        row |= {"seconds": round(seconds, 4), "evaluation_seconds": round(rest, 4)}
         self.rows.append(row)
         for logger in trainer.loggers:
             values = {"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}
