@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss, precision_recall_curve, roc_auc_score, roc_curve
 
+from recgnn.figures import binary_curves
 from recgnn.metrics import CTRMetrics, auc, grouped_auc
 
 
@@ -101,3 +102,117 @@ def test_two_processes_are_one() -> None:
 def test_large_logits_stay_finite() -> None:
     found = computed((torch.tensor([90.0, -90, 80, -80]), torch.tensor([1.0, 0, 0, 1])))
     assert found["logloss"] == pytest.approx(40, abs=1e-6) and found["auc"] == 0.75
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("n", [2, 3, 10, 200])
+def test_auc_of_few_events(n, seed) -> None:
+    """Each pair of a positive and a negative, one by one."""
+    random = np.random.default_rng(seed)
+    scores, labels = random.integers(4, size=n) / 2, np.r_[0, 1, random.integers(2, size=n - 2)]
+    wins = [
+        (p > q) + 0.5 * (p == q) for p, y in zip(scores, labels, strict=True) if y
+        for q, z in zip(scores, labels, strict=True) if not z
+    ]  # fmt: skip
+    found = auc(torch.from_numpy(scores), torch.from_numpy(labels))
+    assert found.item() == pytest.approx(np.mean(wins), abs=1e-12)
+
+
+def test_group_auc_by_hand() -> None:
+    """Groups 7 (3 events, all pairs right), 2 (4 events, one of 4 pairs right, one a tie) and 5 (one class)."""
+    groups = torch.tensor([7, 2, 5, 2, 7, 2, 5, 7, 2])
+    scores = torch.tensor([0.1, 0.5, 0.9, 0.2, 0.8, 0.5, 0.1, 0.2, 0.9])
+    labels = torch.tensor([0.0, 1, 1, 1, 1, 0, 1, 0, 0])
+    # group 2: positives 0.5 and 0.2, negatives 0.5 and 0.9: a tie and three wrong
+    assert grouped_auc(scores, labels, groups).item() == pytest.approx((1 * 3 + 0.125 * 4) / 7)
+    assert grouped_auc(scores[labels == 1], labels[labels == 1], groups[labels == 1]).isnan()
+
+
+def test_figures_by_hand() -> None:
+    """Two positives of four: chances 0.8 and 0.25 for them, 0.5 and 0.25 for the others."""
+    chances = torch.tensor([0.8, 0.25, 0.5, 0.25])
+    found = computed((torch.logit(chances), torch.tensor([1.0, 1, 0, 0]), torch.tensor([0, 1, 0, 1])))
+    loss = -(np.log(0.8) + np.log(0.25) + np.log(0.5) + np.log(0.75)) / 4
+    gaps = abs(0.8 - 1) + abs(0.5 - 0) + 2 * abs(0.25 - 0.5)  # the two of 0.25 share a rate of one half
+    expected = {
+        "auc": (1 + 1 + 0 + 0.5) / 4, "logloss": loss, "ne": loss / np.log(2), "gauc": (1 + 0.5) / 2,
+        "ece": gaps / 4, "calibration": 1.8 / 2,
+    }  # fmt: skip
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_calibration_error_of_bins_of_uneven_size() -> None:
+    """103 events in 20 bins of five or six: what each bin is off, over all events."""
+    random = np.random.default_rng(1)
+    chances = random.permutation(np.linspace(0.01, 0.99, 103))
+    labels = (random.random(103) < chances**2).astype(np.float32)
+    order = np.argsort(chances)
+    bins = np.arange(103) * 20 // 103
+    off = [abs((chances[order][bins == b] - labels[order][bins == b]).sum()) for b in range(20)]
+    found = computed((torch.logit(torch.from_numpy(chances)), torch.from_numpy(labels)))
+    assert found["ece"] == pytest.approx(sum(off) / 103, abs=1e-6)
+
+
+def test_the_order_of_events_does_not_matter() -> None:
+    logits, labels, groups = drawn()
+    mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    assert computed((logits[mixed], labels[mixed], groups[mixed])) == pytest.approx(
+        computed((logits, labels, groups)), abs=1e-12
+    )
+
+
+def test_a_reset_forgets() -> None:
+    logits, labels, groups = drawn(200)
+    metric = CTRMetrics()
+    metric.update(-logits, labels, groups)
+    metric.compute()
+    metric.reset()
+    metric.update(logits, labels, groups)
+    assert {k: v.item() for k, v in metric.compute().items()} == computed((logits, labels, groups))
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_metrics_of_other_precisions(kind) -> None:
+    logits, labels, groups = drawn(500)
+    found = computed((logits.to(kind), labels, groups))
+    assert found == pytest.approx(computed((logits.to(kind).float(), labels, groups)))
+
+
+@pytest.mark.xfail(strict=True, reason="NaN counts as the highest of all scores, each NaN above the one before")
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_model_that_gives_nan_has_no_auc(share) -> None:
+    logits, labels, groups = drawn(200)
+    logits[: int(200 * share)] = torch.nan
+    found = computed((logits, labels, groups))
+    assert np.isnan(found["logloss"])
+    assert np.isnan(found["auc"]) and np.isnan(found["gauc"])
+
+
+# ---- the curves
+
+
+def line(figure) -> np.ndarray:
+    """Points of a figure's own line, the last that was drawn: [n, 2]."""
+    return figure.axes[0].lines[-1].get_xydata()
+
+
+@pytest.mark.parametrize("n", [2, 40, 3000])
+def test_curves_are_scikit_learns(n) -> None:
+    logits, labels, _ = drawn(3000)
+    place = np.r_[np.flatnonzero(labels == 1)[: n // 2], np.flatnonzero(labels == 0)[: n - n // 2]]
+    chances, truth = torch.sigmoid(logits).numpy()[place], labels.numpy()[place]
+    curves = binary_curves(chances, truth)
+    assert curves.keys() == {"roc", "precision_recall", "calibration"}
+    fall_out, recall, _ = roc_curve(truth, chances, drop_intermediate=False)
+    np.testing.assert_allclose(line(curves["roc"]), np.c_[fall_out, recall], atol=1e-12)
+    precision, recall, _ = precision_recall_curve(truth, chances)
+    found = line(curves["precision_recall"])
+    expected = np.c_[recall, precision][-2::-1]  # theirs falls from recall 1 and ends in a point of its own
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_points_of_calibration() -> None:
+    chances = np.repeat([0.1, 0.4, 0.7], 10)
+    labels = np.r_[[1] * 2 + [0] * 8, [1] * 4 + [0] * 6, [1] * 9 + [0]]
+    found = line(binary_curves(chances, labels, bins=3)["calibration"])
+    np.testing.assert_allclose(found, [(0.1, 0.2), (0.4, 0.4), (0.7, 0.9)], atol=1e-12)

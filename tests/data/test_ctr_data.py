@@ -160,3 +160,86 @@ def test_frappe_in_both_of_its_forms(tmp_path) -> None:
     assert one.test.labels.tolist() == two.test.labels.tolist() and one.encoders.names == names
     with pytest.raises(DataError, match="by hand"):
         Frappe(tmp_path).events()
+
+
+def test_the_order_follows_from_the_seed() -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        data = module(batch_size=7)
+        data.seed = seed
+        orders.append([b.ids.tolist() for b in data.train_dataloader()])
+    assert orders[0] == orders[1] != orders[2]
+    rows = [sorted(row for batch in order for row in batch) for order in orders]
+    assert rows[0] == rows[2]
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_batch_holds_what_belongs_together(part) -> None:
+    """Every column of a batch is of the same events: the label is that of the row which names the event."""
+    n = 90
+    of = (["train"] * 5 + ["val"] * 2 + ["test"] * 2) * 10
+    frame = pd.DataFrame({"row": range(n), "user": [f"u{k % 4}" for k in range(n)], "split": of})
+    frame["label"] = np.random.default_rng(0).integers(2, size=n)
+    source = FrameLog(frame.assign(item="i"))
+    fields = {"row": {"kind": "numeric", "transform": "linear"}, "user": "categorical"}
+    data = CTRDataModule(source, fields=fields, split=GivenSplit(), batch_size=4, eval_batch_size=4)
+    data.trainer, data.seed = trainer(), 0
+    seen, groups = [], {}
+    for batch in getattr(data, f"{part}_dataloader")():
+        assert batch.ids.dtype == torch.int32 and batch.values.dtype == batch.labels.dtype == torch.float32
+        rows = batch.values[:, 0].long().tolist()
+        assert batch.labels.tolist() == frame["label"].iloc[rows].tolist()
+        for row, group, user in zip(rows, batch.groups.tolist(), batch.ids[:, 1].tolist(), strict=True):
+            assert groups.setdefault(group, (frame["user"][row], user)) == (frame["user"][row], user)
+        seen += rows
+    expected = frame.index[frame["split"] == part].tolist()
+    assert (seen == expected) == (part != "train") and sorted(seen) == expected and len(groups) == 4
+
+
+def test_groups_are_of_the_column_asked_for() -> None:
+    by = {group: module(group=group).prepared for group in (None, "user", "segment")}
+    assert by[None].summary["group"] == "user" and by["segment"].summary["group"] == "segment"
+    np.testing.assert_array_equal(by[None].train.groups, by["user"].train.groups)
+    column = by["segment"].encoders.names.index("segment")
+    for part in (by["segment"].train, by["segment"].test):
+        pairs = set(zip(part.groups.tolist(), part.ids[:, column].tolist(), strict=True))
+        assert len(pairs) == len({group for group, _ in pairs}) > 1  # one segment a group
+
+
+def test_the_cache_tells_apart_what_differs(tmp_path) -> None:
+    options = [{}, {"group": "segment"}, {"fields": {"user": "categorical"}}, {"split": RatioSplit(by="all", seed=1)}]
+    for number, more in enumerate(options, 1):
+        for _ in range(2):
+            assert len(module(cache_dir=str(tmp_path), **more).prepared.train)
+        assert len([p for p in (tmp_path / "events").iterdir() if p.is_dir()]) == number
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path) -> None:
+    first = module(cache_dir=str(tmp_path)).prepared
+    (folder,) = (p for p in (tmp_path / "events").iterdir() if p.is_dir())
+    (folder / "summary.json").write_text("{")
+    again = module(cache_dir=str(tmp_path)).prepared
+    np.testing.assert_array_equal(again.train.ids, first.train.ids)
+    assert PreparedEvents.load(folder).summary == first.summary
+
+
+def test_validation_that_is_added_to_train() -> None:
+    plain, merged = module().prepared, module(merge_val=True).prepared
+    assert len(merged.train) == len(plain.train) + len(plain.val) and len(merged.val) == 0
+    assert len(merged.test) == len(plain.test) and merged.test.labels.tolist() == plain.test.labels.tolist()
+    assert not list(module(merge_val=True).val_dataloader())
+
+
+def test_validation_on_test(tmp_path) -> None:
+    frame = pd.DataFrame({"user": [1, 2] * 10, "item": [1, 2, 3, 4] * 5, "y": [0, 1, 1, 0] * 5})
+    source = FrameLog(frame.assign(split=["train"] * 12 + ["test"] * 8))
+    found = CTRDataModule(source, "y", {"item": "categorical"}, GivenSplit(val="test")).prepared
+    assert found.val is found.test and found.summary["val"] == found.summary["test"] == 8
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"eval_batch_size": -1}])
+def test_sizes_that_cannot_be(options) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        module(**options)
+    with pytest.raises(ConfigError, match="data needs a source"):
+        CTRDataModule()

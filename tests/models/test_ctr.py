@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from recgnn import models
 from recgnn.data import CTRDataModule, FrameLog
 from recgnn.errors import ConfigError
-from recgnn.models import FM, LR, DCNv2, DeepFM, Poly2, WideDeep
+from recgnn.models import LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel
 
 EVERY = [m for m in (getattr(models, name) for name in models.__all__) if issubclass(m, CTRModel)]
@@ -43,19 +43,32 @@ def test_a_feature_of_value_0_does_nothing(kind, ctr_model, events) -> None:
     assert_close(model(other, events.values), model(events.ids, events.values))
 
 
-@pytest.mark.parametrize("kind", [LR, FM, Poly2, WideDeep])
+@pytest.mark.parametrize("kind", EVERY)
 def test_l2_of_the_batchs_rows(kind, ctr_model, events) -> None:
-    model = ctr_model(kind, **small(kind), l2=0.3, l2_on="batch")
-    with_l2 = model.training_step(events.batch, 0)
-    model.l2 = 0.0
-    plain, rows = model.training_step(events.batch, 0), sorted(set(events.ids.flatten().tolist()))
-    norm = (model.linear.weight[rows] ** 2).sum()
-    if kind in (FM, WideDeep):
-        norm = norm + (model.embedding.weight[rows] ** 2).sum()
-    if kind is Poly2:
-        pairs = sorted(set(model.index(events.ids).flatten().tolist()))
-        norm = norm + (model.crosses.weight[pairs] ** 2).sum()
+    """Each row once, over the number of events; the gradient is lambda of that times the row, and 0 elsewhere."""
+    options = small(kind)
+    if kind is WideDeep:
+        options |= {"field_names": list("abcd"), "crosses": [["a", "b"], ["c", "b"]]}
+    model = ctr_model(kind, **options, l2=0.3, l2_on="batch")
+    parameters = dict(model.named_parameters())
+    rows = {"linear.weight": events.ids, "embedding.weight": events.ids}
+    if kind in (Poly2, WideDeep):
+        pairs = model.index(events.ids)
+        rows |= {"crosses.weight": pairs, "crosses": pairs}
+    rows = {name: set(ids.flatten().tolist()) for name, ids in rows.items() if name in parameters}
+    assert len(rows) == {LR: 1, Poly2: 2, WideDeep: 3, DCNv2: 1}.get(kind, 2)
+    losses = {}
+    for model.l2 in (0.3, 0.0):
+        loss = model.training_step(events.batch, 0)
+        losses[model.l2] = loss, torch.autograd.grad(loss, list(parameters.values()))
+    (with_l2, gradients), (plain, without) = losses.values()
+    norm = sum((parameters[name][row] ** 2).sum() for name, own in rows.items() for row in own)
     assert_close(with_l2 - plain, 0.3 / 2 * norm / 5, check_dtype=False)
+    for name, ours, theirs in zip(parameters, gradients, without, strict=True):
+        expected = torch.zeros_like(ours)
+        for row in rows.get(name, ()):
+            expected[row] = 0.3 / 5 * parameters[name][row]
+        assert torch.allclose(ours - theirs, expected, atol=1e-6), name
 
 
 def test_mistakes() -> None:
@@ -96,7 +109,33 @@ def test_pairs_are_learnt_by_all_but_the_linear_model(kind, tmp_path) -> None:
     assert auc < 0.65 if kind is LR else auc > 0.85
 
 
-@pytest.mark.parametrize("kind", [DeepFM, DCNv2])
+@pytest.mark.parametrize("kind", EVERY)
+def test_only_the_tables_are_regularised(kind, ctr_model, events) -> None:
+    """Neither the bias nor the layers of a deep part."""
+    model = ctr_model(kind, **small(kind), l2=0.3)
+    norm = model.regularisation(events.ids)
+    gradients = torch.autograd.grad(norm, list(model.parameters()), allow_unused=True)
+    for (name, value), gradient in zip(model.named_parameters(), gradients, strict=True):
+        if name in ("linear.weight", "embedding.weight", "crosses.weight"):
+            assert_close(gradient, value.detach())
+        else:
+            assert gradient is None, name
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_rows_beyond_a_field_of_one_slot_each(kind) -> None:
+    """Without slots, each field has one; all fields have rows of one table."""
+    torch.manual_seed(0)
+    options = small(kind)
+    one, two = kind([3, 2, 4], **options), kind([3, 2, 4], [0, 1, 2], **options)
+    two.load_state_dict(one.state_dict())
+    ids = torch.tensor([[0, 3, 5], [2, 4, 8]], dtype=torch.int32)
+    assert_close(one.eval()(ids), two.eval()(ids.long()))
+    with pytest.raises(IndexError):
+        one(torch.tensor([[0, 3, 9]]))
+
+
+@pytest.mark.parametrize("kind", [DeepFM, DCNv2, WideDeep])
 def test_batch_norm_and_dropout_are_for_training_alone(kind, ctr_model, events) -> None:
     model = ctr_model(kind, **small(kind), batch_norm=True, dropout=0.5)
     assert_close(model(events.ids, events.values)[:2], model(events.ids[:2], events.values[:2]))

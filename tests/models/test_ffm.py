@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from recgnn.models import FFM
@@ -28,3 +29,21 @@ def test_logit_loss_and_gradient(ctr_model, events, check_event_loss) -> None:
     expected = torch.stack([logit(i, x) for i, x in zip(events.ids, events.values, strict=True)])
     torch.testing.assert_close(model(events.ids, events.values), expected)
     check_event_loss(model, logit, ["linear.weight", "embedding.weight"])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near(kind) -> None:
+    """Large vectors and many values of one field, as for the factorization machine."""
+    torch.manual_seed(0)
+    slots = [0] * 30 + [1]
+    model = FFM([40, 5], slots, embedding_dim=4)
+    torch.nn.init.normal_(model.embedding.weight, 4.0, 0.1)
+    torch.nn.init.zeros_(model.linear.weight)
+    model = model.to(kind)
+    ids = torch.cat([torch.randint(40, (8, 30)), 40 + torch.randint(5, (8, 1))], 1)
+    v = model.embedding.weight.double().unflatten(1, (2, 4))[ids]
+    exact = torch.zeros(8, dtype=torch.float64)
+    for a in range(31):
+        for b in range(a + 1, 31):
+            exact += (v[:, a, slots[b]] * v[:, b, slots[a]]).sum(1)
+    assert ((model(ids).double() - exact).abs() / exact).max() < 2e-2
