@@ -20,7 +20,8 @@ from pathlib import Path  # noqa: E402
 
 from recgnn.cli import main as recgnn  # noqa: E402
 
-SHOWN = ("rmse", "mae", "auc", "logloss", "gauc", "recall@10", "ndcg@10", "recall@20", "ndcg@20", "mrr@10", "hitrate@10")
+SHOWN = ("rmse", "mae", "auc", "logloss", "gauc", "recall@10", "ndcg@10", "recall@20", "ndcg@20", "mrr@10")
+SHOWN += ("hitrate@10",)
 
 
 def main() -> None:

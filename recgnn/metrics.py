@@ -432,6 +432,8 @@ def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
 
     Shapes: scores [n], labels [n], groups [n]; a scalar, NaN where no group is left.
     """
+    if scores.isnan().any():
+        return scores.new_full((), torch.nan, dtype=torch.float64)
     order = scores.argsort()
     order = order[groups[order].argsort(stable=True)]
     score, label, group = scores[order], labels[order].double(), groups[order]

@@ -280,19 +280,16 @@ def test_text_where_a_number_is_expected(inside, entry, tmp_path, suffix) -> Non
     assert not out and sorted(p.name for p in tmp_path.iterdir()) == [source.name]
 
 
-AS_TEXT = pytest.mark.xfail(strict=True, reason="predict reads text: 3.0 is not 3, 'x ' is not x, NA is no gap")
-
-
 @pytest.mark.parametrize(
     ("column", "kind"),
     [
         ("3,4,4,3", "categorical"),
         ("x,y,,x", "categorical"),
         ("1.5,,2.5,1.5", "numeric"),
-        pytest.param("3.0,4.0,,3.0", "categorical", marks=AS_TEXT),
-        pytest.param("1.50,2.5,2.5,1.50", "categorical", marks=AS_TEXT),
-        pytest.param("x ,y,x ,y", "categorical", marks=AS_TEXT),
-        pytest.param("1.5,NA,2.5,1.5", "numeric", marks=AS_TEXT),
+        ("3.0,4.0,,3.0", "categorical"),
+        ("1.50,2.5,2.5,1.50", "categorical"),
+        ("x ,y,x ,y", "categorical"),
+        ("1.5,NA,2.5,1.5", "numeric"),
     ],
 )
 def test_a_table_means_to_predict_what_it_meant_to_fit(column, kind, entry, here) -> None:
@@ -351,7 +348,6 @@ def test_a_log_with_its_tables(options, here) -> None:
     assert content("run")["test"]["gauc"] == pytest.approx(np.average(users, weights=weights), abs=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="these end in a traceback")
 @pytest.mark.parametrize(
     "option",
     ["--data.fields={user: {kind: time, parts: []}}", "--data.fields={tags: {kind: multi, separator: ''}}",

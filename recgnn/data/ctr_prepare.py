@@ -12,13 +12,13 @@ import pandas as pd
 
 from recgnn.data.encoders import FieldEncoders
 from recgnn.data.events import EventSource, events_of, labels_of
-from recgnn.data.fields import Field, declared, guess
-from recgnn.data.log import PARTS, SPLIT, USER, Source
-from recgnn.data.split import LeaveOneOut, Split
+from recgnn.data.fields import Field, check_values, declared, guess
+from recgnn.data.log import PARTS, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
+from recgnn.data.split import LeaveOneOut, Split, TemporalSplit
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.files import atomic_folder, atomic_path, cache_folder, locked
 
-FORMAT = 1
+FORMAT = 2
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 _ARRAYS = ("ids", "values", "labels", "groups")
 
@@ -180,7 +180,13 @@ def compute_events(
     if group is not None and group not in frame:
         there = ", ".join(map(str, frame.columns[:20]))
         raise ConfigError(f"group: {name} has no column {group!r}; there are: {there}")
-    part = np.asarray(split.split(frame))
+    check_values(frame)
+    timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
+    if timed and TIMESTAMP in frame:
+        times = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))
+        part = np.asarray(split.split(frame.assign(**{TIMESTAMP: times})))
+    else:
+        part = np.asarray(split.split(frame))
     train = frame[part == 0]
     excluded = {labelled, SPLIT}
     columns = [c for c in frame.columns if c not in excluded]
@@ -188,7 +194,7 @@ def compute_events(
     found = {column: field for column, field in found.items() if field.kind != "drop"}
     encoders = FieldEncoders(found).fit(train)
     whose = group or (USER if USER in frame else None)
-    groups = None if whose is None else pd.factorize(frame[whose])[0].astype(np.int32)
+    groups = None if whose is None else pd.factorize(frame[whose], use_na_sentinel=False)[0].astype(np.int32)
     parts = {}
     for code, part_name in enumerate(PARTS):
         rows = np.flatnonzero(part == code)

@@ -17,6 +17,7 @@ from recgnn.files import atomic_path
 
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that train lacks (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
+NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # what stands for no number in a table
 Encoded = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -63,15 +64,23 @@ class Categorical(Encoder):
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.values = pd.Index([], dtype="string")
+        self.numeric = False  # whether train's values are numbers, so that the text 3.0 means 3
 
     @property
     def num_rows(self) -> int:
         return KNOWN + (len(self.values) if self.field.buckets is None else self.field.buckets)
 
     def texts(self, column: pd.Series) -> pd.Series:
-        return as_text(column)
+        text = as_text(column)
+        if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
+            text = text.mask(text.isin(NULLS))
+            number = pd.to_numeric(text, errors="coerce")
+            text = text.where(number.isna(), as_text(number.astype("Float64")))
+        return text
 
     def fit(self, column: pd.Series) -> None:
+        kind = column.dtype
+        self.numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
         if self.field.buckets is None:
             counts = self.texts(column).dropna().value_counts()
             counts = counts[counts >= self.field.min_count]
@@ -94,9 +103,10 @@ class Categorical(Encoder):
         return self.rows(self.texts(column))[:, None], None
 
     def state(self) -> tuple[dict, list[str] | None]:
-        return {}, self.values.tolist()
+        return {"numeric": self.numeric}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        self.numeric = bool(numbers["numeric"])
         self.values = pd.Index(vocabulary or [], dtype="string")
 
 
@@ -111,24 +121,22 @@ class Multi(Categorical):
 
     def fit(self, column: pd.Series) -> None:
         pieces = as_text(column).str.split(self.field.separator, regex=False).explode()
-        super().fit(pieces.str.strip())
+        super().fit(pieces)
 
     def encode(self, column: pd.Series) -> Encoded:
-        lists = as_text(column).str.split(self.field.separator, regex=False)
-        pieces = lists.explode().str.strip()
-        pieces = pieces.mask(pieces.str.len() == 0)
-        owner = np.repeat(np.arange(len(lists)), lists.map(lambda x: 1 if not isinstance(x, list) else len(x)))
-        rows = self.rows(pieces)
-        first = np.r_[0, np.flatnonzero(np.diff(owner)) + 1] if len(owner) else np.zeros(0, dtype=np.int64)
-        place = np.arange(len(owner)) - np.repeat(first, np.diff(np.r_[first, len(owner)]))
-        kept = place < self.num_slots
+        which, texts = pd.factorize(as_text(column), use_na_sentinel=False)
+        lists = [[] if pd.isna(t) else [p.strip() for p in t.split(self.field.separator)] for t in texts]
+        lists = [[p for p in pieces if p][: self.num_slots] or [None] for pieces in lists]
+        sizes = np.array([len(pieces) for pieces in lists], dtype=np.int64)
+        owner = np.repeat(np.arange(len(lists)), sizes)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         ids = np.full((len(lists), self.num_slots), MISSING, dtype=np.int32)
         values = np.zeros((len(lists), self.num_slots), dtype=np.float32)
-        ids[owner[kept], place[kept]] = rows[kept]
-        values[owner[kept], place[kept]] = 1
+        ids[owner, place] = self.rows(pd.Series([p for pieces in lists for p in pieces], dtype="string"))
+        values[owner, place] = 1
         if self.field.combine == "mean":
             values /= values.sum(1, keepdims=True).clip(min=1)
-        return ids, values
+        return ids[which], values[which]
 
 
 class Numeric(Encoder):
@@ -146,7 +154,9 @@ class Numeric(Encoder):
             values = numbers(column)
             values = values[np.isfinite(values)]
             if len(values):
-                self.mean, self.scale = float(values.mean()), float(values.std()) or 1.0
+                self.mean, self.scale = float(values.mean()), float(values.std())
+                if self.scale <= 1e-9 * abs(self.mean) or self.scale == 0:  # no more than rounding
+                    self.scale = 1.0
 
     def encode(self, column: pd.Series) -> Encoded:
         values = numbers(column)
@@ -194,7 +204,7 @@ class Quantile(Categorical):
         return pd.Series(bucket).astype("string").mask(~np.isfinite(values))
 
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"edges": self.edges.tolist()}, self.values.tolist()
+        return {"numeric": False, "edges": self.edges.tolist()}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         super().restore(numbers, vocabulary)
@@ -226,6 +236,7 @@ def numbers(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column.to_numpy(np.float64, na_value=np.nan)
     text = as_text(column)
+    text = text.mask(text.isin(NULLS))
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & text.notna().to_numpy()
     if wrong.any():

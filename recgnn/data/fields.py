@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
 
 Kind = Literal["categorical", "numeric", "multi", "time", "drop"]
 TimePart = Literal["hour", "weekday", "weekend", "month"]
@@ -43,12 +43,24 @@ class Field:
     bins: int = 32
     parts: list[TimePart] = field(default_factory=lambda: ["hour", "weekday", "weekend"])
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
+
+        Raises:
+            ConfigError: names the option.
+        """
         for name in ("min_count", "max_values", "bins"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"fields: {name} must be at least 1, found {getattr(self, name)}")
         if self.buckets is not None and self.buckets < 1:
             raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
+        one_of("fields: kind", self.kind, Kind.__args__)
+        one_of("fields: transform", self.transform, ("standard", "linear", "log2", "quantile"))
+        one_of("fields: combine", self.combine, ("mean", "sum"))
+        for part in self.parts:
+            one_of("fields: part of a time", part, TimePart.__args__)
+        if not self.separator or not self.parts:
+            raise ConfigError("fields: separator and parts must not be empty")
 
     def describe(self) -> str:
         """Its kind and what differs from the defaults."""
@@ -68,6 +80,7 @@ def as_field(given: str | dict | Field, name: str) -> Field:
         ConfigError: for an unknown kind or option.
     """
     if isinstance(given, Field):
+        given.check()
         return given
     options = {"kind": given} if isinstance(given, str) else dict(given)
     known = [f.name for f in fields(Field)]
@@ -80,10 +93,9 @@ def as_field(given: str | dict | Field, name: str) -> Field:
             f"fields: {name} is {options['kind']!r}{did_you_mean(str(options['kind']), kinds)}; expected one of "
             f"{', '.join(kinds)}"
         )
-    try:
-        return Field(**options)
-    except TypeError as error:
-        raise ConfigError(f"fields: {name}: {error}") from error
+    found = Field(**options)
+    found.check()
+    return found
 
 
 def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
@@ -151,5 +163,17 @@ def as_text(column: pd.Series) -> pd.Series:
         text = column.astype("string")
         text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
         return text.mask(np.isnan(values))
-    text = column.astype("string")
+    text = column.astype("string").str.strip()
     return text.mask(text.str.len() == 0)
+
+
+def check_values(frame: pd.DataFrame) -> None:
+    """Refuse columns of lists.
+
+    Raises:
+        DataError: names the first.
+    """
+    for name in frame.columns:
+        column = frame[name]
+        if column.dtype == object and column.map(lambda x: isinstance(x, list | tuple | np.ndarray)).any():
+            raise DataError(f"column '{name}' holds lists; join their values with a separator, as in a|b|c")

@@ -231,7 +231,7 @@ class GivenSplit(Split):
         share = 0.1 if self.val is None else 0.0 if self.val_is_test else self.val
         if share:
             train = np.flatnonzero(part == TRAIN)
-            group = codes(frame[USER].iloc[train])
+            group = codes(frame[USER].iloc[train]) if USER in frame else np.zeros(len(train), dtype=np.int64)
             rank, count = _ranks(group, np.random.default_rng(self.seed).random(len(train)))
             size = part_sizes(count, (1 - share, share, 0.0))[0]
             part[train[rank >= size[group]]] = VAL

@@ -54,7 +54,7 @@ def test_counts_are_at_least_one(option) -> None:
     assert getattr(Field(**{option: 1}), option) == 1
     for value in (0, -3):
         with pytest.raises(ConfigError, match=f"{option} must be at least 1, found {value}"):
-            Field(**{option: value})
+            as_field({option: value}, "x")
 
 
 def test_a_field_says_what_is_its_own() -> None:
@@ -134,7 +134,7 @@ def test_truth_has_one_text(column) -> None:
     [
         ([1.5, -0.25, 1e300], ["1.5", "-0.25", "1e+300"]),
         ([-3.0, 0.0, -0.0], ["-3", "0", "0"]),
-        (["007", "1e3", " a"], ["007", "1e3", " a"]),
+        (["007", "1e3", " a"], ["007", "1e3", "a"]),
         ([2**53 - 1, 2**60 + 1], [str(2**53 - 1), str(2**60 + 1)]),
         ([float(2**53 - 1)], [str(2**53 - 1)]),
         ([Decimal("1.50")], ["1.50"]),
@@ -147,7 +147,7 @@ def test_text_of(column, expected) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    [[None, "", "x"], [np.nan, pd.NA, "x"], pd.Categorical([None, None, "x"]), pd.array([None, "", "x"], "string")],
+    [[None, "  ", "x"], [None, "", "x"], [np.nan, pd.NA, "x"], pd.Categorical([None, None, "x"]), pd.array([None, "", "x"], "string")],
 )
 def test_nulls_and_empty_text_are_no_value(column) -> None:
     found = as_text(pd.Series(column))
