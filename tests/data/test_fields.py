@@ -147,8 +147,11 @@ def test_text_of(column, expected) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    [[None, "  ", "x"], [None, "", "x"], [np.nan, pd.NA, "x"], pd.Categorical([None, None, "x"]), pd.array([None, "", "x"], "string")],
-)
+    [
+        [None, "", "x"], [None, "  ", "x"], [np.nan, pd.NA, "x"], pd.Categorical([None, None, "x"]),
+        pd.array([None, "", "x"], "string"),
+    ],
+)  # fmt: skip
 def test_nulls_and_empty_text_are_no_value(column) -> None:
     found = as_text(pd.Series(column))
     assert found.isna().tolist() == [True, True, False] and found.iloc[2] == "x"
