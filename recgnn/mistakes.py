@@ -40,13 +40,26 @@ def check_names(argv: list[str]) -> None:
             raise ConfigError(f"unknown option {name}{did_you_mean(name, known)}")
 
 
+class _OnceOnly(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name in seen and name != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def check_files(argv: list[str]) -> None:
     """Refuse a configuration that is no YAML, by file and line."""
     for option, following in zip(argv, [*argv[1:], ""], strict=False):
         path = Path(following if option == "--config" else option.removeprefix("--config="))
         if option.startswith("--config") and path.is_file():
             try:
-                yaml.safe_load(path.read_text(encoding="utf-8"))
+                yaml.load(path.read_text(encoding="utf-8"), _OnceOnly)  # noqa: S506, a SafeLoader
             except yaml.YAMLError as error:
                 mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
                 where = f"{path}, line {mark.line + 1}" if mark else f"{path}"

@@ -184,7 +184,7 @@ MISTAKES = [
     ("label", None, ["--data.label=clickd"], ["did you mean 'clicked'"]),
     ("rule", None, ["--data.label=item >= 100"], ["labels (item >= 100) are 0"]),
     ("field", None, ["--data.fields={usr: categorical}"], ["no column 'usr'", "did you mean 'user'"]),
-    ("its label", None, ["--data.fields={clicked: categorical}"], ["no column 'clicked'"]),
+    ("its label", None, ["--data.fields={clicked: categorical}"], ["'clicked' holds the label and is no field"]),
     ("cross", None, ["--model=WideDeep", "--model.crosses=[[user, pric]]"], ["no field 'pric'", "'price'"]),
     ("rare", None, ["--data.fields={user: {min_count: 9999}}"], ["'user': no value of train is kept"]),
     ("file", None, ["--data.split=RatioSplit", "--data.split.by=user", "--data.source.path=nobody.csv"], ["nobody"]),
@@ -358,3 +358,10 @@ def test_more_mistakes(option, entry, here) -> None:
     Path("ctr.yaml").write_text(CONFIG)
     code, _, err = entry("fit", "--config", "ctr.yaml", option)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+
+
+def test_a_field_named_twice(entry, here) -> None:
+    table(200).to_csv("events.csv", index=False)
+    Path("ctr.yaml").write_text(CONFIG.replace("{user: categorical, ", "{user: categorical, user: multi, "))
+    code, _, err = entry("fit", "--config", "ctr.yaml")
+    assert code == 2 and "ctr.yaml, line 7" in err and "'user' stands twice" in err and err.count("\n") == 1

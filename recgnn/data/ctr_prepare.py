@@ -15,7 +15,7 @@ from recgnn.data.events import EventSource, events_of, labels_of
 from recgnn.data.fields import Field, check_values, declared, guess
 from recgnn.data.log import PARTS, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
 from recgnn.data.split import LeaveOneOut, Split, TemporalSplit
-from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
 from recgnn.files import atomic_folder, atomic_path, cache_folder, locked
 
 FORMAT = 2
@@ -179,7 +179,10 @@ def compute_events(
         raise ConfigError(f"{name}: the events have no column user to split by; take RatioSplit with by: all")
     if group is not None and group not in frame:
         there = ", ".join(map(str, frame.columns[:20]))
-        raise ConfigError(f"group: {name} has no column {group!r}; there are: {there}")
+        near = did_you_mean(group, [str(c) for c in frame.columns])
+        raise ConfigError(f"group: {name} has no column {group!r}{near}; there are: {there}")
+    for column in sorted({labelled, SPLIT} & set(fields or {})):
+        raise ConfigError(f"fields: {column!r} holds the {'split' if column == SPLIT else 'label'} and is no field")
     check_values(frame)
     timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
     if timed and TIMESTAMP in frame:

@@ -74,7 +74,8 @@ class Categorical(Encoder):
         text = as_text(column)
         if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
             text = text.mask(text.isin(NULLS))
-            number = pd.to_numeric(text, errors="coerce")
+            other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
+            number = pd.to_numeric(other, errors="coerce")
             text = text.where(number.isna(), as_text(number.astype("Float64")))
         return text
 
@@ -255,10 +256,10 @@ def moments_of(column: pd.Series) -> pd.Series:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
     text = as_text(column)
-    seconds = pd.to_numeric(text, errors="coerce")
-    if seconds.notna().sum() >= text.notna().sum():
-        return pd.to_datetime(seconds.astype("Float64"), unit="s", utc=True, errors="coerce")
-    return pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")
+    seconds = pd.to_numeric(text.mask(text.isin(NULLS)), errors="coerce").astype("Float64")
+    moments = pd.to_datetime(seconds, unit="s", utc=True, errors="coerce")
+    dates = pd.to_datetime(text.where(seconds.isna()), utc=True, errors="coerce", format="ISO8601")
+    return moments.where(seconds.notna(), dates)
 
 
 def encoders_of(name: str, field: Field) -> dict[str, Encoder]:

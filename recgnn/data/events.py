@@ -14,7 +14,7 @@ from recgnn.data.log import ITEM, SPLIT, TITLE, USER, Origin, Source, clean_spli
 from recgnn.data.tables import read_table
 from recgnn.errors import ConfigError, DataError, did_you_mean
 
-_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*$")
+_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
 _COMPARE = {
     ">=": np.greater_equal,
     "<=": np.less_equal,

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 
+def single(x: Tensor) -> Tensor:
+    """At least single precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def pairs_by_inner_product(x: Tensor) -> Tensor:
     r"""All pairs of features in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_, lemma 3.1).
 
@@ -18,7 +23,7 @@ def pairs_by_inner_product(x: Tensor) -> Tensor:
 
     Shapes: x [B, S, D], vectors times values; [B].
     """
-    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    x = single(x)
     return 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
 
 
@@ -37,6 +42,7 @@ def pairs_by_field(x: Tensor, own: Tensor) -> Tensor:
 
     Shapes: [B].
     """
+    x, own = single(x), single(own)
     across = (x * x.transpose(1, 2)).sum(-1)  # [B, F, F], symmetric
     within = across.diagonal(dim1=1, dim2=2)
     upper = 0.5 * (across.sum((1, 2)) - within.sum(1))

@@ -156,9 +156,9 @@ def test_the_label_and_the_split_are_no_fields(tmp_path) -> None:
     frame = table().assign(split=parts)
     assert list(made(frame, tmp_path, GivenSplit()).encoders.fields) == ["a", "timestamp"]  # guessed
     for name in ("label", "split"):
-        with pytest.raises(ConfigError, match=f"no column '{name}'"):
+        with pytest.raises(ConfigError, match=f"'{name}' holds the"):
             made(frame, tmp_path, GivenSplit(), fields={name: "categorical"})
-    with pytest.raises(ConfigError, match="no column 'a'"):
+    with pytest.raises(ConfigError, match="'a' holds the label"):
         made(frame, tmp_path, GivenSplit(), label="a >= 2", fields={"a": "numeric"})
 
 
