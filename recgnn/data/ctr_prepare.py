@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recgnn.data.cache import prepared_once
 from recgnn.data.encoders import FieldEncoders
 from recgnn.data.events import EventSource, events_of, labels_of
 from recgnn.data.fields import Field, check_values, declared, guess
 from recgnn.data.log import PARTS, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
 from recgnn.data.split import LeaveOneOut, Split, TemporalSplit
 from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
-from recgnn.files import atomic_folder, atomic_path, cache_folder, locked
+from recgnn.files import atomic_folder, atomic_path
 
 FORMAT = 2
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
@@ -147,22 +147,9 @@ def prepare_events(
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"events format {FORMAT}"]
-    key = hashlib.sha256("\n".join(steps).encode()).hexdigest()[:32]
-    folder = cache_folder(cache_dir) / "events" / key
-    made = None
-    try:
-        with locked(folder.with_name(f"{key}.lock")):
-            if folder.is_dir():
-                try:
-                    return PreparedEvents.load(folder)
-                except RunError:
-                    pass
-            made = compute_events(source, label, fields, split, group)
-            made.save(folder)
-    except RunError:
-        if cache_dir is not None:
-            raise
-    return made or compute_events(source, label, fields, split, group)
+    return prepared_once(
+        PreparedEvents, "events", steps, lambda: compute_events(source, label, fields, split, group), cache_dir
+    )
 
 
 def compute_events(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from recgnn.data.cache import prepared_once
 from recgnn.data.filters import Deduplicate, Filter
 from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source, shown
 from recgnn.data.prepared import FORMAT, Part, PreparedLog, format_summary
 from recgnn.data.split import TEST, TRAIN, VAL, Split
 from recgnn.data.vocabulary import Vocabulary
-from recgnn.errors import DataError, RunError
-from recgnn.files import cache_folder, locked
+from recgnn.errors import DataError
 
 __all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]
 
@@ -49,26 +47,7 @@ def prepare(
         *(_identity(step) for step in (*filters, split)),
         f"format {FORMAT}",
     ]
-    key = hashlib.sha256("\n".join(steps).encode()).hexdigest()[:32]
-    folder = cache_folder(cache_dir) / "prepared" / key
-    cached = _cached(folder)
-    if cached is not None:
-        return cached
-    made: PreparedLog | None = None
-    try:
-        with locked(folder.with_name(f"{key}.lock")):
-            cached = _cached(folder)
-            if cached is not None:
-                return cached
-            made = compute(source, filters, split)
-            made.save(folder)
-    except RunError as error:
-        if cache_dir is not None:
-            raise
-        warnings.warn(
-            f"the prepared data is not cached: {error}; set RECGNN_CACHE to a folder", stacklevel=2
-        )
-    return made or compute(source, filters, split)
+    return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, filters, split), cache_dir)
 
 
 def compute(source: Source, filters: Sequence[Filter], split: Split) -> PreparedLog:
@@ -164,11 +143,3 @@ def _identity(step: Filter | Split) -> str:
     """What a step is, with all its arguments, for the cache key."""
     kind = type(step)
     return f"{kind.__module__}.{kind.__qualname__} {step.describe()} {sorted(vars(step).items())}"
-
-
-def _cached(folder: Path) -> PreparedLog | None:
-    """The cache's entry, or None when it is absent or broken."""
-    try:
-        return PreparedLog.load(folder) if folder.is_dir() else None
-    except RunError:
-        return None

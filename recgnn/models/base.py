@@ -1,4 +1,4 @@
-"""The base class of recommenders: scores, ratings, their evaluation, and what serving needs."""
+"""The base classes: what the Trainer is told of every model, and what serving needs of recommenders."""
 
 from __future__ import annotations
 
@@ -11,13 +11,71 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError
-from recgnn.models.evaluation import RankingEvaluation, RatingEvaluation
+from recgnn.models.evaluation import Evaluation, RankingEvaluation, RatingEvaluation
 
 Pair = tuple[Tensor, Tensor]
 Task = Literal["ranking", "rating"]
 
 
-class Recommender(LightningModule):
+class MeasuredModel(LightningModule):
+    """What the Trainer is told of every model here: the optimizer, and evaluation on validation and test.
+
+    Args:
+        evaluation: what it is measured by.
+        lr: learning rate of Adam, the default optimizer.
+    """
+
+    def __init__(self, evaluation: Evaluation, lr: float):
+        super().__init__()
+        self.save_hyperparameters(ignore="evaluation")
+        self.evaluation, self.lr = evaluation, lr
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The validation metric that chooses the best epoch, and its direction."""
+        return self.evaluation.monitor
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names under which validation metrics are logged."""
+        return list(self.evaluation.metric_names)
+
+    def refresh(self) -> None:
+        """Forget what was derived from the parameters, since they have changed; nothing by default."""
+
+    def configure_optimizers(self):
+        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
+        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=not clipped)  # Lightning clips no fused one in AMP
+
+    def _finish(self, part: str) -> None:
+        metrics = self.evaluation.metrics[part]
+        values = metrics.compute()
+        metrics.reset()
+        best = self.monitor[0]
+        for name, value in values.items():
+            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == best)
+        self.refresh()
+
+    def on_validation_epoch_start(self) -> None:
+        self.refresh()
+
+    def validation_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.evaluation.step(self, "val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.refresh()
+
+    def test_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
+        return self.evaluation.step(self, "test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+
+
+class Recommender(MeasuredModel):
     """A model that scores items for users. A subclass defines `score` and `training_step`.
 
     Args:
@@ -38,22 +96,10 @@ class Recommender(LightningModule):
         task: Task = "ranking",
         cold_rating: float | None = None,
     ):
-        super().__init__()
-        self.save_hyperparameters()
-        self.num_users, self.num_items, self.lr, self.task = num_users, num_items, lr, task
-        ranking = RankingEvaluation(num_items, ks)
-        self.ks = ranking.ks
-        self.evaluation = ranking if task == "ranking" else RatingEvaluation(cold_rating)
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The validation metric that chooses the best epoch, and its direction."""
-        return self.evaluation.monitor
-
-    @property
-    def metric_names(self) -> list[str]:
-        """The names under which validation metrics are logged."""
-        return list(self.evaluation.metric_names)
+        rating = task == "rating"
+        super().__init__(RatingEvaluation(cold_rating) if rating else RankingEvaluation(num_items, ks), lr)
+        self.num_users, self.num_items, self.task = num_users, num_items, task
+        self.ks = sorted(set(ks))
 
     @property
     def negative_sampling(self) -> dict | None:
@@ -99,9 +145,6 @@ class Recommender(LightningModule):
             return self.evaluation.answer(scores, known)
         return scores.masked_fill(~known, torch.nan)
 
-    def refresh(self) -> None:
-        """Forget what was derived from the parameters, since they have changed."""
-
     def set_graph(self, graph: HeteroData) -> None:
         """Take what the model needs of the training graph; called by `setup`, and when a run is loaded."""
         self.evaluation.set_graph(graph)
@@ -126,41 +169,8 @@ class Recommender(LightningModule):
         kept = self.state_dict()
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
 
-    def configure_optimizers(self):
-        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=not clipped)  # Lightning clips no fused one in AMP
-
     def on_train_epoch_start(self) -> None:
         self.refresh()
-
-    # ---- evaluation
-
-    def _finish(self, part: str) -> None:
-        metrics = self.evaluation.metrics[part]
-        values = metrics.compute()
-        metrics.reset()
-        best = self.monitor[0]
-        for name, value in values.items():
-            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == best)
-        self.refresh()
-
-    def on_validation_epoch_start(self) -> None:
-        self.refresh()
-
-    def validation_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self.evaluation.step(self, "val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self._finish("val")
-
-    def on_test_epoch_start(self) -> None:
-        self.refresh()
-
-    def test_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self.evaluation.step(self, "test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        self._finish("test")
 
 
 def best(scores: Tensor, k: int, seen: Pair | None) -> Pair:

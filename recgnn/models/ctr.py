@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recgnn.errors import ConfigError
 from recgnn.losses import half_square
-from recgnn.metrics import CTRMetrics
+from recgnn.models.base import MeasuredModel
+from recgnn.models.evaluation import ClickEvaluation
 from recgnn.nn.embedding import FieldEmbedding, FieldSum
 
 L2On = Literal["table", "batch"]
 
 
-class CTRModel(LightningModule):
+class CTRModel(MeasuredModel):
     r"""A model of the probability of a click, :math:`p = \sigma(\hat y(x))`. A subclass defines `forward`.
 
     An event is S features, rows of one table for all fields with values x: one for a categorical or a numeric field,
@@ -37,20 +37,16 @@ class CTRModel(LightningModule):
     """
 
     task = "ctr"
-    monitor = ("val/auc", "max")
-    metric_names = tuple(f"val/{name}" for name in CTRMetrics.names)
 
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int], lr: float, l2: float, l2_on: L2On):
-        super().__init__()
-        self.save_hyperparameters()
+        super().__init__(ClickEvaluation(), lr)
         if l2 < 0 or l2_on not in ("table", "batch"):
             raise ConfigError(f"l2 must be 0 or more and l2_on table or batch, found {l2} and {l2_on}")
         self.field_dims, self.slots = list(field_dims), list(slots or range(len(field_dims)))
         self.num_fields, self.num_rows = len(self.field_dims), sum(self.field_dims)
-        self.lr, self.l2, self.l2_on = lr, l2, l2_on
+        self.l2, self.l2_on = l2, l2_on
         self.sum_fields = FieldSum(self.slots)
         self.bias = nn.Parameter(torch.zeros(()))
-        self.metrics = nn.ModuleDict({part: CTRMetrics() for part in ("val", "test")})
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
@@ -74,37 +70,7 @@ class CTRModel(LightningModule):
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
         return loss
 
-    def configure_optimizers(self):
-        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=not clipped)
-
     @torch.no_grad()
     def predict_events(self, ids: Tensor, values: Tensor | None) -> Tensor:
         """Probabilities of events: [B]."""
         return torch.sigmoid(self(ids, values).float())
-
-    # ---- evaluation
-
-    def _evaluate(self, part: str, batch) -> dict[str, Tensor]:
-        logits = self(batch.ids, batch.values).float()
-        self.metrics[part].update(logits, batch.labels, batch.groups)
-        return {"logits": logits}
-
-    def _finish(self, part: str) -> None:
-        metrics = self.metrics[part]
-        values = metrics.compute()
-        metrics.reset()
-        for name, value in values.items():
-            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == self.monitor[0])
-
-    def validation_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self._finish("val")
-
-    def test_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._evaluate("test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        self._finish("test")

@@ -54,6 +54,7 @@ class EmbeddingRecommender(Recommender):
         ks: lengths of the recommendation lists that are measured.
         task: see `Recommender`.
         cold_rating: see `Recommender`.
+        init_std: standard deviation of the embeddings at the start.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class EmbeddingRecommender(Recommender):
         ks: Sequence[int],
         task: Task = "ranking",
         cold_rating: float | None = None,
+        init_std: float = 0.1,
     ):
         super().__init__(num_users, num_items, lr, ks, task, cold_rating)
         if negatives == "auto":
@@ -90,7 +92,7 @@ class EmbeddingRecommender(Recommender):
         self.user_embedding = nn.Embedding(num_users, embedding_dim)
         self.item_embedding = nn.Embedding(num_items, embedding_dim)
         for embedding in (self.user_embedding, self.item_embedding):
-            nn.init.normal_(embedding.weight, std=0.1)
+            nn.init.normal_(embedding.weight, std=init_std)
         self.register_buffer("item_log_q", torch.zeros(num_items), persistent=False)
         self._table: Pair | None = None
 

@@ -1,4 +1,4 @@
-"""What recommenders are measured by: the ranking of all items, or ratings."""
+"""What models are measured by: the ranking of all items, ratings, or clicks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,32 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError, DataError
-from recgnn.metrics import BEYOND_ACCURACY, FORMULAS, RankingMetrics, RatingMetrics
+from recgnn.metrics import BEYOND_ACCURACY, FORMULAS, CTRMetrics, RankingMetrics, RatingMetrics
 
 
-class RankingEvaluation(nn.Module):
+class Evaluation(nn.Module):
+    """How a model is measured on a part; `metrics` holds what is counted for `val` and for `test`.
+
+    Attributes:
+        monitor: the validation metric that chooses the best epoch, and its direction.
+        metric_names: the names under which validation metrics are logged.
+    """
+
+    monitor: tuple[str, str]
+    metric_names: Sequence[str]
+
+    def check(self) -> None:
+        """Refuse, before anything is trained, what could not be measured; nothing by default."""
+
+    def set_graph(self, graph: HeteroData) -> None:
+        """Take what is needed of the training graph; nothing by default."""
+
+    def step(self, model, part: str, batch) -> dict[str, Tensor]:
+        """Count a batch; returns what the model said."""
+        raise NotImplementedError
+
+
+class RankingEvaluation(Evaluation):
     """Full ranking: every item that a user does not know yet is a candidate.
 
     Args:
@@ -56,7 +78,7 @@ class RankingEvaluation(nn.Module):
         return {"items": items, "scores": scores}
 
 
-class RatingEvaluation(nn.Module):
+class RatingEvaluation(Evaluation):
     """RMSE and MAE of predicted ratings, and what is known of ratings beforehand.
 
     A prediction is clipped to the range of the ratings in train. For a user or an item that train lacks it is the
@@ -75,9 +97,6 @@ class RatingEvaluation(nn.Module):
 
     monitor = ("val/rmse", "min")
     metric_names = ("val/rmse", "val/mae")
-
-    def check(self) -> None:
-        pass
 
     def set_graph(self, graph: HeteroData) -> None:
         """Take range and mean of the training ratings.
@@ -108,3 +127,19 @@ class RatingEvaluation(nn.Module):
         predictions = model.predict_pairs(batch.users, batch.items)
         self.metrics[part].update(predictions, batch.ratings)
         return {"predictions": predictions}
+
+
+class ClickEvaluation(Evaluation):
+    """AUC, log loss and calibration of predicted clicks (see `CTRMetrics`)."""
+
+    monitor = ("val/auc", "max")
+    metric_names = tuple(f"val/{name}" for name in CTRMetrics.names)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict({part: CTRMetrics() for part in ("val", "test")})
+
+    def step(self, model, part: str, batch) -> dict[str, Tensor]:
+        logits = model(batch.ids, batch.values).float()
+        self.metrics[part].update(logits, batch.labels, batch.groups)
+        return {"logits": logits}

@@ -77,9 +77,8 @@ class MF(EmbeddingRecommender):
             ks,
             "rating" if loss == "mse" else "ranking",
             cold_rating,
+            init_std,
         )
-        for embedding in (self.user_embedding, self.item_embedding):
-            nn.init.normal_(embedding.weight, std=init_std)
         self.user_bias = nn.Parameter(torch.zeros(num_users)) if biases else None
         self.item_bias = nn.Parameter(torch.zeros(num_items)) if biases else None
 

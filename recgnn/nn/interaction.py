@@ -7,10 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
-def single(x: Tensor) -> Tensor:
-    """At least single precision."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+from recgnn.losses import single
 
 
 def pairs_by_inner_product(x: Tensor) -> Tensor:

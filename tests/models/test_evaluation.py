@@ -163,7 +163,9 @@ def test_ratings_that_cannot_be_predicted(make) -> None:
 
 def test_ratings_are_not_needed_for_a_ranking() -> None:
     for rating in (None, [2.5] * 5):
-        MF(4, 3, 2, ks=[2]).set_graph(graph(rating))
+        model = MF(4, 3, 2, ks=[2])
+        model.set_graph(graph(rating))
+        assert model.evaluation.metrics["val"].popularity.sum() == 5
 
 
 def test_what_chooses_the_best_epoch() -> None:
