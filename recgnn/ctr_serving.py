@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from recgnn import runs
-from recgnn.data.encoders import FieldEncoders
+from recgnn.data.field_encoders import FieldEncoders
 from recgnn.models.ctr import CTRModel
 
 BLOCK = 2**15  # events at once

@@ -25,9 +25,9 @@ def entry(command: str, argv: list[str] | None = None) -> None:
 
             main(command, argv)
         else:
-            from recgnn import serving
+            from recgnn import commands
 
-            serving.main(command, argv)
+            commands.main(command, argv)
     except RecGNNError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,14 +14,11 @@ from recgnn import runs
 from recgnn.ctr_serving import TrainedCTR
 from recgnn.data.graph import UserItems, to_hetero
 from recgnn.data.prepare import PreparedLog
-from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
-from recgnn.files import atomic_path, existing_file
+from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.base import Recommender, best
 from recgnn.models.ctr import CTRModel
 
-FORMATS = (".csv", ".parquet")
 UNKNOWN = np.iinfo(np.int64).min  # an integer that is nobody's id
-ROWS = 2**17  # of a table, predicted at a time
 
 
 class TrainedRecommender:
@@ -167,7 +161,7 @@ class TrainedRecommender:
         self._need_columns(frame, "score")
         users = self.prepared.users.require(frame["user"], "user")
         items = self.prepared.items.require(frame["item"], "item")
-        return frame.assign(score=self._scored(users, items))
+        return frame.assign(score=self.scores_of(users, items))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame (columns user, item) with a column prediction.
@@ -178,15 +172,21 @@ class TrainedRecommender:
         Raises:
             DataError: for a missing column.
         """
-        self._need_columns(frame, "predict")
-        users, items = (
-            vocabulary.encode(as_ids(frame[side], vocabulary))
-            for side, vocabulary in (("user", self.prepared.users), ("item", self.prepared.items))
-        )
-        return frame.assign(prediction=self._scored(users, items))
+        return frame.assign(prediction=self.scores_of(*self.rows_of(frame)))
 
-    def _scored(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Scores of pairs of rows, in the order of the users, so that each one's scores are made once: [n]."""
+    def rows_of(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a frame's users and items, -1 where train lacks them: [n], [n].
+
+        Raises:
+            DataError: for a missing column.
+        """
+        self._need_columns(frame, "predict")
+        sides = (("user", self.prepared.users), ("item", self.prepared.items))
+        users, items = (vocabulary.encode(as_ids(frame[side], vocabulary)) for side, vocabulary in sides)
+        return users, items
+
+    def scores_of(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """What the model says of pairs of rows, [n]; in the order of the users, so that each one is scored once."""
         order = np.argsort(users, kind="stable")
         scores = np.empty(len(users), dtype=np.float32)
         _, starts = np.unique(users[order], return_index=True)
@@ -286,246 +286,3 @@ def build_model(checkpoint: dict, run: Path) -> Recommender | CTRModel:
     except RuntimeError as error:
         raise RunError(f"{run}: the checkpoint does not fit {path}: {str(error).splitlines()[0]}") from error
     return model
-
-
-# ---- the commands
-
-
-def main(command: str, argv: list[str]) -> pd.DataFrame | None:
-    """`recommend`, `similar` and `predict`; returns what was written, or None where it was streamed to a file."""
-    return {"recommend": _recommend, "similar": _similar, "predict": _predict}[command](argv)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise ConfigError(f"{message}; --help lists the options")
-
-
-def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m recgnn.{command}", description=description, allow_abbrev=False)
-    parser.add_argument("--run", required=True, help="run folder, as written by python -m recgnn.fit")
-    if command != "predict":
-        parser.add_argument("--k", type=int, default=10, help="how many (default: 10)")
-    parser.add_argument("--output", default="-", help="file.csv, file.parquet, or - for the screen (default)")
-    return parser
-
-
-def _recommend(argv: list[str]) -> pd.DataFrame | None:
-    parser = _parser("recommend", "The best items for users of a trained run, without those they know.")
-    parser.add_argument("--users", help="user ids, separated by commas; all users when neither option is given")
-    parser.add_argument("--users_file", help="a file with a user id a line")
-    parser.add_argument("--include_seen", action="store_true", help="keep items that the user knows")
-    parser.add_argument(
-        "--history",
-        help="instead of users: item ids, separated by commas, of somebody who was not in train. For AutoRec by user, "
-        "DAE and CDAE; CDAE goes without its user node (zero)",
-    )
-    parser.add_argument(
-        "--history_ratings",
-        help="the ratings of those items, for AutoRec; the highest one in train when not given",
-    )
-    options = parser.parse_args(argv)
-    check_output(options.output)
-    if options.history is not None:
-        return _recommend_history(options)
-    if options.history_ratings is not None:
-        raise ConfigError("--history_ratings needs --history, the items that were rated")
-    trained = load_recommender(options.run, "recommendations")
-    users = ids(options.users, options.users_file, trained.prepared.users)
-    blocks = trained.recommend_blocks(users, options.k, not options.include_seen)
-    return write(blocks, options.output)
-
-
-def _recommend_history(options: argparse.Namespace) -> pd.DataFrame | None:
-    if options.users is not None or options.users_file is not None or options.include_seen:
-        raise ConfigError("--history is for somebody who was not in train: leave --users and --include_seen out")
-    trained = load_recommender(options.run, "recommendations")
-    history = ids(options.history, None, trained.prepared.items)
-    ratings = None
-    if options.history_ratings is not None:
-        if trained.model.task != "rating":
-            raise ConfigError(f"{type(trained.model).__name__} knows no ratings; leave --history_ratings out")
-        try:
-            ratings = [[float(x) for x in options.history_ratings.split(",")]]
-        except ValueError:
-            raise ConfigError(f"--history_ratings {options.history_ratings}: expected numbers") from None
-    found = trained.recommend_history([history], options.k, ratings)
-    return write(iter([found.assign(user="new")]), options.output)
-
-
-def _predict(argv: list[str]) -> pd.DataFrame | None:
-    parser = _parser(
-        "predict", "A probability (CTR models), a rating, or (models that rank) a score for each row of a table."
-    )
-    parser.add_argument(
-        "--input", required=True, help="file.csv, file.tsv or file.parquet, with columns user and item, or the fields"
-    )
-    parser.add_argument("--user", default="user", help="the column of users (default: user)")
-    parser.add_argument("--item", default="item", help="the column of items (default: item)")
-    options = parser.parse_args(argv)
-    check_output(options.output)
-    trained = load(options.run)
-    if isinstance(trained, TrainedCTR):
-        return _predict_events(trained, options)
-    names = {options.user: "user", options.item: "item"}
-    cold = [0, 0]  # rows with an unknown user or item, all rows
-
-    def blocks() -> Iterator[pd.DataFrame]:
-        for frame in read_rows(options.input, list(names)):
-            done = trained.predict(frame[list(names)].rename(columns=names))
-            known = [
-                v.encode(as_ids(done[side], v)) >= 0
-                for side, v in (("user", trained.prepared.users), ("item", trained.prepared.items))
-            ]
-            cold[0] += int((~(known[0] & known[1])).sum())
-            cold[1] += len(frame)
-            yield frame.assign(prediction=done["prediction"])
-
-    written = write(blocks(), options.output)
-    if cold[0]:
-        answer = "left empty"
-        if trained.model.task == "rating":
-            rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
-            answer = f"predicted {float(rating):.4g}"
-        print(f"{cold[0]:,} of {cold[1]:,} rows have a user or item that train lacks: {answer}", file=sys.stderr)
-    return written
-
-
-def _predict_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.DataFrame | None:
-    lacking: list[str] = []
-
-    def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(read_rows(options.input, [])):
-            if number == 0:
-                lacking.extend(trained.missing(frame))
-                if len(lacking) == len(trained.columns):
-                    raise DataError(
-                        f"{options.input}: has none of the model's columns ({', '.join(trained.columns)}); found: "
-                        f"{', '.join(map(str, frame.columns[:12]))}"
-                    )
-            yield trained.predict(frame)
-
-    written = write(blocks(), options.output)
-    if lacking:
-        print(f"columns not there, taken as having no value: {', '.join(lacking)}", file=sys.stderr)
-    return written
-
-
-def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
-    """A table in blocks, every column of a text file as its text; a table of no rows is one empty block.
-
-    Raises:
-        DataError: for a missing file, a missing column, or one that cannot be read.
-    """
-    path = existing_file(file, "table")
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            with pq.ParquetFile(path) as table:
-                _need_all(columns, table.schema_arrow.names, file)
-                empty = table.schema_arrow.empty_table().to_pandas(ignore_metadata=True)
-                found = False
-                for batch in table.iter_batches(ROWS):
-                    found = True
-                    yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-        if not found:
-            yield empty
-        return
-    try:
-        separator = "\t" if path.suffix == ".tsv" else ","
-        header = pd.read_csv(path, sep=separator, nrows=0)
-        _need_all(columns, list(header.columns), file)
-        options = {"sep": separator, "dtype": "str", "keep_default_na": False, "index_col": False}
-        with warnings.catch_warnings(), pd.read_csv(path, **options, chunksize=ROWS) as blocks:
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            found = False
-            for block in blocks:
-                found = True
-                yield block
-        if not found:
-            yield header
-    except pd.errors.ParserWarning as error:
-        raise DataError(f"{file}: rows have more fields than the header has names; mend the table") from error
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file}: cannot be read as a table: {str(error).splitlines()[0]}") from error
-
-
-def _need_all(columns: list[str], there: list[str], file: str) -> None:
-    for column in columns:
-        if column not in there:
-            hint = did_you_mean(column, there)
-            raise DataError(
-                f"{file}: no column '{column}'{hint}; found: {', '.join(map(str, there[:12]))}; name it with "
-                "--user or --item"
-            )
-
-
-def _similar(argv: list[str]) -> pd.DataFrame | None:
-    parser = _parser("similar", "The items most like given items, by the cosine of their representations.")
-    parser.add_argument("--items", help="item ids, separated by commas")
-    parser.add_argument("--items_file", help="a file with an item id a line")
-    options = parser.parse_args(argv)
-    check_output(options.output)
-    if options.items is None and options.items_file is None:
-        raise ConfigError("similar needs --items or --items_file")
-    trained = load_recommender(options.run, "similar items")
-    items = ids(options.items, options.items_file, trained.prepared.items)
-    return write(iter([trained.similar_items(items, options.k)]), options.output)
-
-
-def ids(text: str | None, file: str | None, vocabulary) -> list | None:
-    """Raw ids from the command line or a file, typed as the vocabulary's; None where neither is given."""
-    if text is None and file is None:
-        return None
-    found = [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
-    if file is not None:
-        lines = existing_file(file, "file of ids").read_text(encoding="utf-8").splitlines()
-        found += [line.strip() for line in lines if line.strip()]
-    if not found:
-        raise ConfigError("no ids given")
-    return vocabulary.parse(found)
-
-
-def check_output(output: str) -> None:
-    """Refuse a format that is not known, before any work is done."""
-    if output != "-" and Path(output).suffix not in FORMATS:
-        raise ConfigError(f"--output {output}: expected a name that ends in .csv or .parquet, or -")
-
-
-def write(frames: Iterator[pd.DataFrame], output: str) -> pd.DataFrame | None:
-    """Frames one after the other to the screen (as CSV) or to a file."""
-    if output == "-":
-        whole = pd.concat(list(frames), ignore_index=True)
-        own = [c for c in ("score", "prediction") if c in whole]
-        short = {c: whole[c].map(lambda x: "" if pd.isna(x) else f"{x:.5g}") for c in own}
-        whole.assign(**short).to_csv(sys.stdout, index=False)
-        return whole
-    rows = 0
-    with atomic_path(output) as path:
-        if path.suffix == ".csv":
-            with path.open("w", encoding="utf-8", newline="") as file:
-                for number, frame in enumerate(frames):
-                    frame.to_csv(file, index=False, header=number == 0)
-                    rows += len(frame)
-        else:
-            rows = _write_parquet(frames, path)
-    print(f"{rows:,} rows in {output}", file=sys.stderr)
-    return None
-
-
-def _write_parquet(frames: Iterator[pd.DataFrame], path: Path) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    writer, rows = None, 0
-    for frame in frames:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table.cast(writer.schema))
-        rows += len(frame)
-    writer.close()
-    return rows

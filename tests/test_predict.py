@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from recgnn import load, serving
+from recgnn import rows as tables
 from recgnn.cli import main
 
 COLD = 2.25
@@ -141,7 +142,7 @@ EXTRA = {
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("rows", [2**17, 2])
 def test_other_columns_stay_as_they_are(entry, runs, answer, here, monkeypatch, suffix, output, rows) -> None:
-    monkeypatch.setattr(serving, "ROWS", rows)
+    monkeypatch.setattr(tables, "ROWS", rows)
     frame = table("number").assign(**EXTRA)[["zip", "item", "when", "user", "note"]]
     source = store(frame, f"rows{suffix}")
     target = output if output == "-" else f"out{output}"
@@ -162,7 +163,7 @@ def test_other_columns_stay_as_they_are(entry, runs, answer, here, monkeypatch, 
 @pytest.mark.parametrize("values", [["1", "2", "abc", "4", "5", "6"], ["1", "2", "3", "", "2.5", "6"]])
 def test_a_column_that_changes_its_kind_further_down(entry, runs, here, monkeypatch, values) -> None:
     """The first block holds integers alone."""
-    monkeypatch.setattr(serving, "ROWS", 2)
+    monkeypatch.setattr(tables, "ROWS", 2)
     store(table("number").assign(n=values), "rows.csv")
     for name in ("out.csv", "out.parquet"):
         code, _, err = entry("predict", "--run", runs["number"], "--input", "rows.csv", "--output", name)
@@ -181,10 +182,10 @@ def test_many_blocks(entry, runs, answer, here, monkeypatch, suffix, output) -> 
     frame.loc[[4, 50, 99], "item"] = [7, 8, 9]
     source = store(frame.assign(n=range(100)), f"rows{suffix}")
     sizes = []
-    predict = serving.TrainedRecommender.predict
-    monkeypatch.setattr(serving, "ROWS", 7)
+    rows_of = serving.TrainedRecommender.rows_of
+    monkeypatch.setattr(tables, "ROWS", 7)
     monkeypatch.setattr(
-        serving.TrainedRecommender, "predict", lambda self, frame: sizes.append(len(frame)) or predict(self, frame)
+        serving.TrainedRecommender, "rows_of", lambda self, frame: sizes.append(len(frame)) or rows_of(self, frame)
     )
     code, _, err = entry("predict", "--run", runs["number"], "--input", source, "--output", output)
     assert code == 0 and "3 of 100 rows have a user or item that train lacks: predicted 2.25" in err

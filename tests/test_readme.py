@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from recgnn import load, serving
+from recgnn import commands, load
 from recgnn.cli import main
 from recgnn.entry import COMMANDS
 
@@ -48,7 +48,7 @@ def test_own_data_in_twelve_lines(clicks: Path) -> None:
     assert cli.datamodule.num_users == 40 and cli.datamodule.num_items == 30
     words = shlex.split(recommend)
     assert words[:3] == ["python", "-m", "recgnn.recommend"]
-    serving.main("recommend", words[3:])
+    commands.main("recommend", words[3:])
     found = pd.read_csv("recommendations.csv")
     assert found["user"].nunique() == 40 and found["item"].str.startswith("sku/").all()
     known = set(map(tuple, pd.read_csv("clicks.csv").to_numpy()))

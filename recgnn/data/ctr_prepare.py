@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.encoders import FieldEncoders
 from recgnn.data.events import EventSource, events_of, labels_of
+from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field, check_values, declared, guess
 from recgnn.data.log import PARTS, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
 from recgnn.data.split import LeaveOneOut, Split, TemporalSplit

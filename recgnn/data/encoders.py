@@ -1,19 +1,14 @@
-"""From columns of events to rows of an embedding table: fitted on train, kept with the model."""
+"""From one column of events to rows of an embedding table, fitted on train."""
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recgnn.data.fields import Field, as_text
-from recgnn.errors import DataError, RunError
-from recgnn.files import atomic_path
+from recgnn.errors import DataError
 
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that train lacks (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
@@ -270,119 +265,3 @@ def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
         kinds = {"log2": LogBucket, "quantile": Quantile}
         return {name: kinds.get(field.transform, Numeric)(field)}
     return {name: (Multi if field.kind == "multi" else Categorical)(field)}
-
-
-class FieldEncoders:
-    """The encoding of whole events: fitted on train, saved with the model, applied to raw rows.
-
-    Every feature of an event is a row of one table for all fields. Slot s of an event holds such a row and, where
-    `weighted[s]`, a value x; elsewhere x is 1.
-
-    Args:
-        fields: by column.
-    """
-
-    def __init__(self, fields: dict[str, Field]) -> None:
-        self.fields = fields
-        self.encoders: dict[str, Encoder] = {}
-        self.columns: dict[str, str] = {}
-        for column, field in fields.items():
-            for name, encoder in encoders_of(column, field).items():
-                self.encoders[name], self.columns[name] = encoder, column
-
-    # ---- sizes
-
-    @property
-    def names(self) -> list[str]:
-        """The fields, F of them."""
-        return list(self.encoders)
-
-    @property
-    def dims(self) -> list[int]:
-        """Rows of each field in the table, [F]."""
-        return [e.num_rows for e in self.encoders.values()]
-
-    @property
-    def slots(self) -> list[int]:
-        """The field of each slot, [S], ascending."""
-        return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
-
-    @property
-    def weighted(self) -> list[bool]:
-        """Whether each slot has a value, [S]."""
-        return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
-
-    # ---- fitting and encoding
-
-    def fit(self, frame: pd.DataFrame) -> FieldEncoders:
-        for name, encoder in self.encoders.items():
-            encoder.fit(frame[self.columns[name]].reset_index(drop=True))
-            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
-                raise DataError(
-                    f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
-                    "min_count, or drop the field"
-                )
-        return self
-
-    def encode(self, frame: pd.DataFrame) -> Encoded:
-        """Rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
-
-        A column that the frame lacks has no value in any row.
-        """
-        ids, values, start = [], [], 0
-        some = any(self.weighted)
-        for name, encoder in self.encoders.items():
-            column = self.columns[name]
-            if column in frame:
-                series = frame[column].reset_index(drop=True)
-            else:
-                series = pd.Series([None] * len(frame), dtype="string", name=column)
-            rows, x = encoder.encode(series)
-            ids.append(rows + np.int32(start))
-            if some:
-                values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
-            start += encoder.num_rows
-        return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
-
-    def describe(self) -> list[str]:
-        """A line per field."""
-        lines = []
-        for name, encoder in self.encoders.items():
-            rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
-            lines.append(f"{name}: {encoder.field.describe()} ({rows})")
-        return lines
-
-    # ---- files
-
-    def save(self, folder: Path) -> None:
-        """Writes fields.json and fields.parquet (the vocabularies)."""
-        plain, of, values = {}, [], []
-        for name, encoder in self.encoders.items():
-            plain[name], vocabulary = encoder.state()
-            of += [name] * len(vocabulary or [])
-            values += vocabulary or []
-        content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
-        with atomic_path(folder / "fields.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        owner = pa.array(of, pa.string()).dictionary_encode()
-        table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
-        with atomic_path(folder / "fields.parquet") as path:
-            pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-    @classmethod
-    def load(cls, folder: Path) -> FieldEncoders:
-        """Reads what `save` wrote.
-
-        Raises:
-            RunError: if something is missing or broken.
-        """
-        try:
-            content = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
-            table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
-            found = cls({c: Field(**options) for c, options in content["fields"].items()})
-            values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
-            for name, encoder in found.encoders.items():
-                encoder.restore(content["numbers"][name], values.get(name))
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
-        return found

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.encoders import KNOWN, MISSING, UNKNOWN, FieldEncoders
+from recgnn.data.encoders import KNOWN, MISSING, UNKNOWN
+from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field, as_field, as_text, declared, guess
 from recgnn.errors import ConfigError, DataError, RunError
 
@@ -47,7 +48,8 @@ def test_hashing_is_the_same_everywhere() -> None:
     assert found[-1] == MISSING and found[:-1].min() >= KNOWN and found[:-1].max() < KNOWN + 50
     assert len(set(found.tolist())) > 45
     code = (
-        "import pandas as pd; from recgnn.data.encoders import FieldEncoders; from recgnn.data.fields import Field;"
+        "import pandas as pd; from recgnn.data.field_encoders import FieldEncoders;"
+        "from recgnn.data.fields import Field;"
         "e = FieldEncoders({'x': Field(buckets=50)}).fit(pd.DataFrame({'x': ['a']}));"
         "print(e.encode(pd.DataFrame({'x': [f'value {n}' for n in range(500)]}))[0][:, 0].tolist())"
     )

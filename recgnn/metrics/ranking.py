@@ -1,4 +1,4 @@
-"""What a run is measured by: ranking quality, who is served with what, and the error of ratings.
+"""What rankings are measured by: their quality, and who is served with what.
 
 The ranking formulas are those of ``torch_geometric.metrics``. What is ours is how a block of lists
 is held against its labels (one sort and one search for all metrics, no wait for the device) and the
@@ -23,15 +23,15 @@ scores were broken by whoever ranked: a list's order is final. Without any user 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch_geometric import metrics as pyg
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, Metric
 
 from recgnn.errors import ConfigError, did_you_mean
+from recgnn.metrics.base import SumMetric
 
 FORMULAS = {
     "recall": pyg.LinkPredRecall,
@@ -85,26 +85,7 @@ def pad_unknown(topk: Tensor, num_items: int) -> Tensor:
     return topk.long().masked_fill((topk < 0) | (topk >= num_items), num_items)
 
 
-class _OwnPrecision:
-    """Moves with the module around it but is not cast by it: bfloat16 sums stop growing at 256."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> nn.Module:
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(move, *args, **kwargs)
-
-
-class _SumMetric(_OwnPrecision, Metric):
-    full_state_update = False
-    is_differentiable = False
-
-    def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.long) -> None:
-        self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
-
-
-class RankingMetrics(_SumMetric):
+class RankingMetrics(SumMetric):
     """Top-K metrics of a recommender, by the conventions at the head of this module.
 
     All states are sums (of each metric over users, of users, of each item's recommendations), so
@@ -214,7 +195,7 @@ def gini(counts: Tensor) -> Tensor:
     return (weights * counts.sort().values).sum() / (n * counts.sum()).clamp(min=1)
 
 
-class GroupedRecall(_SumMetric):
+class GroupedRecall(SumMetric):
     """Recall@K by the activity of users and by the popularity of items.
 
     ``by_user[g]`` is the mean recall@K of the users in group g, ``by_item[g]`` the share of the
@@ -273,182 +254,3 @@ class GroupedRecall(_SumMetric):
             "by_item": self.hits / self.labels,
             "by_item_count": self.labels,
         }
-
-
-class GroupedErrors(_SumMetric):
-    """RMSE, MAE and mean of predicted ratings by group, NaN where a group is empty, and the groups' ``count``.
-
-    Args:
-        num_groups: number of groups.
-    """
-
-    def __init__(self, num_groups: int) -> None:
-        super().__init__()
-        for name in ("squared", "absolute", "total"):
-            self.add_sum(name, num_groups, dtype=torch.float64)
-        self.add_sum("count", num_groups)
-
-    def update(self, pred: Tensor, target: Tensor, group: Tensor) -> None:
-        """Count a batch.
-
-        Shapes: pred [B], target [B], group [B], 0..G-1.
-        """
-        error = pred.double() - target.double()
-        self.squared = self.squared.index_add(0, group, error.square())
-        self.absolute = self.absolute.index_add(0, group, error.abs())
-        self.total = self.total.index_add(0, group, pred.double())
-        self.count = self.count.index_add(0, group, torch.ones_like(group))
-
-    def compute(self) -> dict[str, Tensor]:
-        """The values of all groups, over all rows and all processes, each [G] (a scalar for one group)."""
-        return {
-            "rmse": (self.squared / self.count).sqrt(),
-            "mae": self.absolute / self.count,
-            "predicted": self.total / self.count,
-            "count": self.count,
-        }
-
-
-def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]:
-    """Cut users or items into groups of about equal size by their train count.
-
-    Equal counts share a group, so with many ties there may be fewer groups than asked for.
-
-    Returns:
-        The group of every entry, smallest counts first, and each group's label, such as "1-12".
-
-    Shapes: counts [n] -> group [n].
-    """
-    if num_groups < 1:
-        raise ConfigError(f"number of groups: found {num_groups}, expected 1 or more")
-    values, which, sizes = counts.long().unique(return_inverse=True, return_counts=True)
-    middle = sizes.cumsum(0).double() - sizes / 2  # of the ranks that share a value
-    wanted = (middle / max(counts.numel(), 1) * num_groups).long()
-    groups, of_value = wanted.unique(return_inverse=True)
-    spans = [values[of_value == g].tolist() for g in range(groups.numel())]
-    labels = [f"{span[0]}-{span[-1]}" if len(span) > 1 else f"{span[0]}" for span in spans]
-    return of_value[which], labels
-
-
-class RatingMetrics(_OwnPrecision, nn.Module):
-    """RMSE and MAE of predicted ratings over all rows and all processes (torchmetrics)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rmse = MeanSquaredError(squared=False)
-        self.mae = MeanAbsoluteError()
-
-    def update(self, pred: Tensor, target: Tensor) -> None:
-        """Count a batch.
-
-        Shapes: pred [B], target [B].
-        """
-        self.rmse.update(pred.float(), target.float())
-        self.mae.update(pred.float(), target.float())
-
-    def compute(self) -> dict[str, Tensor]:
-        """``rmse`` and ``mae``."""
-        return {"rmse": self.rmse.compute(), "mae": self.mae.compute()}
-
-    def reset(self) -> None:
-        """Forget every batch."""
-        self.rmse.reset()
-        self.mae.reset()
-
-
-class CTRMetrics(_OwnPrecision, Metric):
-    r"""What a CTR model is measured by, over all events and all processes, exactly.
-
-    - ``auc``: area under the ROC curve: the chance that a positive has a higher logit than a negative, a tie counting
-      half.
-    - ``logloss``: mean cross entropy, in nats.
-    - ``ne``: normalised entropy, the log loss divided by that of the mean label for every event
-      (`He et al., 2014 <https://doi.org/10.1145/2648584.2648589>`_).
-    - ``gauc``: AUC within each group (user), its mean weighted by the group's events; groups of one class are left out
-      (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, eq. 9). NaN where there are no groups.
-    - ``ece``: expected calibration error, the mean over events of \|predicted - observed\| in 20 bins of equally many
-      events.
-    - ``calibration``: predicted positives over observed ones; 1 is right.
-    """
-
-    names = ("auc", "logloss", "ne", "gauc", "ece", "calibration")
-    full_state_update = False
-    is_differentiable = False
-    bins = 20
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("logits", "labels", "groups"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
-        """Count a batch.
-
-        Shapes: logits [B], labels [B] of 0 and 1, groups [B] integers or None.
-        """
-        self.logits.append(logits.detach().float())
-        self.labels.append(labels.float())
-        self.groups.append(torch.full_like(labels, -1, dtype=torch.long) if groups is None else groups.long())
-
-    def compute(self) -> dict[str, Tensor]:
-        """Every metric by its name; NaN where it has no meaning."""
-        logits, labels, groups = (_joined(x) for x in (self.logits, self.labels, self.groups))
-        if not logits.numel():
-            return dict.fromkeys(self.names, torch.tensor(torch.nan))
-        logits, labels = logits.double(), labels.double()
-        chances = torch.sigmoid(logits)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
-        rate = labels.mean()
-        entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
-        order = chances.argsort()
-        _, tie, size = torch.unique_consecutive(chances[order], return_inverse=True, return_counts=True)
-        shared = torch.zeros_like(size, dtype=torch.float64).index_add_(0, tie, labels[order]) / size
-        bins = torch.arange(order.numel(), device=order.device) * self.bins // order.numel()
-        gaps = torch.zeros(self.bins, dtype=torch.float64, device=order.device)
-        gaps = gaps.index_add_(0, bins, chances[order] - shared[tie])  # equal chances share their labels' mean
-        return {
-            "auc": auc(logits, labels),
-            "logloss": loss,
-            "ne": loss / entropy,
-            "gauc": grouped_auc(logits, labels, groups) if groups.min() >= 0 else loss * torch.nan,
-            "ece": gaps.abs().sum() / order.numel(),
-            "calibration": chances.sum() / labels.sum(),
-        }
-
-
-def _joined(x: list[Tensor] | Tensor) -> Tensor:
-    if isinstance(x, Tensor):
-        return x
-    return torch.cat(x) if x else torch.zeros(0)
-
-
-def auc(scores: Tensor, labels: Tensor) -> Tensor:
-    """Area under the ROC curve by ranks, ties counting half; NaN where there is one class: [n], [n] -> scalar."""
-    return grouped_auc(scores, labels, torch.zeros_like(labels, dtype=torch.long))
-
-
-def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
-    """Mean over groups, weighted by their sizes, of the AUC within each; groups of one class are left out.
-
-    Shapes: scores [n], labels [n], groups [n]; a scalar, NaN where no group is left.
-    """
-    if scores.isnan().any():
-        return scores.new_full((), torch.nan, dtype=torch.float64)
-    order = scores.argsort()
-    order = order[groups[order].argsort(stable=True)]
-    score, label, group = scores[order], labels[order].double(), groups[order]
-    _, group, size = torch.unique_consecutive(group, return_inverse=True, return_counts=True)
-    start = size.cumsum(0) - size
-    rank = torch.arange(1, score.numel() + 1, dtype=torch.float64, device=score.device) - start[group]
-    new = torch.ones_like(group, dtype=torch.bool)
-    new[1:] = (score[1:] != score[:-1]) | (group[1:] != group[:-1])
-    tie = new.cumsum(0) - 1
-    many = torch.zeros(int(tie[-1]) + 1, dtype=torch.float64, device=score.device)
-    rank = (many.index_add(0, tie, rank) / many.index_add(0, tie, torch.ones_like(rank)))[tie]
-    zeros = torch.zeros(size.numel(), dtype=torch.float64, device=score.device)
-    positive = zeros.index_add(0, group, label)
-    negative = size - positive
-    wins = zeros.index_add(0, group, rank * label) - positive * (positive + 1) / 2
-    kept = (positive > 0) & (negative > 0)
-    value = wins[kept] / (positive * negative)[kept]
-    return (value * size[kept]).sum() / size[kept].sum()
