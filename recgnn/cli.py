@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import warnings
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +41,7 @@ from lightning.pytorch.callbacks import (  # noqa: E402
     ModelCheckpoint,
     ProgressBar,
 )
-from lightning.pytorch.cli import (  # noqa: E402
-    LightningArgumentParser,
-    LightningCLI,
-    _InstantiatorFn,
-    instantiate_class,
-)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
 import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
@@ -55,40 +49,14 @@ import recgnn.models  # noqa: E402, F401
 from recgnn import report, runs  # noqa: E402
 from recgnn.analysis import REPORTS, save_figures  # noqa: E402
 from recgnn.callbacks import EpochSeed, RunFolder  # noqa: E402
-from recgnn.mistakes import check_files, check_names, mistake_in, one_line  # noqa: E402
+from recgnn.mistakes import check_files, check_names, mistake_in  # noqa: E402
+from recgnn.parser import LINKED, OfData, Parser  # noqa: E402
 from recgnn.progress import EpochProgress  # noqa: E402
 
-LINKED = ("num_users", "num_items", "field_dims", "slots", "field_names")  # what a model may ask of its data
 DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
 PATIENCE = 20
 if torch.backends.mps.is_available() and not torch.cuda.is_available():
     DEFAULTS["accelerator"] = "cpu"  # no float64 and no sparse product there
-
-
-class Parser(LightningArgumentParser):
-    """A parser whose errors are one line with the nearest real name."""
-
-    def error(self, message: str, ex: Exception | None = None):
-        if not self.exit_on_error:
-            return super().error(message, ex)
-        if (mistake := mistake_in(ex)) is not None:  # found while building an object: told as it is
-            raise mistake
-        raise ConfigError(one_line(message, self)) from ex
-
-
-class _OfData(_InstantiatorFn):
-    """Makes a model with what it asks of its data, and without what it does not."""
-
-    def __call__(self, class_type, *args, applied_instantiation_links, **kwargs):
-        accepted = signature(class_type).parameters
-        others = [name for name in LINKED if name not in accepted]
-        links = {k: v for k, v in applied_instantiation_links.items() if k.rpartition(".")[2] not in others}
-        kwargs = {k: v for k, v in kwargs.items() if k not in others}
-        model = super().__call__(class_type, *args, applied_instantiation_links=links, **kwargs)
-        for arguments in (getattr(model, "_hparams", {}), getattr(model, "_hparams_initial", {})):
-            for name in others:
-                arguments.pop(name, None)
-        return model
 
 
 class RecCLI(LightningCLI):
@@ -143,7 +111,7 @@ class RecCLI(LightningCLI):
 
     def _add_instantiators(self) -> None:
         super()._add_instantiators()
-        self.parser.add_instantiator(_OfData(cli=self, key="model"), LightningModule, subclasses=True, prepend=True)
+        self.parser.add_instantiator(OfData(cli=self, key="model"), LightningModule, subclasses=True, prepend=True)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")

@@ -52,6 +52,10 @@ class CTRModel(MeasuredModel):
         """Logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
         raise NotImplementedError
 
+    def first_order(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        r""":math:`w_0 + \sum_i w_i x_i`, of the models that have a table `linear` of weights: [B]."""
+        return self.bias + self.linear(ids, values).sum((1, 2))
+
     def tables(self) -> list[FieldEmbedding]:
         """The tables that are regularised."""
         return [module for module in self.modules() if isinstance(module, FieldEmbedding)]

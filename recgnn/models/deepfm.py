@@ -54,5 +54,5 @@ class DeepFM(CTRModel):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         x = self.embedding(ids, values)
-        fm = self.bias + self.linear(ids, values).sum((1, 2)) + pairs_by_inner_product(x)
+        fm = self.first_order(ids, values) + pairs_by_inner_product(x)
         return fm + self.mlp(self.sum_fields(x).flatten(1)).squeeze(1)

@@ -44,8 +44,7 @@ class FFM(CTRModel):
         self.embedding = FieldEmbedding(self.num_rows, self.num_fields * embedding_dim, init_std)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        linear = self.bias + self.linear(ids, values).sum((1, 2))
         x = self.embedding(ids, values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
         slots = self.sum_fields.slots
         own = x[:, range(len(self.slots)), slots].square().sum(-1)  # each feature's vector for its own field, [B, S]
-        return linear + pairs_by_field(self.sum_fields(x), self.sum_fields(own))
+        return self.first_order(ids, values) + pairs_by_field(self.sum_fields(x), self.sum_fields(own))

@@ -41,5 +41,4 @@ class FM(CTRModel):
         self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        linear = self.bias + self.linear(ids, values).sum((1, 2))
-        return linear + pairs_by_inner_product(self.embedding(ids, values))
+        return self.first_order(ids, values) + pairs_by_inner_product(self.embedding(ids, values))

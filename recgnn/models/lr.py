@@ -36,4 +36,4 @@ class LR(CTRModel):
         self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        return self.bias + self.linear(ids, values).sum((1, 2))
+        return self.first_order(ids, values)

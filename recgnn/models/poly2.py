@@ -52,4 +52,4 @@ class Poly2(CTRModel):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         pairs = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         crossed = self.crosses(self.index(ids), pairs).sum((1, 2))
-        return self.bias + self.linear(ids, values).sum((1, 2)) + crossed
+        return self.first_order(ids, values) + crossed

@@ -90,7 +90,7 @@ class WideDeep(CTRModel):
         return norm + self.crosses[self.index(ids).unique()].square().sum() / (2 * ids.shape[0])
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        wide = self.bias + self.linear(ids, values).sum((1, 2))
+        wide = self.first_order(ids, values)
         if self.index is not None:
             weight = self.crosses[self.index(ids)]
             if values is not None:
