@@ -8,9 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.models.ctr import CTRModel, L2On
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.autoencoder import Activation
-from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossNet
 from recgnn.nn.mlp import MLP
 
@@ -38,6 +37,8 @@ class DCNv2(CTRModel):
         l2: lambda of the embeddings.
         l2_on: of the whole `table`, or of the rows of the `batch`.
         lr: learning rate of Adam.
+        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
+        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class DCNv2(CTRModel):
         l2: float = 1e-6,
         l2_on: L2On = "table",
         lr: float = 1e-3,
+        table_optimizer: TableOptimizer = "adam",
+        table_lr: float | None = None,
     ):
-        super().__init__(field_dims, slots, lr, l2, l2_on)
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
         width = self.num_fields * embedding_dim
         self.structure = structure
-        self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
+        self.embedding = self.table(embedding_dim, init_std)
         self.cross = CrossNet(width, num_cross_layers)
         self.mlp = MLP(width, hidden_dims, activation, dropout, batch_norm)
         last = hidden_dims[-1] if hidden_dims else width

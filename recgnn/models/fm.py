@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On
-from recgnn.nn.embedding import FieldEmbedding
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.interaction import pairs_by_inner_product
 
 
@@ -24,6 +23,8 @@ class FM(CTRModel):
         l2: lambda of embeddings and weights.
         l2_on: of the whole `table`, or of the rows of the `batch`.
         lr: learning rate of Adam.
+        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
+        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class FM(CTRModel):
         l2: float = 1e-6,
         l2_on: L2On = "table",
         lr: float = 1e-3,
+        table_optimizer: TableOptimizer = "adam",
+        table_lr: float | None = None,
     ):
-        super().__init__(field_dims, slots, lr, l2, l2_on)
-        self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
-        self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        self.linear = self.table(1)
+        self.embedding = self.table(embedding_dim, init_std)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         return self.first_order(ids, values) + pairs_by_inner_product(self.embedding(ids, values))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 
@@ -26,6 +26,8 @@ class Poly2(CTRModel):
         l2: lambda of the weights.
         l2_on: of the whole `table`, or of the rows of the `batch`.
         lr: learning rate of Adam.
+        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
+        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
@@ -36,18 +38,16 @@ class Poly2(CTRModel):
         l2: float = 1e-6,
         l2_on: L2On = "table",
         lr: float = 1e-3,
+        table_optimizer: TableOptimizer = "adam",
+        table_lr: float | None = None,
     ):
-        super().__init__(field_dims, slots, lr, l2, l2_on)
-        self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        self.linear = self.table(1)
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses)
-        self.crosses = FieldEmbedding(self.index.num_rows, 1, std=1e-4)
+        self.crosses = self.table(1, num_rows=self.index.num_rows)
 
-    def regularisation(self, ids: Tensor) -> Tensor:
-        if self.l2_on == "table":
-            return super().regularisation(ids)
-        rows, pairs = ids.unique(), self.index(ids).unique()
-        norm = self.linear(rows).square().sum() + self.crosses(pairs).square().sum()
-        return norm / (2 * ids.shape[0])
+    def rows_of_batch(self, ids: Tensor) -> list[tuple[FieldEmbedding, Tensor]]:
+        return [(self.linear, ids.unique()), (self.crosses, self.index(ids).unique())]
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         pairs = None if values is None else values[:, self.index.left] * values[:, self.index.right]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, did_you_mean
-from recgnn.models.ctr import CTRModel, L2On
+from recgnn.errors import ConfigError, did_you_mean, one_of
+from recgnn.losses import half_square
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 from recgnn.nn.mlp import MLP
+from recgnn.optim import FTRL, ProximalAdagrad
 
 
 class WideDeep(CTRModel):
@@ -38,6 +41,12 @@ class WideDeep(CTRModel):
         l2: lambda of embeddings and wide weights.
         l2_on: of the whole `table`, or of the rows of the `batch`.
         lr: learning rate of Adam.
+        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
+        table_lr: learning rate of the tables; `lr` when None.
+        wide_optimizer: of the wide part: `same` as the tables', or (as in the paper) `ftrl`, or `adagrad`, both with
+            an L1 penalty in place of `l2` and at the batch's cost.
+        wide_lr: learning rate of that.
+        wide_l1: lambda of its L1 penalty, which makes weights exactly 0.
     """
 
     def __init__(
@@ -56,14 +65,22 @@ class WideDeep(CTRModel):
         l2: float = 1e-6,
         l2_on: L2On = "table",
         lr: float = 1e-3,
+        table_optimizer: TableOptimizer = "adam",
+        table_lr: float | None = None,
+        wide_optimizer: Literal["same", "ftrl", "adagrad"] = "same",
+        wide_lr: float = 0.05,
+        wide_l1: float = 0.0,
     ):
-        super().__init__(field_dims, slots, lr, l2, l2_on)
-        self.linear = FieldEmbedding(self.num_rows, 1, std=1e-4)
-        self.embedding = FieldEmbedding(self.num_rows, embedding_dim, init_std)
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        one_of("wide_optimizer", wide_optimizer, ("same", "ftrl", "adagrad"))
+        self.wide_optimizer, self.wide_lr, self.wide_l1 = wide_optimizer, wide_lr, wide_l1
+        sparse = None if wide_optimizer == "same" else True
+        self.linear = self.table(1, sparse=sparse)
+        self.embedding = self.table(embedding_dim, init_std)
         self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
         pairs = self._pairs(crosses, list(field_names or []))
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses, pairs) if pairs else None
-        self.crosses = nn.Parameter(torch.zeros(self.index.num_rows)) if pairs else None
+        self.crosses = self.table(1, 0.0, self.index.num_rows, sparse) if pairs else None
 
     def _pairs(self, crosses: Sequence[Sequence[str]], names: list[str]) -> list[tuple[int, int]]:
         """The pairs of slots of the declared pairs of fields."""
@@ -81,19 +98,38 @@ class WideDeep(CTRModel):
             found += [(a, b) for a in of[0] for b in of[1]]
         return found
 
+    def wide_tables(self) -> list[FieldEmbedding]:
+        """Those of the wide part."""
+        return [self.linear] if self.crosses is None else [self.linear, self.crosses]
+
+    def rows_of_batch(self, ids: Tensor) -> list[tuple[FieldEmbedding, Tensor]]:
+        rows = [(self.embedding, ids.unique())]
+        if self.wide_optimizer != "same":
+            return rows
+        rows.append((self.linear, rows[0][1]))
+        return rows if self.crosses is None else [*rows, (self.crosses, self.index(ids).unique())]
+
     def regularisation(self, ids: Tensor) -> Tensor:
-        norm = super().regularisation(ids)
-        if self.index is None:
-            return norm
-        if self.l2_on == "table":
-            return norm + self.crosses.square().sum() / 2
-        return norm + self.crosses[self.index(ids).unique()].square().sum() / (2 * ids.shape[0])
+        if self.l2_on == "table" and self.wide_optimizer != "same":
+            return half_square(self.embedding.weight)
+        return super().regularisation(ids)
+
+    def configure_optimizers(self) -> Optimizer:
+        if self.wide_optimizer == "same":
+            return super().configure_optimizers()
+
+        def wide(weights: list[nn.Parameter]) -> Optimizer:
+            rule = FTRL if self.wide_optimizer == "ftrl" else ProximalAdagrad
+            return rule(weights, lr=self.wide_lr, l1=self.wide_l1)
+
+        own = [(self.wide_tables(), wide)]
+        if self.table_optimizer != "adam":
+            own.append(([self.embedding], self._of_tables))
+        return self.optimizers_of(own)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         wide = self.first_order(ids, values)
         if self.index is not None:
-            weight = self.crosses[self.index(ids)]
-            if values is not None:
-                weight = weight * values[:, self.index.left] * values[:, self.index.right]
-            wide = wide + weight.sum(1)
+            pairs = None if values is None else values[:, self.index.left] * values[:, self.index.right]
+            wide = wide + self.crosses(self.index(ids), pairs).sum((1, 2))
         return wide + self.mlp(self.sum_fields(self.embedding(ids, values)).flatten(1)).squeeze(1)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from recgnn import models
 from recgnn.data import CTRDataModule, FrameLog
+from recgnn.data.ctr_data import CTRBatch
 from recgnn.errors import ConfigError
 from recgnn.models import LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel
@@ -54,7 +55,7 @@ def test_l2_of_the_batchs_rows(kind, ctr_model, events) -> None:
     rows = {"linear.weight": events.ids, "embedding.weight": events.ids}
     if kind in (Poly2, WideDeep):
         pairs = model.index(events.ids)
-        rows |= {"crosses.weight": pairs, "crosses": pairs}
+        rows["crosses.weight"] = pairs
     rows = {name: set(ids.flatten().tolist()) for name, ids in rows.items() if name in parameters}
     assert len(rows) == {LR: 1, Poly2: 2, WideDeep: 3, DCNv2: 1}.get(kind, 2)
     losses = {}
@@ -141,3 +142,50 @@ def test_batch_norm_and_dropout_are_for_training_alone(kind, ctr_model, events) 
     assert_close(model(events.ids, events.values)[:2], model(events.ids[:2], events.values[:2]))
     model.train()
     assert not torch.equal(model(events.ids, events.values), model(events.ids, events.values))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("rule", ["lazy_adam", "rowwise_adagrad"])
+def test_sparse_tables_have_the_same_gradients(kind, rule, ctr_model, events) -> None:
+    """Also of the penalty on the batch's rows; and the chosen optimizer moves those rows alone."""
+    options = small(kind) | {"l2": 0.3, "l2_on": "batch"}
+    if kind is WideDeep:
+        options |= {"field_names": list("abcd"), "crosses": [["a", "b"], ["c", "b"]]}
+    dense, sparse = ctr_model(kind, **options), ctr_model(kind, **options, table_optimizer=rule)
+    sparse.load_state_dict(dense.state_dict())
+    batch = CTRBatch(events.ids, events.values, torch.tensor([0.0, 1, 1, 0, 1]), None)
+    for model in (dense, sparse):
+        model.log = lambda *args, **kwargs: None
+        model.training_step(batch, 0).backward()
+    theirs = dict(dense.named_parameters())
+    for name, parameter in sparse.named_parameters():
+        assert parameter.grad.is_sparse == (name.partition(".")[0] in ("linear", "embedding", "crosses"))
+        assert_close(parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad, theirs[name].grad)
+    before = [table.weight.detach().clone() for table in sparse.tables()]
+    sparse.configure_optimizers().step()
+    for table, old in zip(sparse.tables(), before, strict=True):
+        moved = (table.weight != old).any(1)
+        assert moved.any() and torch.equal(moved, table.weight.grad.to_dense().ne(0).any(1))
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_sparse_gradients_are_clipped(algorithm, ctr_model, events) -> None:
+    options = small(DeepFM) | {"l2": 0.0}
+    dense, sparse = ctr_model(DeepFM, **options), ctr_model(DeepFM, **options, table_optimizer="lazy_adam")
+    sparse.load_state_dict(dense.state_dict())
+    for model in (dense, sparse):
+        model(events.ids, events.values).square().sum().backward()
+    if algorithm == "norm":
+        torch.nn.utils.clip_grad_norm_(dense.parameters(), 1e-3)
+    else:
+        torch.nn.utils.clip_grad_value_(dense.parameters(), 1e-3)
+    sparse.configure_gradient_clipping(None, 1e-3, algorithm)
+    for ours, theirs in zip(sparse.parameters(), dense.parameters(), strict=True):
+        assert_close(ours.grad.to_dense() if ours.grad.is_sparse else ours.grad, theirs.grad, rtol=1e-4, atol=1e-8)
+
+
+def test_a_penalty_of_the_whole_table_is_refused_with_sparse_optimizers(events) -> None:
+    with pytest.raises(ConfigError, match="set l2_on: batch"):
+        LR(events.field_dims, l2=0.1, table_optimizer="lazy_adam")
+    with pytest.raises(ConfigError, match="table_optimizer is 'lazyadam' .did you mean 'lazy_adam'"):
+        LR(events.field_dims, table_optimizer="lazyadam")

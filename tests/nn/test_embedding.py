@@ -80,3 +80,22 @@ def test_a_perceptron_by_hand(batch_norm, out_dim) -> None:
                 expected = (expected - n.running_mean) / (n.running_var + n.eps).sqrt() * n.weight + n.bias
             expected = torch.tanh(expected)
     assert_close(mlp.eval()(x), expected)
+
+
+@pytest.mark.parametrize("num_rows", [6, 50])  # fewer rows than ids, and more
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64])
+def test_gradients_are_torchs(num_rows, kind) -> None:
+    torch.manual_seed(0)
+    ids = torch.randint(0, 6, (5, 4), dtype=kind)
+    values, weight = torch.randn(5, 4), torch.randn(5, 4, 3)
+    dense, sparse = FieldEmbedding(num_rows, 3), FieldEmbedding(num_rows, 3, sparse=True)
+    theirs = torch.nn.Embedding(num_rows, 3)
+    for table in (dense, sparse):
+        table.load_state_dict(theirs.state_dict())
+        ((table(ids, values) * weight).sin().sum() + 0.5 * table.half_square(ids.unique())).backward()
+    rows = theirs.weight[ids.unique().long()]
+    ((theirs(ids) * values[..., None] * weight).sin().sum() + 0.25 * rows.square().sum()).backward()
+    assert_close(dense.weight.grad, theirs.weight.grad)
+    assert sparse.weight.grad.is_sparse and sparse.weight.grad.to_dense().shape == (num_rows, 3)
+    assert_close(sparse.weight.grad.to_dense(), theirs.weight.grad)
+    assert set(sparse.weight.grad.coalesce().indices()[0].tolist()) == set(ids.flatten().tolist())
