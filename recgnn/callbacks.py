@@ -134,8 +134,16 @@ def check_same_data(stored: Any, now: Any, folder: Path) -> None:
         parts.append((part, old[part], new[part]))
     for part, old, new in parts:
         columns = [f.name for f in fields(new)]
-        if not all(np.array_equal(getattr(old, c), getattr(new, c)) for c in columns if getattr(new, c) is not None):
+        if not all(_equal(getattr(old, c), getattr(new, c)) for c in columns if getattr(new, c) is not None):
             raise RunError(
                 f"{folder}: was trained on other data: its {part} part has {len(old):,} rows, not the same as "
                 f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
             )
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are the same; those of one file are."""
+    files = [getattr(array, "filename", None) for array in (one, other)]
+    if all(files) and os.path.samefile(*files):
+        return True
+    return np.array_equal(one, other)

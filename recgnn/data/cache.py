@@ -52,6 +52,7 @@ def prepared_once(
                 return cached
             made = make()
             made.save(folder)
+            return _stored(kind, folder) or made
     except RunError as error:
         if cache_dir is not None:
             raise

@@ -37,8 +37,12 @@ class Encoder(ABC):
         """Rows in the embedding table."""
 
     @abstractmethod
-    def fit(self, column: pd.Series) -> None:
-        """Learn from the column in train."""
+    def observe(self, column: pd.Series) -> None:
+        """Learn from a block of the column in train."""
+
+    def finish(self) -> None:
+        """Settle what was learnt, when all blocks have been seen; nothing by default."""
+        return
 
     @abstractmethod
     def encode(self, column: pd.Series) -> Encoded:
@@ -59,13 +63,15 @@ class Categorical(Encoder):
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.values = pd.Index([], dtype="string")
-        self.numeric = False  # whether train's values are numbers, so that the text 3.0 means 3
+        self.numeric: bool | None = None  # whether train's values are numbers, so that the text 3.0 means 3
+        self.seen = Tally()
 
     @property
     def num_rows(self) -> int:
         return KNOWN + (len(self.values) if self.field.buckets is None else self.field.buckets)
 
     def texts(self, column: pd.Series) -> pd.Series:
+        """The values as text, NA where there is none."""
         text = as_text(column)
         if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
             text = text.mask(text.isin(NULLS))
@@ -74,14 +80,26 @@ class Categorical(Encoder):
             text = text.where(number.isna(), as_text(number.astype("Float64")))
         return text
 
-    def fit(self, column: pd.Series) -> None:
-        kind = column.dtype
-        self.numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
+        """The place of each row's value among the distinct ones, [n], and these as text."""
+        which, values = distinct_of(column)
+        return which, self.texts(values)
+
+    def observe(self, column: pd.Series) -> None:
+        if self.numeric is None:
+            kind = column.dtype
+            self.numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
         if self.field.buckets is None:
-            counts = self.texts(column).dropna().value_counts()
+            which, texts = self.distinct(column)
+            self.seen.add(texts, np.bincount(which, minlength=len(texts)))
+
+    def finish(self) -> None:
+        if self.field.buckets is None:
+            counts = self.seen.counts()
             counts = counts[counts >= self.field.min_count]
             order = np.lexsort((counts.index.to_numpy(object), -counts.to_numpy()))
             self.values = pd.Index(counts.index[order], dtype="string")
+        self.seen = Tally()
 
     def rows(self, text: pd.Series) -> np.ndarray:
         """The rows of texts, [n]."""
@@ -96,14 +114,41 @@ class Categorical(Encoder):
         return rows.astype(np.int32)
 
     def encode(self, column: pd.Series) -> Encoded:
-        return self.rows(self.texts(column))[:, None], None
+        which, texts = self.distinct(column)
+        return self.rows(texts)[which][:, None], None
 
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"numeric": self.numeric}, self.values.tolist()
+        return {"numeric": bool(self.numeric)}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         self.numeric = bool(numbers["numeric"])
         self.values = pd.Index(vocabulary or [], dtype="string")
+
+
+class Tally:
+    """Counts of texts, a block at a time."""
+
+    def __init__(self) -> None:
+        self.total = pd.Series([], index=pd.Index([], dtype="string"), dtype="int64")
+        self.waiting: list[pd.Series] = []
+        self.size = 0
+
+    def add(self, texts: pd.Series, counts: np.ndarray) -> None:
+        """Count texts (NA left out), each of which may stand several times."""
+        block = pd.Series(counts, index=pd.Index(texts, dtype="string"))
+        self.waiting.append(block[block.index.notna()])
+        self.size += len(texts)
+        if self.size > max(2**20, len(self.total)):
+            self._merge()
+
+    def _merge(self) -> None:
+        self.total = pd.concat([self.total, *self.waiting]).groupby(level=0).sum()
+        self.waiting, self.size = [], 0
+
+    def counts(self) -> pd.Series:
+        """All of them, by text."""
+        self._merge()
+        return self.total
 
 
 class Multi(Categorical):
@@ -115,12 +160,18 @@ class Multi(Categorical):
     def num_slots(self) -> int:
         return self.field.max_values
 
-    def fit(self, column: pd.Series) -> None:
-        pieces = as_text(column).str.split(self.field.separator, regex=False).explode()
-        super().fit(pieces)
+    def observe(self, column: pd.Series) -> None:
+        which, values = distinct_of(column)
+        pieces = as_text(values).reset_index(drop=True).str.split(self.field.separator, regex=False).explode()
+        times = np.bincount(which, minlength=len(values))[pieces.index]
+        if self.numeric is None:
+            self.numeric = False
+        if self.field.buckets is None:
+            self.seen.add(self.texts(pieces), times)
 
     def encode(self, column: pd.Series) -> Encoded:
-        which, texts = pd.factorize(as_text(column), use_na_sentinel=False)
+        which, texts = distinct_of(column)
+        texts = as_text(texts)
         lists = [[] if pd.isna(t) else [p.strip() for p in t.split(self.field.separator)] for t in texts]
         lists = [[p for p in pieces if p][: self.num_slots] or [None] for pieces in lists]
         sizes = np.array([len(pieces) for pieces in lists], dtype=np.int64)
@@ -144,15 +195,22 @@ class Numeric(Encoder):
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.mean, self.scale = 0.0, 1.0
+        self.count, self.squares = 0, 0.0  # of deviations from the mean
 
-    def fit(self, column: pd.Series) -> None:
-        if self.field.transform == "standard":
-            values = numbers(column)
-            values = values[np.isfinite(values)]
-            if len(values):
-                self.mean, self.scale = float(values.mean()), float(values.std())
-                if self.scale <= 1e-9 * abs(self.mean) or self.scale == 0:  # no more than rounding
-                    self.scale = 1.0
+    def observe(self, column: pd.Series) -> None:
+        values = numbers(column)
+        values = values[np.isfinite(values)]
+        if self.field.transform != "standard" or not len(values):
+            return
+        mean, count = float(values.mean()), len(values)  # Chan et al., 1983: means and squares of two parts as one
+        gap, both = mean - self.mean, self.count + count
+        self.squares += float(np.square(values - mean).sum()) + gap**2 * self.count * count / both
+        self.mean, self.count = self.mean + gap * count / both, both
+
+    def finish(self) -> None:
+        self.scale = float(np.sqrt(self.squares / max(self.count, 1)))
+        if self.scale <= 1e-9 * abs(self.mean) or self.scale == 0:  # no more than rounding
+            self.scale = 1.0
 
     def encode(self, column: pd.Series) -> Encoded:
         values = numbers(column)
@@ -167,8 +225,16 @@ class Numeric(Encoder):
         self.mean, self.scale = numbers["mean"], numbers["scale"]
 
 
-class LogBucket(Categorical):
-    """A number's category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest."""
+class Bucket(Categorical):
+    """A number's category."""
+
+    def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
+        which, values = distinct_of(pd.Series(numbers(column)))
+        return which, self.texts(values)
+
+
+class LogBucket(Bucket):
+    """The category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest."""
 
     def texts(self, column: pd.Series) -> pd.Series:
         values = numbers(column)
@@ -180,19 +246,30 @@ class LogBucket(Categorical):
         return pd.Series(bucket).astype("string").mask(~finite)
 
 
-class Quantile(Categorical):
-    """A number's category among about equally many values of train."""
+class Quantile(Bucket):
+    """The category among about equally many values of train."""
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.edges = np.zeros(0)
+        self.sample, self.stride, self.offset = [], 1, 0
 
-    def fit(self, column: pd.Series) -> None:
+    def observe(self, column: pd.Series) -> None:
+        """Keep every value, or at even distances every second, fourth, … where there are more than 2^21."""
         values = numbers(column)
         values = values[np.isfinite(values)]
+        self.sample.append(values[-self.offset % self.stride :: self.stride])
+        self.offset += len(values)
+        if sum(map(len, self.sample)) > 2**21:
+            self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
+
+    def finish(self) -> None:
+        values = np.concatenate(self.sample) if self.sample else np.zeros(0)
         if len(values):
             self.edges = np.unique(np.quantile(values, np.linspace(0, 1, self.field.bins + 1)[1:-1]))
-        super().fit(column)
+        self.sample = []
+        super().observe(pd.Series(values))
+        super().finish()
 
     def texts(self, column: pd.Series) -> pd.Series:
         values = numbers(column)
@@ -223,6 +300,12 @@ class Time(Categorical):
         return found.astype("string").reset_index(drop=True)
 
 
+def distinct_of(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
+    """The place of each row's value among the distinct ones, [n], and these, of the column's own type."""
+    which, values = pd.factorize(column, use_na_sentinel=False)
+    return which, pd.Series(values, name=column.name, dtype=column.dtype if len(values) else object)
+
+
 def numbers(column: pd.Series) -> np.ndarray:
     """A column as float64, NaN where there is none.
 
@@ -237,8 +320,9 @@ def numbers(column: pd.Series) -> np.ndarray:
     wrong = np.isnan(values) & text.notna().to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
+        number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row
         raise DataError(
-            f"row {row + 1}, column '{column.name}': {str(text.iloc[row])!r} is no number; declare the field "
+            f"row {number + 1}, column '{column.name}': {str(text.iloc[row])!r} is no number; declare the field "
             "categorical, or mend the column"
         )
     return values

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from recgnn.data.blocks import numbered, slices, table_blocks
 from recgnn.data.columns import fingerprint
 from recgnn.data.log import ITEM, SPLIT, TITLE, USER, Origin, Source, clean_split, shown
-from recgnn.data.tables import read_table
 from recgnn.errors import ConfigError, DataError, did_you_mean
 
 _RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
@@ -33,6 +34,10 @@ class EventSource(ABC):
     @abstractmethod
     def events(self) -> pd.DataFrame:
         """The events, raw; a column `split` (train, val, test) is the data's own split."""
+
+    def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
+        yield from slices(self.events(), columns)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -73,19 +78,17 @@ class EventTable(EventSource):
         self.separator, self.columns = separator, columns
         self.name = name or Path(path or train).stem
 
-    def events(self) -> pd.DataFrame:
-        frames = []
+    def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         for part, file in self.files.items():
-            frame, origin = read_table(Path(file).expanduser(), self.separator, self.columns, ())
-            if len(self.files) > 1:
-                frame = frame.assign(**{SPLIT: part})
-            elif SPLIT in frame:
-                frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], origin)})
-            frames.append(frame)
-        joined = pd.concat(frames, ignore_index=True)
-        if len(self.files) > 1:
-            joined[SPLIT] = clean_split(joined[SPLIT], Origin(self.name))
-        return joined
+            for frame in numbered(table_blocks(Path(file).expanduser(), self.separator, self.columns, columns)):
+                if len(self.files) > 1:
+                    frame = frame.assign(**{SPLIT: part})
+                if SPLIT in frame:
+                    frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, start=frame.index.start))})
+                yield frame
+
+    def events(self) -> pd.DataFrame:
+        return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name]
@@ -112,6 +115,26 @@ def labels_of(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
     Raises:
         DataError: for a missing column, a value that is none, or labels of one class only.
     """
+    found, column = labels_of_block(frame, label)
+    if len(found):
+        check_classes(float(found.min()), float(found.max()), len(found), label)
+    return found, column
+
+
+def check_classes(low: float, high: float, count: int, label: str) -> None:
+    """Refuse labels of one class.
+
+    Raises:
+        DataError: where the lowest is the highest.
+    """
+    if low == high:
+        raise DataError(
+            f"all {count:,} labels ({label}) are {low:g}: there is nothing to tell apart; check the label"
+        )
+
+
+def labels_of_block(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
+    """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
     rule = _RULE.match(label) if label not in frame.columns else None
     column = rule[1] if rule else label
     if column not in frame.columns:
@@ -125,12 +148,8 @@ def labels_of(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
     if wrong.any():
         row = int(wrong.argmax())
         expected = "a number" if rule else f"0 or 1, or a rule such as label: {column} >= 4"
+        number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
         raise DataError(
-            f"row {row + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"
+            f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"
         )
-    found = (_COMPARE[rule[2]](values, float(rule[3])) if rule else values).astype(np.float32)
-    if len(found) and found.min() == found.max():
-        raise DataError(
-            f"all {len(found):,} labels ({label}) are {found[0]:g}: there is nothing to tell apart; check the label"
-        )
-    return found, column
+    return (_COMPARE[rule[2]](values, float(rule[3])) if rule else values).astype(np.float32), column

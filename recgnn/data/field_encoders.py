@@ -58,15 +58,30 @@ class FieldEncoders:
 
     # ---- fitting and encoding
 
-    def fit(self, frame: pd.DataFrame) -> FieldEncoders:
+    def observe(self, frame: pd.DataFrame) -> FieldEncoders:
+        """Learn from a block of train."""
         for name, encoder in self.encoders.items():
-            encoder.fit(frame[self.columns[name]].reset_index(drop=True))
+            encoder.observe(frame[self.columns[name]])
+        return self
+
+    def finish(self) -> FieldEncoders:
+        """Settle what was learnt, when all blocks have been seen.
+
+        Raises:
+            DataError: if no value of a field is kept.
+        """
+        for name, encoder in self.encoders.items():
+            encoder.finish()
             if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
                 raise DataError(
                     f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
                     "min_count, or drop the field"
                 )
         return self
+
+    def fit(self, frame: pd.DataFrame) -> FieldEncoders:
+        """Learn from all of train at once."""
+        return self.observe(frame).finish()
 
     def encode(self, frame: pd.DataFrame) -> Encoded:
         """Rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
@@ -78,7 +93,7 @@ class FieldEncoders:
         for name, encoder in self.encoders.items():
             column = self.columns[name]
             if column in frame:
-                series = frame[column].reset_index(drop=True)
+                series = frame[column]
             else:
                 series = pd.Series([None] * len(frame), dtype="string", name=column)
             rows, x = encoder.encode(series)

@@ -33,15 +33,17 @@ class Origin:
         line: From the position of a row (0, 1, ...) to its line in the file; rows are counted when
             None.
         columns: From our column names to the file's.
+        start: How many rows of it come before the frame's.
     """
 
     name: str = "the interactions"
     line: Callable[[int], int] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    start: int = 0
 
     def at(self, row: int, column: str) -> str:
         """`ratings.csv, line 7, column 'rating'`."""
-        place = f"row {row + 1}" if self.line is None else f"line {self.line(row)}"
+        place = f"row {self.start + row + 1}" if self.line is None else f"line {self.line(row)}"
         return f"{self.name}, {place}, column '{self.columns.get(column, column)}'"
 
 

@@ -13,6 +13,7 @@ from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
+EXACT = 10_000_000  # rows up to which shares are exact where no user matters
 
 
 class Split(ABC):
@@ -38,7 +39,7 @@ class RatioSplit(Split):
 
     The sizes are RecBole's: with n rows, val and test get `int(ratio * n)`, train the rest; a part
     whose share is below one row takes one from train, test before val, as long as train keeps more
-    than one.
+    than one. Above ten million rows in all, by "all" and at random, each row is drawn on its own.
 
     Args:
         ratios: Shares of train, val, test; they are normalised. A share of 0 asks for no such part.
@@ -64,6 +65,13 @@ class RatioSplit(Split):
         self.seed = seed
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.by == "all" and self.order == "random" and len(frame) > EXACT:
+            part = np.empty(len(frame), dtype=np.int8)
+            random = np.random.default_rng(self.seed)
+            for start in range(0, len(frame), EXACT):
+                drawn = random.random(len(part[start : start + EXACT]))
+                part[start : start + EXACT] = np.searchsorted(np.cumsum(self.ratios)[:2], drawn, side="right")
+            return part
         group = codes(frame[USER]) if self.by == "user" else np.zeros(len(frame), dtype=np.int64)
         if self.order == "time":
             key = times(frame, "RatioSplit(order='time')", within_user=self.by == "user")

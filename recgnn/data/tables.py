@@ -50,15 +50,11 @@ def read_table(
         DataError: If the file is missing, empty, no text, or has lines of different lengths.
     """
     path = existing_file(path)
-    with open(path, "rb") as file:
-        magic = file.read(4)
-    if magic == b"PAR1":
+    if is_parquet(path):
         return read_parquet(path), Origin(str(path))
-    if path.suffix == ".parquet":
-        raise DataError(f"{path}: is named .parquet but is no Parquet file")
     text = read_text(path)
     if separator is None:
-        separator = "\t" if path.suffix == ".tsv" else _sniff(text)
+        separator = "\t" if path.suffix == ".tsv" else sniff(text)
     lines = _Lines(path, text, separator, quotes, header=columns is None)
     names = [str(c).strip() for c in columns] if columns is not None else lines.header()
     table = _parse(lines, names)
@@ -66,6 +62,20 @@ def read_table(
         raise DataError(f"{path}: has a header line and no rows")
     frame = {n: typed(table[n], is_id=n in ids).to_pandas() for n in table.column_names}
     return pd.DataFrame(frame), Origin(str(path), lines.line_of)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its content.
+
+    Raises:
+        DataError: If its name says so, but it is none.
+    """
+    with open(path, "rb") as file:
+        if file.read(4) == b"PAR1":
+            return True
+    if path.suffix == ".parquet":
+        raise DataError(f"{path}: is named .parquet but is no Parquet file")
+    return False
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
@@ -78,7 +88,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
     try:
         frame = pq.read_table(path).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no readable Parquet file: {_first_line(error)}") from error
+        raise DataError(f"{path}: is no readable Parquet file: {first_line(error)}") from error
     return frame[[c for c in frame.columns if not re.fullmatch(r"__index_level_\d+__", str(c))]]
 
 
@@ -95,7 +105,7 @@ def read_text(path: str | Path) -> bytes:
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: is no readable gzip file: {_first_line(error)}") from error
+            raise DataError(f"{path}: is no readable gzip file: {first_line(error)}") from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", errors="replace").encode()
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -128,9 +138,7 @@ def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
             return values if whole is None else whole
         whole = _integers(values)
         return values if whole is None else whole
-    null = pc.is_in(values, _NULLS)
-    some = pc.any(null).as_py()
-    numbers = pc.if_else(null, pa.scalar(None, pa.string()), values) if some else values
+    numbers = numbers_of(values)
     if numbers.null_count < len(numbers):
         whole = _integers(numbers)
         if whole is not None:
@@ -142,6 +150,18 @@ def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
         except pa.ArrowInvalid:
             pass
     return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+
+
+def numbers_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The texts, trimmed, and null where they stand for none."""
+    values = pc.utf8_trim_whitespace(values)
+    null = pc.is_in(values, _NULLS)
+    return pc.if_else(null, pa.scalar(None, pa.string()), values) if pc.any(null).as_py() else values
+
+
+def null_text(values: pa.ChunkedArray) -> bool:
+    """Whether every text stands for no value."""
+    return pc.all(pc.is_in(pc.utf8_trim_whitespace(values), _NULLS)).as_py()
 
 
 def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -221,7 +241,7 @@ def _parse(lines: _Lines, names: list[str]) -> pa.Table:
             ),
         )
     except pa.ArrowInvalid as error:
-        where = lines.first_uneven(len(names)) or _first_line(error)
+        where = lines.first_uneven(len(names)) or first_line(error)
         shown = "tab" if lines.separator == "\t" else repr(lines.separator.replace(_STAND_IN, "::"))
         raise DataError(
             f"{lines.path}, {where} (separator {shown}); quote fields that hold the "
@@ -229,7 +249,7 @@ def _parse(lines: _Lines, names: list[str]) -> pa.Table:
         ) from error
 
 
-def _sniff(text: bytes) -> str:
+def sniff(text: bytes) -> str:
     """The separator: the one that cuts the first lines into equally many fields, and the most."""
     head = [
         line for line in text[:65536].decode("utf-8", "ignore").splitlines()[:20] if line.strip()
@@ -251,5 +271,5 @@ def _sniff(text: bytes) -> str:
     return best
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -147,7 +147,7 @@ def test_broken_tables(tmp_path) -> None:
     with pytest.raises(DataError, match="bad.parquet: is no readable Parquet file"):
         EventTable(tmp_path / "bad.parquet").events()
     (tmp_path / "split.csv").write_text("a,label,split\nx,1,train\ny,0,tset\n")
-    with pytest.raises(DataError, match="line 3, column 'split': 'tset'"):
+    with pytest.raises(DataError, match="split.csv, row 2, column 'split': 'tset'"):
         EventTable(tmp_path / "split.csv").events()
 
 
