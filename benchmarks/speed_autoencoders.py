@@ -1,6 +1,6 @@
 """Seconds of a training epoch of CDAE and I-AutoRec beside peers in the same run, as a Markdown table.
 
-    RECGNN_DATA=<folder with ml-100k/ and ml-1m/> python benchmarks/speed_autoencoders.py
+    RECGNN_DATA=<folder with ml-100k/ and ml-1m/> python benchmarks/speed.py autoencoders
 
 CDAE on MovieLens-100K, every rating a positive, 8:1:1 of each user's at random, stands beside RecBole 1.2.1's own with
 its defaults, once as it is shipped and once with RecBole's sizes. RecBole is installed in an environment of its own,

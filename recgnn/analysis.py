@@ -11,9 +11,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn import figures
-from recgnn.metrics import GroupedErrors, GroupedRecall, quantile_groups
+from recgnn.metrics import ClickSample, GroupedErrors, GroupedRecall, auc, quantile_groups
 
-NUM_GROUPS, NUM_SAMPLES, NUM_LEVELS = 5, 20, 10
+NUM_GROUPS, NUM_SAMPLES, NUM_LEVELS, NUM_VALUES = 5, 20, 10, 24
 
 
 class RecommendationReport(Callback):
@@ -164,7 +164,7 @@ class RatingReport(Callback):
 
 
 class CTRReport(Callback):
-    """Looks at the test's probabilities: ROC, precision and recall, and calibration.
+    """Looks at the test's probabilities: ROC, precision and recall, calibration, and AUC by the values of a field.
 
     Args:
         folder: where figures/ goes; None leaves no files.
@@ -175,23 +175,67 @@ class CTRReport(Callback):
         self.groups: dict[str, list[dict[str, Any]]] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.logits: list[torch.Tensor] = []
-        self.labels: list[torch.Tensor] = []
+        self.sample = ClickSample().to(pl_module.device)
+        self.field = trainer.datamodule.reported_field()
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
-        self.logits.append(outputs["logits"].float())
-        self.labels.append(batch.labels)
+        of = torch.zeros_like(batch.labels) if self.field is None else batch.ids[:, self.field.slot] - self.field.start
+        self.sample.update(outputs["logits"], batch.labels, of)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The curves of this process's share of the events."""
-        if not trainer.is_global_zero or not self.logits:
+        logits, labels, of = (x.cpu() for x in self.sample.compute())  # all processes take part
+        if not trainer.is_global_zero or not 0 < labels.float().mean() < 1:
             return
-        logits, labels = torch.cat(self.logits).cpu(), torch.cat(self.labels).cpu()
-        if 0 < labels.mean() < 1:
-            save_figures(trainer, self.folder, figures.binary_curves(logits.sigmoid().numpy(), labels.numpy()))
+        drawn = figures.binary_curves(logits.sigmoid().numpy(), labels.numpy())
+        if self.field is not None:
+            name = self.field.name
+            rows, sizes = of.unique(return_counts=True)
+            rows = rows[sizes.argsort(descending=True, stable=True)][:NUM_VALUES].sort().values
+            values = [float(auc(logits[of == row], labels[of == row])) for row in rows]
+            counts = [int((of == row).sum()) for row in rows]
+            self.groups[f"by_{name}"] = as_groups([self.field.values[row] for row in rows.tolist()], counts, auc=values)
+            drawn[f"auc_by_{name}"] = draw(self.groups[f"by_{name}"], "auc", name, f"AUC by {name}", "AUC")
+        save_figures(trainer, self.folder, drawn)
 
 
-REPORTS = {"ranking": RecommendationReport, "rating": RatingReport, "ctr": CTRReport}  # by a model's task
+class NumberReport(Callback):
+    """Looks at the test's numbers: the mean prediction by the label, in groups of about equally many events.
+
+    Args:
+        folder: where figures/ goes; None leaves no files.
+    """
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.groups: dict[str, list[dict[str, Any]]] = {}
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.sample = ClickSample().to(pl_module.device)
+
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        self.sample.update(outputs["logits"], batch.labels, torch.zeros_like(batch.labels))
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        predicted, labels, _ = (x.cpu() for x in self.sample.compute())  # all processes take part
+        if not trainer.is_global_zero:
+            return
+        levels = labels.quantile(torch.linspace(0, 1, NUM_LEVELS)) if len(labels) < 2**24 else labels[:NUM_LEVELS]
+        levels = levels.unique()
+        errors = GroupedErrors(len(levels))
+        errors.update(predicted, labels, (labels[:, None] - levels).abs().argmin(1))
+        values = {k: v.reshape(-1).tolist() for k, v in errors.compute().items()}
+        groups = as_groups([f"{float(x):.3g}" for x in levels], values.pop("count"), **values)
+        self.groups = {"by_label": groups}
+        figure = draw(groups, "predicted", "label", "mean prediction by label", "prediction")
+        save_figures(trainer, self.folder, {"predicted_by_label": figure})
+
+
+REPORTS = {  # by a model's task
+    "ranking": RecommendationReport,
+    "rating": RatingReport,
+    "ctr": CTRReport,
+    "regression": NumberReport,
+}
 
 
 def as_groups(labels: list[str], counts: list[int], **values: list[float]) -> list[dict[str, Any]]:

@@ -82,6 +82,7 @@ GROUPINGS = {
     "by_activity": "by ratings of the user in train",
     "by_popularity": "by ratings of the item in train",
     "by_rating": "by rating",
+    "by_label": "by label",
 }
 
 
@@ -122,7 +123,7 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     run = shlex.quote(str(run_dir))
     predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
     commands = [f"python -m recgnn.test --run {run}"]
-    if task == "ctr":
+    if task in ("ctr", "regression"):
         commands.insert(0, predict)
     else:
         user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))

@@ -18,8 +18,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from recgnn import ctr_serving, load, runs
 from recgnn.cli import main
+from recgnn.data import ctr_data, ctr_prepare
 from recgnn.data.encoders import KNOWN, MISSING, UNKNOWN
 from recgnn.data.events import events_of
+from recgnn.errors import ConfigError
 
 CONFIG = """\
 seed_everything: 3
@@ -365,3 +367,81 @@ def test_a_field_named_twice(entry, here) -> None:
     Path("ctr.yaml").write_text(CONFIG.replace("{user: categorical, ", "{user: categorical, user: multi, "))
     code, _, err = entry("fit", "--config", "ctr.yaml")
     assert code == 2 and "ctr.yaml, line 7" in err and "'user' stands twice" in err and err.count("\n") == 1
+
+
+LARGE = ["--model.table_optimizer=rowwise_adagrad", "--model.table_lr=0.1", "--model.l2=0", "--model.dropout=0"]
+
+
+def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:
+    """With events that are read from disk in chunks and the optimizer of rows: killed, and gone on with."""
+    (tmp_path / "disk.py").write_text(
+        "import sys\n"
+        "from recgnn.data import ctr_data, ctr_prepare\n"
+        "ctr_data.IN_MEMORY, ctr_data.CHUNK, ctr_data.TOGETHER, ctr_prepare.MAPPED = 0, 32, 4, 0\n" + KILLER
+    )
+    argv = ["--config", str(inside / "ctr.yaml"), *LARGE, f"--data.source.path={inside / 'events.csv'}"]
+    kill = "--trainer.callbacks+={class_path: disk.Kill}"
+    first = start("fit", *argv, "--run_dir", "killed", kill, cwd=tmp_path)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == -signal.SIGKILL, err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setattr(ctr_data, "IN_MEMORY", 0), patch.setattr(ctr_data, "CHUNK", 32)
+        patch.setattr(ctr_data, "TOGETHER", 4), patch.setattr(ctr_prepare, "MAPPED", 0)
+        main("fit", [*argv, "--run_dir", "whole"])
+        main("fit", [*argv, "--run_dir", "killed", "--ckpt_path", "last"])
+    for name in ("val", "test", "best_epoch", "epochs"):
+        assert content(tmp_path / "killed")[name] == content(tmp_path / "whole")[name]
+    assert content(tmp_path / "whole")["test"]["auc"] > 0.75
+
+
+def test_two_processes_move_sparse_tables_alike(inside, start, tmp_path) -> None:
+    """One step an epoch on all events, halved among two: the weights of one process, but for the one event of 643 that
+    comes twice, and sums in another order."""
+    argv = ["--config", str(inside / "ctr.yaml"), *LARGE[:3], f"--data.source.path={inside / 'events.csv'}"]
+    argv += ["--model=LR", "--trainer.max_epochs=3", "--trainer.callbacks=null", "--data.batch_size=1000"]
+    started = [start("fit", *argv, *more, "--run_dir", name, cwd=tmp_path) for name, more in (("two", TWO), ("one", ()))]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    two, one = (runs.read_checkpoint(tmp_path / name / "checkpoints" / runs.LAST) for name in ("two", "one"))
+    moved = one["state_dict"]["linear.weight"]
+    assert moved.abs().median() > 0.05
+    gaps = (two["state_dict"]["linear.weight"] - moved).abs()
+    assert gaps.mean() < 0.005 and gaps.max() < 0.05
+    sums = [c["optimizer_states"][0]["state"][1]["sum"] for c in (two, one)]
+    torch.testing.assert_close(*sums, atol=0, rtol=0.2)
+
+
+def test_numbers_are_predicted_too(here, capsys) -> None:
+    """FM for regression: the price from the user, the item and the tags; measured as numpy does."""
+    frame = table(600).assign(price=lambda f: f["item"] % 3 + f["user"].str[1:].astype(int) / 10)
+    frame.to_csv("events.csv", index=False)
+    Path("ctr.yaml").write_text(CONFIG)
+    argv = ["--config", "ctr.yaml", "--model=FM", "--model.lr=0.05", "--data.label=price", "--run_dir=run"]
+    argv += ["--data.fields={user: categorical, item: categorical}", "--trainer.max_epochs=20"]
+    with pytest.raises(ConfigError, match="the model's task is regression and the data's ctr"):
+        main("fit", [*argv, "--data.label=clicked", "--model.task=regression", "--run_dir=other"])
+    cli = main("fit", [*argv, "--model.task=regression", "--data.task=regression"])
+    found = content("run")
+    rows = frame[cli.datamodule.split.split(frame) == 2]
+    predicted = load("run").predict(rows)["prediction"]
+    assert found["test"]["rmse"] == pytest.approx(np.sqrt(np.square(predicted - rows["price"]).mean()), rel=1e-4)
+    assert found["test"]["rmse"] < 0.3 * rows["price"].std()
+    assert Path("run/figures/predicted_by_label.png").stat().st_size > 5000
+    assert sum(g["rows"] for g in found["groups"]["by_label"]) == len(rows)
+
+
+def test_auc_by_the_values_of_a_field(inside, tmp_path) -> None:
+    main("test", ["--run", "run", "--output", str(tmp_path / "one.json")])
+    groups = content("run")["groups"]["by_item"]
+    cli = main("test", ["--run", "run"])
+    rows = table()[cli.datamodule.split.split(table()) == 2]
+    rows = rows.assign(chance=load("run").predict(rows)["prediction"].to_numpy())
+    assert {g["group"] for g in groups} <= {str(i) for i in range(20)} and sum(g["rows"] for g in groups) == len(rows)
+    for group in groups:
+        own = rows[rows["item"] == int(group["group"])]
+        assert len(own) == group["rows"]
+        if own["clicked"].nunique() == 2:
+            assert group["auc"] == pytest.approx(roc_auc_score(own["clicked"], own["chance"]), abs=1e-6)
+    assert (inside / "run/figures/auc_by_item.png").is_file()

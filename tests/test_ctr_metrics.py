@@ -220,3 +220,40 @@ def test_points_of_calibration() -> None:
     labels = np.r_[[1] * 2 + [0] * 8, [1] * 4 + [0] * 6, [1] * 9 + [0]]
     found = line(binary_curves(chances, labels, bins=3)["calibration"])
     np.testing.assert_allclose(found, [(0.1, 0.2), (0.4, 0.4), (0.7, 0.9)], atol=1e-12)
+
+
+def test_counts_by_logit_are_near_the_exact_values() -> None:
+    """Beyond `exact` events: one half counted, then the other; AUC, ECE to a rounding, the sums exactly."""
+    random = np.random.default_rng(1)
+    logits = torch.from_numpy(random.normal(size=20_000) * 2 - 1).float()
+    labels = (torch.from_numpy(random.random(20_000)) < torch.sigmoid(1.3 * logits)).float()
+    exact = computed((logits, labels))
+    metric = CTRMetrics()
+    metric.exact = 3000
+    for part in range(0, 20_000, 1700):
+        metric.update(logits[part : part + 1700], labels[part : part + 1700])
+    found = {k: v.item() for k, v in metric.compute().items()}
+    assert sum(x.numel() for x in metric.logits) == 0 and metric.counts.sum() == 20_000
+    for name in ("logloss", "ne", "calibration"):
+        assert found[name] == pytest.approx(exact[name], rel=1e-9)
+    assert found["auc"] == pytest.approx(exact["auc"], abs=1e-5)
+    assert found["ece"] == pytest.approx(exact["ece"], abs=1e-4) and exact["ece"] > 0.01
+    assert np.isnan(found["gauc"])
+    metric.reset()
+    metric.update(logits[:1000], labels[:1000])
+    assert metric.compute()["auc"].item() == pytest.approx(roc_auc_score(labels[:1000], logits[:1000]), abs=1e-12)
+
+
+def test_counts_of_ties_and_of_far_logits() -> None:
+    """Few values: nearly all events tie, and two lie outside the steps."""
+    logits = torch.tensor([-50.0, 0, 0, 0, 2, 2, 50])
+    labels = torch.tensor([0.0, 1, 0, 0, 1, 0, 1])
+    metric = CTRMetrics()
+    metric.exact = 0
+    metric.update(logits, labels)
+    found = metric.compute()
+    assert found["auc"].item() == pytest.approx(roc_auc_score(labels, logits), abs=1e-9)
+    assert found["logloss"].item() == pytest.approx(torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.double(), labels.double()).item())  # fmt: skip
+    metric.update(torch.tensor([torch.nan, 1.0]), torch.tensor([0.0, 1.0]))
+    assert metric.compute()["logloss"].isnan() and metric.compute()["auc"].isnan()

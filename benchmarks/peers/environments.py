@@ -9,14 +9,15 @@ import venv
 from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
-SHARED = ["torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy"]  # of the versions that recgnn is tested with
+SHARED = ["torch", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy"]  # as pinned in constraints.txt
 # Each list is one call of pip. RecBole goes without its dependencies, which ask for a ray that has no wheel for a
 # current Python; the other names are what its training imports.
 WANTED = {
     "deepctr_torch": [[*SHARED, "tqdm==4.70.1", "deepctr-torch==0.3.0"]],
     "torch_rechub": [[*SHARED, "tqdm==4.70.1", "torch-rechub==0.9.0"]],
     "recbole_ffm": [
-        [*SHARED, "pyyaml", "tqdm==4.70.1", "colorlog==4.7.2", "colorama==0.4.4", "tabulate==0.10.0", "texttable==1.7.0"],
+        [*SHARED, "PyYAML", "tqdm==4.70.1", "colorlog==4.7.2", "colorama==0.4.4", "tabulate==0.10.0"],
+        ["texttable==1.7.0"],
         ["--no-deps", "recbole==1.2.1"],
     ],
 }

@@ -110,7 +110,8 @@ def report(
     scores: np.ndarray,
     table_rows: int,
 ) -> None:
-    """Prints the one line of JSON. `table_rows` is how many categories have an embedding."""
+    """Prints the one line of JSON. `table_rows` is how many categories have an embedding; `peak_mb` is of the whole
+    process, its reading of the data included."""
     found = {
         "peer": peer,
         "model": options.model,

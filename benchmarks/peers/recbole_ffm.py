@@ -2,10 +2,10 @@
 
     python benchmarks/peers/recbole_ffm.py --train train.parquet --test test.parquet --model ffm
 
-`environments.py` makes an environment that has `recbole==1.2.1`. The rows become RecBole's own text files, split as they
-are (`benchmark_filename`): categories are tokens, which it numbers over train and test, and numbers are floats times a
-vector (`numerical_features`). An epoch is one of its trainer, without evaluation, checkpoint and progress bar. `fm` is
-its FM.
+`environments.py` makes an environment that has `recbole==1.2.1`. The rows become RecBole's own text files, split as
+they are (`benchmark_filename`): categories are tokens, which it numbers over train and test and adds a padding token
+to, and numbers are floats times a vector (`numerical_features`). An epoch is one of its trainer, without evaluation,
+checkpoint and progress bar. `fm` is its FM.
 """
 
 from __future__ import annotations
@@ -93,9 +93,7 @@ def main() -> None:
                 scores.append(model.predict(batch[0]))
                 labels.append(batch[0]["label"])
     labels, scores = torch.cat(labels).numpy(), torch.cat(scores).numpy()
-    harness.report(
-        "RecBole 1.2.1", options, rows, training, prediction, labels, scores, sum(model.token_field_dims)
-    )
+    harness.report("RecBole 1.2.1", options, rows, training, prediction, labels, scores, sum(model.token_field_dims))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K,
 from recgnn.data.ctr_data import CTRDataModule
 from recgnn.data.ctr_prepare import PreparedEvents, prepare_events
 from recgnn.data.event_catalog import Frappe
+from recgnn.data.event_files import Avazu, Criteo
 from recgnn.data.events import EventSource, EventTable
 from recgnn.data.fake import SyntheticLog
 from recgnn.data.fields import Field
@@ -12,6 +13,7 @@ from recgnn.data.graph_data import GraphDataModule
 from recgnn.data.log import InteractionLog, Source
 from recgnn.data.prepare import PreparedLog, prepare
 from recgnn.data.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
+from recgnn.data.sparse_text import SparseText
 from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
 from recgnn.data.vocabulary import Vocabulary
 
@@ -19,7 +21,9 @@ __all__ = [
     "AdjacencyLog",
     "AmazonBook",
     "AtomicLog",
+    "Avazu",
     "CTRDataModule",
+    "Criteo",
     "Deduplicate",
     "EventSource",
     "EventTable",
@@ -41,6 +45,7 @@ __all__ = [
     "RatingRange",
     "RatioSplit",
     "Source",
+    "SparseText",
     "Split",
     "SyntheticLog",
     "TableLog",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from recgnn.data.ctr_prepare import EventPart, PreparedEvents, prepare_events
+from recgnn.data.encoders import Categorical, Multi
 from recgnn.data.events import EventSource
 from recgnn.data.fields import Field
 from recgnn.data.log import Source
 from recgnn.data.split import RatioSplit, Split, WithoutValidation
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, did_you_mean, one_of
 
 IN_MEMORY = 2**30  # bytes of a part up to which it lies on the training device
 CHUNK, TOGETHER = 2**16, 8  # events read at once from a larger one, and chunks that are shuffled together
@@ -30,6 +31,15 @@ class CTRBatch(NamedTuple):
     values: Tensor | None
     labels: Tensor
     groups: Tensor | None
+
+
+class ReportedField(NamedTuple):
+    """A field by whose values something is shown: its slot in `ids`, its first row, and its values by row."""
+
+    name: str
+    slot: int
+    start: int
+    values: list[str]
 
 
 class CTRDataModule(LightningDataModule):
@@ -47,11 +57,14 @@ class CTRDataModule(LightningDataModule):
             with options (see `Field`). Columns that are not named are left out. None guesses, and says what.
         split: how train, validation and test are made; by default 8:1:1 of all events, at random.
         group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
+        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
         batch_size: events per training step and process.
         eval_batch_size: events per step of evaluation.
         cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
         prepared: a folder of prepared data, as a run's `vocabulary`; then source, fields and split are not used.
         merge_val: train on the validation part too, as the second half of `fit --refit` does.
+        report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
+            and one in each event, and "" for none.
     """
 
     def __init__(
@@ -61,21 +74,25 @@ class CTRDataModule(LightningDataModule):
         fields: dict[str, str | Field] | None = None,
         split: Split | None = None,
         group: str | None = None,
+        task: Literal["ctr", "regression"] = "ctr",
         batch_size: int = 4096,
         eval_batch_size: int = 2**15,
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
+        report_by: str | None = None,
     ):
         super().__init__()
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
         if batch_size < 1 or eval_batch_size < 1:
             raise ConfigError("batch_size and eval_batch_size must be at least 1")
-        self.source, self.label, self.fields, self.group = source, label, fields, group
+        one_of("data.init_args.task", task, ("ctr", "regression"))
+        self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
         self.split = split or RatioSplit(by="all")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
+        self.report_by = report_by
         self.seed: int | None = None
 
     @cached_property
@@ -84,7 +101,7 @@ class CTRDataModule(LightningDataModule):
         if self.prepared_folder is not None:
             return PreparedEvents.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
-        return prepare_events(self.source, self.label, self.fields, split, self.group, self.cache_dir)
+        return prepare_events(self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task)
 
     @property
     def name(self) -> str:
@@ -108,12 +125,34 @@ class CTRDataModule(LightningDataModule):
     def slots(self) -> list[int]:
         return self.prepared.encoders.slots
 
+    def reported_field(self) -> ReportedField | None:
+        """The field of `report_by`.
+
+        Raises:
+            ConfigError: if there is none of that name, or it is no category.
+        """
+        encoders, start, slot, able = self.prepared.encoders, 0, 0, {}
+        for name, encoder in encoders.encoders.items():
+            if isinstance(encoder, Categorical) and not isinstance(encoder, Multi) and encoder.field.buckets is None:
+                able[name] = ReportedField(name, slot, start, ["unknown", "missing", *encoder.values])
+            start, slot = start + encoder.num_rows, slot + encoder.num_slots
+        if self.report_by == "":
+            return None
+        if self.report_by is None:
+            return next((field for field in able.values() if 4 <= len(field.values) <= 26), None)
+        if self.report_by not in able:
+            near = did_you_mean(self.report_by, able)
+            there = ", ".join(able)
+            raise ConfigError(f"report_by: no field {self.report_by!r} of categories{near}; there are: {there}")
+        return able[self.report_by]
+
     # ---- Lightning
 
     def prepare_data(self) -> None:
         _ = self.prepared
 
     def setup(self, stage: str) -> None:
+        self.reported_field()  # refused before anything is trained
         if self.seed is None:
             self.seed = torch.initial_seed()
 

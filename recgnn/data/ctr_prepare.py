@@ -127,7 +127,8 @@ class PreparedEvents:
     def describe(self) -> str:
         """The summary as a compact block of text."""
         s = self.summary
-        rates = ", ".join(f"{part} {s[part]:,} ({s['positive'][part]:.1%} positive)" for part in PARTS if s[part])
+        shown = "{:.1%} positive" if s["task"] == "ctr" else "mean {:.4g}"
+        rates = ", ".join(f"{part} {s[part]:,} ({shown.format(s['positive'][part])})" for part in PARTS if s[part])
         lines = [
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
@@ -162,6 +163,7 @@ def prepare_events(
     split: Split,
     group: str | None = None,
     cache_dir: str | Path | None = None,
+    task: str = "ctr",
 ) -> PreparedEvents:
     """Reads, labels, splits and encodes events; the result is cached by content.
 
@@ -172,18 +174,19 @@ def prepare_events(
         split: Gives every event its part.
         group: The column whose events are ranked against each other; None: `user` if there is one.
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
+        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
     """
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
-    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"events format {FORMAT}"]
+    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
     place, scratch = "events", []
 
     def make() -> PreparedEvents:
         scratch.append(_scratch(cache_folder(cache_dir) / place))
-        return compute_events(source, label, fields, split, group, Path(scratch[-1].name))
+        return compute_events(source, label, fields, split, group, Path(scratch[-1].name), task)
 
     found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
     for folder in scratch:
@@ -214,6 +217,7 @@ def compute_events(
     split: Split,
     group: str | None,
     folder: Path,
+    task: str = "ctr",
 ) -> PreparedEvents:
     """`prepare_events` without the cache, into a folder.
 
@@ -226,8 +230,8 @@ def compute_events(
     else:
         frame, name = events_of(source)
         blocks = lambda columns=None: iter([frame if columns is None else frame[[*columns]]])  # noqa: E731
-    labels, part, labelled = _parts(name, blocks, label, split, group)
-    if not 0 < labels[part == 0].mean() < 1:
+    labels, part, labelled = _parts(name, blocks, label, split, group, task)
+    if task == "ctr" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({label}) of the train part are the same; choose another split")
     total = len(labels)
     with progress(f"reading {name}", total) as step:
@@ -247,6 +251,7 @@ def compute_events(
         "rows": sum(encoders.dims),
         **counts,
         "positive": positive,
+        "task": task,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
         "guessed": fields is None,
@@ -257,16 +262,16 @@ def compute_events(
 
 
 def _parts(
-    name: str, blocks: Blocks, label: str, split: Split, group: str | None
+    name: str, blocks: Blocks, label: str, split: Split, group: str | None, task: str
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Labels [n] uint8, parts [n] int8, and the column of the label."""
+    """Labels [n] uint8 (or float32, numbers), parts [n] int8, and the column of the label."""
     labels, keys, columns = [], [], None
     for block in blocks():
         if columns is None:
             columns = [str(c) for c in block.columns]
             _check_columns(name, columns, split, group)
-        found, labelled = labels_of_block(block, label)
-        labels.append(found.astype(np.uint8))
+        found, labelled = labels_of_block(block, label, task)
+        labels.append(found.astype(np.uint8) if task == "ctr" else found)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
     labels = np.concatenate(labels)
     if not len(labels):

@@ -137,7 +137,10 @@ class EventFiles(EventSource):
 
     def _of_text(self, path: Path) -> Iterator[pa.RecordBatch]:
         zipped = is_gzip(path)
-        first = next(numbered_lines(path), (1, b""))[1].decode("utf-8-sig", errors="replace")
+        _, first = next(numbered_lines(path), (0, None))
+        if first is None:
+            raise DataError(f"{path}: is empty")
+        first = first.decode("utf-8-sig", errors="replace")
         separator = "\t" if "\t" in first else ","
         named = [name.strip('"') for name in first.split(separator)]
         header = self.label in named or not self.headless
@@ -233,7 +236,7 @@ class Avazu(EventFiles):
             row = int(wrong.argmax())
             found = shown(frame["hour"].iloc[row])
             raise DataError(f"{path}, row {start + row + 1}, column 'hour': {found}; expected YYMMDDHH, as 14102100")
-        parts = {"hour": moments.dt.hour, "weekday": moments.dt.weekday, "weekend": moments.dt.weekday // 5}
+        parts = {"hour": moments.dt.hour, "weekday": moments.dt.day_of_week, "weekend": moments.dt.day_of_week // 5}
         made = {name: values.astype("str").to_numpy()[which] for name, values in parts.items()}
         rest = frame.drop(columns=[self.label, "hour"])
         return pd.DataFrame({self.label: frame[self.label], **made}).astype(dict.fromkeys(made, "str")).join(rest)

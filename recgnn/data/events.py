@@ -133,7 +133,7 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
         )
 
 
-def labels_of_block(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
+def labels_of_block(frame: pd.DataFrame, label: str, task: str = "ctr") -> tuple[np.ndarray, str]:
     """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
     rule = _RULE.match(label) if label not in frame.columns else None
     column = rule[1] if rule else label
@@ -144,10 +144,11 @@ def labels_of_block(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
             "column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)"
         )
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(values) if rule else ~np.isin(values, (0.0, 1.0))
+    numbers = ~np.isfinite(values) if task == "regression" else ~np.isin(values, (0.0, 1.0))
+    wrong = np.isnan(values) if rule else numbers
     if wrong.any():
         row = int(wrong.argmax())
-        expected = "a number" if rule else f"0 or 1, or a rule such as label: {column} >= 4"
+        expected = "a number" if rule or task == "regression" else f"0 or 1, or a rule such as label: {column} >= 4"
         number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
         raise DataError(
             f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"

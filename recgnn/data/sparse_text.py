@@ -19,7 +19,7 @@ from recgnn.data.columns import fingerprint
 from recgnn.data.event_files import numbered_lines
 from recgnn.data.events import EventSource
 from recgnn.data.log import PARTS, SPLIT, shown
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.files import existing_file
 
 CHARACTERS = 2**26  # of a block, where its lines are long
@@ -51,7 +51,7 @@ class SparseText(EventSource):
         name: Short name of the data set; the file's stem when None.
 
     Raises:
-        ConfigError: If neither or both of `path` and `train` are given.
+        ConfigError: If neither or both of `path` and `train` are given, or a kind is none.
         DataError: On reading, with the file, the line and the mistake.
     """
 
@@ -66,6 +66,8 @@ class SparseText(EventSource):
     ) -> None:
         if (path is None) == (train is None) or (path is not None and (val or test)):
             raise ConfigError("SparseText: give path, or train with val and test")
+        for kind in (kinds or {}).values():
+            one_of("SparseText: kinds", kind, ColumnKind.__args__)
         files = {"train": path or train, "val": val, "test": test}
         self.files = {part: str(file) for part, file in files.items() if file is not None}
         self.kinds = dict(kinds or {})
@@ -211,14 +213,7 @@ class Layout:
                 names = "field1, field2, ..." if lines.field is not None else "indices, or index1, index2, ..."
                 raise ConfigError(f"kinds: no column {name!r} in {lines.path}; there are {names}")
         found = cls(lines.form, stem, {}, int(counts[0]))
-        for code, own in found.features_of(lines):
-            repeats = (np.diff(lines.row[own]) == 0).any()
-            if stem == "indices":
-                found.kinds[code] = "multi"
-            elif stem == "index" or not ones[own].all():
-                found.kinds[code] = "numeric"
-            else:
-                found.kinds[code] = "multi" if repeats else "categorical"
+        found.kinds = {code: found.kind_of(lines, own) for code, own in found.features_of(lines)}
         found.kinds |= {int(name.removeprefix(stem) or 0): kind for name, kind in given.items()}
         found.kinds = dict(sorted(found.kinds.items()))
         if stem == "index" and len(found.kinds) > MAX_NUMBERS:
@@ -230,6 +225,14 @@ class Layout:
                 "have to be 1",
             )
         return found
+
+    def kind_of(self, lines: Lines, own: np.ndarray) -> ColumnKind:
+        """What a column is, by the features that are its own."""
+        if self.stem == "index":
+            return "numeric"
+        if self.stem == "indices" or (np.diff(lines.row[own]) == 0).any():
+            return "multi"
+        return "categorical" if (lines.value[own] == 1).all() else "numeric"
 
     def name(self, code: int) -> str:
         return self.stem if self.stem == "indices" else f"{self.stem}{code}"
@@ -269,11 +272,8 @@ class Layout:
         features = dict(self.features_of(lines))
         for code, own in features.items():
             if code not in self.kinds:
-                kind = "numeric" if self.stem == "index" else "categorical"
-                raise lines.refused(
-                    lines.row[own[0]],
-                    f"the first lines have no {self.name(code)}; give kinds: {{{self.name(code)}: {kind}}}",
-                )
+                hint = f"{{{self.name(code)}: {self.kind_of(lines, own)}}}"
+                raise lines.refused(lines.row[own[0]], f"the first lines have no {self.name(code)}; give kinds: {hint}")
         none = np.zeros(0, dtype=np.int64)
         made = {self.name(c): self._column(c, features.get(c, none), lines) for c in self.kinds}
         return pd.DataFrame({"label": (~low).astype(np.int64), **made})
@@ -283,7 +283,8 @@ class Layout:
         name, kind = self.name(code), self.kinds[code]
         row, index, value = lines.row[own], lines.index[own], lines.value[own]
         if kind != "multi" and (twice := np.diff(row) == 0).any():
-            hint = f"; if its values are several, give kinds: {{{name}: multi}}" if (value == 1).all() else ""
+            several = self.stem == "field" and (value == 1).all()
+            hint = f"; if its values are several, give kinds: {{{name}: multi}}" if several else ""
             raise lines.refused(row[twice.argmax()], f"{name} stands twice{hint}")
         if kind == "numeric":
             if len(own) and (other := index != self.own.setdefault(code, int(index[0]))).any():
@@ -298,7 +299,8 @@ class Layout:
             return numbers
         if (other := value != 1).any():
             first = int(other.argmax())
-            hint = f"; if it is a number, give kinds: {{{name}: numeric}}" if self.stem == "field" else ""
+            number = self.stem == "field" and kind == "categorical"
+            hint = f"; if it is a number, give kinds: {{{name}: numeric}}" if number else ""
             raise lines.refused(
                 row[first], f"{name} has the value {value[first]:g}, where a category has the value 1{hint}"
             )

@@ -10,7 +10,7 @@ from recgnn.metrics.base import OwnPrecision
 
 
 class CTRMetrics(OwnPrecision, Metric):
-    r"""What a CTR model is measured by, over all events and all processes, exactly.
+    r"""What a CTR model is measured by, over all events and all processes.
 
     - ``auc``: area under the ROC curve: the chance that a positive has a higher logit than a negative, a tie counting
       half.
@@ -22,17 +22,29 @@ class CTRMetrics(OwnPrecision, Metric):
     - ``ece``: expected calibration error, the mean over events of \|predicted - observed\| in 20 bins of equally many
       events.
     - ``calibration``: predicted positives over observed ones; 1 is right.
+
+    They are exact for at most `exact` events a process. Beyond, events are counted by logit, in 2^17 steps from -20 to
+    20: then AUC and calibration error are those of logits rounded to 0.0003, and gauc is not measured (NaN).
     """
 
     names = ("auc", "logloss", "ne", "gauc", "ece", "calibration")
     full_state_update = False
     is_differentiable = False
     bins = 20
+    exact = 10_000_000
+    steps, reach = 2**17, 20.0
 
     def __init__(self) -> None:
         super().__init__()
         for name in ("logits", "labels", "groups"):
             self.add_state(name, [], dist_reduce_fx="cat")
+        self.add_state("counts", torch.zeros(2, self.steps, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")  # of losses, of chances
+        self.held = 0
+
+    def reset(self) -> None:
+        super().reset()
+        self.held = 0
 
     def update(self, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
         """Count a batch.
@@ -42,31 +54,106 @@ class CTRMetrics(OwnPrecision, Metric):
         self.logits.append(logits.detach().float())
         self.labels.append(labels.float())
         self.groups.append(torch.full_like(labels, -1, dtype=torch.long) if groups is None else groups.long())
+        self.held += logits.numel()
+        if self.held > self.exact:
+            self._count()
+
+    def _count(self) -> None:
+        """Put the events that are held into the counts."""
+        logits, labels = _joined(self.logits).double(), _joined(self.labels).double()
+        if logits.isnan().any():
+            logits = torch.full_like(logits, torch.nan)
+        place = ((logits.nan_to_num().clamp(-self.reach, self.reach) / self.reach + 1) / 2 * (self.steps - 1)).round()
+        for label in (0, 1):
+            self.counts[label] += torch.bincount(place[labels == label].long(), minlength=self.steps)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        self.sums += torch.stack([loss, torch.sigmoid(logits).sum()])
+        empty = _joined(self.logits)[:0]  # not nothing: all processes have to have something to gather
+        self.logits, self.labels, self.groups, self.held = [empty], [empty], [empty.long()], 0
 
     def compute(self) -> dict[str, Tensor]:
         """Every metric by its name; NaN where it has no meaning."""
+        if self.counts.any():
+            self._count()
+            return self._of_counts()
         logits, labels, groups = (_joined(x) for x in (self.logits, self.labels, self.groups))
         if not logits.numel():
             return dict.fromkeys(self.names, torch.tensor(torch.nan))
         logits, labels = logits.double(), labels.double()
         chances = torch.sigmoid(logits)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
-        rate = labels.mean()
-        entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
         order = chances.argsort()
         _, tie, size = torch.unique_consecutive(chances[order], return_inverse=True, return_counts=True)
         shared = torch.zeros_like(size, dtype=torch.float64).index_add_(0, tie, labels[order]) / size
         bins = torch.arange(order.numel(), device=order.device) * self.bins // order.numel()
         gaps = torch.zeros(self.bins, dtype=torch.float64, device=order.device)
         gaps = gaps.index_add_(0, bins, chances[order] - shared[tie])  # equal chances share their labels' mean
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
         return {
             "auc": auc(logits, labels),
-            "logloss": loss,
-            "ne": loss / entropy,
+            **_of_sums(loss, chances.sum(), labels.sum(), labels.numel()),
             "gauc": grouped_auc(logits, labels, groups) if groups.min() >= 0 else loss * torch.nan,
             "ece": gaps.abs().sum() / order.numel(),
-            "calibration": chances.sum() / labels.sum(),
         }
+
+    def _of_counts(self) -> dict[str, Tensor]:
+        negative, positive = self.counts.double()
+        total = negative + positive
+        count, ones = total.sum(), positive.sum()
+        wins = (positive * (negative.cumsum(0) - negative / 2)).sum()
+        logits = torch.linspace(-self.reach, self.reach, self.steps, dtype=torch.float64, device=total.device)
+        gap = total * torch.sigmoid(logits) - positive  # of a step; its events are shared out among the bins it spans
+        bounds = torch.arange(self.bins + 1, dtype=torch.float64, device=total.device) * count / self.bins
+        end = total.cumsum(0)
+        before = _up_to(bounds, end, total, gap)
+        return {
+            "auc": wins / (ones * (count - ones)) + 0 * self.sums[0],
+            **_of_sums(self.sums[0] / count, self.sums[1], ones, int(count)),
+            "gauc": total.new_tensor(torch.nan),
+            "ece": before.diff().abs().sum() / count,
+        }
+
+
+def _of_sums(loss: Tensor, chances: Tensor, ones: Tensor, count: int) -> dict[str, Tensor]:
+    """What the mean loss, the sum of chances and the number of positives tell."""
+    rate = ones / count
+    entropy = -(torch.xlogy(rate, rate) + torch.xlogy(1 - rate, 1 - rate))
+    return {"logloss": loss, "ne": loss / entropy, "calibration": chances / ones}
+
+
+def _up_to(bounds: Tensor, end: Tensor, total: Tensor, amount: Tensor) -> Tensor:
+    """The amount of the first `bounds` events, where steps have `total` events and end after `end` of them."""
+    step = torch.searchsorted(end, bounds).clamp(max=end.numel() - 1)
+    inside = (bounds - (end - total)[step]) / total[step].clamp(min=1)
+    return (amount.cumsum(0) - amount)[step] + inside * amount[step]
+
+
+class ClickSample(OwnPrecision, Metric):
+    """The events of all processes, for pictures: at most `most` of each process, the first.
+
+    Shapes: logits [B], labels [B], of [B] integers.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    most = 2**22
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("logits", "labels", "of"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+        self.held = 0
+
+    def update(self, logits: Tensor, labels: Tensor, of: Tensor) -> None:
+        """Keep a batch."""
+        if self.held < self.most:
+            self.logits.append(logits.detach().float())
+            self.labels.append(labels.float())
+            self.of.append(of.long())
+            self.held += logits.numel()
+
+    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, labels, and what the events are of."""
+        return _joined(self.logits), _joined(self.labels), _joined(self.of)
 
 
 def _joined(x: list[Tensor] | Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.optim import Adam, Optimizer
 from recgnn.errors import ConfigError, one_of
 from recgnn.losses import half_square
 from recgnn.models.base import MeasuredModel
-from recgnn.models.evaluation import ClickEvaluation
+from recgnn.models.evaluation import ClickEvaluation, NumberEvaluation
 from recgnn.nn.embedding import FieldEmbedding, FieldSum
 from recgnn.optim import LazyAdam, RowwiseAdagrad, Together
 
@@ -41,9 +41,8 @@ class CTRModel(MeasuredModel):
             and not the vocabulary, `lazy_adam` or `rowwise_adagrad`, the rows of the batch. Everything else is moved
             by Adam.
         table_lr: learning rate of the tables; `lr` when None.
+        task: `ctr`, or `regression`: the label is a number, the loss the squared error, and the logit the answer.
     """
-
-    task = "ctr"
 
     def __init__(
         self,
@@ -54,8 +53,11 @@ class CTRModel(MeasuredModel):
         l2_on: L2On,
         table_optimizer: TableOptimizer = "adam",
         table_lr: float | None = None,
+        task: Literal["ctr", "regression"] = "ctr",
     ):
-        super().__init__(ClickEvaluation(), lr)
+        one_of("task", task, ("ctr", "regression"))
+        super().__init__(ClickEvaluation() if task == "ctr" else NumberEvaluation(), lr)
+        self.task = task
         if l2 < 0 or l2_on not in ("table", "batch"):
             raise ConfigError(f"l2 must be 0 or more and l2_on table or batch, found {l2} and {l2_on}")
         one_of("table_optimizer", table_optimizer, TableOptimizer.__args__)
@@ -70,6 +72,14 @@ class CTRModel(MeasuredModel):
             )
         self.sum_fields = FieldSum(self.slots)
         self.bias = nn.Parameter(torch.zeros(()))
+
+    def setup(self, stage: str) -> None:
+        task = getattr(self.trainer.datamodule, "task", None)
+        if task != self.task:
+            raise ConfigError(
+                f"the model's task is {self.task} and the data's {task}; set model.init_args.task and "
+                "data.init_args.task to the same"
+            )
 
     def table(
         self, dim: int, std: float = 1e-4, num_rows: int | None = None, sparse: bool | None = None
@@ -107,7 +117,8 @@ class CTRModel(MeasuredModel):
         return sum(table.half_square(rows) for table, rows in self.rows_of_batch(ids)) / ids.shape[0]
 
     def training_step(self, batch, batch_idx: int) -> Tensor:
-        loss = F.binary_cross_entropy_with_logits(self.logits(batch).float(), batch.labels)
+        error = F.binary_cross_entropy_with_logits if self.task == "ctr" else F.mse_loss
+        loss = error(self.logits(batch).float(), batch.labels)
         if self.l2:
             loss = loss + self.l2 * self.regularisation(batch.ids)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
@@ -153,5 +164,6 @@ class CTRModel(MeasuredModel):
 
     @torch.no_grad()
     def predict_events(self, ids: Tensor, values: Tensor | None) -> Tensor:
-        """Probabilities of events: [B]."""
-        return torch.sigmoid(self(ids, values).float())
+        """Probabilities of events, or their numbers: [B]."""
+        found = self(ids, values).float()
+        return torch.sigmoid(found) if self.task == "ctr" else found

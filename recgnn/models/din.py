@@ -121,7 +121,7 @@ class DIN(CTRModel):
         if self.l2_on == "batch":
             return self.embedding.half_square(rows) / ids.shape[0]
         if self.counts is None:
-            raise ConfigError("l2_on: mba needs how often train has each value, which these data do not tell; set batch")
+            raise ConfigError("l2_on: mba needs how often train has each value, which these data do not tell")
         return (self.embedding(rows).square().sum(1) / self.counts[rows].clamp(min=1)).sum() / 2
 
     def training_step(self, batch, batch_idx: int) -> Tensor:

@@ -129,6 +129,22 @@ class RatingEvaluation(Evaluation):
         return {"predictions": predictions}
 
 
+class NumberEvaluation(Evaluation):
+    """RMSE and MAE of predicted numbers."""
+
+    monitor = ("val/rmse", "min")
+    metric_names = ("val/rmse", "val/mae")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics = nn.ModuleDict({part: RatingMetrics() for part in ("val", "test")})
+
+    def step(self, model, part: str, batch) -> dict[str, Tensor]:
+        numbers = model.logits(batch).float()
+        self.metrics[part].update(numbers, batch.labels)
+        return {"logits": numbers}
+
+
 class ClickEvaluation(Evaluation):
     """AUC, log loss and calibration of predicted clicks (see `CTRMetrics`)."""
 
@@ -140,6 +156,6 @@ class ClickEvaluation(Evaluation):
         self.metrics = nn.ModuleDict({part: CTRMetrics() for part in ("val", "test")})
 
     def step(self, model, part: str, batch) -> dict[str, Tensor]:
-        logits = model(batch.ids, batch.values).float()
+        logits = model.logits(batch).float()
         self.metrics[part].update(logits, batch.labels, batch.groups)
         return {"logits": logits}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 
@@ -25,6 +26,7 @@ class FM(CTRModel):
         lr: learning rate of Adam.
         table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
         table_lr: learning rate of the tables; `lr` when None.
+        task: `ctr`, or `regression`: a number is predicted, with the squared error as the loss.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class FM(CTRModel):
         lr: float = 1e-3,
         table_optimizer: TableOptimizer = "adam",
         table_lr: float | None = None,
+        task: Literal["ctr", "regression"] = "ctr",
     ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr, task)
         self.linear = self.table(1)
         self.embedding = self.table(embedding_dim, init_std)
 

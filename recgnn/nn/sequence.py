@@ -129,6 +129,32 @@ def time_buckets(gaps: Tensor, num_buckets: int) -> Tensor:
     return (torch.frexp(gaps.clamp(min=0) + 1).exponent.long() - 1).clamp(max=num_buckets - 1)
 
 
+class _Dice(torch.autograd.Function):
+    """Dice by the batch's statistics, in two thirds of the time of autograd's steps."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, alpha: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Tensor:
+        p, mean, rstd = torch.native_batch_norm(x, None, None, mean, var, True, momentum, eps)
+        p.sigmoid_()
+        ctx.save_for_backward(x, p, alpha, mean, rstd)
+        ctx.eps = eps
+        return torch.addcmul(alpha, p, 1 - alpha).mul_(x).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, p, alpha, mean, rstd = ctx.saved_tensors
+        of_x = gradient * x
+        of_p = of_x * p
+        of_alpha = of_x.sum(0) - of_p.sum(0)
+        of_p.addcmul_(of_p, p, value=-1)  # g x p (1 - p)
+        wanted = [True, False, False]
+        grad = torch.ops.aten.native_batch_norm_backward(
+            of_p, x, 1 - alpha, None, None, mean, rstd, True, ctx.eps, wanted
+        )[0]
+        return grad.addcmul_(gradient, torch.addcmul(alpha, p, 1 - alpha)), of_alpha, None, None, None, None
+
+
 class Dice(nn.Module):
     r"""The data adaptive activation of DIN (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, section 5.2).
 
@@ -155,10 +181,11 @@ class Dice(nn.Module):
         self.register_buffer("running_var", torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        of_batch = self.training and x.shape[0] > 1
-        standard = F.batch_norm(x, self.running_mean, self.running_var, None, None, of_batch, self.momentum, self.eps)
-        gated = x * standard.sigmoid()
-        return gated + self.alpha.to(x.dtype) * (x - gated)
+        alpha = self.alpha.to(x.dtype)
+        if self.training and x.shape[0] > 1:
+            return _Dice.apply(x, alpha, self.running_mean, self.running_var, self.momentum, self.eps)
+        p = F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps).sigmoid()
+        return (alpha + (1 - alpha) * p) * x
 
     def extra_repr(self) -> str:
         return f"{self.alpha.numel()}"
@@ -221,9 +248,9 @@ class ActivationUnit(nn.Module):
     def forward(self, history: Tensor, target: Tensor, segments: Segments) -> Tensor:
         first, *others = self.mlp
         past, own, difference, product = first.weight.chunk(4, 1)
-        x = spread(F.linear(target, own - difference, first.bias), segments)
-        x = torch.addmm(x, history, (past + difference).T)
-        x = torch.addmm(x, history * spread(target, segments), product.T)
+        both = torch.cat([history, history * spread(target, segments)], 1)
+        x = F.linear(both, torch.cat([past + difference, product], 1))
+        x = x + spread(F.linear(target, own - difference, first.bias), segments)
         for layer in others:
             x = layer(x)
         return x.squeeze(1)
@@ -236,27 +263,22 @@ def attention_by_length(qkv: Tensor, segments: Segments, num_heads: int, groups:
     1024 events of 1 to 101 rows, 21 in the mean, on 2 CPU cores: 620 ms in one group, 180 in 4, 130 in 8, 105 in 16
     or 32, 180 in one for each length. Nested tensors have no kernel on CPU.
     """
-    size, width = segments.lengths.numel(), qkv.shape[1]
-    per_group = -(-size // groups)
+    per_group = -(-segments.lengths.numel() // groups)
     order = segments.lengths.argsort(descending=True)
     lengths = segments.lengths[order]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(size, device=order.device)
-    group = rank // per_group
     longest = lengths[::per_group]
-    counts = torch.bincount(group)
-    start = F.pad((longest * counts).cumsum(0), (1, 0))
-    first = start[group] + rank % per_group * longest[group]  # of each event, in the padded rows
+    widths = longest.repeat_interleave(per_group)[: lengths.numel()]
+    first = torch.empty_like(order).index_copy(0, order, widths.cumsum(0) - widths)  # of each event, among padded rows
     rows = torch.arange(qkv.shape[0], device=qkv.device) + (first - segments.offsets[:-1])[segments.index]
-    shapes = list(zip(counts.tolist(), longest.tolist(), strict=True))
-    padded = qkv.new_zeros(sum(n * m for n, m in shapes), width).index_copy(0, rows, qkv)
+    parts = list(zip(lengths.split(per_group), longest.tolist(), strict=True))
+    sizes = [own.numel() * width for own, width in parts]
+    padded = qkv.new_zeros(sum(sizes), qkv.shape[1]).index_copy(0, rows, qkv)
     outputs = []
-    parts = padded.split([n * m for n, m in shapes])
-    for part, own, (n, m) in zip(parts, lengths.split(per_group), shapes, strict=True):
-        q, k, v = part.view(n, m, 3, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        mask = torch.arange(m, device=own.device) < own[:, None]
+    for (own, width), part in zip(parts, padded.split(sizes), strict=True):
+        q, k, v = part.view(own.numel(), width, 3, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        mask = torch.arange(width, device=own.device) < own[:, None]
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
-        outputs.append(attended.transpose(1, 2).reshape(n * m, -1))
+        outputs.append(attended.transpose(1, 2).reshape(part.shape[0], -1))
     return _Take.apply(torch.cat(outputs), rows)
 
 

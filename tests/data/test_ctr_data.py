@@ -243,3 +243,23 @@ def test_sizes_that_cannot_be(options) -> None:
         module(**options)
     with pytest.raises(ConfigError, match="data needs a source"):
         CTRDataModule()
+
+
+def test_the_field_that_is_reported() -> None:
+    """By default the first of few categories; each value's name stands at its row."""
+    fields = {"user": "categorical", "genre": "categorical", "segment": "categorical"}
+    source = SyntheticLog(num_users=20, num_items=15, interactions_per_user=6)
+
+    def data(report_by):
+        return CTRDataModule(source, "rating >= 4", fields, report_by=report_by)
+
+    frame, _ = events_of(source)
+    field = data(None).reported_field()
+    assert field.name == "user" and field.slot == 0 and field.values[:2] == ["unknown", "missing"]
+    field = data("segment").reported_field()
+    encoders = data("segment").prepared.encoders
+    ids, _ = encoders.encode(frame)
+    assert [field.values[row] for row in ids[:, field.slot] - field.start] == frame["segment"].astype(str).tolist()
+    assert data("").reported_field() is None
+    with pytest.raises(ConfigError, match="report_by: no field 'segmnt' of categories .did you mean 'segment'"):
+        data("segmnt").reported_field()

@@ -1,0 +1,168 @@
+"""BST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recgnn.errors import ConfigError, one_of
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.nn.sequence import (
+    ItemSide,
+    ItemVectors,
+    Segments,
+    TransformerBlock,
+    UnitActivation,
+    append,
+    deep,
+    pack_to_padded,
+    rows_of_batch,
+    segment_sum,
+    time_buckets,
+)
+
+TIME_BUCKETS = 32  # the last begins at 2^31 seconds, 68 years
+
+
+class BST(CTRModel):
+    r"""Behavior Sequence Transformer (`Chen et al., 2019 <https://arxiv.org/abs/1905.06874>`_): self-attention among
+    the past items and the target.
+
+    .. math::
+        S = [h_1, \dots, h_n, t], \quad
+        \hat y(x) = \mathrm{MLP}([e_1, \dots, e_F, \mathrm{pool}(\mathrm{Transformer}(S))])
+
+    with the vectors h of the past items and t of the target item, from the same table, each beside a vector of its
+    position :math:`t(v_t) - t(v_i)`, which is 0 for the target (see `TransformerBlock`).
+
+    The paper's sequences have one length, and it joins all outputs (`concat`). Here lengths differ, and the target's
+    output alone is the default: it has seen the whole sequence, it does not depend on a longest length, and the last
+    block then costs what is linear in the length. It is what other implementations do.
+
+    Args:
+        field_dims: rows of each field, given by the data.
+        slots: the field of each feature, given by the data.
+        item_slots: the features that past items have too, given by the data.
+        embedding_dim: D, of positions too.
+        num_heads: h; divides the width of the sequence, D times the fields of an item and the position.
+        num_blocks: how many transformer blocks.
+        position: `time`, buckets of log2 of the seconds between (the order where the data know no time); `order`, the
+            number of items between; or `none`.
+        max_length: past items that have a position of their own in the order, and a place in `concat`: the last ones.
+        pooling: of the outputs: the `target`'s, their `mean`, or `concat`.
+        hidden_dims: widths of the deep part's layers.
+        activation: behind each of them.
+        dropout: behind each of them and in the blocks.
+        batch_norm: in each of the deep part's layers.
+        layer_norm: in the blocks.
+        init_std: standard deviation of the embeddings at the start.
+        l2: lambda of the embeddings of features.
+        l2_on: of the whole `table`, or of the rows of the `batch`.
+        lr: learning rate of Adam.
+        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
+        table_lr: learning rate of the tables; `lr` when None.
+    """
+
+    def __init__(
+        self,
+        field_dims: Sequence[int],
+        slots: Sequence[int] | None = None,
+        item_slots: Sequence[int] | None = None,
+        embedding_dim: int = 16,
+        num_heads: int = 8,
+        num_blocks: int = 1,
+        position: Literal["time", "order", "none"] = "time",
+        max_length: int = 50,
+        pooling: Literal["target", "mean", "concat"] = "target",
+        hidden_dims: Sequence[int] = (1024, 512, 256),
+        activation: UnitActivation = "leaky_relu",
+        dropout: float = 0.2,
+        batch_norm: bool = False,
+        layer_norm: bool = True,
+        init_std: float = 1e-2,
+        l2: float = 1e-6,
+        l2_on: L2On = "batch",
+        lr: float = 1e-3,
+        table_optimizer: TableOptimizer = "adam",
+        table_lr: float | None = None,
+    ):
+        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        one_of("position", position, ("time", "order", "none"))
+        one_of("pooling", pooling, ("target", "mean", "concat"))
+        self.position_kind, self.pooling, self.max_length = position, pooling, max_length
+        self.embedding = self.table(embedding_dim, init_std)
+        self.items = ItemSide(self.slots, item_slots)
+        width = (self.items.num_fields + (position != "none")) * embedding_dim
+        if num_blocks < 1 or max_length < 1:
+            raise ConfigError(f"num_blocks and max_length must be 1 or more, found {num_blocks} and {max_length}")
+        if num_heads < 1 or width % num_heads:
+            raise ConfigError(
+                f"num_heads must divide the width of the sequence, found {num_heads} heads and {width} = "
+                f"{width // embedding_dim} vectors of embedding_dim {embedding_dim}"
+            )
+        self.position = None
+        if position != "none":
+            self.position = nn.Embedding(max(max_length + 1, TIME_BUCKETS * (position == "time")), embedding_dim)
+            nn.init.normal_(self.position.weight, std=init_std)
+        self.blocks = nn.ModuleList(TransformerBlock(width, num_heads, dropout, layer_norm) for _ in range(num_blocks))
+        pooled = width * (max_length + 1) if pooling == "concat" else width
+        self.mlp = deep(self.num_fields * embedding_dim + pooled, hidden_dims, activation, dropout, batch_norm)
+
+    def positions(self, segments: Segments, gaps: Tensor | None) -> Tensor:
+        """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
+        if self.position_kind == "time" and gaps is not None:
+            return time_buckets(gaps, TIME_BUCKETS)
+        return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
+
+    def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments]:
+        """What the last block is given: the past items and, behind them, the target, [N + B, d], and its segments."""
+        past, target = vectors.history, vectors.target
+        if self.position is not None:
+            of_past = self.position.weight.index_select(0, self.positions(vectors.segments, gaps))
+            past = torch.cat([past, of_past], 1)
+            target = torch.cat([target, self.position.weight[:1].expand(target.shape[0], -1)], 1)
+        x, segments = append(past, target, vectors.segments)
+        for block in self.blocks[:-1]:
+            x = block(x, segments)
+        return x, segments
+
+    def forward(self, ids: Tensor, values: Tensor | None = None, history=None) -> Tensor:
+        vectors = self.items(self.embedding, ids, values, history)
+        x, segments = self.before_last(vectors, None if history is None else history.gaps)
+        if self.pooling == "target":
+            pooled, _ = self.blocks[-1].last(x, segments)
+        elif self.pooling == "mean":
+            pooled = segment_sum(self.blocks[-1](x, segments), segments) / segments.lengths[:, None]
+        else:
+            pooled = pack_to_padded(self.blocks[-1](x, segments), segments, self.max_length + 1).flatten(1)
+        return self.bias + self.mlp(torch.cat([vectors.fields.flatten(1), pooled], 1)).squeeze(1)
+
+    @torch.no_grad()
+    def attention(self, ids: Tensor, values: Tensor | None, history) -> Tensor:
+        """How the target attends to each past item in the last block, mean over the heads: [N].
+
+        An event's weights and that of the target itself, which is not among them, sum to 1.
+        """
+        vectors = self.items(self.embedding, ids, values, history)
+        _, weights = self.blocks[-1].last(*self.before_last(vectors, history.gaps))
+        past = torch.arange(history.ids.shape[0], device=ids.device) + vectors.segments.index
+        return weights.mean(1)[past]
+
+    def logits(self, batch) -> Tensor:
+        return self(batch.ids, batch.values, batch.history)
+
+    def regularisation(self, ids: Tensor, values: Tensor | None = None, history=None) -> Tensor:
+        if self.l2_on == "table":
+            return super().regularisation(ids)
+        return self.embedding.half_square(rows_of_batch(ids, values, history)) / ids.shape[0]
+
+    def training_step(self, batch, batch_idx: int) -> Tensor:
+        loss = F.binary_cross_entropy_with_logits(self.logits(batch).float(), batch.labels)
+        if self.l2:
+            loss = loss + self.l2 * self.regularisation(batch.ids, batch.values, batch.history)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
+        return loss
