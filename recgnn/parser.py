@@ -9,7 +9,8 @@ from lightning.pytorch.cli import LightningArgumentParser, _InstantiatorFn
 from recgnn.errors import ConfigError
 from recgnn.mistakes import mistake_in, one_line
 
-LINKED = ("num_users", "num_items", "field_dims", "slots", "field_names")  # what a model may ask of its data
+LINKED = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots")
+"""What a model may ask of its data."""
 
 
 class Parser(LightningArgumentParser):

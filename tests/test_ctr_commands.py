@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from recgnn import ctr_serving, load, runs
 from recgnn.cli import main
-from recgnn.data import ctr_data, ctr_prepare
+from recgnn.data import event_batches, prepared_events
 from recgnn.data.encoders import KNOWN, MISSING, UNKNOWN
 from recgnn.data.events import events_of
 from recgnn.errors import ConfigError
@@ -376,8 +376,9 @@ def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:
     """With events that are read from disk in chunks and the optimizer of rows: killed, and gone on with."""
     (tmp_path / "disk.py").write_text(
         "import sys\n"
-        "from recgnn.data import ctr_data, ctr_prepare\n"
-        "ctr_data.IN_MEMORY, ctr_data.CHUNK, ctr_data.TOGETHER, ctr_prepare.MAPPED = 0, 32, 4, 0\n" + KILLER
+        "from recgnn.data import event_batches, prepared_events\n"
+        "event_batches.IN_MEMORY, event_batches.CHUNK, event_batches.TOGETHER, prepared_events.MAPPED = 0, 32, 4, 0\n"
+        + KILLER
     )
     argv = ["--config", str(inside / "ctr.yaml"), *LARGE, f"--data.source.path={inside / 'events.csv'}"]
     kill = "--trainer.callbacks+={class_path: disk.Kill}"
@@ -386,8 +387,8 @@ def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:
     assert first.returncode == -signal.SIGKILL, err
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        patch.setattr(ctr_data, "IN_MEMORY", 0), patch.setattr(ctr_data, "CHUNK", 32)
-        patch.setattr(ctr_data, "TOGETHER", 4), patch.setattr(ctr_prepare, "MAPPED", 0)
+        patch.setattr(event_batches, "IN_MEMORY", 0), patch.setattr(event_batches, "CHUNK", 32)
+        patch.setattr(event_batches, "TOGETHER", 4), patch.setattr(prepared_events, "MAPPED", 0)
         main("fit", [*argv, "--run_dir", "whole"])
         main("fit", [*argv, "--run_dir", "killed", "--ckpt_path", "last"])
     for name in ("val", "test", "best_epoch", "epochs"):
@@ -400,7 +401,8 @@ def test_two_processes_move_sparse_tables_alike(inside, start, tmp_path) -> None
     comes twice, and sums in another order."""
     argv = ["--config", str(inside / "ctr.yaml"), *LARGE[:3], f"--data.source.path={inside / 'events.csv'}"]
     argv += ["--model=LR", "--trainer.max_epochs=3", "--trainer.callbacks=null", "--data.batch_size=1000"]
-    started = [start("fit", *argv, *more, "--run_dir", name, cwd=tmp_path) for name, more in (("two", TWO), ("one", ()))]
+    runs_of = {"two": TWO, "one": ()}
+    started = [start("fit", *argv, *more, "--run_dir", name, cwd=tmp_path) for name, more in runs_of.items()]
     for process in started:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err

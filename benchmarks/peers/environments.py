@@ -16,8 +16,8 @@ WANTED = {
     "deepctr_torch": [[*SHARED, "tqdm==4.70.1", "deepctr-torch==0.3.0"]],
     "torch_rechub": [[*SHARED, "tqdm==4.70.1", "torch-rechub==0.9.0"]],
     "recbole_ffm": [
-        [*SHARED, "PyYAML", "tqdm==4.70.1", "colorlog==4.7.2", "colorama==0.4.4", "tabulate==0.10.0"],
-        ["texttable==1.7.0"],
+        [*SHARED, "PyYAML", "tqdm==4.70.1", "colorlog==4.7.2", "colorama==0.4.4", "tabulate==0.10.0"]
+        + ["texttable==1.7.0"],
         ["--no-deps", "recbole==1.2.1"],
     ],
 }

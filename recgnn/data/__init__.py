@@ -2,7 +2,7 @@
 
 from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
 from recgnn.data.ctr_data import CTRDataModule
-from recgnn.data.ctr_prepare import PreparedEvents, prepare_events
+from recgnn.data.ctr_prepare import prepare_events
 from recgnn.data.event_catalog import Frappe
 from recgnn.data.event_files import Avazu, Criteo
 from recgnn.data.events import EventSource, EventTable
@@ -10,8 +10,10 @@ from recgnn.data.fake import SyntheticLog
 from recgnn.data.fields import Field
 from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
 from recgnn.data.graph_data import GraphDataModule
+from recgnn.data.history import Histories
 from recgnn.data.log import InteractionLog, Source
 from recgnn.data.prepare import PreparedLog, prepare
+from recgnn.data.prepared_events import PreparedEvents
 from recgnn.data.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
 from recgnn.data.sparse_text import SparseText
 from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
@@ -34,6 +36,7 @@ __all__ = [
     "GivenSplit",
     "Gowalla",
     "GraphDataModule",
+    "Histories",
     "InteractionLog",
     "KCore",
     "LeaveOneOut",

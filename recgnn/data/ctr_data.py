@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -11,26 +10,16 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from recgnn.data.ctr_prepare import EventPart, PreparedEvents, prepare_events
+from recgnn.data.ctr_prepare import prepare_events
 from recgnn.data.encoders import Categorical, Multi
+from recgnn.data.event_batches import CHUNK, EventBatches
 from recgnn.data.events import EventSource
 from recgnn.data.fields import Field
+from recgnn.data.history import Histories
 from recgnn.data.log import Source
+from recgnn.data.prepared_events import PreparedEvents
 from recgnn.data.split import RatioSplit, Split, WithoutValidation
 from recgnn.errors import ConfigError, did_you_mean, one_of
-
-IN_MEMORY = 2**30  # bytes of a part up to which it lies on the training device
-CHUNK, TOGETHER = 2**16, 8  # events read at once from a larger one, and chunks that are shuffled together
-
-
-class CTRBatch(NamedTuple):
-    """Events: ids [B, S] rows of the table of all fields, values [B, S] or None (all 1), labels [B], groups [B] or
-    None."""
-
-    ids: Tensor
-    values: Tensor | None
-    labels: Tensor
-    groups: Tensor | None
 
 
 class ReportedField(NamedTuple):
@@ -63,6 +52,10 @@ class CTRDataModule(LightningDataModule):
         cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
         prepared: a folder of prepared data, as a run's `vocabulary`; then source, fields and split are not used.
         merge_val: train on the validation part too, as the second half of `fit --refit` does.
+        negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
+            context and an item that the user never had; events with another label, if any, are left out.
+        negatives_seed: of that draw.
+        history: what events see of their users' past (see `Histories`), for models of sequences.
         report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
             and one in each event, and "" for none.
     """
@@ -80,6 +73,9 @@ class CTRDataModule(LightningDataModule):
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
+        negatives: int = 0,
+        negatives_seed: int = 42,
+        history: Histories | None = None,
         report_by: str | None = None,
     ):
         super().__init__()
@@ -92,6 +88,7 @@ class CTRDataModule(LightningDataModule):
         self.split = split or RatioSplit(by="all")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
+        self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
         self.report_by = report_by
         self.seed: int | None = None
 
@@ -101,7 +98,10 @@ class CTRDataModule(LightningDataModule):
         if self.prepared_folder is not None:
             return PreparedEvents.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
-        return prepare_events(self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task)
+        return prepare_events(
+            self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
+            self.negatives, self.negatives_seed, self.history,
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -124,6 +124,24 @@ class CTRDataModule(LightningDataModule):
     @property
     def slots(self) -> list[int]:
         return self.prepared.encoders.slots
+
+    @property
+    def item_slots(self) -> list[int] | None:
+        return self.prepared.item_slots
+
+    def row_counts(self) -> Tensor:
+        """How often the events of train have each row of the table of all fields, their own or in their past: [V]."""
+        train, items = self.prepared.train, self.prepared.item_ids
+        counts = np.zeros(sum(self.field_dims), dtype=np.int64)
+        for start in range(0, len(train), CHUNK):
+            counts += np.bincount(train.ids[start : start + CHUNK].ravel(), minlength=len(counts))
+        if items is not None:
+            ends = np.zeros(len(train.past_items) + 1, dtype=np.int64)
+            np.add.at(ends, train.starts, 1)
+            np.add.at(ends, train.starts + train.lengths, -1)
+            seen = np.bincount(train.past_items, weights=ends.cumsum()[:-1], minlength=len(items)).astype(np.int64)
+            np.add.at(counts, items, seen[:, None])
+        return torch.from_numpy(counts)
 
     def reported_field(self) -> ReportedField | None:
         """The field of `report_by`.
@@ -164,117 +182,3 @@ class CTRDataModule(LightningDataModule):
 
     def test_dataloader(self) -> EventBatches:
         return EventBatches(self, "test")
-
-
-class EventBatches:
-    """Batches of a part: shuffled, and of equal number on all processes, for train; in order, each event once, else.
-
-    A part of at most `IN_MEMORY` bytes lies on the training device, and a batch is a slice of it. A larger one stays
-    on disk and is read in chunks: for train, chunks in random order, several at once, shuffled together.
-    """
-
-    def __init__(self, data: CTRDataModule, part: str):
-        self.data, self.trainer, self.train = data, data.trainer, part == "train"
-        self.rows: EventPart = getattr(data.prepared, part)
-        self.device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        self.rank, self.world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        self.size = data.batch_size if self.train else data.eval_batch_size
-        self.count = len(self.rows)
-        self.num_slots = self.rows.ids.shape[1]
-        weighted = data.prepared.encoders.weighted
-        self.weighted = None if all(weighted) else torch.tensor(np.flatnonzero(weighted), device=self.device)
-        self.streamed = self.rows.size > IN_MEMORY
-        self.columns = None if self.streamed else self._read(slice(*self._own()))
-
-    def _own(self) -> tuple[int, int]:
-        """The events of this process, for what is not shuffled; all, for train."""
-        if self.train:
-            return 0, self.count
-        return self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
-
-    def _read(self, rows: slice) -> list[Tensor | None]:
-        """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
-        found = []
-        for array in (self.rows.ids, self.rows.values, self.rows.labels, self.rows.groups):
-            if isinstance(array, np.memmap) and self.streamed:
-                array = np.load(array.filename, mmap_mode="r")
-            found.append(None if array is None else torch.from_numpy(np.array(array[rows])).to(self.device))
-        return found
-
-    def __len__(self) -> int:
-        if self.train:
-            own = self._share()
-        else:
-            start, stop = self._own()
-            own = stop - start
-        return -(-own // self.size)
-
-    def _generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        return torch.Generator(device).manual_seed(hash((self.data.seed or 0, epoch, 0)) & (2**63 - 1))
-
-    def _batch(self, columns: list[Tensor | None], rows: Tensor | slice) -> CTRBatch:
-        ids, values, labels, groups = (None if column is None else column[rows] for column in columns)
-        return CTRBatch(ids, spread(values, self.weighted, self.num_slots), labels, groups)
-
-    def __iter__(self) -> Iterator[CTRBatch]:
-        if self.train:
-            yield from self._shuffled_chunks() if self.streamed else self._shuffled()
-            return
-        start, stop = self._own()
-        for first in range(start, stop, self.size):
-            last = min(first + self.size, stop)
-            if self.streamed:
-                yield self._batch(self._read(slice(first, last)), slice(None))
-            else:
-                yield self._batch(self.columns, slice(first - start, last - start))
-
-    def _shuffled(self) -> Iterator[CTRBatch]:
-        """This process's share of a random order of all events."""
-        order = torch.randperm(self.count, generator=self._generator(self.device), device=self.device)
-        if self.world > 1:
-            order = torch.cat([order, order[: self._share() * self.world - self.count]])[self.rank :: self.world]
-        for rows in order.split(self.size):
-            yield self._batch(self.columns, rows)
-
-    # ---- chunks from disk
-
-    def _chunks(self) -> list[int]:
-        """Where chunks begin and end: of equal length, as far as may be, and as many on each process."""
-        number = self.world * max(1, -(-self.count // (self.world * CHUNK)))
-        return [self.count * i // number for i in range(number + 1)]
-
-    def _share(self) -> int:
-        """Events of an epoch of each process; where it has fewer of its own, some come twice."""
-        if not self.streamed or self.world == 1:
-            return -(-self.count // self.world)
-        bounds = self._chunks()
-        return (len(bounds) - 1) // self.world * int(max(np.diff(bounds)))
-
-    def _shuffled_chunks(self) -> Iterator[CTRBatch]:
-        generator, bounds = self._generator(), self._chunks()
-        order = torch.randperm(len(bounds) - 1, generator=generator)[self.rank :: self.world].tolist()
-        left, rest = self._share(), None
-        for start in range(0, len(order), TOGETHER):
-            parts = [self._read(slice(bounds[i], bounds[i + 1])) for i in order[start : start + TOGETHER]]
-            parts = [rest, *parts] if rest is not None else parts
-            columns = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
-            del parts
-            rows = torch.randperm(len(columns[2]), generator=generator).to(self.device)
-            if start + TOGETHER >= len(order) and len(rows) < left:
-                rows = torch.cat([rows, rows[: left - len(rows)]])
-            last = start + TOGETHER >= len(order)
-            whole = len(rows) if last else len(rows) // self.size * self.size
-            for batch in rows[:whole].split(self.size):
-                yield self._batch(columns, batch)
-            left -= whole
-            rest = None if last else [None if c is None else c[rows[whole:]] for c in columns]
-
-
-def spread(values: Tensor | None, weighted: Tensor | None, num_slots: int) -> Tensor | None:
-    """Values of all slots, 1 where none is stored: values [B, W] of the slots `weighted` [W] (None: of all); [B, S]."""
-    if values is None or weighted is None:
-        return values
-    found = values.new_ones(values.shape[0], num_slots)
-    found[:, weighted] = values
-    return found

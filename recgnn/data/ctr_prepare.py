@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,140 +18,13 @@ from recgnn.data.encoders import distinct_of
 from recgnn.data.events import EventSource, check_classes, events_of, labels_of_block
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field, as_text, check_values, declared, guess
+from recgnn.data.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
+from recgnn.data.negatives import with_negatives
+from recgnn.data.prepared_events import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
-from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
-from recgnn.files import atomic_folder, atomic_path, cache_folder
-
-FORMAT = 3
-"""Version of what `prepare_events` computes and `save` writes; part of the cache key."""
-_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
-MAPPED = 2**20  # bytes from which an array stays on disk
-
-
-@dataclass(frozen=True)
-class EventPart:
-    """The events of train, val or test, encoded.
-
-    Shapes:
-        ids: `[n, S]` int32 rows of the table of all fields.
-        values: `[n, W]` float32 of the W slots that have values other than 1, or None where none has.
-        labels: `[n]` float32, 0 or 1.
-        groups: `[n]` int64, whose events are ranked against each other (the users, hashed); or None.
-    """
-
-    ids: np.ndarray
-    values: np.ndarray | None
-    labels: np.ndarray
-    groups: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return sum(getattr(self, kind).nbytes for kind in _ARRAYS if getattr(self, kind) is not None)
-
-
-@dataclass(frozen=True)
-class PreparedEvents:
-    """Encoded parts, the encoding, and what was done to get there.
-
-    Args:
-        train: What models learn from.
-        val: What they are chosen by.
-        test: What they are measured by.
-        encoders: The encoding, fitted on train.
-        summary: Counts and descriptions, plain JSON types.
-        folder: Where they were read from.
-    """
-
-    train: EventPart
-    val: EventPart
-    test: EventPart
-    encoders: FieldEncoders
-    summary: dict
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.summary["name"]
-
-    def save(self, folder: str | Path) -> None:
-        """Writes the fields, an array file per column and summary.json, all or nothing; arrays that lie on the same
-        disk already are linked, not copied.
-
-        Raises:
-            RunError: If the folder cannot be written.
-        """
-        with atomic_folder(folder) as temporary:
-            self.encoders.save(temporary)
-            for name in PARTS:
-                for kind in _ARRAYS:
-                    array = getattr(getattr(self, name), kind)
-                    if array is not None and not (name == "val" and self.val is self.test):
-                        _put(array, temporary / f"{name}.{kind}.npy")
-            with atomic_path(temporary / "summary.json") as path:
-                path.write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: str | Path) -> PreparedEvents:
-        """Reads what `save` wrote; the arrays stay on disk until they are used.
-
-        Raises:
-            RunError: If something is missing, broken, or of another format version.
-        """
-        folder = Path(folder)
-        try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            if summary["format"] != FORMAT:
-                raise RunError(f"{folder}: written in format {summary['format']}, this version reads {FORMAT}")
-            parts = {}
-            for name in PARTS:
-                if name == "val" and summary["val_is_test"]:
-                    continue
-                files = {kind: folder / f"{name}.{kind}.npy" for kind in _ARRAYS}
-                arrays = {k: _array(f) if f.is_file() else None for k, f in files.items()}
-                if len({len(a) for a in arrays.values() if a is not None} | {summary[name]}) != 1:
-                    raise ValueError("arrays and summary do not belong together")
-                parts[name] = EventPart(**arrays)
-        except (OSError, LookupError, TypeError, ValueError, EOFError) as error:
-            raise RunError(f"{folder}: no prepared events can be read: {str(error).splitlines()[0]}") from error
-        if summary["val_is_test"]:
-            parts["val"] = parts["test"]
-        return cls(**parts, encoders=FieldEncoders.load(folder), summary=summary, folder=folder)
-
-    def describe(self) -> str:
-        """The summary as a compact block of text."""
-        s = self.summary
-        shown = "{:.1%} positive" if s["task"] == "ctr" else "mean {:.4g}"
-        rates = ", ".join(f"{part} {s[part]:,} ({shown.format(s['positive'][part])})" for part in PARTS if s[part])
-        lines = [
-            f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
-            f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
-            f"  {rates} ({s['split']})",
-            *(f"  {line}" for line in self.encoders.describe()),
-        ]
-        if s["guessed"]:
-            lines.append("  the fields are guessed; data.init_args.fields declares them")
-        return "\n".join(lines)
-
-
-def _array(path: Path) -> np.ndarray:
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.stat().st_size > MAPPED else np.load(path)
-
-
-def _put(array: np.ndarray, path: Path) -> None:
-    """An array as a file: as a link to its own, where it has one and the disk allows."""
-    own = getattr(array, "filename", None)
-    if own is None or not Path(own).is_file():
-        np.save(path, array, allow_pickle=False)
-        return
-    try:
-        os.link(own, path)
-    except OSError:
-        shutil.copyfile(own, path)
+from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.files import cache_folder
 
 
 def prepare_events(
@@ -164,6 +35,9 @@ def prepare_events(
     group: str | None = None,
     cache_dir: str | Path | None = None,
     task: str = "ctr",
+    negatives: int = 0,
+    negatives_seed: int = 42,
+    history: Histories | None = None,
 ) -> PreparedEvents:
     """Reads, labels, splits and encodes events; the result is cached by content.
 
@@ -175,6 +49,9 @@ def prepare_events(
         group: The column whose events are ranked against each other; None: `user` if there is one.
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
         task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
+        negatives: Sampled for each positive event; the events with another label, if any, are left out.
+        negatives_seed: Of that draw.
+        history: What events are to see of their users' past.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -182,11 +59,14 @@ def prepare_events(
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
+    steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
+    steps += [] if history is None else [json.dumps(history.as_dict())]
     place, scratch = "events", []
 
     def make() -> PreparedEvents:
         scratch.append(_scratch(cache_folder(cache_dir) / place))
-        return compute_events(source, label, fields, split, group, Path(scratch[-1].name), task)
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
+        return compute_events(source, asked, Path(scratch[-1].name))
 
     found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
     for folder in scratch:
@@ -210,34 +90,54 @@ _kept: list[tempfile.TemporaryDirectory] = []
 Blocks = Callable[[], Iterator[pd.DataFrame]]
 
 
-def compute_events(
-    source: Source | EventSource,
-    label: str,
-    fields: dict[str, str | dict | Field] | None,
-    split: Split,
-    group: str | None,
-    folder: Path,
-    task: str = "ctr",
-) -> PreparedEvents:
+class Asked(NamedTuple):
+    """What is to be made of events; see `prepare_events`."""
+
+    label: str
+    fields: dict[str, str | dict | Field] | None
+    split: Split
+    group: str | None
+    task: str
+    negatives: int = 0
+    negatives_seed: int = 42
+    history: Histories | None = None
+
+
+class Labelled(NamedTuple):
+    """Events in blocks, their labels [n], their parts [n], and the columns that are no fields."""
+
+    blocks: Blocks
+    labels: np.ndarray
+    part: np.ndarray
+    excluded: set[str]
+
+
+def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> PreparedEvents:
     """`prepare_events` without the cache, into a folder.
 
     The events are read three times, block by block: for labels and parts, for the fields, which see train alone, and
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
-    and users that the split needs.
+    and users that the split needs. Negatives and histories take the whole table at once.
     """
+    split = asked.split
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
         frame, name = events_of(source)
-        blocks = lambda columns=None: iter([frame if columns is None else frame[[*columns]]])  # noqa: E731
-    labels, part, labelled = _parts(name, blocks, label, split, group, task)
-    if task == "ctr" and not 0 < labels[part == 0].mean() < 1:
-        raise DataError(f"{name}: all labels ({label}) of the train part are the same; choose another split")
-    total = len(labels)
-    with progress(f"reading {name}", total) as step:
-        encoders, whose = _fit(blocks, fields, part, {labelled, SPLIT}, group, step)
-    with progress(f"encoding {name}", total) as step:
-        _encode(blocks, encoders, labels, part, whose, folder, step)
+        blocks = _of_frame(frame)
+    if asked.negatives or asked.history is not None:
+        events, pasts, items = _with_past(name, pd.concat(list(blocks()), ignore_index=True), asked)
+    else:
+        events, pasts, items = _parts(name, blocks, asked), {}, None
+    labels, part = events.labels, events.part
+    if asked.task == "ctr" and not 0 < labels[part == 0].mean() < 1:
+        raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
+    with progress(f"reading {name}", len(labels)) as step:
+        encoders, whose = _fit(events, asked, items, step)
+    with progress(f"encoding {name}", len(labels)) as step:
+        _encode(events, encoders, whose, pasts, folder, step)
+    if items is not None:
+        _encode_items(items, encoders, asked.history, folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -245,31 +145,82 @@ def compute_events(
     summary = {
         "format": FORMAT,
         "name": name,
-        "label": label,
+        "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
         "group": whose,
         "fields": len(encoders.names),
         "rows": sum(encoders.dims),
         **counts,
         "positive": positive,
-        "task": task,
+        "task": asked.task,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "guessed": fields is None,
+        "guessed": asked.fields is None,
+        "history": None if asked.history is None else asked.history.as_dict(),
+        "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return PreparedEvents.load(folder)
 
 
-def _parts(
-    name: str, blocks: Blocks, label: str, split: Split, group: str | None, task: str
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """Labels [n] uint8 (or float32, numbers), parts [n] int8, and the column of the label."""
+def _of_frame(frame: pd.DataFrame) -> Blocks:
+    return lambda columns=None: iter([frame if columns is None else frame[[*columns]]])
+
+
+def _with_past(name: str, frame: pd.DataFrame, asked: Asked) -> tuple[Labelled, dict[str, Past], pd.DataFrame | None]:
+    """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
+    excluded, history = {SPLIT}, asked.history
+    columns = [str(c) for c in frame.columns]
+    if history is not None:
+        history.check(columns)
+    if asked.negatives:
+        _check_columns(name, columns, asked.split, asked.group)
+        if asked.label != "label" or asked.label in frame:
+            labels, labelled = labels_of_block(frame, asked.label)
+            frame, excluded = frame[labels == 1].reset_index(drop=True), {SPLIT, labelled}
+        part = _split(name, frame, asked.split)
+        order, times = order_of(frame, name)
+        frame, labels, part = with_negatives(frame, part, asked.negatives, asked.negatives_seed)
+        order = np.repeat(order, 1 + asked.negatives)
+        times = None if times is None else np.repeat(times, 1 + asked.negatives)
+        events = Labelled(_of_frame(frame), labels, part, excluded)
+    else:
+        events = _parts(name, _of_frame(frame), asked)
+        order, times = order_of(frame, name)
+    if history is None:
+        return events, {}, None
+    rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
+    if history.columns is not None:
+        own = set(history.columns.values()) | ({history.times} if history.times else set())
+        past, items = past_of_columns(frame, history, times, name)
+        pasts = {part: past.of(chosen) for part, chosen in rows.items()}
+        return events._replace(excluded=events.excluded | own), pasts, items
+    codes, first = tuples(frame, history.item_fields)
+    users, _ = pd.factorize(frame[USER], use_na_sentinel=False)
+    pasts = {}
+    for code, part in enumerate(PARTS):
+        seen = (events.labels == 1) & (events.part >= 0) & (events.part <= code)
+        pasts[part] = past_of(users, order, times, codes, seen, rows[part], history.max_length)
+    return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
+
+
+def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histories, folder: Path) -> None:
+    """Write the features of the items that occur in a past."""
+    slots = encoders.slots_of(history.item_fields)
+    ids, values = encoders.encode(items)
+    np.save(folder / "item.ids.npy", ids[:, slots])
+    if values is not None and np.array(encoders.weighted)[slots].any():
+        np.save(folder / "item.values.npy", values[:, slots])
+
+
+def _parts(name: str, blocks: Blocks, asked: Asked) -> Labelled:
+    """Labels [n] uint8 (or float32, numbers) and parts [n] int8."""
+    label, split, task = asked.label, asked.split, asked.task
     labels, keys, columns = [], [], None
     for block in blocks():
         if columns is None:
             columns = [str(c) for c in block.columns]
-            _check_columns(name, columns, split, group)
+            _check_columns(name, columns, split, asked.group)
         found, labelled = labels_of_block(block, label, task)
         labels.append(found.astype(np.uint8) if task == "ctr" else found)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
@@ -277,11 +228,16 @@ def _parts(
     if not len(labels):
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
-    frame = pd.concat(keys, ignore_index=True)
+    part = _split(name, pd.concat(keys, ignore_index=True), split)
+    return Labelled(blocks, labels, part, {labelled, SPLIT})
+
+
+def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
+    """Parts [n] int8."""
     timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
     if timed and TIMESTAMP in frame:
-        frame[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))
-    return labels, np.asarray(split.split(frame)).astype(np.int8), labelled
+        frame = frame.assign(**{TIMESTAMP: clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))})
+    return np.asarray(split.split(frame)).astype(np.int8)
 
 
 def _needed(split: Split, column: str) -> bool:
@@ -301,68 +257,82 @@ def _check_columns(name: str, columns: list[str], split: Split, group: str | Non
 
 
 def _fit(
-    blocks: Blocks,
-    fields: dict[str, str | dict | Field] | None,
-    part: np.ndarray,
-    excluded: set[str],
-    group: str | None,
-    step: Callable[[int], None],
+    events: Labelled, asked: Asked, items: pd.DataFrame | None, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, str | None]:
     """The encoding, learnt from train, and the column of the groups. Fields are guessed from the first block."""
+    fields, excluded = asked.fields, events.excluded
     for column in sorted(excluded & set(fields or {})):
-        raise ConfigError(f"fields: {column!r} holds the {'split' if column == SPLIT else 'label'} and is no field")
-    encoders, whose, start = None, group, 0
-    for block in blocks():
-        train = block[part[start : start + len(block)] == 0]
+        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
+        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
+    encoders, whose, start = None, asked.group, 0
+    for block in events.blocks():
+        train = block[events.part[start : start + len(block)] == 0]
         start += len(block)
         if encoders is None and len(train):
             columns = [c for c in block.columns if c not in excluded]
             check_values(block)
             found = guess(train, excluded) if fields is None else declared(fields, columns)
             encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
-            whose = group or (USER if USER in block else None)
+            whose = asked.group or (USER if USER in block else None)
+            _check_item_fields(asked.history, encoders)
         if len(train):
             encoders.observe(train)
         step(len(block))
+    if items is not None and asked.history.columns is not None:
+        encoders.observe(items)  # values that occur in histories alone; those of events come first by frequency
     return encoders.finish(), whose
 
 
+def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
+    for name in [] if history is None else history.item_fields:
+        if name not in encoders.fields:
+            raise ConfigError(
+                f"history: item_fields has {name!r}, which is no field of the events"
+                f"{did_you_mean(name, encoders.fields)}; there are: {', '.join(encoders.fields)}"
+            )
+
+
 def _encode(
-    blocks: Blocks,
+    events: Labelled,
     encoders: FieldEncoders,
-    labels: np.ndarray,
-    part: np.ndarray,
     whose: str | None,
+    pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
 ) -> None:
     """Write every part's arrays, a block at a time."""
     weighted = np.flatnonzero(encoders.weighted)
-    shapes = {"ids": (len(encoders.slots),), "values": (len(weighted),), "labels": (), "groups": ()}
+    shapes = {"ids": (len(encoders.slots),), "labels": ()}
+    shapes |= {"values": (len(weighted),)} if len(weighted) else {}
+    shapes |= {"groups": ()} if whose is not None else {}
     with ExitStack() as stack:
         files = {}
         for code, name in enumerate(PARTS):
             for kind, shape in shapes.items():
-                if (kind == "values" and not len(weighted)) or (kind == "groups" and whose is None):
-                    continue
                 file = stack.enter_context(open(folder / f"{name}.{kind}.npy", "wb"))
-                described = np.dtype(_ARRAYS[kind]).str, False, (int((part == code).sum()), *shape)
+                described = np.dtype(EVENT_ARRAYS[kind]).str, False, (int((events.part == code).sum()), *shape)
                 header = dict(zip(("descr", "fortran_order", "shape"), described, strict=True))
                 np.lib.format.write_array_header_1_0(file, header)
                 files[code, kind] = file
         start = 0
-        for block in blocks():
+        for block in events.blocks():
             stop = start + len(block)
             ids, values = encoders.encode(block)
-            arrays = {"ids": ids, "labels": labels[start:stop]}
+            arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if len(weighted) else {}
             arrays |= {"groups": _hashed(block[whose])} if whose is not None else {}
             for code in range(len(PARTS)):
-                rows = part[start:stop] == code
+                rows = events.part[start:stop] == code
                 for kind, array in arrays.items():
-                    files[code, kind].write(np.ascontiguousarray(array[rows], dtype=_ARRAYS[kind]).data)
+                    files[code, kind].write(np.ascontiguousarray(array[rows], dtype=EVENT_ARRAYS[kind]).data)
             start = stop
             step(len(block))
+    for name, past in pasts.items():
+        arrays = {"starts": past.starts, "lengths": past.lengths, "times": past.times}
+        arrays |= {"past_items": past.items, "past_times": past.item_times}
+        for kind, array in arrays.items():
+            if array is not None:
+                np.save(folder / f"{name}.{kind}.npy", array)
 
 
 def _hashed(column: pd.Series) -> np.ndarray:

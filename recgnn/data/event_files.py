@@ -94,8 +94,7 @@ class EventFiles(EventSource):
         return pd.concat(self.blocks(), ignore_index=True)
 
     def fingerprint(self) -> str:
-        files = self.files()
-        return fingerprint(self, [self.name, list(files)], list(files.values()))
+        return fingerprint(self, self.name, list(self.files().values()))
 
     def frame_of(self, table: pa.Table, path: Path, start: int) -> pd.DataFrame:
         """A block with the same types as every other: int64 labels, float64 numbers, text.

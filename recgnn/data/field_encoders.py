@@ -56,6 +56,11 @@ class FieldEncoders:
         """Whether each slot has a value, [S]."""
         return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
 
+    def slots_of(self, columns: list[str]) -> list[int]:
+        """The slots of some columns, ascending."""
+        of = [column for name, column in self.columns.items() for _ in range(self.encoders[name].num_slots)]
+        return [slot for slot, column in enumerate(of) if column in columns]
+
     # ---- fitting and encoding
 
     def observe(self, frame: pd.DataFrame) -> FieldEncoders:

@@ -89,6 +89,12 @@ class DIN(CTRModel):
         self.mlp = deep(self.num_fields * embedding_dim + width, hidden_dims, activation, dropout, batch_norm)
         self.register_buffer("counts", None, persistent=False)
 
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.l2_on == "mba":
+            self.set_counts(self.trainer.datamodule.row_counts())
+            self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank
+
     def set_counts(self, counts: Tensor) -> None:
         """Take the number of training events that have each row, as target, context or past item: [V]."""
         self.counts = counts.to(self.bias.device)

@@ -146,13 +146,13 @@ class _Dice(torch.autograd.Function):
         x, p, alpha, mean, rstd = ctx.saved_tensors
         of_x = gradient * x
         of_p = of_x * p
-        of_alpha = of_x.sum(0) - of_p.sum(0)
+        of_alpha = of_x.sum(0, dtype=alpha.dtype) - of_p.sum(0, dtype=alpha.dtype)
         of_p.addcmul_(of_p, p, value=-1)  # g x p (1 - p)
         wanted = [True, False, False]
         grad = torch.ops.aten.native_batch_norm_backward(
             of_p, x, 1 - alpha, None, None, mean, rstd, True, ctx.eps, wanted
         )[0]
-        return grad.addcmul_(gradient, torch.addcmul(alpha, p, 1 - alpha)), of_alpha, None, None, None, None
+        return grad.addcmul_(gradient, torch.addcmul(alpha, p, 1 - alpha).to(x.dtype)), of_alpha, None, None, None, None
 
 
 class Dice(nn.Module):
@@ -181,9 +181,9 @@ class Dice(nn.Module):
         self.register_buffer("running_var", torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        alpha = self.alpha.to(x.dtype)
         if self.training and x.shape[0] > 1:
-            return _Dice.apply(x, alpha, self.running_mean, self.running_var, self.momentum, self.eps)
+            return _Dice.apply(x, self.alpha, self.running_mean, self.running_var, self.momentum, self.eps)
+        alpha = self.alpha.to(x.dtype)
         p = F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps).sigmoid()
         return (alpha + (1 - alpha) * p) * x
 
@@ -376,7 +376,7 @@ class ItemSide(nn.Module):
         # One lookup, so that the table has one gradient.
         vectors = table(torch.cat([ids.flatten(), past_ids.flatten()]))
         x, past = (
-            part.view(*own.shape, -1)
+            part.view(*own.shape, vectors.shape[1])
             for part, own in zip(vectors.split([ids.numel(), past_ids.numel()]), (ids, past_ids), strict=True)
         )
         x = x if values is None else x * values[..., None]

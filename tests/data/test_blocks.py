@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from recgnn.data import CTRDataModule, EventTable, GivenSplit, RatioSplit, blocks, ctr_data, ctr_prepare
+from recgnn.data import CTRDataModule, EventTable, GivenSplit, RatioSplit, blocks, event_batches, prepared_events
 from recgnn.data.blocks import table_blocks
 from recgnn.data.fields import Field
 from recgnn.errors import DataError
@@ -95,7 +95,7 @@ FIELDS = {
 }
 
 
-def prepared(folder, split, **options) -> ctr_prepare.PreparedEvents:
+def prepared(folder, split, **options) -> prepared_events.PreparedEvents:
     source = EventTable(folder / "x.parquet")
     return CTRDataModule(source, fields=FIELDS, split=split, group="who", cache_dir=str(folder), **options).prepared
 
@@ -135,9 +135,9 @@ def test_above_ten_million_rows_are_drawn_one_by_one(monkeypatch) -> None:
 @pytest.fixture
 def on_disk(monkeypatch) -> None:
     """Parts stay on disk, and are read in chunks of at most 16 events, three at a time."""
-    for module, name, value in ((ctr_data, "IN_MEMORY", 0), (ctr_prepare, "MAPPED", 0), (ctr_data, "CHUNK", 16),
-                                (ctr_data, "TOGETHER", 3)):  # fmt: skip
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(prepared_events, "MAPPED", 0)
+    for name, value in (("IN_MEMORY", 0), ("CHUNK", 16), ("TOGETHER", 3)):
+        monkeypatch.setattr(event_batches, name, value)
 
 
 def batches(folder, part: str, rank: int = 0, world: int = 1, epoch: int = 0, size: int = 10) -> list:

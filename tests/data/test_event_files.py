@@ -269,6 +269,17 @@ def test_the_hour_becomes_three_categories(form, tmp_path) -> None:
     assert (frame.dtypes.iloc[1:] == "str").all()
 
 
+def test_codes_are_the_same_text_whatever_their_type(tmp_path) -> None:
+    """Integers with gaps come as floats out of pandas; a table of text has 1005 all the same."""
+    (tmp_path / "a.csv").write_text(avazu(["14102100"] * 3).replace("320", "", 1))
+    frame = pd.read_csv(tmp_path / "a.csv")
+    assert frame["C15"].dtype == "float64"
+    frame.to_parquet(tmp_path / "train.parquet")
+    found = Avazu(tmp_path).events()
+    pd.testing.assert_frame_equal(found, Avazu(tmp_path / "a.csv").events())
+    assert found["C15"].isna().tolist() == [True, False, False] and found["C15"].tolist()[1:] == ["320", "320"]
+
+
 def test_hours_are_guessed_to_be_categories(tmp_path) -> None:
     (tmp_path / "train.csv").write_text(avazu([f"1410{21 + n % 9}{n % 24:02}" for n in range(240)]))
     found = guess(Avazu(tmp_path).events(), {"click"})

@@ -58,6 +58,10 @@ KNOWN = {
         "# made by hand\n1.0 3:1\t4:1 # yes\r\n\r\n   \n0.0  3:1 5:1  \r\n",
         {"label": [1, 0], "position1": ["3", "3"], "position2": ["4", "5"]},
     ),
+    "many fields": (
+        "1 44:1:1 300:2:1\n0 300:4:1 44:3:1 65580:5:1\n",
+        {"label": [1, 0], "field44": ["1", "3"], "field300": ["2", "4"], "field65580": [NONE, "5"]},
+    ),
     "large indices": (
         "1 1:18446744073709551615:1\n0 1:4294967297:1\n",
         {"label": [1, 0], "field1": ["18446744073709551615", "4294967297"]},
@@ -135,6 +139,12 @@ def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch) -> None:
         next(blocks)
 
 
+def test_a_block_without_features(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sparse_text, "ROWS", 2)
+    found = plain(read(tmp_path, "1 0:1:1 4:2:0.5\n0 0:2:1\n1\n0\n1 0:3:1\n"))
+    assert found["field0"] == ["1", "2", NONE, NONE, "3"] and found["field4"] == [0.5, NONE, NONE, NONE, NONE]
+
+
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sparse_text, "ROWS", 1000)
     most = {}
@@ -162,6 +172,10 @@ LATER = {  # the first block is of two lines
         "1 0:1:1\n0 0:2:1\n1 0:3:1 5:1:2.5\n", "line 3: the first lines have no field5", {"field5": "numeric"},
         {"label": [1, 0, 1], "field0": ["1", "2", "3"], "field5": [NONE, NONE, 2.5]},
     ),
+    "a field of a lower number": (
+        "1 7:1:1\n0 7:2:1\n1 3:3:1 3:4:1\n", "line 3: the first lines have no field3", {"field3": "multi"},
+        {"label": [1, 0, 1], "field3": [NONE, NONE, "3|4"], "field7": ["1", "2", NONE]},
+    ),
     "a number that was 1 before": (
         "1 0:1:1\n0 0:1:1\n1 0:1:0.5\n", "line 3: field0 has the value 0.5", {"field0": "numeric"},
         {"label": [1, 0, 1], "field0": [1.0, 1.0, 0.5]},
@@ -184,7 +198,8 @@ def test_later_lines_fit_or_their_kinds_are_given(text, expected, kinds, columns
         read(tmp_path, text)
     name, kind = next(iter(kinds.items()))
     assert f"{{{name}: {kind}}}" in str(error.value)  # says what mends it
-    assert plain(read(tmp_path, text, kinds=kinds)) == columns
+    found = read(tmp_path, text, kinds=kinds)
+    assert plain(found) == columns and list(found.columns) == list(columns)
 
 
 NEVER = [
@@ -288,6 +303,9 @@ def test_parts_have_the_columns_of_train(tmp_path, monkeypatch) -> None:
     assert SparseText(**files).name == "train" and SparseText(**files, name="mine").name == "mine"
     files["test"].write_text("0 0:1:1\n1 1:2:1\n")
     with pytest.raises(DataError, match="test.ffm, line 2: the first lines have no field1"):
+        SparseText(**files).events()
+    files["val"].write_text("1 1:1\n")
+    with pytest.raises(DataError, match="val.ffm, line 1: '1:1' is no feature; expected field:index:value"):
         SparseText(**files).events()
     files["val"].write_text("-1 0:1:1\n")
     with pytest.raises(DataError, match="val.ffm, line 1: labels 0 and -1"):

@@ -1,4 +1,4 @@
-"""Packed sequences against loops over events; Dice, the activation unit and the transformer block by their equations."""
+"""Packed sequences against loops over events; Dice, the activation unit and the block of BST by their equations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.errors import ConfigError
-from recgnn.nn import sequence
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.sequence import (
     ActivationUnit,
@@ -41,7 +40,8 @@ def packed(lengths: list[int]) -> Segments:
 def same_gradients(ours: torch.Tensor, theirs: torch.Tensor, *inputs: torch.Tensor) -> None:
     assert_close(ours, theirs)
     up = drawn(*theirs.shape, seed=9).detach()
-    for a, b in zip(torch.autograd.grad(ours, inputs, up), torch.autograd.grad(theirs, inputs, up), strict=True):
+    found, right = (torch.autograd.grad(y, inputs, up, retain_graph=True) for y in (ours, theirs))
+    for a, b in zip(found, right, strict=True):
         assert_close(a, b)
 
 
@@ -256,7 +256,6 @@ def test_items_of_both_sides_are_joined_field_by_field() -> None:
     table = FieldEmbedding(9, 2, std=1.0).double()
     ids, values = torch.tensor([[0, 2, 3, 6, 8], [1, 3, 2, 5, 7]]), drawn(2, 5).detach()
     past_ids, past_values = torch.tensor([[7, 2, 2], [8, 3, 4], [7, 4, 4]]), drawn(3, 3, seed=5).detach()
-    past = sequence.ItemVectors  # any object with these attributes is a history
     past = type("History", (), {"ids": past_ids, "values": past_values, "lengths": torch.tensor([1, 2]), "gaps": None})
     found = ItemSide(slots, item_slots)(table, ids, values, past)
     w = table.weight
