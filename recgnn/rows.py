@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from recgnn.data.blocks import batches_of
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import atomic_path, existing_file
 
@@ -32,7 +33,7 @@ def read_rows(file: str, columns: list[str]) -> Iterator[pd.DataFrame]:
                 _need_all(columns, table.schema_arrow.names, file)
                 empty = table.schema_arrow.empty_table().to_pandas(ignore_metadata=True)
                 found = False
-                for batch in table.iter_batches(ROWS):
+                for batch in batches_of(table, rows=ROWS):
                     found = True
                     yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
         except (pa.ArrowException, OSError) as error:

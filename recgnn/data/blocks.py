@@ -52,7 +52,7 @@ def table_blocks(
 
 def slices(frame: pd.DataFrame, chosen: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
     """A frame in blocks."""
-    frame = frame if chosen is None else frame[[*chosen]]
+    frame = frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
     for start in range(0, max(1, len(frame)), ROWS):
         yield frame.iloc[start : start + ROWS]
 
@@ -70,11 +70,23 @@ def parquet_blocks(path: Path, chosen: Sequence[str] | None = None) -> Iterator[
             names = names if chosen is None else [n for n in names if n in chosen]
             if not table.metadata.num_rows:
                 yield frame_of(table.schema_arrow.empty_table().select(names))
-            for batch in table.iter_batches(ROWS, columns=names):
+            for batch in batches_of(table, names):
                 yield frame_of(pa.Table.from_batches([batch]))
                 row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: is no readable Parquet file, from row {row + 1} on: {first_line(error)}") from error
+
+
+def batches_of(table: pq.ParquetFile, columns: list[str] | None = None, rows: int | None = None) -> Iterator[object]:
+    """The record batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
+    rows = rows or ROWS
+    groups, count = [], 0
+    for group in range(table.num_row_groups):
+        groups.append(group)
+        count += table.metadata.row_group(group).num_rows
+        if count >= rows or group == table.num_row_groups - 1:
+            yield from table.iter_batches(rows, row_groups=groups, columns=columns)
+            groups, count = [], 0
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 from recgnn.data.blocks import numbered, progress
 from recgnn.data.cache import prepared_once
 from recgnn.data.encoders import distinct_of
-from recgnn.data.events import EventSource, check_classes, events_of, labels_of_block
+from recgnn.data.events import EventSource, check_classes, events_of, label_column, labels_of_block
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field, as_text, check_values, declared, guess
 from recgnn.data.history import Histories, Past, order_of, past_of, past_of_columns, tuples
@@ -216,11 +216,8 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 def _parts(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     """Labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
-    labels, keys, columns = [], [], None
-    for block in blocks():
-        if columns is None:
-            columns = [str(c) for c in block.columns]
-            _check_columns(name, columns, split, asked.group)
+    labels, keys = [], []
+    for block in blocks(_looked_at(name, blocks, asked)):
         found, labelled = labels_of_block(block, label, task)
         labels.append(found.astype(np.uint8) if task == "ctr" else found)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
@@ -230,6 +227,16 @@ def _parts(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     check_classes(labels.min(), labels.max(), len(labels), label)
     part = _split(name, pd.concat(keys, ignore_index=True), split)
     return Labelled(blocks, labels, part, {labelled, SPLIT})
+
+
+def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
+    """The columns that labels and parts follow from."""
+    columns = [str(c) for c in next(iter(blocks())).columns]
+    _check_columns(name, columns, asked.split, asked.group)
+    known = (USER, TIMESTAMP, POSITION, SPLIT)
+    found = [c for c in columns if c in known and _needed(asked.split, c)]
+    labelled = label_column(columns, asked.label)
+    return [*found, *([labelled] if labelled not in found else [])]
 
 
 def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
@@ -261,7 +268,7 @@ def _fit(
 ) -> tuple[FieldEncoders, str | None]:
     """The encoding, learnt from train, and the column of the groups. Fields are guessed from the first block."""
     fields, excluded = asked.fields, events.excluded
-    for column in sorted(excluded & set(fields or {})):
+    for column in sorted(excluded & set(map(str, fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     encoders, whose, start = None, asked.group, 0

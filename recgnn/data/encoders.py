@@ -268,7 +268,8 @@ class Quantile(Bucket):
         if len(values):
             self.edges = np.unique(np.quantile(values, np.linspace(0, 1, self.field.bins + 1)[1:-1]))
         self.sample = []
-        super().observe(pd.Series(values))
+        which, texts = self.distinct(pd.Series(values))
+        self.seen.add(texts, np.bincount(which, minlength=len(texts)) * self.stride)
         super().finish()
 
     def texts(self, column: pd.Series) -> pd.Series:
@@ -294,9 +295,9 @@ class Time(Categorical):
     def texts(self, column: pd.Series) -> pd.Series:
         moments = moments_of(column)
         if self.part == "weekend":
-            found = (moments.dt.weekday >= 5).astype("Int64").mask(moments.isna())
+            found = (moments.dt.day_of_week >= 5).astype("Int64").mask(moments.isna())
         else:
-            found = getattr(moments.dt, self.part).astype("Int64")
+            found = getattr(moments.dt, "day_of_week" if self.part == "weekday" else self.part).astype("Int64")
         return found.astype("string").reset_index(drop=True)
 
 

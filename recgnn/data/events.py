@@ -133,16 +133,26 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
         )
 
 
+def label_column(columns: list[str], label: str) -> str:
+    """The column that a label, or a rule, is of.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    rule = _RULE.match(label) if label not in columns else None
+    column = rule[1] if rule else label
+    if column not in columns:
+        raise DataError(
+            f"label: no column '{column}'{did_you_mean(column, columns)}; there are: {', '.join(columns[:20])}; name a "
+            "column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)"
+        )
+    return column
+
+
 def labels_of_block(frame: pd.DataFrame, label: str, task: str = "ctr") -> tuple[np.ndarray, str]:
     """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
     rule = _RULE.match(label) if label not in frame.columns else None
-    column = rule[1] if rule else label
-    if column not in frame.columns:
-        names = [str(c) for c in frame.columns]
-        raise DataError(
-            f"label: no column '{column}'{did_you_mean(column, names)}; there are: {', '.join(names[:20])}; name a "
-            "column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)"
-        )
+    column = label_column([str(c) for c in frame.columns], label)
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     numbers = ~np.isfinite(values) if task == "regression" else ~np.isin(values, (0.0, 1.0))
     wrong = np.isnan(values) if rule else numbers

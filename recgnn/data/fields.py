@@ -104,6 +104,7 @@ def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[s
     Raises:
         ConfigError: if one is not, or none is left.
     """
+    given = {str(name): value for name, value in given.items()}  # YAML takes a bare 3 for a number
     for name in given:
         if name not in columns:
             raise ConfigError(

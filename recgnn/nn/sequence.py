@@ -96,7 +96,9 @@ def spread(x: Tensor, segments: Segments) -> Tensor:
 
 
 def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
-    """Softmax over each event's rows: scores [N, …]; [N, …]."""
+    """Softmax over each event's rows, in single precision at least: scores [N, …]; [N, …]."""
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.float()
     if not scores.shape[0]:
         return scores
     top = torch.segment_reduce(scores.detach(), "max", lengths=segments.lengths, axis=0, unsafe=True)
