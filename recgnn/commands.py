@@ -40,6 +40,11 @@ def _recommend(argv: list[str]) -> pd.DataFrame | None:
     parser.add_argument("--users", help="user ids, separated by commas; all users when neither option is given")
     parser.add_argument("--users_file", help="a file with a user id a line")
     parser.add_argument("--include_seen", action="store_true", help="keep items that the user knows")
+    parser.add_argument("--candidates", help="CTR models: item ids to choose from, separated by commas; all by default")
+    parser.add_argument(
+        "--context",
+        help="CTR models: values of fields, as daytime=morning,weekday=monday, instead of the last event's",
+    )
     parser.add_argument(
         "--history",
         help="instead of users: item ids, separated by commas, of somebody who was not in train. For AutoRec by user, "
@@ -55,9 +60,26 @@ def _recommend(argv: list[str]) -> pd.DataFrame | None:
         return _recommend_history(options)
     if options.history_ratings is not None:
         raise ConfigError("--history_ratings needs --history, the items that were rated")
-    trained = load_recommender(options.run, "recommendations")
+    trained = load(options.run)
+    if isinstance(trained, TrainedCTR):
+        return _recommend_events(trained, options)
+    if options.candidates is not None or options.context is not None:
+        raise ConfigError("--candidates and --context are for CTR models")
     users = ids(options.users, options.users_file, trained.prepared.users)
     blocks = trained.recommend_blocks(users, options.k, not options.include_seen)
+    return write(blocks, options.output)
+
+
+def _recommend_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.DataFrame | None:
+    context = None
+    if options.context is not None:
+        pairs = [pair.partition("=") for pair in options.context.split(",")]
+        if not all(sign for _, sign, _ in pairs):
+            raise ConfigError(f"--context {options.context}: expected name=value, separated by commas")
+        context = {name.strip(): value.strip() for name, _, value in pairs}
+    users = listed(options.users, options.users_file)
+    candidates = listed(options.candidates, None)
+    blocks = trained.recommend_blocks(users, options.k, not options.include_seen, candidates, context)
     return write(blocks, options.output)
 
 
@@ -147,6 +169,12 @@ def _similar(argv: list[str]) -> pd.DataFrame | None:
 
 def ids(text: str | None, file: str | None, vocabulary) -> list | None:
     """Raw ids from the command line or a file, typed as the vocabulary's; None where neither is given."""
+    found = listed(text, file)
+    return None if found is None else vocabulary.parse(found)
+
+
+def listed(text: str | None, file: str | None) -> list[str] | None:
+    """What stands on the command line, separated by commas, and in a file, a line each; None where neither is given."""
     if text is None and file is None:
         return None
     found = [] if text is None else [part.strip() for part in text.split(",") if part.strip()]
@@ -155,4 +183,4 @@ def ids(text: str | None, file: str | None, vocabulary) -> list | None:
         found += [line.strip() for line in lines if line.strip()]
     if not found:
         raise ConfigError("no ids given")
-    return vocabulary.parse(found)
+    return found

@@ -1,5 +1,6 @@
 """From interaction logs to tensors."""
 
+from recgnn.data.amazon import AmazonBeauty
 from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
 from recgnn.data.ctr_data import CTRDataModule
 from recgnn.data.ctr_prepare import prepare_events
@@ -21,6 +22,7 @@ from recgnn.data.vocabulary import Vocabulary
 
 __all__ = [
     "AdjacencyLog",
+    "AmazonBeauty",
     "AmazonBook",
     "AtomicLog",
     "Avazu",

@@ -15,11 +15,12 @@ import pandas as pd
 from recgnn.data.blocks import numbered, progress
 from recgnn.data.cache import prepared_once
 from recgnn.data.encoders import distinct_of
-from recgnn.data.events import EventSource, check_classes, events_of, label_column, labels_of_block
+from recgnn.data.event_tables import MOST, EventTables
+from recgnn.data.events import EventSource, check_classes, label_column, labels_of_block, titled_events_of
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field, as_text, check_values, declared, guess
 from recgnn.data.history import Histories, Past, order_of, past_of, past_of_columns, tuples
-from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
+from recgnn.data.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER, Origin, Source, clean_times
 from recgnn.data.negatives import with_negatives
 from recgnn.data.prepared_events import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
@@ -119,16 +120,21 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split = asked.split
+    split, titles = asked.split, None
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
-        frame, name = events_of(source)
+        frame, name, titles = titled_events_of(source)
         blocks = _of_frame(frame)
     if asked.negatives or asked.history is not None:
-        events, pasts, items = _with_past(name, pd.concat(list(blocks()), ignore_index=True), asked)
+        whole = _whole(name, pd.concat(list(blocks()), ignore_index=True), asked)
+        events, pasts, items = _with_past(name, whole, asked)
     else:
         events, pasts, items = _parts(name, blocks, asked), {}, None
+        whole = None
+        if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
+            frame = pd.concat(list(blocks()), ignore_index=True)
+            whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
     labels, part = events.labels, events.part
     if asked.task == "ctr" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
@@ -138,6 +144,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         _encode(events, encoders, whose, pasts, folder, step)
     if items is not None:
         _encode_items(items, encoders, asked.history, folder)
+    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
+        EventTables.of(*whole, list(encoders.fields), titles).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -167,26 +175,44 @@ def _of_frame(frame: pd.DataFrame) -> Blocks:
     return lambda columns=None: iter([frame if columns is None else frame[[*columns]]])
 
 
-def _with_past(name: str, frame: pd.DataFrame, asked: Asked) -> tuple[Labelled, dict[str, Past], pd.DataFrame | None]:
-    """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
-    excluded, history = {SPLIT}, asked.history
+class Whole(NamedTuple):
+    """All events at once, without sampled ones: labels [n], what they are ordered by [n], times [n] or None."""
+
+    frame: pd.DataFrame
+    labels: np.ndarray
+    order: np.ndarray
+    times: np.ndarray | None
+
+
+def _whole(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
+    """The events, or the positive ones alone, where negatives are to be sampled."""
     columns = [str(c) for c in frame.columns]
-    if history is not None:
-        history.check(columns)
+    if asked.history is not None:
+        asked.history.check(columns)
+    _check_columns(name, columns, asked.split, asked.group)
+    if asked.negatives and asked.label == "label" and asked.label not in columns:
+        labels = np.ones(len(frame), dtype=np.float32)
+    else:
+        labels, _ = labels_of_block(frame, asked.label, asked.task)
     if asked.negatives:
-        _check_columns(name, columns, asked.split, asked.group)
-        if asked.label != "label" or asked.label in frame:
-            labels, labelled = labels_of_block(frame, asked.label)
-            frame, excluded = frame[labels == 1].reset_index(drop=True), {SPLIT, labelled}
-        part = _split(name, frame, asked.split)
-        order, times = order_of(frame, name)
-        frame, labels, part = with_negatives(frame, part, asked.negatives, asked.negatives_seed)
-        order = np.repeat(order, 1 + asked.negatives)
-        times = None if times is None else np.repeat(times, 1 + asked.negatives)
-        events = Labelled(_of_frame(frame), labels, part, excluded)
+        frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
+    return Whole(frame, labels, *order_of(frame, name))
+
+
+def _with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str, Past], pd.DataFrame | None]:
+    """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
+    frame, _, order, times = whole
+    history = asked.history
+    if asked.negatives:
+        given = asked.label != "label" or asked.label in frame
+        labelled = {label_column(list(frame.columns), asked.label)} if given else set()
+        frame, labels, part = with_negatives(
+            frame, _split(name, frame, asked.split), asked.negatives, asked.negatives_seed
+        )
+        order, times = (None if x is None else np.repeat(x, 1 + asked.negatives) for x in (order, times))
+        events = Labelled(_of_frame(frame), labels, part, {SPLIT, *labelled})
     else:
         events = _parts(name, _of_frame(frame), asked)
-        order, times = order_of(frame, name)
     if history is None:
         return events, {}, None
     rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}

@@ -97,16 +97,23 @@ class EventTable(EventSource):
 
 def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str]:
     """The events of a source, joined with its user and item tables, and its name."""
+    frame, name, _ = titled_events_of(source)
+    return frame, name
+
+
+def titled_events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
+    """`events_of`, and a table of the items' titles, or None where there are none."""
     if isinstance(source, EventSource):
-        return source.events(), source.name
+        return source.events(), source.name, None
     log = source.read()
+    titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
     frame = log.interactions
     for key, table in ((USER, log.users), (ITEM, log.items)):
         if table is not None:
             twice = [c for c in table.columns if c in frame.columns and c != key]
             table = table.rename(columns={c: f"{key}_{c}" for c in twice})
             frame = frame.merge(table, on=key, how="left", validate="many_to_one")
-    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name
+    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
 
 
 def labels_of(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:

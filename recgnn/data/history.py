@@ -114,16 +114,25 @@ def tuples(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndar
     return codes, np.unique(codes, return_index=True)[1]
 
 
-def order_of(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+def order_of(frame: pd.DataFrame, name: str, strict: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
     """What events are ordered by, [n], and their times in seconds, [n], or None where only the order is known.
 
+    Args:
+        frame: Events, in any order.
+        name: What to call them in an error.
+        strict: Whether times that cannot be are refused; else the rows' order stands in for them.
+
     Raises:
-        DataError: For times of mixed units.
+        DataError: For times of mixed units, or none.
     """
     if TIMESTAMP in frame:
-        times = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name)).to_numpy(np.float64)
-        check_units(times, f"{name}, column '{TIMESTAMP}'")
-        return times, times
+        try:
+            times = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name)).to_numpy(np.float64)
+            check_units(times, f"{name}, column '{TIMESTAMP}'")
+            return times, times
+        except DataError:
+            if strict:
+                raise
     if POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
         return frame[POSITION].to_numpy(np.float64), None
     return np.arange(len(frame), dtype=np.float64), None

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recgnn.data.event_tables import FILES as TABLES
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.log import PARTS
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 3
+FORMAT = 4
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -99,6 +100,9 @@ class PreparedEvents:
             for kind, array in (("ids", self.item_ids), ("values", self.item_values)):
                 if array is not None:
                     _put(array, temporary / f"item.{kind}.npy")
+            for name in TABLES:
+                if (self.folder / name).is_file():
+                    _link(self.folder / name, temporary / name)
             with atomic_path(temporary / "summary.json") as path:
                 path.write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
 
@@ -132,6 +136,11 @@ class PreparedEvents:
         return cls(**parts, encoders=FieldEncoders.load(folder), summary=summary, folder=folder, **items)
 
     @property
+    def can_recommend(self) -> bool:
+        """Whether it is known who met what (see `EventTables`)."""
+        return (self.folder / TABLES[0]).is_file()
+
+    @property
     def item_slots(self) -> list[int] | None:
         """The slots that past items have too, H of them; None where there are no histories."""
         return self.encoders.slots_of(self.summary["history"]["item_fields"]) if self.summary["history"] else None
@@ -162,6 +171,10 @@ def _put(array: np.ndarray, path: Path) -> None:
     if own is None or not Path(own).is_file():
         np.save(path, array, allow_pickle=False)
         return
+    _link(Path(own), path)
+
+
+def _link(own: Path, path: Path) -> None:
     try:
         os.link(own, path)
     except OSError:

@@ -1,10 +1,12 @@
 """The models, one file per paper."""
 
 from recgnn.models.autorec import AutoRec
+from recgnn.models.bst import BST
 from recgnn.models.cdae import CDAE
 from recgnn.models.dae import DAE
 from recgnn.models.dcnv2 import DCNv2
 from recgnn.models.deepfm import DeepFM
+from recgnn.models.din import DIN
 from recgnn.models.ffm import FFM
 from recgnn.models.fm import FM
 from recgnn.models.gcn import GCN
@@ -16,8 +18,10 @@ from recgnn.models.poly2 import Poly2
 from recgnn.models.wide_deep import WideDeep
 
 __all__ = [
+    "BST",
     "CDAE",
     "DAE",
+    "DIN",
     "FFM",
     "FM",
     "GCN",

@@ -85,7 +85,7 @@ class BST(CTRModel):
         layer_norm: bool = True,
         init_std: float = 1e-2,
         l2: float = 1e-6,
-        l2_on: L2On = "batch",
+        l2_on: L2On = "table",
         lr: float = 1e-3,
         table_optimizer: TableOptimizer = "adam",
         table_lr: float | None = None,

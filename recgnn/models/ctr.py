@@ -163,7 +163,7 @@ class CTRModel(MeasuredModel):
             gradient.mul_((gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
 
     @torch.no_grad()
-    def predict_events(self, ids: Tensor, values: Tensor | None) -> Tensor:
+    def predict_events(self, ids: Tensor, values: Tensor | None, history=None) -> Tensor:
         """Probabilities of events, or their numbers: [B]."""
-        found = self(ids, values).float()
+        found = (self(ids, values) if history is None else self(ids, values, history)).float()
         return torch.sigmoid(found) if self.task == "ctr" else found

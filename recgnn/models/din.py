@@ -72,7 +72,7 @@ class DIN(CTRModel):
         batch_norm: bool = False,
         init_std: float = 1e-2,
         l2: float = 1e-6,
-        l2_on: Literal[L2On, "mba"] = "batch",
+        l2_on: Literal[L2On, "mba"] = "table",
         lr: float = 1e-3,
         table_optimizer: TableOptimizer = "adam",
         table_lr: float | None = None,

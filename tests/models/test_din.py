@@ -5,12 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from lightning import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from recgnn.data import CTRDataModule, FrameLog
+from recgnn.data.history import Histories
 from recgnn.errors import ConfigError
 from recgnn.models.din import DIN
 
@@ -234,6 +239,24 @@ def test_counts_stay_out_of_checkpoints_and_are_asked_for(make, events, past) ->
     model.set_counts(torch.ones(17))
     assert model.training_step(batch, 0) > 0
     assert "counts" not in model.state_dict()
+
+
+def test_counts_come_from_the_data(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    user, item, label = random.integers(6, size=90), random.integers(5, size=90), random.integers(2, size=90)
+    frame = pd.DataFrame({"user": user, "item": item, "label": label, "timestamp": np.arange(90)})
+    data = CTRDataModule(
+        FrameLog(frame),
+        fields={"user": "categorical", "item": "categorical"},
+        history=Histories(["item"], max_length=3),
+        cache_dir=str(tmp_path),
+    )
+    data.prepare_data()
+    model = DIN(data.field_dims, data.slots, data.item_slots, 2, [3], l2_on="mba")
+    options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    Trainer(accelerator="cpu", max_epochs=1, logger=False, num_sanity_val_steps=0, **options).fit(model, data)
+    assert_close(model.counts, data.row_counts())
+    assert model.counts.sum() > 2 * len(data.prepared.train)
 
 
 def test_mistakes() -> None:
