@@ -74,7 +74,7 @@ def print_metrics(parts: dict[str, dict[str, float]]) -> None:
         table.add_column({"val": "validation"}.get(part, part), justify="right")
     for name in dict.fromkeys(name for values in parts.values() for name in values):
         cells = [values.get(name) for values in parts.values()]
-        if all(cell is None or cell != cell for cell in cells):  # not measured, as AUC within users where there are none
+        if all(cell is None or cell != cell for cell in cells):  # as AUC within users, where there are none
             continue
         table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
     Console().print(table)
@@ -126,9 +126,9 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
     commands = [f"python -m recgnn.test --run {run}"]
     if task in ("ctr", "regression"):
-        commands.insert(0, predict)
         if prepared.can_recommend:
             commands.insert(0, f"python -m recgnn.recommend --run {run} --k 10 --output recommendations.csv")
+        commands.insert(0, predict)
     else:
         user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
         shown = [

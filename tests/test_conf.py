@@ -17,9 +17,9 @@ data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 60,
 trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
 """
 EVENTS = """\
-user,item,rating,age,gender,occupation,zip,release_year,genres
-1,2,5,24,M,writer,01234,1995,Action|Drama
-2,1,3,31,F,other,01235,,Comedy
+user,item,rating,timestamp,age,gender,occupation,zip,release_year,genres
+1,2,5,1000000,24,M,writer,01234,1995,Action|Drama
+2,1,3,1000060,31,F,other,01235,,Comedy
 """
 
 

@@ -32,7 +32,23 @@ sys.modules["torch.utils.tensorboard"] = tensorboard
 
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset, data_preparation  # noqa: E402
-from recbole.utils import get_model, get_trainer, init_seed  # noqa: E402
+from recbole.data.dataset import Dataset  # noqa: E402
+from recbole.utils import FeatureType, get_model, get_trainer, init_seed  # noqa: E402
+
+_fill_nan = Dataset._fill_nan
+
+
+def fill_nan(self: Dataset) -> None:
+    """As it was before pandas 3, where `inplace=True` on a column fills a copy: padding rows have ids, not NaN."""
+    for table in (getattr(self, name) for name in self.feat_name_list):
+        for field in table:
+            if self.field2type[field] in (FeatureType.TOKEN, FeatureType.FLOAT):
+                token = self.field2type[field] == FeatureType.TOKEN
+                table[field] = table[field].fillna(0 if token else table[field].mean())
+    _fill_nan(self)
+
+
+Dataset._fill_nan = fill_nan
 
 
 def parse() -> argparse.Namespace:
@@ -54,9 +70,11 @@ def parse() -> argparse.Namespace:
 
 
 def settings(folder: str, options: argparse.Namespace) -> dict:
-    columns = {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", *options.item_fields]}
+    columns = {"inter": ["user_id", "item_id", "rating", "timestamp"]}
+    columns |= {"user": ["user_id", *options.user_fields]} if options.user_fields else {}
+    columns |= {"item": ["item_id", *options.item_fields]} if options.item_fields else {}
     return {
-        "load_col": columns | {"user": ["user_id", *options.user_fields]},
+        "load_col": columns,
         "threshold": {"rating": 4},
         "LABEL_FIELD": "label",
         "MAX_ITEM_LIST_LENGTH": options.max_length,

@@ -19,7 +19,7 @@ from recgnn.data.tables import first_line, is_parquet, null_text, numbers_of, re
 from recgnn.errors import DataError
 from recgnn.files import existing_file
 
-ROWS = 2**17  # of a block
+ROWS = 2**16  # of a block
 SMALL = 2**26  # bytes of text that are read at once
 PIECE = 2**24  # bytes of longer text, read at a time
 

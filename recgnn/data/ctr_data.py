@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
 from recgnn.data.ctr_prepare import prepare_events
 from recgnn.data.encoders import Categorical, Multi
-from recgnn.data.event_batches import CHUNK, EventBatches
+from recgnn.data.event_batches import EventBatches
 from recgnn.data.events import EventSource
 from recgnn.data.fields import Field
 from recgnn.data.history import Histories
@@ -130,18 +129,23 @@ class CTRDataModule(LightningDataModule):
         return self.prepared.item_slots
 
     def row_counts(self) -> Tensor:
-        """How often the events of train have each row of the table of all fields, their own or in their past: [V]."""
-        train, items = self.prepared.train, self.prepared.item_ids
-        counts = np.zeros(sum(self.field_dims), dtype=np.int64)
-        for start in range(0, len(train), CHUNK):
-            counts += np.bincount(train.ids[start : start + CHUNK].ravel(), minlength=len(counts))
-        if items is not None:
-            ends = np.zeros(len(train.past_items) + 1, dtype=np.int64)
-            np.add.at(ends, train.starts, 1)
-            np.add.at(ends, train.starts + train.lengths, -1)
-            seen = np.bincount(train.past_items, weights=ends.cumsum()[:-1], minlength=len(items)).astype(np.int64)
-            np.add.at(counts, items, seen[:, None])
-        return torch.from_numpy(counts)
+        """How many events of train have each row of the table of all fields, as their own or in their past, with a
+        value other than 0: [V]."""
+        attached, self.trainer = self.trainer, None
+        loader, size = EventBatches(self, "train"), sum(self.field_dims)
+        counts = torch.zeros(size, dtype=torch.long)
+        for batch in loader:
+            parts = [(torch.arange(len(batch.ids)), batch.ids, batch.values)]
+            if batch.history is not None:
+                of = torch.repeat_interleave(torch.arange(len(batch.ids)), batch.history.lengths)
+                parts.append((of, batch.history.ids, batch.history.values))
+            keys = []
+            for event, ids, values in parts:
+                key = event[:, None] * size + ids
+                keys.append(key.flatten() if values is None else key[values != 0])
+            counts += torch.bincount(torch.cat(keys).unique() % size, minlength=size)
+        self.trainer = attached
+        return counts
 
     def reported_field(self) -> ReportedField | None:
         """The field of `report_by`.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from recgnn.allocator import release_memory
 from recgnn.data.blocks import numbered, progress
 from recgnn.data.cache import prepared_once
 from recgnn.data.encoders import distinct_of
@@ -70,6 +71,8 @@ def prepare_events(
         return compute_events(source, asked, Path(scratch[-1].name))
 
     found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    if scratch:
+        release_memory()
     for folder in scratch:
         if found.folder == Path(folder.name):  # there is no cache; it goes with the process
             _kept.append(folder)

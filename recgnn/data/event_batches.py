@@ -61,12 +61,12 @@ class EventBatches:
 
     def _read(self, rows: slice) -> list[Tensor | None]:
         """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
-        found = []
-        part = self.rows
+        part, found = self.rows, []
         for array in (part.ids, part.values, part.labels, part.groups, part.starts, part.lengths, part.times):
-            if isinstance(array, np.memmap) and self.streamed:
-                array = np.load(array.filename, mmap_mode="r")
-            found.append(None if array is None else torch.from_numpy(np.array(array[rows])).to(self.device))
+            if isinstance(array, np.memmap):
+                array = np.load(array.filename, mmap_mode="r" if self.streamed else None)
+            own = None if array is None else np.array(array[rows]) if self.streamed else array[rows]
+            found.append(None if own is None else torch.from_numpy(own).to(self.device))
         return found
 
     def __len__(self) -> int:

@@ -105,22 +105,22 @@ class CTRModel(MeasuredModel):
         """All tables, which `table_optimizer` moves."""
         return [module for module in self.modules() if isinstance(module, FieldEmbedding)]
 
-    def rows_of_batch(self, ids: Tensor) -> list[tuple[FieldEmbedding, Tensor]]:
+    def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
         """The tables that are regularised, each with its rows that the batch has, once each."""
-        rows = ids.unique()
+        rows = present(batch.ids, batch.values)
         return [(table, rows) for table in self.tables()]
 
-    def regularisation(self, ids: Tensor) -> Tensor:
+    def regularisation(self, batch) -> Tensor:
         """Half the squared norm of the tables, or of the batch's rows: a scalar."""
         if self.l2_on == "table":
             return sum(half_square(table.weight) for table in self.tables())
-        return sum(table.half_square(rows) for table, rows in self.rows_of_batch(ids)) / ids.shape[0]
+        return sum(table.half_square(rows) for table, rows in self.rows_of_batch(batch)) / batch.labels.numel()
 
     def training_step(self, batch, batch_idx: int) -> Tensor:
         error = F.binary_cross_entropy_with_logits if self.task == "ctr" else F.mse_loss
         loss = error(self.logits(batch).float(), batch.labels)
         if self.l2:
-            loss = loss + self.l2 * self.regularisation(batch.ids)
+            loss = loss + self.l2 * self.regularisation(batch)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
         return loss
 
@@ -167,3 +167,8 @@ class CTRModel(MeasuredModel):
         """Probabilities of events, or their numbers: [B]."""
         found = (self(ids, values) if history is None else self(ids, values, history)).float()
         return torch.sigmoid(found) if self.task == "ctr" else found
+
+
+def present(ids: Tensor, values: Tensor | None) -> Tensor:
+    """The rows that stand in `ids` with a value other than 0, ascending and each once: like `ids`; [n]."""
+    return (ids if values is None else ids[values != 0]).unique()

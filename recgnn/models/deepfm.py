@@ -8,8 +8,8 @@ from torch import Tensor
 
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.autoencoder import Activation
-from recgnn.nn.interaction import pairs_by_inner_product
 from recgnn.nn.mlp import MLP
+from recgnn.nn.vectors import EventVectors, pairs_of
 
 
 class DeepFM(CTRModel):
@@ -53,9 +53,10 @@ class DeepFM(CTRModel):
         super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
         self.linear = self.table(1)
         self.embedding = self.table(embedding_dim, init_std)
+        self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
         self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        x = self.embedding(ids, values)
-        fm = self.first_order(ids, values) + pairs_by_inner_product(x)
-        return fm + self.mlp(self.sum_fields(x).flatten(1)).squeeze(1)
+        x = self.vectors(self.embedding, ids, values)
+        fm = self.first_order(ids, values) + pairs_of(x)
+        return fm + self.vectors.deep(self.mlp, x).squeeze(1)

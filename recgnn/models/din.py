@@ -7,10 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.sequence import (
     ActivationUnit,
     ItemSide,
@@ -120,19 +120,13 @@ class DIN(CTRModel):
     def logits(self, batch) -> Tensor:
         return self(batch.ids, batch.values, batch.history)
 
-    def regularisation(self, ids: Tensor, values: Tensor | None = None, history=None) -> Tensor:
-        if self.l2_on == "table":
-            return super().regularisation(ids)
-        rows = rows_of_batch(ids, values, history)
-        if self.l2_on == "batch":
-            return self.embedding.half_square(rows) / ids.shape[0]
+    def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
+        return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]
+
+    def regularisation(self, batch) -> Tensor:
+        if self.l2_on != "mba":
+            return super().regularisation(batch)
         if self.counts is None:
             raise ConfigError("l2_on: mba needs how often train has each value, which these data do not tell")
-        return (self.embedding(rows).square().sum(1) / self.counts[rows].clamp(min=1)).sum() / 2
-
-    def training_step(self, batch, batch_idx: int) -> Tensor:
-        loss = F.binary_cross_entropy_with_logits(self.logits(batch).float(), batch.labels)
-        if self.l2:
-            loss = loss + self.l2 * self.regularisation(batch.ids, batch.values, batch.history)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
-        return loss
+        ((table, rows),) = self.rows_of_batch(batch)
+        return (table(rows).square().sum(1) / self.counts[rows].clamp(min=1)).sum() / 2

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
-from recgnn.nn.interaction import pairs_by_inner_product
+from recgnn.nn.vectors import EventVectors, pairs_of
 
 
 class FM(CTRModel):
@@ -45,6 +45,7 @@ class FM(CTRModel):
         super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr, task)
         self.linear = self.table(1)
         self.embedding = self.table(embedding_dim, init_std)
+        self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        return self.first_order(ids, values) + pairs_by_inner_product(self.embedding(ids, values))
+        return self.first_order(ids, values) + pairs_of(self.vectors(self.embedding, ids, values))

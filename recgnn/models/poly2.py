@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer, present
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 
@@ -46,10 +46,14 @@ class Poly2(CTRModel):
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses)
         self.crosses = self.table(1, num_rows=self.index.num_rows)
 
-    def rows_of_batch(self, ids: Tensor) -> list[tuple[FieldEmbedding, Tensor]]:
-        return [(self.linear, ids.unique()), (self.crosses, self.index(ids).unique())]
+    def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The rows of the pairs of features, and their values: [B, P]."""
+        x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
+        return self.index(ids), x
+
+    def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
+        pairs = self.pairs(batch.ids, batch.values)
+        return [(self.linear, present(batch.ids, batch.values)), (self.crosses, present(*pairs))]
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        pairs = None if values is None else values[:, self.index.left] * values[:, self.index.right]
-        crossed = self.crosses(self.index(ids), pairs).sum((1, 2))
-        return self.first_order(ids, values) + crossed
+        return self.first_order(ids, values) + self.crosses(*self.pairs(ids, values)).sum((1, 2))

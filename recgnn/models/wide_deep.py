@@ -10,11 +10,12 @@ from torch.optim import Optimizer
 
 from recgnn.errors import ConfigError, did_you_mean, one_of
 from recgnn.losses import half_square
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel, L2On, TableOptimizer, present
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 from recgnn.nn.mlp import MLP
+from recgnn.nn.vectors import EventVectors
 from recgnn.optim import FTRL, ProximalAdagrad
 
 
@@ -77,6 +78,7 @@ class WideDeep(CTRModel):
         sparse = None if wide_optimizer == "same" else True
         self.linear = self.table(1, sparse=sparse)
         self.embedding = self.table(embedding_dim, init_std)
+        self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
         self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
         pairs = self._pairs(crosses, list(field_names or []))
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses, pairs) if pairs else None
@@ -102,17 +104,22 @@ class WideDeep(CTRModel):
         """Those of the wide part."""
         return [self.linear] if self.crosses is None else [self.linear, self.crosses]
 
-    def rows_of_batch(self, ids: Tensor) -> list[tuple[FieldEmbedding, Tensor]]:
-        rows = [(self.embedding, ids.unique())]
+    def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The rows of the cross products, and their values: [B, P]."""
+        x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
+        return self.index(ids), x
+
+    def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
+        rows = [(self.embedding, present(batch.ids, batch.values))]
         if self.wide_optimizer != "same":
             return rows
         rows.append((self.linear, rows[0][1]))
-        return rows if self.crosses is None else [*rows, (self.crosses, self.index(ids).unique())]
+        return rows if self.crosses is None else [*rows, (self.crosses, present(*self.pairs(batch.ids, batch.values)))]
 
-    def regularisation(self, ids: Tensor) -> Tensor:
+    def regularisation(self, batch) -> Tensor:
         if self.l2_on == "table" and self.wide_optimizer != "same":
             return half_square(self.embedding.weight)
-        return super().regularisation(ids)
+        return super().regularisation(batch)
 
     def configure_optimizers(self) -> Optimizer:
         if self.wide_optimizer == "same":
@@ -130,6 +137,5 @@ class WideDeep(CTRModel):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         wide = self.first_order(ids, values)
         if self.index is not None:
-            pairs = None if values is None else values[:, self.index.left] * values[:, self.index.right]
-            wide = wide + self.crosses(self.index(ids), pairs).sum((1, 2))
-        return wide + self.mlp(self.sum_fields(self.embedding(ids, values)).flatten(1)).squeeze(1)
+            wide = wide + self.crosses(*self.pairs(ids, values)).sum((1, 2))
+        return wide + self.vectors.deep(self.mlp, self.vectors(self.embedding, ids, values)).squeeze(1)

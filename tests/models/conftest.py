@@ -197,7 +197,7 @@ def events() -> SimpleNamespace:
     values[2:, 2] = 1
     values[:, 5] = torch.randn(5, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64)
-    batch = SimpleNamespace(ids=ids, values=values, labels=labels, groups=None)
+    batch = SimpleNamespace(ids=ids, values=values, labels=labels, groups=None, history=None)
     return SimpleNamespace(field_dims=FIELD_DIMS, slots=SLOTS, ids=ids, values=values, labels=labels, batch=batch)
 
 

@@ -13,7 +13,7 @@ from recgnn import models
 from recgnn.data import CTRDataModule, FrameLog
 from recgnn.data.event_batches import CTRBatch
 from recgnn.errors import ConfigError
-from recgnn.models import LR, DCNv2, DeepFM, Poly2, WideDeep
+from recgnn.models import BST, DIN, LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel
 
 EVERY = [m for m in (getattr(models, name) for name in models.__all__) if issubclass(m, CTRModel)]
@@ -21,7 +21,8 @@ EVERY = [m for m in (getattr(models, name) for name in models.__all__) if issubc
 
 def small(kind: type, **options) -> dict:
     names = kind.__init__.__annotations__
-    given = {"hidden_dims": [4, 3], "embedding_dim": 3, "max_crosses": 4096} | options
+    given = {"hidden_dims": [4, 3], "embedding_dim": 3, "max_crosses": 4096, "item_slots": [1], "num_heads": 1}
+    given |= options
     return {k: v for k, v in given.items() if k in names}
 
 
@@ -52,12 +53,13 @@ def test_l2_of_the_batchs_rows(kind, ctr_model, events) -> None:
         options |= {"field_names": list("abcd"), "crosses": [["a", "b"], ["c", "b"]]}
     model = ctr_model(kind, **options, l2=0.3, l2_on="batch")
     parameters = dict(model.named_parameters())
-    rows = {"linear.weight": events.ids, "embedding.weight": events.ids}
+    present = events.values != 0  # not padding
+    rows = {"linear.weight": events.ids[present], "embedding.weight": events.ids[present]}
     if kind in (Poly2, WideDeep):
-        pairs = model.index(events.ids)
-        rows["crosses.weight"] = pairs
+        index = model.index
+        rows["crosses.weight"] = index(events.ids)[present[:, index.left] & present[:, index.right]]
     rows = {name: set(ids.flatten().tolist()) for name, ids in rows.items() if name in parameters}
-    assert len(rows) == {LR: 1, Poly2: 2, WideDeep: 3, DCNv2: 1}.get(kind, 2)
+    assert len(rows) == {LR: 1, Poly2: 2, WideDeep: 3, DCNv2: 1, DIN: 1, BST: 1}.get(kind, 2)
     losses = {}
     for model.l2 in (0.3, 0.0):
         loss = model.training_step(events.batch, 0)

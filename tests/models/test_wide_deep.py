@@ -28,9 +28,10 @@ def by_field(model, events, ids: torch.Tensor, values: torch.Tensor) -> torch.Te
     return e.flatten()
 
 
+@pytest.mark.parametrize("dim", [3, 10, 16])  # the larger, the more fields have few rows for it
 @pytest.mark.parametrize("crosses", [[], [["user", "item"], ["genres", "item"]]])
-def test_logit_loss_and_gradient(crosses, ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(WideDeep, field_names=NAMES, crosses=crosses, embedding_dim=3, hidden_dims=[4, 3], l2=0.2)
+def test_logit_loss_and_gradient(crosses, dim, ctr_model, events, check_event_loss) -> None:
+    model = ctr_model(WideDeep, field_names=NAMES, crosses=crosses, embedding_dim=dim, hidden_dims=[4, 3], l2=0.2)
     w = model.linear.weight
     starts, dims = [0, 4, 9, 15], events.field_dims
 

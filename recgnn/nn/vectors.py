@@ -1,0 +1,101 @@
+"""Events as vectors of their features, and what is computed of them: fields of few rows stay small matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recgnn.losses import single
+from recgnn.nn.embedding import FieldEmbedding, FieldSum
+
+
+class Vectors(NamedTuple):
+    """The vectors of B events' features, times their values.
+
+    Shapes:
+        wide: [B, S', D] of the slots of fields with many rows.
+        weights: [B, R] of all rows of the fields with few: the value of the feature that an event has, else 0.
+        rows: [R, D] these rows.
+    """
+
+    wide: Tensor
+    weights: Tensor
+    rows: Tensor
+
+
+class EventVectors(nn.Module):
+    """Looks up the vectors of events' features, from one table for all fields.
+
+    A field with one slot and at most D / 2 rows (a number, a gender) is not copied into a vector per event: with its
+    rows V and the event's weights n, whose only value other than 0 is that of the feature, the vector is n V, and what
+    is linear in it is computed with V first. That gives the same, at less cost.
+
+    Args:
+        field_dims: rows of each field, [F].
+        slots: the field of each slot, ascending, [S].
+        dim: D.
+
+    Shapes: ids [B, S], values [B, S] or None (all 1).
+    """
+
+    def __init__(self, field_dims: Sequence[int], slots: Sequence[int], dim: int):
+        super().__init__()
+        self.dim = dim
+        few = [f for f, n in enumerate(field_dims) if n <= dim // 2 and list(slots).count(f) == 1]
+        starts = torch.tensor([0, *field_dims]).cumsum(0)
+        many = sorted(set(slots) - set(few))
+        wide = [s for s, f in enumerate(slots) if f not in few]
+        narrow = [s for s, f in enumerate(slots) if f in few]
+        sizes = [field_dims[f] for f in few]
+        shift = torch.tensor([0, *sizes]).cumsum(0)[:-1] - starts[few] if few else torch.zeros(0, dtype=torch.long)
+        self.sum_wide = FieldSum([many.index(slots[s]) for s in wide]) if wide else nn.Identity()
+        rows = [torch.arange(int(starts[f]), int(starts[f]) + field_dims[f]) for f in few]
+        put = self.register_buffer
+        put("wide", torch.tensor(wide, dtype=torch.long), persistent=False)
+        put("narrow", torch.tensor(narrow, dtype=torch.long), persistent=False)
+        put("shift", shift, persistent=False)  # from a row of the table to a place among those of few
+        put("rows", torch.cat(rows) if rows else torch.zeros(0, dtype=torch.long), persistent=False)
+        put("many", torch.tensor(many, dtype=torch.long), persistent=False)
+        of_row = [f for f in few for _ in range(field_dims[f])]
+        put("of_row", torch.tensor(of_row, dtype=torch.long), persistent=False)
+
+    def forward(self, table: FieldEmbedding, ids: Tensor, values: Tensor | None = None) -> Vectors:
+        wide = ids.index_select(1, self.wide)
+        found = table(torch.cat([wide.flatten(), self.rows.to(ids.dtype)]))  # one lookup: the table has one gradient
+        vectors = found[: wide.numel()].view(*wide.shape, self.dim)
+        x = None if values is None else values.index_select(1, self.wide)
+        place = ids.index_select(1, self.narrow).long() + self.shift
+        own = found.new_ones(place.shape) if values is None else values.index_select(1, self.narrow).to(found.dtype)
+        weights = found.new_zeros(ids.shape[0], self.rows.numel()).scatter(1, place, own)
+        return Vectors(vectors if x is None else vectors * x[..., None], weights, found[wide.numel() :])
+
+    def linear(self, layer: nn.Linear, vectors: Vectors) -> Tensor:
+        """A linear layer on the fields' vectors side by side, `layer([e_1, …, e_F])`: [B, out]."""
+        blocks = layer.weight.view(layer.out_features, -1, self.dim)  # of each field
+        x = self.sum_wide(vectors.wide).flatten(1)
+        found = F.linear(x, blocks.index_select(1, self.many).flatten(1), layer.bias)
+        if not self.rows.numel():
+            return found
+        return found + F.linear(vectors.weights, (blocks.index_select(1, self.of_row) * vectors.rows).sum(2))
+
+    def deep(self, layers: nn.Sequential, vectors: Vectors) -> Tensor:
+        """`layers` on the fields' vectors side by side, the first of which is linear."""
+        first, *others = layers
+        x = self.linear(first, vectors)
+        for layer in others:
+            x = layer(x)
+        return x
+
+
+def pairs_of(vectors: Vectors) -> Tensor:
+    r"""All pairs of features by inner product, in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_,
+    lemma 3.1; see `pairs_by_inner_product`): [B]."""
+    wide, weights, rows = (single(x) for x in vectors)
+    with torch.autocast(wide.device.type, enabled=False):  # a difference of squares
+        total = wide.sum(1) + weights @ rows
+        squares = wide.square().sum((1, 2)) + weights.square() @ rows.square().sum(1)
+    return 0.5 * (total.square().sum(1) - squares)
