@@ -29,7 +29,7 @@ SHOWN = ("train_rows_per_second", "predict_rows_per_second", "auc", "peak_mb", "
 OURS = {
     "dense": ["recgnn_ctr", "--tables", "adam"],
     "lazy Adam": ["recgnn_ctr", "--tables", "lazy_adam"],
-    "row-wise Adagrad": ["recgnn_ctr", "--tables", "rowwise_adagrad", "--table_lr", "0.1"],
+    "row-wise Adagrad": ["recgnn_ctr", "--tables", "rowwise_adagrad", "--table_lr", "0.02"],
     "lazy Adam, bf16": ["recgnn_ctr", "--tables", "lazy_adam", "--precision", "bf16-mixed"],
 }
 
@@ -57,9 +57,8 @@ def compare(sides: dict[str, list[str]], table: Path, turns: int, folder: Path, 
         for name, side in sides.items():
             found[name].append(run(*side, *given, folder=folder))
             print(json.dumps({"side": name} | found[name][-1]), file=sys.stderr, flush=True)
-    return {
-        name: rows[0] | {key: statistics.median(row[key] for row in rows) for key in SHOWN} for name, rows in found.items()
-    }
+    middle = {name: {key: statistics.median(row[key] for row in rows) for key in SHOWN} for name, rows in found.items()}
+    return {name: rows[0] | middle[name] for name, rows in found.items()}
 
 
 def show(title: str, found: dict[str, dict], peers: list[str]) -> None:

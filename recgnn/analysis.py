@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from recgnn import figures
 from recgnn.metrics import ClickSample, GroupedErrors, GroupedRecall, auc, quantile_groups
 
-NUM_GROUPS, NUM_SAMPLES, NUM_LEVELS, NUM_VALUES = 5, 20, 10, 24
+NUM_GROUPS, NUM_SAMPLES, NUM_LEVELS, NUM_VALUES, NUM_PAST = 5, 20, 10, 24, 25
 
 
 class RecommendationReport(Callback):
@@ -177,10 +177,13 @@ class CTRReport(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.sample = ClickSample().to(pl_module.device)
         self.field = trainer.datamodule.reported_field()
+        self.attended: list[pd.DataFrame] = []
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         of = torch.zeros_like(batch.labels) if self.field is None else batch.ids[:, self.field.slot] - self.field.start
         self.sample.update(outputs["logits"], batch.labels, of)
+        if batch_idx == 0 and trainer.is_global_zero and hasattr(pl_module, "attention") and batch.history is not None:
+            self.attended = attended(trainer.datamodule, pl_module, batch)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         logits, labels, of = (x.cpu() for x in self.sample.compute())  # all processes take part
@@ -195,7 +198,32 @@ class CTRReport(Callback):
             counts = [int((of == row).sum()) for row in rows]
             self.groups[f"by_{name}"] = as_groups([self.field.values[row] for row in rows.tolist()], counts, auc=values)
             drawn[f"auc_by_{name}"] = draw(self.groups[f"by_{name}"], "auc", name, f"AUC by {name}", "AUC")
+        if self.attended:
+            one = max(self.attended, key=lambda table: min(len(table), NUM_PAST))
+            drawn["attention"] = figures.attention(
+                one["past item"].tolist()[-NUM_PAST:], one["weight"].tolist()[-NUM_PAST:], one["target"].iloc[0]
+            )
+            log_table(trainer, "attention", pd.concat(self.attended).to_dict("records"))
         save_figures(trainer, self.folder, drawn)
+
+
+def attended(data, model: LightningModule, batch) -> list[pd.DataFrame]:
+    """How some events of a batch, positive and with a past, attend to it: target, past item, weight; newest last."""
+    rows = ((batch.labels == 1) & (batch.history.lengths > 2)).nonzero().flatten()[:NUM_SAMPLES]
+    if not rows.numel():
+        return []
+    past = batch.history.of(rows)
+    values = None if batch.values is None else batch.values[rows]
+    weights = model.attention(batch.ids[rows], values, past).split(past.lengths.tolist())
+    names = data.item_names(past.ids[:, 0].cpu())
+    targets = data.item_names(batch.ids[rows, data.item_slots[0]].cpu())
+    tables, start = [], 0
+    for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+        own = names[start : start + weight.numel()]
+        start += weight.numel()
+        columns = {"event": number, "target": target, "past item": own, "weight": weight.cpu().float().numpy()}
+        tables.append(pd.DataFrame(columns))
+    return tables
 
 
 class NumberReport(Callback):

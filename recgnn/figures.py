@@ -144,6 +144,28 @@ def _curve(x, y, xlabel: str, ylabel: str, title: str, diagonal, note: str = "",
     return figure
 
 
+def attention(names: list[str], weights: list[float], target: str) -> Figure:
+    """Draw how much each past item counts for a target item, the newest on top.
+
+    Args:
+        names: of the past items, oldest first, [n].
+        weights: theirs, [n].
+        target: name of the target item.
+    """
+    figure = Figure(figsize=(7.2, 1.6 + 0.25 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    _frame(axes, f"attention for {_short(target)}")
+    axes.barh(range(len(names)), weights, color=BLUE, height=0.7)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=8.5, color=INK)
+    axes.set_xlabel("weight; the newest item on top", color=INK, fontsize=10, labelpad=7)
+    return figure
+
+
+def _short(name: str, most: int = 42) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a PNG, whole or not at all.
 

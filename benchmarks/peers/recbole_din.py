@@ -20,6 +20,7 @@ import types
 
 import harness
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
@@ -35,7 +36,7 @@ from recbole.data import create_dataset, data_preparation  # noqa: E402
 from recbole.data.dataset import Dataset  # noqa: E402
 from recbole.utils import FeatureType, get_model, get_trainer, init_seed  # noqa: E402
 
-_fill_nan = Dataset._fill_nan
+_fill_nan, _agg = Dataset._fill_nan, pd.Series.agg
 
 
 def fill_nan(self: Dataset) -> None:
@@ -48,7 +49,12 @@ def fill_nan(self: Dataset) -> None:
     _fill_nan(self)
 
 
-Dataset._fill_nan = fill_nan
+def agg(self: pd.Series, function: object) -> object:
+    """The lengths of lists by `agg(len)`, as before pandas 3, where it is that of the column."""
+    return self.map(len) if function is len else _agg(self, function)
+
+
+Dataset._fill_nan, pd.Series.agg = fill_nan, agg
 
 
 def parse() -> argparse.Namespace:

@@ -12,10 +12,11 @@ from torch import Tensor
 from recgnn.data.ctr_prepare import prepare_events
 from recgnn.data.encoders import Categorical, Multi
 from recgnn.data.event_batches import EventBatches
+from recgnn.data.event_tables import EventTables
 from recgnn.data.events import EventSource
 from recgnn.data.fields import Field
 from recgnn.data.history import Histories
-from recgnn.data.log import Source
+from recgnn.data.log import ITEM, TITLE, Source
 from recgnn.data.prepared_events import PreparedEvents
 from recgnn.data.split import RatioSplit, Split, WithoutValidation
 from recgnn.errors import ConfigError, did_you_mean, one_of
@@ -146,6 +147,23 @@ class CTRDataModule(LightningDataModule):
             counts += torch.bincount(torch.cat(keys).unique() % size, minlength=size)
         self.trainer = attached
         return counts
+
+    def item_names(self, rows: Tensor) -> list[str]:
+        """What the target items or past items are called: titles where they are known, else their raw ids.
+
+        Args:
+            rows: of the first item field, in the table of all fields, [n].
+        """
+        encoders, name = self.prepared.encoders, self.prepared.summary["history"]["item_fields"][0]
+        names = list(encoders.encoders)
+        start = sum(encoders.dims[: names.index(name)])
+        words = ["unknown", "missing", *encoders.encoders[name].values]
+        found = [words[row - start] for row in rows.tolist()]
+        tables = EventTables.load(self.prepared.folder)
+        if tables is None or TITLE not in tables.items or name != ITEM:
+            return found
+        titles = dict(zip(tables.items[ITEM], tables.items[TITLE].fillna(""), strict=True))
+        return [titles.get(word) or word for word in found]
 
     def reported_field(self) -> ReportedField | None:
         """The field of `report_by`.

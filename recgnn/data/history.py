@@ -80,6 +80,14 @@ class History(NamedTuple):
     lengths: Tensor
     gaps: Tensor | None
 
+    def of(self, rows: Tensor) -> History:
+        """The past of some of the events, rows [n]."""
+        lengths = self.lengths[rows]
+        first = (self.lengths.cumsum(0) - self.lengths)[rows] - (lengths.cumsum(0) - lengths)
+        place = torch.repeat_interleave(first, lengths) + torch.arange(int(lengths.sum()), device=rows.device)
+        return History(*(None if x is None else x[place] for x in (self.ids, self.values)), lengths,
+                       None if self.gaps is None else self.gaps[place])  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Past:

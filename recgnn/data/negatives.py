@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from recgnn.data.graph import UserItems
-from recgnn.data.log import ITEM, USER
+from recgnn.data.log import ITEM, USER, shown
 from recgnn.data.sampling import NegativeSampler
 from recgnn.errors import ConfigError, DataError
 
@@ -42,7 +42,7 @@ def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int)
     full = (of.ptr.diff() >= len(known)).nonzero().flatten()
     if full.numel():
         user = frame[USER].iloc[int((users == full[0]).nonzero()[0])]
-        raise DataError(f"negatives: user {user!r} has every one of the {len(known):,} items; there is none to sample")
+        raise DataError(f"negatives: user {shown(user)} has every one of the {len(known):,} items; there is none to sample")
     drawn = NegativeSampler(of, len(known))(users, count, torch.Generator().manual_seed(seed))  # [n, count]
     whole = torch.cat([items[:, None], drawn], 1).flatten().numpy()
     rows = np.repeat(np.arange(len(frame)), 1 + count)
