@@ -5,7 +5,8 @@
 - `beauty`: Amazon Beauty; of each user the last action is test and the one before it validation, with one sampled
   negative for each action, drawn once with a seed. Past items show their attributes.
 - `ml-1m`: MovieLens 1M, label rating >= 4, each user's ratings 8:1:1 in the order of time, up to 50 past liked films.
-- `uneven`: the same of the users of the first `rows` ratings, up to 100 past films, of whatever number there is.
+- `ml-100k`: MovieLens-100K in the same way.
+- `uneven`: as `ml-1m`, of the users of the first `rows` ratings, up to 100 past films, of whatever number there is.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from recgnn.data import (  # noqa: E402
     Histories,
     LeaveOneOut,
     MovieLens1M,
+    MovieLens100K,
     PreparedEvents,
     RatioSplit,
     Source,
 )
 
-NAMES = ("beauty", "ml-1m", "uneven")
+NAMES = ("beauty", "ml-1m", "ml-100k", "uneven")
 ROWS = 100_000
 
 
@@ -37,7 +39,7 @@ def prepare(name: str, root: str | Path, folder: str | Path, rows: int = ROWS) -
     """Makes a data set, or takes it from recgnn's cache, and writes it.
 
     Args:
-        name: `beauty`, `ml-1m` or `uneven`.
+        name: one of those above.
         root: A folder with the data set's files, or with a folder of its name (`amazon-beauty`, `ml-1m`).
         folder: Where a folder of this name is written.
         rows: `uneven`: of the log, from its first, with all others of the same users.
@@ -50,19 +52,20 @@ def prepare(name: str, root: str | Path, folder: str | Path, rows: int = ROWS) -
     if name == "beauty":
         data = CTRDataModule(
             AmazonBeauty(root),
-            fields={"user": "categorical", "item": "categorical", "attributes": Field("multi", max_values=8)},
+            fields={"user": "categorical", "item": "categorical", "attributes": Field("multi", max_values=6)},
             split=LeaveOneOut(order="time"),
             negatives=1,
             history=Histories(item_fields=["item", "attributes"], max_length=50),
         )
     else:
-        films = {"item": "categorical", "genres": Field("multi", max_values=6)}  # no film has more
+        sources = {"ml-1m": MovieLens1M, "ml-100k": MovieLens100K}
+        films = {"item": "categorical", "genres": Field("multi", max_values=6)}
         data = CTRDataModule(
-            MovieLens1M(root) if name == "ml-1m" else first_users(root, rows),
+            sources[name](root) if name in sources else first_users(root, rows),
             label="rating >= 4",
             fields=dict.fromkeys(("user", "age", "gender", "occupation", "zip"), "categorical") | films,
             split=RatioSplit((0.8, 0.1, 0.1), by="user", order="time"),
-            history=Histories(item_fields=[*films], max_length=50 if name == "ml-1m" else 100),
+            history=Histories(item_fields=[*films], max_length=50 if name in sources else 100),
         )
     path = Path(folder) / name
     data.prepared.save(path)

@@ -1,6 +1,6 @@
 """Speed, as ratios against peers in the same run.
 
-    RECGNN_DATA=<folder with gowalla/, ml-100k/, ml-1m/> python benchmarks/speed.py graph|autoencoders|ctr [options]
+    RECGNN_DATA=<folder with gowalla/, ml-100k/, ml-1m/> python benchmarks/speed.py graph|autoencoders|ctr|sequence [options]
 
 `--help` after the part's name shows its options.
 """
@@ -11,7 +11,7 @@ import runpy
 import sys
 from pathlib import Path
 
-PARTS = ("graph", "autoencoders", "ctr")
+PARTS = ("graph", "autoencoders", "ctr", "sequence")
 
 
 def main() -> None:

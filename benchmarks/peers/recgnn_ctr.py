@@ -8,26 +8,25 @@ checkpoints. Encoding is timed too: reading the tables, fitting vocabularies and
 
 from __future__ import annotations
 
-import json
+import recgnn.cli  # noqa: F401  (first: the allocator's settings)
+
+import json  # noqa: I001
 import sys
 import tempfile
 import warnings
 
 import harness
+import numpy as np
 import pandas as pd
+import torch
+from lightning import Callback, Trainer, seed_everything
 
-import recgnn.cli  # noqa: F401  (the allocator's settings)
+from recgnn.callbacks import EpochSeed
+from recgnn.data import CTRDataModule, EventTable, GivenSplit
+from recgnn.models import FFM, FM, DeepFM, WideDeep
+from recgnn.progress import EpochProgress
 
 warnings.filterwarnings("ignore")
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from lightning import Callback, Trainer, seed_everything  # noqa: E402
-
-from recgnn.callbacks import EpochSeed  # noqa: E402
-from recgnn.data import CTRDataModule, EventTable, GivenSplit  # noqa: E402
-from recgnn.models import FFM, FM, DeepFM, WideDeep  # noqa: E402
-from recgnn.progress import EpochProgress  # noqa: E402
-
 MODELS = {"deepfm": DeepFM, "widedeep": WideDeep, "fm": FM, "ffm": FFM}
 
 

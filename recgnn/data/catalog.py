@@ -62,11 +62,14 @@ class MovieLens100K(CatalogLog):
                 raise DataError(f"{first}; {second}; {self._by_hand()}") from second
 
     def read(self) -> InteractionLog:
-        """As its files are; the films' `release_year` is there in all of them."""
+        """As its files are; the films' `release_year` is there in all of them: that of the title, `Toy Story (1995)`,
+        or, where it has none, of the release date."""
         log = super().read()
-        if log.items is None or "release_date" not in log.items or "release_year" in log.items:
+        if log.items is None or "title" not in log.items:
             return log
-        year = log.items["release_date"].astype("string").str.extract("([0-9]{4})$", expand=False)
+        year = log.items["title"].astype("string").str.extract(r"\(([0-9]{4})\)\s*$", expand=False)
+        if "release_date" in log.items:
+            year = year.fillna(log.items["release_date"].astype("string").str.extract("([0-9]{4})$", expand=False))
         return replace(log, items=log.items.assign(release_year=year))
 
     def _read_parquet(self, folder: Path) -> InteractionLog:

@@ -41,8 +41,8 @@ def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int)
     of = UserItems.from_pairs(users, items, int(users.max()) + 1)
     full = (of.ptr.diff() >= len(known)).nonzero().flatten()
     if full.numel():
-        user = frame[USER].iloc[int((users == full[0]).nonzero()[0])]
-        raise DataError(f"negatives: user {shown(user)} has every one of the {len(known):,} items; there is none to sample")
+        user = shown(frame[USER].iloc[int((users == full[0]).nonzero()[0])])
+        raise DataError(f"negatives: user {user} has every one of the {len(known):,} items; there is none to sample")
     drawn = NegativeSampler(of, len(known))(users, count, torch.Generator().manual_seed(seed))  # [n, count]
     whole = torch.cat([items[:, None], drawn], 1).flatten().numpy()
     rows = np.repeat(np.arange(len(frame)), 1 + count)

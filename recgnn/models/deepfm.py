@@ -9,7 +9,7 @@ from torch import Tensor
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.mlp import MLP
-from recgnn.nn.vectors import EventVectors, pairs_of
+from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
 
 
 class DeepFM(CTRModel):
@@ -57,6 +57,6 @@ class DeepFM(CTRModel):
         self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        x = self.vectors(self.embedding, ids, values)
-        fm = self.first_order(ids, values) + pairs_of(x)
+        weights, x = self.vectors([self.linear, self.embedding], ids, values)
+        fm = self.bias + sum_of(weights).squeeze(1) + pairs_of(x)
         return fm + self.vectors.deep(self.mlp, x).squeeze(1)

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
-from recgnn.nn.vectors import EventVectors, pairs_of
+from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
 
 
 class FM(CTRModel):
@@ -48,4 +48,5 @@ class FM(CTRModel):
         self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        return self.first_order(ids, values) + pairs_of(self.vectors(self.embedding, ids, values))
+        weights, vectors = self.vectors([self.linear, self.embedding], ids, values)
+        return self.bias + sum_of(weights).squeeze(1) + pairs_of(vectors)

@@ -15,7 +15,7 @@ from recgnn.nn.autoencoder import Activation
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 from recgnn.nn.mlp import MLP
-from recgnn.nn.vectors import EventVectors
+from recgnn.nn.vectors import EventVectors, sum_of
 from recgnn.optim import FTRL, ProximalAdagrad
 
 
@@ -135,7 +135,8 @@ class WideDeep(CTRModel):
         return self.optimizers_of(own)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        wide = self.first_order(ids, values)
+        weights, x = self.vectors([self.linear, self.embedding], ids, values)
+        wide = self.bias + sum_of(weights).squeeze(1)
         if self.index is not None:
             wide = wide + self.crosses(*self.pairs(ids, values)).sum((1, 2))
-        return wide + self.vectors.deep(self.mlp, self.vectors(self.embedding, ids, values)).squeeze(1)
+        return wide + self.vectors.deep(self.mlp, x).squeeze(1)

@@ -27,10 +27,7 @@ class FieldEmbedding(nn.Embedding):
         super().__init__(num_rows, dim, sparse=sparse, _weight=torch.empty(num_rows, dim).normal_(std=std))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled() and self.weight.requires_grad and (self.sparse or not self.weight.is_cuda):
-            vectors = _Lookup.apply(self.weight, ids, self.sparse)
-        else:
-            vectors = F.embedding(ids, self.weight)
+        (vectors,) = look_up([self], ids)
         return vectors if values is None else vectors * values[..., None]
 
     def half_square(self, rows: Tensor) -> Tensor:
@@ -40,29 +37,53 @@ class FieldEmbedding(nn.Embedding):
         return self(rows).square().sum() / 2
 
 
-class _Lookup(torch.autograd.Function):
-    """Rows of a table. Backward, what a row gets in several places is summed before it meets the table, which is
-    many times larger."""
+def look_up(tables: Sequence[FieldEmbedding], ids: Tensor) -> tuple[Tensor, ...]:
+    """The rows `ids` (of any shape) of several tables of equally many rows: of each, `[..., D]`."""
+    weights = [table.weight for table in tables]
+    custom = any(table.sparse for table in tables) or not weights[0].is_cuda
+    if custom and torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+        return _LookUp.apply(ids, [table.sparse for table in tables], *weights)
+    return tuple(F.embedding(ids, weight) for weight in weights)
+
+
+class _LookUp(torch.autograd.Function):
+    """Rows of tables. Backward, what a row gets in several places is summed before it meets the table, which is many
+    times larger; and it is found out once for all tables which places those are."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, ids: Tensor, sparse: bool) -> Tensor:
+    def forward(ctx, ids: Tensor, sparse: list[bool], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(ids)
-        ctx.shape, ctx.sparse = weight.shape, sparse
-        return F.embedding(ids, weight)
+        ctx.sparse, ctx.shapes = sparse, [weight.shape for weight in weights]
+        return tuple(F.embedding(ids, weight) for weight in weights)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
-        num_rows, dim = ctx.shape
-        gradient = gradient.reshape(-1, dim)
-        if not ctx.sparse and num_rows <= ids.numel():
-            return gradient.new_zeros(ctx.shape).index_add_(0, ids.reshape(-1), gradient), None, None
-        rows, place = ids.reshape(-1).unique(return_inverse=True)
-        summed = gradient.new_zeros(rows.numel(), dim).index_add_(0, place, gradient)
-        if ctx.sparse:
-            return _of_rows(rows, summed, ctx.shape), None, None
-        return gradient.new_zeros(ctx.shape).index_copy_(0, rows.long(), summed), None, None
+        flat = ids.reshape(-1)
+        gradients = [g.reshape(-1, shape[1]) for g, shape in zip(gradients, ctx.shapes, strict=True)]
+        if not any(ctx.sparse) and ctx.shapes[0][0] <= flat.numel():  # few rows: straight into the table
+            found = [g.new_zeros(s).index_add_(0, flat, g) for g, s in zip(gradients, ctx.shapes, strict=True)]
+            return None, None, *found
+        rows, sums = summed_by_row(flat, torch.cat(gradients, 1) if len(gradients) > 1 else gradients[0])
+        found = []
+        for own, sparse, shape in zip(sums.split([s[1] for s in ctx.shapes], 1), ctx.sparse, ctx.shapes, strict=True):
+            own = own.contiguous()
+            dense = None if sparse else own.new_zeros(shape).index_copy_(0, rows.long(), own)
+            found.append(_of_rows(rows, own, shape) if dense is None else dense)
+        return None, None, *found
+
+
+def summed_by_row(ids: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct ids, ascending, and for each the sum of its rows of x: ids [n], x [n, D]; [m], [m, D]."""
+    if ids.is_cuda or not ids.numel() or x.dtype not in (torch.float32, torch.float64):
+        rows, place = ids.unique(return_inverse=True)
+        return rows, x.new_zeros(rows.numel(), x.shape[1]).index_add_(0, place, x)
+    ids, order = ids.sort(stable=True)
+    first = torch.ones_like(ids, dtype=torch.bool)
+    torch.ne(ids[1:], ids[:-1], out=first[1:])
+    starts = first.nonzero().squeeze(1)
+    return ids[starts], F.embedding_bag(order, x, starts, mode="sum")
 
 
 class _HalfSquareOfRows(torch.autograd.Function):

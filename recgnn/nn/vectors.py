@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from recgnn.losses import single
-from recgnn.nn.embedding import FieldEmbedding, FieldSum
+from recgnn.nn.embedding import FieldEmbedding, FieldSum, look_up
 
 
 class Vectors(NamedTuple):
@@ -28,7 +29,7 @@ class Vectors(NamedTuple):
 
 
 class EventVectors(nn.Module):
-    """Looks up the vectors of events' features, from one table for all fields.
+    """Looks up the vectors of events' features, from one table for all fields, or from several at once.
 
     A field with one slot and at most D / 2 rows (a number, a gender) is not copied into a vector per event: with its
     rows V and the event's weights n, whose only value other than 0 is that of the feature, the vector is n V, and what
@@ -63,15 +64,18 @@ class EventVectors(nn.Module):
         of_row = [f for f in few for _ in range(field_dims[f])]
         put("of_row", torch.tensor(of_row, dtype=torch.long), persistent=False)
 
-    def forward(self, table: FieldEmbedding, ids: Tensor, values: Tensor | None = None) -> Vectors:
+    def forward(self, tables: Sequence[FieldEmbedding], ids: Tensor, values: Tensor | None = None) -> list[Vectors]:
+        """Of each table, one of which has D columns."""
         wide = ids.index_select(1, self.wide)
-        found = table(torch.cat([wide.flatten(), self.rows.to(ids.dtype)]))  # one lookup: the table has one gradient
-        vectors = found[: wide.numel()].view(*wide.shape, self.dim)
+        found = look_up(tables, torch.cat([wide.flatten(), self.rows.to(ids.dtype)]))
         x = None if values is None else values.index_select(1, self.wide)
+        if x is not None and self.training and not x.is_cuda and bool((x == 1).all()):
+            x = None  # nothing but categories: no need to multiply by ones, forward and backward
         place = ids.index_select(1, self.narrow).long() + self.shift
-        own = found.new_ones(place.shape) if values is None else values.index_select(1, self.narrow).to(found.dtype)
-        weights = found.new_zeros(ids.shape[0], self.rows.numel()).scatter(1, place, own)
-        return Vectors(vectors if x is None else vectors * x[..., None], weights, found[wide.numel() :])
+        own = found[0].new_ones(place.shape) if values is None else values.index_select(1, self.narrow).to(found[0].dtype)
+        weights = found[0].new_zeros(ids.shape[0], self.rows.numel()).scatter(1, place, own)
+        parts = [(v[: wide.numel()].view(*wide.shape, v.shape[1]), v[wide.numel() :]) for v in found]
+        return [Vectors(v if x is None else v * x[..., None], weights, rows) for v, rows in parts]
 
     def linear(self, layer: nn.Linear, vectors: Vectors) -> Tensor:
         """A linear layer on the fields' vectors side by side, `layer([e_1, …, e_F])`: [B, out]."""
@@ -91,11 +95,38 @@ class EventVectors(nn.Module):
         return x
 
 
+def sum_of(vectors: Vectors) -> Tensor:
+    """The sum of events' features' vectors, times their values: [B, D]."""
+    return vectors.wide.sum(1) + vectors.weights @ vectors.rows
+
+
 def pairs_of(vectors: Vectors) -> Tensor:
     r"""All pairs of features by inner product, in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_,
-    lemma 3.1; see `pairs_by_inner_product`): [B]."""
-    wide, weights, rows = (single(x) for x in vectors)
-    with torch.autocast(wide.device.type, enabled=False):  # a difference of squares
-        total = wide.sum(1) + weights @ rows
-        squares = wide.square().sum((1, 2)) + weights.square() @ rows.square().sum(1)
-    return 0.5 * (total.square().sum(1) - squares)
+    lemma 3.1; see `pairs_by_inner_product`), in single precision at least: [B]."""
+    return _Pairs.apply(*(single(x) for x in vectors))
+
+
+class _Pairs(torch.autograd.Function):
+    """Half the square of the sum of vectors, less half the sum of their squares; each one's gradient is the sum of the
+    others."""
+
+    @staticmethod
+    def forward(ctx, wide: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
+        with torch.autocast(wide.device.type, enabled=False):
+            total = torch.addmm(wide.sum(1), weights, rows)
+            squares = torch.linalg.vector_norm(wide.flatten(1), dim=1).square() if wide.shape[1] else total.new_zeros(())
+            squares = squares + weights.square() @ rows.square().sum(1)
+        ctx.save_for_backward(wide, weights, rows, total)
+        return 0.5 * (total.square().sum(1) - squares)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        wide, weights, rows, total = ctx.saved_tensors
+        with torch.autocast(wide.device.type, enabled=False):
+            of_wide = (total[:, None] - wide).mul_(gradient[:, None, None])
+            of_rows = weights.T @ (gradient[:, None] * total) - (weights.square().T @ gradient)[:, None] * rows
+            of_weights = None
+            if ctx.needs_input_grad[1]:
+                of_weights = gradient[:, None] * (total @ rows.T - weights * rows.square().sum(1))
+        return of_wide, of_weights, of_rows
