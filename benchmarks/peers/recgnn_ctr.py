@@ -8,8 +8,6 @@ checkpoints. Encoding is timed too: reading the tables, fitting vocabularies and
 
 from __future__ import annotations
 
-import recgnn.cli  # noqa: F401  (first: the allocator's settings)
-
 import json  # noqa: I001
 import sys
 import tempfile
@@ -21,6 +19,7 @@ import pandas as pd
 import torch
 from lightning import Callback, Trainer, seed_everything
 
+import recgnn.cli  # noqa: F401  (first: the allocator's settings)
 from recgnn.callbacks import EpochSeed
 from recgnn.data import CTRDataModule, EventTable, GivenSplit
 from recgnn.models import FFM, FM, DeepFM, WideDeep

@@ -8,8 +8,6 @@ checkpoints. AUC is that of the last epoch's weights.
 
 from __future__ import annotations
 
-import recgnn.cli  # noqa: F401  (first: the allocator's settings)
-
 import argparse  # noqa: I001
 import json
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from lightning import Callback, Trainer, seed_everything
 from sklearn.metrics import roc_auc_score
 
+import recgnn.cli  # noqa: F401  (first: the allocator's settings)
 from recgnn.callbacks import EpochSeed
 from recgnn.data import CTRDataModule
 from recgnn.models import BST, DIN
@@ -64,8 +63,9 @@ def main() -> None:
     given = {"embedding_dim": options.dim, "hidden_dims": options.hidden, "dropout": options.dropout}
     given |= {"l2": options.l2, "lr": options.lr}
     if options.model == "din":
-        more = {"attention_dims": options.attention, "activation": options.activation}
-        model = DIN(data.field_dims, data.slots, data.item_slots, **given, **more, attention_activation=options.activation)
+        given |= {"attention_dims": options.attention, "activation": options.activation}
+        given |= {"attention_activation": options.activation}
+        model = DIN(data.field_dims, data.slots, data.item_slots, **given)
     else:
         model = BST(data.field_dims, data.slots, data.item_slots, **given, num_heads=options.heads, position="order")
     clock = Clock()

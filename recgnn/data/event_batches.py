@@ -103,7 +103,7 @@ class EventBatches:
         order = torch.randperm(self.count, generator=self._generator(self.device), device=self.device)
         if self.world > 1:
             order = torch.cat([order, order[: self._share() * self.world - self.count]])[self.rank :: self.world]
-        for rows in order.split(self.size):
+        for rows in cut(order, self.size):
             yield self._batch(self.columns, rows)
 
     # ---- chunks from disk
@@ -134,10 +134,19 @@ class EventBatches:
                 rows = torch.cat([rows, rows[: left - len(rows)]])
             last = start + TOGETHER >= len(order)
             whole = len(rows) if last else len(rows) // self.size * self.size
-            for batch in rows[:whole].split(self.size):
+            for batch in cut(rows[:whole], self.size):
                 yield self._batch(columns, batch)
             left -= whole
             rest = None if last else [None if c is None else c[rows[whole:]] for c in columns]
+
+
+def cut(rows: Tensor, size: int) -> list[Tensor]:
+    """Rows in batches. A last batch of one event, which batch normalisation could not take, gets a second one from the
+    batch before it."""
+    batches = list(rows.split(size))
+    if size > 1 and len(batches) > 1 and batches[-1].numel() == 1:
+        batches[-2:] = [batches[-2][:-1], torch.cat([batches[-2][-1:], batches[-1]])]
+    return batches
 
 
 def spread(values: Tensor | None, weighted: Tensor | None, num_slots: int) -> Tensor | None:

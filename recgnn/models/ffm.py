@@ -48,6 +48,5 @@ class FFM(CTRModel):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         x = self.embedding(ids, values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
-        slots = self.sum_fields.slots
-        own = x[:, range(len(self.slots)), slots].square().sum(-1)  # each feature's vector for its own field, [B, S]
-        return self.first_order(ids, values) + pairs_by_field(self.sum_fields(x), self.sum_fields(own))
+        own = None if self.sum_fields.single else x[:, range(len(self.slots)), self.sum_fields.slots]
+        return self.first_order(ids, values) + pairs_by_field(self.sum_fields(x), own)

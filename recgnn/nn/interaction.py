@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from recgnn.losses import single
 
@@ -24,26 +25,41 @@ def pairs_by_inner_product(x: Tensor) -> Tensor:
     return 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
 
 
-def pairs_by_field(x: Tensor, own: Tensor) -> Tensor:
+def pairs_by_field(x: Tensor, own: Tensor | None = None) -> Tensor:
     r"""All pairs of features with a vector for each other's field
-    (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_).
+    (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_), in single precision at least.
 
     .. math:: \sum_{i<j} \langle v_{i,f_j}, v_{j,f_i} \rangle x_i x_j
-
-    Features are summed by field beforehand; pairs within a field are what the square of its sum has over its own
-    squares.
+        = \frac12 \Big[\sum_{f,g} \langle X_{fg}, X_{gf} \rangle - \sum_i \lVert v_{i,f_i} x_i \rVert^2\Big],
+        \quad X_{fg} = \sum_{i: f_i = f} v_{i,g} x_i
 
     Args:
-        x: of each field the sum of its features' vectors (times values) for each other field, [B, F, F, k].
-        own: of each field the sum of its features' squared norms (of the vector for the field itself), [B, F].
+        x: X, of each field the sum of its features' vectors (times values) for each other field, [B, F, F, k].
+        own: each feature's vector (times its value) for its own field, [B, S, k]; None where each field has one
+            feature, which is in no pair with itself.
 
     Shapes: [B].
     """
-    x, own = single(x), single(own)
-    across = (x * x.transpose(1, 2)).sum(-1)  # [B, F, F], symmetric
-    within = across.diagonal(dim1=1, dim2=2)
-    upper = 0.5 * (across.sum((1, 2)) - within.sum(1))
-    return upper + 0.5 * (within - own).sum(1)
+    across = _AcrossFields.apply(single(x), own is None)
+    return across if own is None else across - 0.5 * single(own).square().sum((1, 2))
+
+
+class _AcrossFields(torch.autograd.Function):
+    """Half the product of x [B, F, F, k] with its transpose by fields, which is its gradient: [B]."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, between: bool) -> Tensor:
+        other = x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        if between:  # different fields alone
+            other.diagonal(dim1=1, dim2=2).zero_()
+        ctx.save_for_backward(other)
+        with torch.autocast(x.device.type, enabled=False):
+            return 0.5 * torch.bmm(x.flatten(1)[:, None], other.flatten(1)[:, :, None]).view(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * gradient[:, None, None, None], None
 
 
 class CrossIndex(nn.Module):

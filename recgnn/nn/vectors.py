@@ -72,7 +72,8 @@ class EventVectors(nn.Module):
         if x is not None and self.training and not x.is_cuda and bool((x == 1).all()):
             x = None  # nothing but categories: no need to multiply by ones, forward and backward
         place = ids.index_select(1, self.narrow).long() + self.shift
-        own = found[0].new_ones(place.shape) if values is None else values.index_select(1, self.narrow).to(found[0].dtype)
+        own = found[0].new_ones(place.shape)
+        own = own if values is None else values.index_select(1, self.narrow).to(own.dtype)
         weights = found[0].new_zeros(ids.shape[0], self.rows.numel()).scatter(1, place, own)
         parts = [(v[: wide.numel()].view(*wide.shape, v.shape[1]), v[wide.numel() :]) for v in found]
         return [Vectors(v if x is None else v * x[..., None], weights, rows) for v, rows in parts]
@@ -114,8 +115,9 @@ class _Pairs(torch.autograd.Function):
     def forward(ctx, wide: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
         with torch.autocast(wide.device.type, enabled=False):
             total = torch.addmm(wide.sum(1), weights, rows)
-            squares = torch.linalg.vector_norm(wide.flatten(1), dim=1).square() if wide.shape[1] else total.new_zeros(())
-            squares = squares + weights.square() @ rows.square().sum(1)
+            squares = weights.square() @ rows.square().sum(1)
+            if wide.shape[1]:
+                squares = squares + torch.linalg.vector_norm(wide.flatten(1), dim=1).square()
         ctx.save_for_backward(wide, weights, rows, total)
         return 0.5 * (total.square().sum(1) - squares)
 

@@ -20,6 +20,7 @@ from recgnn.data import (
     RatioSplit,
     SyntheticLog,
 )
+from recgnn.data.event_batches import cut
 from recgnn.data.events import events_of, labels_of
 from recgnn.errors import ConfigError, DataError, RunError
 
@@ -263,3 +264,11 @@ def test_the_field_that_is_reported() -> None:
     assert data("").reported_field() is None
     with pytest.raises(ConfigError, match="report_by: no field 'segmnt' of categories .did you mean 'segment'"):
         data("segmnt").reported_field()
+
+
+def test_no_batch_of_one_event() -> None:
+    """Which batch normalisation could not take."""
+    found = [b.tolist() for b in cut(torch.arange(9), 4)]
+    assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
+    assert [b.tolist() for b in cut(torch.arange(8), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [b.tolist() for b in cut(torch.arange(3), 1)] == [[0], [1], [2]] and len(cut(torch.arange(1), 4)) == 1

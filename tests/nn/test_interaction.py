@@ -34,14 +34,18 @@ def test_pairs_by_field(slots) -> None:
     """Each feature has a vector for each field; the sums that are asked for are made by a loop."""
     fields, k = max(slots) + 1, 2
     v = drawn(3, len(slots), fields, k)
-    x, own = torch.zeros(3, fields, fields, k).double(), torch.zeros(3, fields).double()
+    x, own = torch.zeros(3, fields, fields, k).double(), torch.zeros(3, len(slots), k).double()
     expected = torch.zeros(3, dtype=torch.float64)
     for b, (i, f) in product(range(3), enumerate(slots)):
         x[b, f] += v[b, i]
-        own[b, f] += v[b, i, f] @ v[b, i, f]
+        own[b, i] = v[b, i, f]
         for j in range(i + 1, len(slots)):
             expected[b] += v[b, i, slots[j]] @ v[b, j, f]
     assert_close(pairs_by_field(x, own), expected)
+    if len(set(slots)) == len(slots):  # one feature a field: no pair within one
+        assert_close(pairs_by_field(x), expected)
+    assert torch.autograd.gradcheck(pairs_by_field, (x.requires_grad_(), own.requires_grad_()))
+    assert torch.autograd.gradcheck(pairs_by_field, (x,))
 
 
 def every_pair() -> tuple[torch.Tensor, list]:
