@@ -1,6 +1,8 @@
 """Speed, as ratios against peers in the same run.
 
-    RECGNN_DATA=<folder with gowalla/, ml-100k/, ml-1m/> python benchmarks/speed.py graph|autoencoders|ctr|sequence [options]
+    RECGNN_DATA=<folder with gowalla/, ml-100k/, ml-1m/> python benchmarks/speed.py PART [options]
+
+PART is graph, autoencoders, ctr or sequence.
 
 `--help` after the part's name shows its options.
 """

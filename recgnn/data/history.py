@@ -73,20 +73,25 @@ class History(NamedTuple):
         values: [N, H], or None (all 1).
         lengths: [B].
         gaps: [N] seconds between a past event and this one; or None.
+        items: [N] the row of each past item in `table`; or None.
+        table: ids [I, H] and values [I, H] or None of all items, of which ids and values above are rows; or None.
     """
 
     ids: Tensor
     values: Tensor | None
     lengths: Tensor
     gaps: Tensor | None
+    items: Tensor | None = None
+    table: tuple[Tensor, Tensor | None] | None = None
 
     def of(self, rows: Tensor) -> History:
         """The past of some of the events, rows [n]."""
         lengths = self.lengths[rows]
         first = (self.lengths.cumsum(0) - self.lengths)[rows] - (lengths.cumsum(0) - lengths)
         place = torch.repeat_interleave(first, lengths) + torch.arange(int(lengths.sum()), device=rows.device)
-        return History(*(None if x is None else x[place] for x in (self.ids, self.values)), lengths,
-                       None if self.gaps is None else self.gaps[place])  # fmt: skip
+        parts = (self.ids, self.values, self.gaps, self.items)
+        ids, values, gaps, items = (None if x is None else x[place] for x in parts)
+        return History(ids, values, lengths, gaps, items, self.table)
 
 
 @dataclass(frozen=True)
@@ -281,4 +286,4 @@ def packed(
     gaps = None
     if times is not None and past[1] is not None:
         gaps = (torch.repeat_interleave(times, lengths, output_size=total) - past[1][place]).float()
-    return History(table[0][items], None if table[1] is None else table[1][items], lengths, gaps)
+    return History(table[0][items], None if table[1] is None else table[1][items], lengths, gaps, items, table)

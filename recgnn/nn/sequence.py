@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from recgnn.errors import ConfigError
 from recgnn.nn.autoencoder import Activation, activation
-from recgnn.nn.embedding import FieldSum
+from recgnn.nn.embedding import FieldSum, summed_by_row
 from recgnn.nn.mlp import MLP
 
 UnitActivation = Literal[Activation, "dice", "prelu", "leaky_relu"]
@@ -83,6 +83,20 @@ class _Take(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.new_zeros(ctx.shape).index_copy_(0, ctx.saved_tensors[0], gradient), None
+
+
+class _Repeat(torch.autograd.Function):
+    """Rows of x, each once or more, whose gradient is summed by sorted rows."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return x.index_select(0, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return summed_by_row(ctx.saved_tensors[0], gradient)[1], None
 
 
 def segment_sum(x: Tensor, segments: Segments) -> Tensor:
@@ -378,6 +392,10 @@ class ItemSide(nn.Module):
             past_ids, past_values, lengths = none, None, torch.zeros_like(ids[:, 0], dtype=torch.int64)
         else:
             past_ids, past_values, lengths = history.ids, history.values, history.lengths
+        total, place = past_ids.shape[0], None
+        if history is not None and getattr(history, "items", None) is not None:  # each item of the batch once
+            rows, place = history.items.unique(return_inverse=True)
+            past_ids, past_values = (None if x is None else x[rows] for x in history.table)
         # One lookup, so that the table has one gradient.
         vectors = table(torch.cat([ids.flatten(), past_ids.flatten()]))
         x, past = (
@@ -386,11 +404,12 @@ class ItemSide(nn.Module):
         )
         x = x if values is None else x * values[..., None]
         past = past if past_values is None else past * past_values[..., None]
+        past = self.sum_item(past).flatten(1)
         return ItemVectors(
             self.sum_event(x),
-            self.sum_item(past).flatten(1),
+            past if place is None else _Repeat.apply(past, place),
             self.sum_item(x.index_select(1, self.item_slots)).flatten(1),
-            Segments.of(lengths, past_ids.shape[0]),
+            Segments.of(lengths, total),
         )
 
 

@@ -282,3 +282,26 @@ def test_rows_of_a_batch_have_a_value() -> None:
 def test_without_histories(item_slots) -> None:
     with pytest.raises(ConfigError, match="data.init_args.history"):
         ItemSide([0, 1], item_slots)
+
+
+@pytest.mark.parametrize("kind", ["DIN", "BST"])
+def test_items_that_come_again_are_looked_up_once(kind) -> None:
+    """With the rows of a table of items, or with each past item's own ids: the same logits and gradients."""
+    from recgnn import models
+    from recgnn.data.history import History
+
+    torch.manual_seed(0)
+    slots, item_slots = [0, 1, 2, 2], [1, 2, 3]
+    table = torch.stack([torch.arange(6) + 4, torch.randint(10, 15, (6,)), torch.randint(10, 15, (6,))], 1).int()
+    weights = torch.rand(6, 3)
+    items, lengths = torch.tensor([2, 2, 0, 5, 2, 0]), torch.tensor([3, 0, 1, 2])
+    ids = torch.cat([torch.randint(0, 4, (4, 1)), table[[1, 2, 0, 3]].long()], 1)
+    more = {"embedding_dim": 4, "hidden_dims": [5]} | ({"num_heads": 2} if kind == "BST" else {})
+    model = getattr(models, kind)([4, 6, 5], slots, item_slots, **more).eval()
+    plain = History(table[items], weights[items], lengths, None)
+    found = []
+    for history in (plain, plain._replace(items=items, table=(table, weights))):
+        logits = model(ids, torch.ones(4, 4), history)
+        found.append((logits, torch.autograd.grad(logits.sin().sum(), list(model.parameters()), allow_unused=True)))
+    torch.testing.assert_close(found[0], found[1])
+    assert found[0][0].std() > 0
