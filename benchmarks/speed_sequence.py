@@ -3,7 +3,7 @@
     RECGNN_DATA=<folder with ml-1m/> python benchmarks/speed.py sequence --peers <folder> --data <folder>
 
 torch-rechub 0.9.0 on the same prepared rows and histories (MovieLens-1M, users of its first 100,000 ratings, up to
-100 past films, of whatever number there is), like sizes, one epoch; RecBole 1.2.1's DIN on MovieLens-100K with histories
+100 past films, of whatever number there is), like sizes, one epoch; RecBole 1.2.1 DIN on MovieLens-100K with histories
 of 50, with its own sizes and with recgnn's. Every side is a process of its own, they take turns, and the median of the
 turns is shown. `--peers` keeps the peers' environments, `--data` what is prepared.
 """

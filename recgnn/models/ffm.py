@@ -47,6 +47,10 @@ class FFM(CTRModel):
         self.embedding = self.table(self.num_fields * embedding_dim, init_std)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        x = self.embedding(ids, values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
-        own = None if self.sum_fields.single else x[:, range(len(self.slots)), self.sum_fields.slots]
-        return self.first_order(ids, values) + pairs_by_field(self.sum_fields(x), own)
+        single = self.sum_fields.single  # each field has one feature: values are multiplied in with the pairs
+        x = self.embedding(ids, None if single else values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
+        if single:
+            pairs = pairs_by_field(x, values=values)
+        else:
+            pairs = pairs_by_field(self.sum_fields(x), x[:, range(len(self.slots)), self.sum_fields.slots])
+        return self.first_order(ids, values) + pairs

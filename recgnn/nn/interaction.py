@@ -25,7 +25,7 @@ def pairs_by_inner_product(x: Tensor) -> Tensor:
     return 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
 
 
-def pairs_by_field(x: Tensor, own: Tensor | None = None) -> Tensor:
+def pairs_by_field(x: Tensor, own: Tensor | None = None, values: Tensor | None = None) -> Tensor:
     r"""All pairs of features with a vector for each other's field
     (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_), in single precision at least.
 
@@ -37,10 +37,11 @@ def pairs_by_field(x: Tensor, own: Tensor | None = None) -> Tensor:
         x: X, of each field the sum of its features' vectors (times values) for each other field, [B, F, F, k].
         own: each feature's vector (times its value) for its own field, [B, S, k]; None where each field has one
             feature, which is in no pair with itself.
+        values: the features' values, where x is without them, [B, F]; without a gradient, and with `own` None.
 
     Shapes: [B].
     """
-    across = _AcrossFields.apply(single(x), own is None)
+    across = _AcrossFields.apply(single(x), own is None, values)
     return across if own is None else across - 0.5 * single(own).square().sum((1, 2))
 
 
@@ -48,18 +49,20 @@ class _AcrossFields(torch.autograd.Function):
     """Half the product of x [B, F, F, k] with its transpose by fields, which is its gradient: [B]."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, between: bool) -> Tensor:
+    def forward(ctx, x: Tensor, between: bool, values: Tensor | None) -> Tensor:
         other = x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         if between:  # different fields alone
             other.diagonal(dim1=1, dim2=2).zero_()
+        if values is not None:
+            other *= (values[:, :, None] * values[:, None]).to(x.dtype)[..., None]
         ctx.save_for_backward(other)
         with torch.autocast(x.device.type, enabled=False):
             return 0.5 * torch.bmm(x.flatten(1)[:, None], other.flatten(1)[:, :, None]).view(-1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0] * gradient[:, None, None, None], None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.saved_tensors[0] * gradient[:, None, None, None], None, None
 
 
 class CrossIndex(nn.Module):

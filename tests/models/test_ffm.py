@@ -47,3 +47,24 @@ def test_half_precision_stays_near(kind) -> None:
         for b in range(a + 1, 31):
             exact += (v[:, a, slots[b]] * v[:, b, slots[a]]).sum(1)
     assert ((model(ids).double() - exact).abs() / exact).max() < 2e-2
+
+
+def test_one_feature_a_field() -> None:
+    """Values are multiplied in with the pairs: against the double sum."""
+    torch.manual_seed(0)
+    model = FFM([4, 5, 2], embedding_dim=3).double()
+    for table in model.tables():
+        torch.nn.init.normal_(table.weight)
+    ids, x = torch.tensor([[1, 6, 9], [3, 8, 10]]), torch.randn(2, 3, dtype=torch.float64)
+    v = model.embedding.weight.view(11, 3, 3)
+    expected = []
+    for row, values in zip(ids.tolist(), x, strict=True):
+        total = model.bias + sum(model.linear.weight[i, 0] * value for i, value in zip(row, values, strict=True))
+        for a in range(3):
+            for b in range(a + 1, 3):
+                total = total + v[row[a], b] @ v[row[b], a] * values[a] * values[b]
+        expected.append(total)
+    expected = torch.stack(expected)
+    torch.testing.assert_close(model(ids, x), expected)
+    gradients = [torch.autograd.grad(y.sin().sum(), list(model.parameters())) for y in (model(ids, x), expected)]
+    torch.testing.assert_close(*gradients)

@@ -44,6 +44,9 @@ def test_pairs_by_field(slots) -> None:
     assert_close(pairs_by_field(x, own), expected)
     if len(set(slots)) == len(slots):  # one feature a field: no pair within one
         assert_close(pairs_by_field(x), expected)
+        values = drawn(3, fields).double()
+        assert_close(pairs_by_field(x, values=values), pairs_by_field(x * values[..., None, None]))
+        assert torch.autograd.gradcheck(lambda v: pairs_by_field(v, values=values), (x.clone().requires_grad_(),))
     assert torch.autograd.gradcheck(pairs_by_field, (x.requires_grad_(), own.requires_grad_()))
     assert torch.autograd.gradcheck(pairs_by_field, (x,))
 
