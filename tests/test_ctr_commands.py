@@ -411,7 +411,7 @@ def test_two_processes_move_sparse_tables_alike(inside, start, tmp_path) -> None
     gaps = (two["state_dict"]["linear.weight"] - moved).abs()
     assert gaps.mean() < 0.005 and gaps.max() < 0.05
     sums = [c["optimizer_states"][0]["state"][1]["sum"] for c in (two, one)]
-    torch.testing.assert_close(*sums, atol=0, rtol=0.2)
+    torch.testing.assert_close(*sums, atol=0.02 * float(sums[1].max()), rtol=0.1)
 
 
 def test_numbers_are_predicted_too(here, capsys) -> None:
