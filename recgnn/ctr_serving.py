@@ -105,8 +105,9 @@ class TrainedCTR:
         if self.history is None:
             return None
         times = None
-        if TIMESTAMP in frame and len(frame) and frame[TIMESTAMP].notna().all():
-            times = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
+        if TIMESTAMP in frame and frame[TIMESTAMP].notna().any():
+            timed, times = frame[TIMESTAMP].notna().to_numpy(), np.full(len(frame), np.nan)
+            times[timed] = clean_times(frame[TIMESTAMP][timed], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
         if self.history.columns is not None:
             return self._past_of_columns(frame, times)
         if self.tables is None or USER not in frame:
@@ -141,18 +142,17 @@ class TrainedCTR:
         tables = self.tables
         user = tables.user[tables.positive].astype(np.int64)
         first, end = np.searchsorted(user, codes), np.searchsorted(user, codes, side="right")
-        if tables.time is not None:
-            time = tables.time[tables.positive]
-            if times is None:
-                last = np.maximum(tables.ptr[codes + 1] - 1, 0)
-                times = np.where(codes >= 0, tables.time[last], 0)
-            else:
-                moments = np.unique(time)
-                key = user * (len(moments) + 1) + np.searchsorted(moments, time)
-                mine = codes.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times)
-                end = np.searchsorted(key, mine)
-        else:
+        if tables.time is None:
             times = None
+        else:
+            time = tables.time[tables.positive]
+            last = np.where(codes >= 0, tables.time[np.maximum(tables.ptr[codes + 1] - 1, 0)], 0)
+            untimed = np.ones(len(codes), dtype=bool) if times is None else np.isnan(times)
+            moments = np.unique(time)
+            key = user * (len(moments) + 1) + np.searchsorted(moments, time)
+            times = np.where(untimed, last, 0 if times is None else times)
+            before = np.searchsorted(key, codes.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times))
+            end = np.where(untimed, end, before)
         end = np.where(codes >= 0, end, first)
         starts = np.maximum(first, end - self.history.max_length)
         own = None if times is None else torch.from_numpy(times)

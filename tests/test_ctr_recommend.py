@@ -150,6 +150,17 @@ def test_a_row_sees_what_came_before_its_time(run) -> None:
     assert first == len(past.ids) > 20 and found["prediction"].nunique() > 10
 
 
+def test_rows_without_a_time_leave_those_of_the_others(run) -> None:
+    trained = load(run)
+    if trained.history is None:
+        return
+    frame, _ = log()
+    first = frame[frame["user"] == "u3"]["time"].min()
+    rows = pd.DataFrame({"user": ["u3", "u3"], "item": [1, 1], "timestamp": [first, None]})
+    assert trained.past(rows).lengths.tolist() == [0, 3]
+    assert trained.past(rows.iloc[:1]).lengths.tolist() == [0] and trained.past(rows.iloc[1:]).lengths.tolist() == [3]
+
+
 def test_a_user_who_is_not_known_has_no_past(run) -> None:
     trained = load(run)
     if trained.history is not None:

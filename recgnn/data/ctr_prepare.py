@@ -142,7 +142,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if asked.task == "ctr" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
     with progress(f"reading {name}", len(labels)) as step:
-        encoders, whose = _fit(events, asked, items, step)
+        own = asked.history is not None and asked.history.columns is not None
+        encoders, whose = _fit(events, asked, items.iloc[pasts["train"].seen_items()] if own else None, step)
     with progress(f"encoding {name}", len(labels)) as step:
         _encode(events, encoders, whose, pasts, folder, step)
     if items is not None:
@@ -293,9 +294,10 @@ def _check_columns(name: str, columns: list[str], split: Split, group: str | Non
 
 
 def _fit(
-    events: Labelled, asked: Asked, items: pd.DataFrame | None, step: Callable[[int], None]
+    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, str | None]:
-    """The encoding, learnt from train, and the column of the groups. Fields are guessed from the first block."""
+    """The encoding, learnt from train and from the items of its past, where columns hold that; and the column of the
+    groups. Fields are guessed from the first block."""
     fields, excluded = asked.fields, events.excluded
     for column in sorted(excluded & set(map(str, fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
@@ -314,8 +316,8 @@ def _fit(
         if len(train):
             encoders.observe(train)
         step(len(block))
-    if items is not None and asked.history.columns is not None:
-        encoders.observe(items)  # values that occur in histories alone; those of events come first by frequency
+    if past_items is not None:
+        encoders.observe(past_items)
     return encoders.finish(), whose
 
 

@@ -117,6 +117,13 @@ class Past:
         times = None if self.times is None else self.times[rows]
         return Past(self.starts[rows], self.lengths[rows], times, self.items, self.item_times)
 
+    def seen_items(self) -> np.ndarray:
+        """The items of the past events that some event sees, each past event once: rows of the table of items."""
+        change = np.zeros(len(self.items) + 1, dtype=np.int64)
+        np.add.at(change, self.starts, 1)
+        np.add.at(change, self.starts + self.lengths, -1)
+        return self.items[change[:-1].cumsum() > 0]
+
 
 def tuples(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Which combination of the columns' values each row has, [n], and a row that has each combination."""

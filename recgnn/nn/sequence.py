@@ -142,7 +142,7 @@ def time_buckets(gaps: Tensor, num_buckets: int) -> Tensor:
 
     Shapes: gaps [N], in seconds; [N], int64.
     """
-    return (torch.frexp(gaps.clamp(min=0) + 1).exponent.long() - 1).clamp(max=num_buckets - 1)
+    return (torch.frexp(gaps.clamp(min=0) + 1).exponent.long() - 1).clamp(0, num_buckets - 1)
 
 
 class _Dice(torch.autograd.Function):

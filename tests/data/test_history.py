@@ -214,12 +214,13 @@ def ready(tmp_path, history=None, **columns) -> CTRDataModule:
 
 
 def test_histories_from_columns(tmp_path, monkeypatch) -> None:
-    """Values that occur in histories alone have rows; longer histories lose their oldest."""
+    """Values that occur in histories alone have rows; longer histories lose their oldest, which nobody sees then."""
     data = ready(tmp_path, {"max_length": 2})
     in_order(data, monkeypatch)
     data.trainer = None
     words = [["?", "", *e.values] for e in data.prepared.encoders.encoders.values()]
-    assert set(words[0]) == {"?", "", "a", "b", "c", "new"} and "z" in words[1]
+    assert set(words[0]) == {"?", "", "a", "b", "c"} and set(words[1]) == {"?", "", "x", "y"}
+    assert "new" in ready(tmp_path).prepared.encoders.encoders["item"].values
     batch = next(iter(data.train_dataloader()))
     past, start = batch.history, data.field_dims[0]
     assert past.lengths.tolist() == [0, 1, 2, 2] * 2
@@ -229,6 +230,13 @@ def test_histories_from_columns(tmp_path, monkeypatch) -> None:
     gone = [times[1] - 900, times[2] - 800, times[2] - 950, times[3] - 800, times[3] - 900]
     gone += [times[5] - 900, times[6] - 800, times[6] - 950, times[7] - 800, times[7] - 900]
     assert past.gaps.tolist() == gone
+
+
+def test_the_past_of_other_parts_has_no_rows(tmp_path) -> None:
+    """What stands in the histories of validation and test alone is unknown: encodings are of train."""
+    past = ["", "a", "a b", "new c a"] * 2 + ["", "later", "a later", "b b latest"]
+    words = ready(tmp_path, past=past).prepared.encoders.encoders["item"].values
+    assert "new" in words and "later" not in words and "latest" not in words
 
 
 @pytest.mark.parametrize(
