@@ -21,6 +21,7 @@ from recgnn.data.log import ITEM, TIMESTAMP, TITLE, USER, Origin, clean_times
 from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
 from recgnn.models.base import best
 from recgnn.models.ctr import CTRModel
+from recgnn.rows import ranked
 
 BLOCK = 2**15  # events at once, less what their histories hold
 
@@ -268,18 +269,10 @@ class TrainedCTR:
         return torch.from_numpy(rows[column >= 0]), torch.from_numpy(column[column >= 0])
 
     def _frame(self, users: np.ndarray, items: np.ndarray, scores: Tensor, places: Tensor) -> pd.DataFrame:
-        kept = torch.isfinite(scores).numpy()
-        rank = np.broadcast_to(np.arange(1, scores.shape[1] + 1), kept.shape)[kept]
-        rows = items[places.numpy()[kept]]
-        columns = {
-            "user": np.repeat(self.tables.users[USER].to_numpy()[users], kept.sum(1)),
-            "rank": rank,
-            "item": self.tables.items[ITEM].to_numpy()[rows],
-            "score": scores.numpy()[kept],
-        }
-        if TITLE in self.tables.items:
-            columns["title"] = self.tables.items[TITLE].to_numpy()[rows]
-        return pd.DataFrame(columns)
+        table, rows = self.tables.items, items[places.numpy()]
+        titles = table[TITLE].to_numpy()[rows] if TITLE in table else None
+        who, what = self.tables.users[USER].to_numpy()[users], table[ITEM].to_numpy()[rows]
+        return ranked("user", who, scores.numpy(), what, titles)
 
 
 def _codes(known: pd.Series, wanted: Iterable, what: str) -> np.ndarray:

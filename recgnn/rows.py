@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from recgnn.data.blocks import batches_of
@@ -68,6 +69,26 @@ def _need_all(columns: list[str], there: list[str], file: str) -> None:
                 f"{file}: no column '{column}'{hint}; found: {', '.join(map(str, there[:12]))}; name it with "
                 "--user or --item"
             )
+
+
+def ranked(
+    key: str, ids: np.ndarray, scores: np.ndarray, items: np.ndarray, titles: np.ndarray | None
+) -> pd.DataFrame:
+    """Lists of items as a table: key, rank from 1, item, score and, where known, title; what has no finite score is
+    left out.
+
+    Args:
+        key: name of the first column.
+        ids: whose lists these are, [B].
+        scores: [B, k], best first.
+        items: raw ids, [B, k].
+        titles: [B, k]; or None.
+    """
+    kept = np.isfinite(scores)
+    rank = np.broadcast_to(np.arange(1, scores.shape[1] + 1), kept.shape)
+    columns = {key: np.repeat(np.asarray(ids), kept.sum(1)), "rank": rank[kept]}
+    columns |= {"item": items[kept], "score": scores[kept]}
+    return pd.DataFrame(columns if titles is None else columns | {"title": titles[kept]})
 
 
 def check_output(output: str) -> None:

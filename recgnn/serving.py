@@ -17,6 +17,7 @@ from recgnn.data.prepare import PreparedLog
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.base import Recommender, best
 from recgnn.models.ctr import CTRModel
+from recgnn.rows import ranked
 
 UNKNOWN = np.iinfo(np.int64).min  # an integer that is nobody's id
 
@@ -207,17 +208,10 @@ class TrainedRecommender:
         return min(k, self.prepared.num_items)
 
     def _frame(self, key: str, ids: np.ndarray, scores: torch.Tensor, items: torch.Tensor) -> pd.DataFrame:
-        kept = torch.isfinite(scores).numpy()
-        rank = np.broadcast_to(np.arange(1, scores.shape[1] + 1), kept.shape)[kept]
-        rows = items.numpy()[kept]
-        columns = {
-            key: np.repeat(np.asarray(ids), kept.sum(1)),
-            "rank": rank,
-            "item": self.prepared.items.decode(rows),
-            "score": scores.numpy()[kept],
-        }
-        titles = self.prepared.items.title(rows)
-        return pd.DataFrame(columns if titles is None else columns | {"title": titles})
+        rows = items.numpy()
+        raw, titles = self.prepared.items.decode(rows.ravel()), self.prepared.items.title(rows.ravel())
+        titles = None if titles is None else np.asarray(titles, dtype=object).reshape(rows.shape)
+        return ranked(key, ids, scores.numpy(), np.asarray(raw).reshape(rows.shape), titles)
 
 
 def as_ids(column: pd.Series, vocabulary) -> pd.Series:

@@ -159,11 +159,15 @@ class CTRDataModule(LightningDataModule):
         start = sum(encoders.dims[: names.index(name)])
         words = ["unknown", "missing", *encoders.encoders[name].values]
         found = [words[row - start] for row in rows.tolist()]
+        return found if name != ITEM else [self._titles.get(word) or word for word in found]
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        """The titles of items, by raw id, as far as they are known."""
         tables = EventTables.load(self.prepared.folder)
-        if tables is None or TITLE not in tables.items or name != ITEM:
-            return found
-        titles = dict(zip(tables.items[ITEM], tables.items[TITLE].fillna(""), strict=True))
-        return [titles.get(word) or word for word in found]
+        if tables is None or TITLE not in tables.items:
+            return {}
+        return dict(zip(tables.items[ITEM], tables.items[TITLE].fillna(""), strict=True))
 
     def reported_field(self) -> ReportedField | None:
         """The field of `report_by`.

@@ -24,10 +24,13 @@ class OwnPrecision:
 
 
 class SumMetric(OwnPrecision, Metric):
+    """A metric whose state is sums, over batches and over processes."""
+
     full_state_update = False
     is_differentiable = False
 
     def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.long) -> None:
+        """A sum of that name and shape, 0 at first."""
         self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
 
 

@@ -10,20 +10,10 @@ from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.sequence import (
-    ItemSide,
-    ItemVectors,
-    Segments,
-    TransformerBlock,
-    UnitActivation,
-    append,
-    deep,
-    pack_to_padded,
-    rows_of_batch,
-    segment_sum,
-    time_buckets,
-)
+from recgnn.nn.segments import Segments, append, pack_to_padded, segment_sum
+from recgnn.nn.sequence import ItemSide, ItemVectors, TransformerBlock, rows_of_batch, time_buckets
 
 TIME_BUCKETS = 32  # the last begins at 2^31 seconds, 68 years
 

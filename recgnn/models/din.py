@@ -10,17 +10,10 @@ from torch import Tensor
 
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.sequence import (
-    ActivationUnit,
-    ItemSide,
-    ItemVectors,
-    UnitActivation,
-    deep,
-    rows_of_batch,
-    segment_softmax,
-    segment_sum,
-)
+from recgnn.nn.segments import segment_softmax, segment_sum
+from recgnn.nn.sequence import ActivationUnit, ItemSide, ItemVectors, rows_of_batch
 
 
 class DIN(CTRModel):

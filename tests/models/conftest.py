@@ -13,6 +13,7 @@ from torch import Tensor
 from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.graph import to_hetero
 from recgnn.data.graph_data import TrainBatch
+from recgnn.data.history import History
 from recgnn.data.prepare import Part
 
 USERS, ITEMS = 9, 7  # user 8 and item 6 have no edge
@@ -199,6 +200,17 @@ def events() -> SimpleNamespace:
     labels = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64)
     batch = SimpleNamespace(ids=ids, values=values, labels=labels, groups=None, history=None)
     return SimpleNamespace(field_dims=FIELD_DIMS, slots=SLOTS, ids=ids, values=values, labels=labels, batch=batch)
+
+
+@pytest.fixture(scope="session")
+def past() -> History:
+    """The histories of those events, of 3, 0, 1, 5 and 2 past items; row 7 is in a history alone."""
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(4, (11, 4), generator=generator) + torch.tensor([4, 9, 9, 9])
+    ids[3, 0] = 7
+    values = torch.tensor([[1, 1 / 3, 1 / 3, 1 / 3], [1, 0.5, 0.5, 0], [1, 1, 0, 0]]).double()
+    gaps = torch.tensor([900.0, 40, 1, 3, 1e12, 8e6, 8e6, 2, 0, 70, 6])
+    return History(ids, values[torch.arange(11) % 3], torch.tensor([3, 0, 1, 5, 2]), gaps)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,30 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from recgnn.data.history import History
 from recgnn.errors import ConfigError
 from recgnn.models.bst import BST
 
 ITEM_SLOTS = [1, 2, 3, 4]  # a categorical field and one of three values
 LENGTHS = [3, 0, 1, 5, 2]
 MAX_LENGTH = 4
-
-
-class Past(NamedTuple):
-    ids: Tensor
-    values: Tensor | None
-    lengths: Tensor
-    gaps: Tensor | None
-
-
-@pytest.fixture(scope="module")
-def past() -> Past:
-    """The histories of the five events of `events`; row 7 is in a history alone."""
-    generator = torch.Generator().manual_seed(2)
-    ids = torch.randint(3, (11, 4), generator=generator) + torch.tensor([4, 9, 9, 9])
-    ids[3, 0] = 7
-    values = torch.tensor([[1, 1 / 3, 1 / 3, 1 / 3], [1, 0.5, 0.5, 0], [1, 1, 0, 0]]).double()
-    gaps = torch.tensor([900.0, 40, 1, 3, 1e12, 8e6, 8e6, 2, 0, 70, 6])
-    return Past(ids, values[torch.arange(11) % 3], torch.tensor(LENGTHS), gaps)
 
 
 @pytest.fixture
@@ -81,7 +63,7 @@ def position_of(model: BST, gap: float | None, to_target: int) -> int:
     return min(to_target, 31 if model.position_kind == "time" else MAX_LENGTH)
 
 
-def naive(model: BST, events, past: Past) -> tuple[Tensor, Tensor]:
+def naive(model: BST, events, past: History) -> tuple[Tensor, Tensor]:
     """Logits [B], and the weights of the past items, mean over the heads, [N]."""
     w, logits, told, start = model.embedding.weight, [], [], 0
     for b, n in enumerate(past.lengths.tolist()):
@@ -117,7 +99,7 @@ def naive(model: BST, events, past: Past) -> tuple[Tensor, Tensor]:
     return torch.stack(logits), torch.stack(told).detach()
 
 
-def check(model: BST, events, past: Past) -> None:
+def check(model: BST, events, past: History) -> None:
     """Logits, the gradient of every parameter, and the weights that are told."""
     expected, weights = naive(model, events, past)
     found = model(events.ids, events.values, past)
@@ -161,12 +143,12 @@ def test_others_in_the_batch_and_padding_have_no_effect(pooling, blocks, make, e
     model = make(pooling=pooling, num_blocks=blocks).float()
     ids, values, past = events.ids, events.values.float(), past._replace(values=past.values.float())
     whole, start = model(ids, values, past), 0
-    many = Past(past.ids.repeat(5, 1), past.values.repeat(5, 1), torch.tensor([55]), past.gaps.repeat(5))
+    many = History(past.ids.repeat(5, 1), past.values.repeat(5, 1), torch.tensor([55]), past.gaps.repeat(5))
     for b, n in enumerate(LENGTHS):
         at = slice(start, start + n)
-        alone = Past(past.ids[at], past.values[at], past.lengths[b : b + 1], past.gaps[at])
+        alone = History(past.ids[at], past.values[at], past.lengths[b : b + 1], past.gaps[at])
         assert_close(model(ids[b : b + 1], values[b : b + 1], alone), whole[b : b + 1], atol=1e-6, rtol=0)
-        both = Past(*(torch.cat(pair) for pair in zip(alone, many, strict=True)))
+        both = History(*(torch.cat(pair) for pair in zip(alone[:4], many[:4], strict=True)))
         found = model(ids[[b, 0]], values[[b, 0]], both)[:1]
         assert_close(found, whole[b : b + 1], atol=1e-6, rtol=0)
         start += n
@@ -179,7 +161,7 @@ def test_others_in_the_batch_and_padding_have_no_effect(pooling, blocks, make, e
 def test_a_batch_without_any_history(pooling, make, events, past) -> None:
     """The target is alone in its sequence."""
     model = make(pooling=pooling)
-    empty = Past(past.ids[:0], past.values[:0], torch.zeros(5, dtype=torch.int64), past.gaps[:0])
+    empty = History(past.ids[:0], past.values[:0], torch.zeros(5, dtype=torch.int64), past.gaps[:0])
     w, expected = model.embedding.weight, []
     for ids, values in zip(events.ids, events.values, strict=True):
         own = [sum(w[ids[s]] * values[s] for s in range(6) if events.slots[s] == f) for f in range(4)]
@@ -236,7 +218,7 @@ def test_it_learns_from_the_time_what_no_item_tells() -> None:
     gaps = torch.where(torch.rand(count, length) < 0.5, 20.0, 9000.0)
     labels = (gaps.gather(1, items.argsort(1).gather(1, target[:, None])) < 60).squeeze(1).float()
     ids = torch.stack([torch.zeros(count).long(), 1 + target], 1)
-    past = Past(1 + items.flatten()[:, None], None, torch.full((count,), length), gaps.flatten())
+    past = History(1 + items.flatten()[:, None], None, torch.full((count,), length), gaps.flatten())
     losses = {}
     for position in ("time", "none"):
         torch.manual_seed(0)

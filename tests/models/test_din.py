@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,29 +14,12 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from recgnn.data import CTRDataModule, FrameLog
-from recgnn.data.history import Histories
+from recgnn.data.history import Histories, History
 from recgnn.errors import ConfigError
 from recgnn.models.din import DIN
 
 ITEM_SLOTS = [1, 2, 3, 4]  # a categorical field and one of three values
 LENGTHS = [3, 0, 1, 5, 2]
-
-
-class Past(NamedTuple):
-    ids: Tensor
-    values: Tensor | None
-    lengths: Tensor
-    gaps: Tensor | None
-
-
-@pytest.fixture(scope="module")
-def past() -> Past:
-    """The histories of the five events of `events`; row 7 is in a history alone."""
-    generator = torch.Generator().manual_seed(2)
-    ids = torch.randint(4, (11, 4), generator=generator) + torch.tensor([4, 9, 9, 9])
-    ids[3, 0] = 7
-    values = torch.tensor([[1, 1 / 3, 1 / 3, 1 / 3], [1, 0.5, 0.5, 0], [1, 1, 0, 0]]).double()
-    return Past(ids, values[torch.arange(11) % 3], torch.tensor(LENGTHS), None)
 
 
 def dice(rows: list[Tensor], layer, training: bool) -> list[Tensor]:
@@ -61,7 +43,7 @@ def layer_by_layer(layers, rows: list[Tensor], training: bool) -> list[Tensor]:
     return rows
 
 
-def naive(model: DIN, events, past: Past, training: bool = False) -> tuple[Tensor, list[Tensor]]:
+def naive(model: DIN, events, past: History, training: bool = False) -> tuple[Tensor, list[Tensor]]:
     """Logits [B], and each event's weights of its past items."""
     w = model.embedding.weight
     fields, targets, histories = [], [], []
@@ -155,7 +137,7 @@ def test_gradient_reaches_the_table_from_both_sides(make, events, past) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_a_batch_without_any_history(training, attention, make, events, past) -> None:
     model = make(attention=attention).train(training)
-    empty = Past(past.ids[:0], past.values[:0], torch.zeros(5, dtype=torch.int64), None)
+    empty = History(past.ids[:0], past.values[:0], torch.zeros(5, dtype=torch.int64), None)
     expected, _ = naive(model, events, empty, training)
     for history in (None, empty, empty._replace(values=None)):
         assert_close(model(events.ids, events.values, history), expected)
@@ -172,7 +154,7 @@ def test_others_in_the_batch_and_padding_have_no_effect(attention, make, events,
     start = 0
     for b, n in enumerate(LENGTHS):
         at = slice(start, start + n)
-        alone = Past(past.ids[at], past.values[at], past.lengths[b : b + 1], None)
+        alone = History(past.ids[at], past.values[at], past.lengths[b : b + 1], None)
         assert_close(model(ids[b : b + 1], values[b : b + 1], alone), whole[b : b + 1], atol=1e-6, rtol=0)
         start += n
     other = past.ids.masked_fill(past.values == 0, 14)
@@ -197,7 +179,7 @@ def test_statistics_of_dice_are_of_past_items_alone(make, events, past) -> None:
 # ---- regularisation
 
 
-def rows_with_a_value(events, past: Past) -> set[int]:
+def rows_with_a_value(events, past: History) -> set[int]:
     pairs = zip(events.ids.flatten().tolist() + past.ids.flatten().tolist(),
                 events.values.flatten().tolist() + past.values.flatten().tolist(), strict=True)  # fmt: skip
     return {row for row, value in pairs if value}
@@ -278,7 +260,7 @@ def test_it_learns_from_the_history_what_no_field_tells(attention) -> None:
     kind[:, :2] = torch.tensor([0, 1])
     labels = like.gather(1, ids[:, 1:] - 1).squeeze(1).float()
     items = 3 + 2 * kind + like.gather(1, kind)
-    past = Past(items.flatten()[:, None], None, torch.full((count,), length), None)
+    past = History(items.flatten()[:, None], None, torch.full((count,), length), None)
     model = DIN([1, 6], None, [1], 8, [16], attention, [16], init_std=0.3)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(80):

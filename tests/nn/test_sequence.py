@@ -7,21 +7,15 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.errors import ConfigError
+from recgnn.nn.dice import Dice, deep
 from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.segments import Segments, append, pack_to_padded, segment_softmax, segment_sum, spread
 from recgnn.nn.sequence import (
     ActivationUnit,
-    Dice,
     ItemSide,
-    Segments,
     TransformerBlock,
-    append,
     attention_by_length,
-    deep,
-    pack_to_padded,
     rows_of_batch,
-    segment_softmax,
-    segment_sum,
-    spread,
     time_buckets,
 )
 

@@ -1,0 +1,104 @@
+"""Dice, the activations of sequence models by name, and perceptrons that have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from recgnn.nn.autoencoder import Activation, activation
+from recgnn.nn.mlp import MLP
+
+UnitActivation = Literal[Activation, "dice", "prelu", "leaky_relu"]
+
+
+class _Dice(torch.autograd.Function):
+    """Dice by the batch's statistics, in two thirds of the time of autograd's steps."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, alpha: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Tensor:
+        p, mean, rstd = torch.native_batch_norm(x, None, None, mean, var, True, momentum, eps)
+        p.sigmoid_()
+        ctx.save_for_backward(x, p, alpha, mean, rstd)
+        ctx.eps = eps
+        return torch.addcmul(alpha, p, 1 - alpha).mul_(x).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, p, alpha, mean, rstd = ctx.saved_tensors
+        of_x = gradient * x
+        of_p = of_x * p
+        of_alpha = of_x.sum(0, dtype=alpha.dtype) - of_p.sum(0, dtype=alpha.dtype)
+        of_p.addcmul_(of_p, p, value=-1)  # g x p (1 - p)
+        wanted = [True, False, False]
+        grad = torch.ops.aten.native_batch_norm_backward(
+            of_p, x, 1 - alpha, None, None, mean, rstd, True, ctx.eps, wanted
+        )[0]
+        return grad.addcmul_(gradient, torch.addcmul(alpha, p, 1 - alpha).to(x.dtype)), of_alpha, None, None, None, None
+
+
+class Dice(nn.Module):
+    r"""The data adaptive activation of DIN (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, section 5.2).
+
+    .. math::
+        f(s) = p(s) s + (1 - p(s)) \alpha s, \quad
+        p(s) = \sigma\left(\frac{s - E[s]}{\sqrt{Var[s] + \epsilon}}\right)
+
+    Mean and variance are those of the rows that are given, and moving averages in evaluation; packed rows have no
+    padding that would enter them. A single row has no variance: then the moving averages are used.
+
+    Args:
+        dim: C.
+        eps: epsilon.
+        momentum: what a batch adds to the moving averages.
+
+    Shapes: [N, C]; [N, C].
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-8, momentum: float = 0.1):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.alpha = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] > 1:
+            return _Dice.apply(x, self.alpha, self.running_mean, self.running_var, self.momentum, self.eps)
+        alpha = self.alpha.to(x.dtype)
+        p = F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps).sigmoid()
+        return (alpha + (1 - alpha) * p) * x
+
+    def extra_repr(self) -> str:
+        return f"{self.alpha.numel()}"
+
+
+def unit_activation(name: UnitActivation, dim: int) -> nn.Module:
+    """The activation of a name, for rows of `dim` values."""
+    if name == "dice":
+        return Dice(dim)
+    if name == "prelu":
+        return nn.PReLU(dim)
+    return nn.LeakyReLU() if name == "leaky_relu" else activation(name)
+
+
+def deep(
+    in_dim: int,
+    hidden_dims: Sequence[int],
+    activation_name: UnitActivation,
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+) -> MLP:
+    """An `MLP` of one output, with any of these activations."""
+    layers = MLP(in_dim, hidden_dims, "identity", dropout, batch_norm, out_dim=1)
+    for place, layer in enumerate(layers):
+        if isinstance(layer, nn.Linear):
+            width = layer.out_features
+        elif isinstance(layer, nn.Identity):
+            layers[place] = unit_activation(activation_name, width)
+    return layers
