@@ -13,52 +13,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "peers")]
+sys.path.insert(0, str(HERE))
 import criteo_shaped  # noqa: E402
-import environments  # noqa: E402
+from sides import SHOWN, compare, run  # noqa: E402
 
-SHOWN = ("train_rows_per_second", "predict_rows_per_second", "auc", "peak_mb", "cpu_seconds")
 OURS = {
     "dense": ["recgnn_ctr", "--tables", "adam"],
     "lazy Adam": ["recgnn_ctr", "--tables", "lazy_adam"],
     "row-wise Adagrad": ["recgnn_ctr", "--tables", "rowwise_adagrad", "--table_lr", "0.02"],
     "lazy Adam, bf16": ["recgnn_ctr", "--tables", "lazy_adam", "--precision", "bf16-mixed"],
 }
-
-
-def run(script: str, *options: str, folder: Path) -> dict:
-    """What a peer's process printed."""
-    python = Path(sys.executable) if script == "recgnn_ctr" else environments.python_of(script, folder)
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(HERE.parent)}
-    if script != "recgnn_ctr":
-        environment.pop("PYTHONPATH")
-    command = [str(python), str(HERE / "peers" / f"{script}.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    encoded = [line for line in done.stderr.splitlines() if line.startswith('{"encoded')]
-    return found | (json.loads(encoded[-1]) if encoded else {})
-
-
-def compare(sides: dict[str, list[str]], table: Path, turns: int, folder: Path, *options: str) -> dict[str, dict]:
-    """The median of the turns of every side."""
-    given = ["--train", str(table / "train.parquet"), "--test", str(table / "test.parquet"), *options]
-    found: dict[str, list[dict]] = {name: [] for name in sides}
-    for _ in range(turns):
-        for name, side in sides.items():
-            found[name].append(run(*side, *given, folder=folder))
-            print(json.dumps({"side": name} | found[name][-1]), file=sys.stderr, flush=True)
-    middle = {name: {key: statistics.median(row[key] for row in rows) for key in SHOWN} for name, rows in found.items()}
-    return {name: rows[0] | middle[name] for name, rows in found.items()}
 
 
 def show(title: str, found: dict[str, dict], peers: list[str]) -> None:
@@ -75,6 +45,11 @@ def show(title: str, found: dict[str, dict], peers: list[str]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
     if (encoded := [row["encoded_rows_per_minute"] for row in found.values() if "encoded_rows_per_minute" in row]):
         print(f"\nencoding: {min(encoded):,.0f} to {max(encoded):,.0f} rows a minute")
+
+
+def of(table: Path) -> list[str]:
+    """The options that name a table's files."""
+    return ["--train", str(table / "train.parquet"), "--test", str(table / "test.parquet")]
 
 
 def vocabulary(threads: int) -> None:
@@ -133,18 +108,18 @@ def main() -> None:
         for model in ("deepfm", "widedeep"):
             sides = {"DeepCTR-Torch": ["deepctr_torch"], "torch-rechub": ["torch_rechub"]}
             sides |= {f"recgnn, {name}": side for name, side in OURS.items()}
-            found = compare(sides, table, options.turns, options.peers, "--model", model, *threads)
+            found = compare(sides, options.turns, options.peers, *of(table), "--model", model, *threads)
             show(model, found, ["DeepCTR-Torch", "torch-rechub"])
     if "fm" in options.parts:
         sides = {"one table per field": ["per_field_fm"]} | {f"recgnn, {n}": OURS[n] for n in list(OURS)[:3]}
-        found = compare(sides, table, options.turns, options.peers, "--model", "fm", *threads)
+        found = compare(sides, options.turns, options.peers, *of(table), "--model", "fm", *threads)
         show("fm", found, ["one table per field"])
     if "ffm" in options.parts:
         small = options.data / "criteo-ffm"
         if not (small / "test.parquet").is_file():
             criteo_shaped.make(small, 60_000, 20_000, vocabulary=100_000)
         sides = {"RecBole": ["recbole_ffm"], "recgnn, dense": OURS["dense"], "recgnn, lazy Adam": OURS["lazy Adam"]}
-        found = compare(sides, small, options.turns, options.peers, "--model", "ffm", "--dim", "4", *threads)
+        found = compare(sides, options.turns, options.peers, *of(small), "--model", "ffm", "--dim", "4", *threads)
         show("ffm, embedding 4, 100,000 values, 60,000 rows", found, ["RecBole"])
     if "vocabulary" in options.parts:
         vocabulary(options.threads)
@@ -152,8 +127,8 @@ def main() -> None:
         large = options.data / "criteo-20000000"
         if not (large / "test.parquet").is_file():
             criteo_shaped.make(large, 20_000_000, 100_000)
-        given = ["--train", str(large / "train.parquet"), "--test", str(large / "test.parquet"), "--model", "fm"]
-        print(json.dumps(run(*OURS["row-wise Adagrad"], *given, *threads, folder=options.peers)))
+        given = [*of(large), "--model", "fm", *threads]
+        print(json.dumps(run(*OURS["row-wise Adagrad"], *given, folder=options.peers)))
 
 
 if __name__ == "__main__":

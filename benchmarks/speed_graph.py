@@ -167,9 +167,9 @@ def evaluation(data: GraphDataModule) -> dict:
         started = time.perf_counter()
         model.refresh()
         for batch in loader:
-            model._evaluate("test", batch)
-        values = model.metrics["test"].compute()
-        model.metrics["test"].reset()
+            model.evaluation.step(model, "test", batch)
+        values = model.evaluation.metrics["test"].compute()
+        model.evaluation.metrics["test"].reset()
         assert {"recall@20", "precision@20", "ndcg@20", "map@20", "mrr@20", "hitrate@20"} <= set(values)
         return time.perf_counter() - started
 

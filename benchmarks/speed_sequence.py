@@ -11,43 +11,14 @@ turns is shown. `--peers` keeps the peers' environments, `--data` what is prepar
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE / "peers")]
-import environments  # noqa: E402
+sys.path.insert(0, str(HERE))
 import sequence_data  # noqa: E402
-
-SHOWN = ("train_rows_per_second", "predict_rows_per_second", "auc", "peak_mb", "cpu_seconds")
-ENVIRONMENTS = {"rechub_sequence": "torch_rechub", "recbole_din": "recbole_ffm"}
-
-
-def run(script: str, *options: str, folder: Path) -> dict:
-    """What a process printed."""
-    own = script == "recgnn_sequence"
-    python = Path(sys.executable) if own else environments.python_of(ENVIRONMENTS[script], folder)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_WAIT_POLICY": "PASSIVE"}
-    environment |= {"PYTHONPATH": str(HERE.parent)} if own else {}
-    command = [str(python), str(HERE / "peers" / f"{script}.py"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def compare(sides: dict[str, list[str]], turns: int, folder: Path) -> dict[str, dict]:
-    """The median of the turns of every side."""
-    found: dict[str, list[dict]] = {name: [] for name in sides}
-    for _ in range(turns):
-        for name, side in sides.items():
-            found[name].append(run(*side, folder=folder))
-            print(json.dumps({"side": name} | found[name][-1]), file=sys.stderr, flush=True)
-    return {name: {key: statistics.median(row[key] for row in rows) for key in SHOWN} for name, rows in found.items()}
+from sides import SHOWN, compare  # noqa: E402
 
 
 def show(title: str, found: dict[str, dict], pairs: dict[str, str]) -> None:

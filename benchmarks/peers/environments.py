@@ -22,6 +22,7 @@ WANTED = {
     ],
 }
 WITHOUT = ["per_field_fm"]  # plain torch
+SAME = {"rechub_sequence": "torch_rechub", "recbole_din": "recbole_ffm", "recbole_ctr": "recbole_ffm"}
 
 
 def python_of(peer: str, folder: Path) -> Path:
@@ -34,6 +35,7 @@ def python_of(peer: str, folder: Path) -> Path:
     """
     if peer in WITHOUT:
         return Path(sys.executable)
+    peer = SAME.get(peer, peer)
     if peer not in WANTED:
         raise ValueError(f"peer is {peer!r}, expected one of {', '.join([*WANTED, *WITHOUT])}")
     environment = folder.expanduser().resolve() / peer

@@ -17,29 +17,15 @@ import harness
 import numpy as np
 import pandas as pd
 import torch
-from lightning import Callback, Trainer, seed_everything
+from lightning import seed_everything
+from trained import fit
 
 import recgnn.cli  # noqa: F401  (first: the allocator's settings)
-from recgnn.callbacks import EpochSeed
 from recgnn.data import CTRDataModule, EventTable, GivenSplit
 from recgnn.models import FFM, FM, DeepFM, WideDeep
-from recgnn.progress import EpochProgress
 
 warnings.filterwarnings("ignore")
 MODELS = {"deepfm": DeepFM, "widedeep": WideDeep, "fm": FM, "ffm": FFM}
-
-
-class Clock(Callback):
-    """The span from the first batch to the last."""
-
-    def __init__(self):
-        self.span = harness.Span()
-
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        self.span.start()
-
-    def on_train_epoch_end(self, trainer, pl_module) -> None:
-        self.span.stop()
 
 
 def option(name: str, default: str) -> str:
@@ -57,7 +43,7 @@ def main() -> None:
     precision = option("--precision", "32-true")
     options = harness.parse(__doc__.splitlines()[0], list(MODELS))
     fields = {name: "numeric" for name in harness.NUMBERS} | {name: "categorical" for name in harness.CATEGORIES}
-    encoding, clock, prediction = harness.Span(), Clock(), harness.Span()
+    encoding, prediction = harness.Span(), harness.Span()
     with tempfile.TemporaryDirectory() as folder:
         if options.rows:
             pd.read_parquet(options.train).iloc[: options.rows].to_parquet(f"{folder}/train.parquet")
@@ -70,16 +56,7 @@ def main() -> None:
         given = {"embedding_dim": options.dim, "l2": 0.0, "lr": options.lr, "table_optimizer": tables}
         given |= {"hidden_dims": options.hidden} if options.model in ("deepfm", "widedeep") else {}
         model = MODELS[options.model](data.field_dims, data.slots, **given, table_lr=table_lr or None)
-        trainer = Trainer(
-            max_epochs=options.epochs,
-            limit_val_batches=0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            precision=precision,
-            callbacks=[EpochSeed(), EpochProgress(), clock],
-        )
-        trainer.fit(model, datamodule=data)
+        training = fit(model, data, options.epochs, precision)
         test = data.prepared.test
         ids = torch.from_numpy(np.array(test.ids))
         data.eval_batch_size, data.trainer = options.batch, None
@@ -89,7 +66,7 @@ def main() -> None:
         rows = len(data.prepared.train)
         total = rows + len(ids)
         print(json.dumps({"encoded_rows_per_minute": round(total / encoding.wall * 60)}), file=sys.stderr)
-        harness.report(name, options, rows, clock.span, prediction, test.labels, scores, model.num_rows)
+        harness.report(name, options, rows, training, prediction, test.labels, scores, model.num_rows)
 
 
 if __name__ == "__main__":

@@ -15,29 +15,13 @@ from pathlib import Path
 import harness
 import numpy as np
 import torch
-from lightning import Callback, Trainer, seed_everything
+from lightning import seed_everything
 from sklearn.metrics import roc_auc_score
+from trained import fit
 
 import recgnn.cli  # noqa: F401  (first: the allocator's settings)
-from recgnn.callbacks import EpochSeed
 from recgnn.data import CTRDataModule
 from recgnn.models import BST, DIN
-from recgnn.progress import EpochProgress
-
-
-class Clock(Callback):
-    """The span of the epochs' steps."""
-
-    def __init__(self):
-        self.wall = self.cpu = 0.0
-
-    def on_train_epoch_start(self, trainer, pl_module) -> None:
-        self.span = harness.Span()
-        self.span.start()
-
-    def on_train_epoch_end(self, trainer, pl_module) -> None:
-        self.span.stop()
-        self.wall, self.cpu = self.wall + self.span.wall, self.cpu + self.span.cpu
 
 
 def main() -> None:
@@ -68,16 +52,7 @@ def main() -> None:
         model = DIN(data.field_dims, data.slots, data.item_slots, **given)
     else:
         model = BST(data.field_dims, data.slots, data.item_slots, **given, num_heads=options.heads, position="order")
-    clock = Clock()
-    trainer = Trainer(
-        max_epochs=options.epochs,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        callbacks=[EpochSeed(), EpochProgress(), clock],
-    )
-    trainer.fit(model, datamodule=data)
+    training = fit(model, data, options.epochs)
     data.trainer = None
     model.eval()
     prediction = harness.Span()
@@ -89,9 +64,9 @@ def main() -> None:
         "model": options.model,
         "rows": rows,
         "epochs": options.epochs,
-        "seconds": round(clock.wall, 3),
-        "cpu_seconds": round(clock.cpu, 3),
-        "train_rows_per_second": round(rows * options.epochs / clock.wall, 1),
+        "seconds": round(training.wall, 3),
+        "cpu_seconds": round(training.cpu, 3),
+        "train_rows_per_second": round(rows * options.epochs / training.wall, 1),
         "predict_rows_per_second": round(len(labels) / prediction.wall, 1),
         "auc": round(float(roc_auc_score(labels, torch.cat(scores).numpy())), 5),
         "peak_mb": round(harness.peak_mb(), 1),

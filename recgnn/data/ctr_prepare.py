@@ -14,7 +14,6 @@ import pandas as pd
 from recgnn.allocator import release_memory
 from recgnn.data.blocks import numbered, progress
 from recgnn.data.cache import prepared_once
-from recgnn.data.encoders import distinct_of
 from recgnn.data.event_parts import Asked, Labelled, Whole, of_frame, parts_of, whole_of, with_past
 from recgnn.data.event_tables import MOST, EventTables
 from recgnn.data.events import EventSource, titled_events_of
@@ -24,6 +23,7 @@ from recgnn.data.history import Histories, Past, order_of
 from recgnn.data.log import ITEM, PARTS, SPLIT, USER, Source
 from recgnn.data.prepared_events import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.split import Split
+from recgnn.data.values import distinct_of
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder
 
