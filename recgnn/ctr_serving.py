@@ -106,8 +106,9 @@ class TrainedCTR:
         if self.history is None:
             return None
         times = None
-        if TIMESTAMP in frame and frame[TIMESTAMP].notna().any():
-            timed, times = frame[TIMESTAMP].notna().to_numpy(), np.full(len(frame), np.nan)
+        timed = as_text(frame[TIMESTAMP]).notna().to_numpy() if TIMESTAMP in frame else np.zeros(len(frame), dtype=bool)
+        if timed.any():
+            times = np.full(len(frame), np.nan)
             times[timed] = clean_times(frame[TIMESTAMP][timed], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
         if self.history.columns is not None:
             return self._past_of_columns(frame, times)

@@ -159,6 +159,7 @@ def test_rows_without_a_time_leave_those_of_the_others(run) -> None:
     rows = pd.DataFrame({"user": ["u3", "u3"], "item": [1, 1], "timestamp": [first, None]})
     assert trained.past(rows).lengths.tolist() == [0, 3]
     assert trained.past(rows.iloc[:1]).lengths.tolist() == [0] and trained.past(rows.iloc[1:]).lengths.tolist() == [3]
+    assert trained.past(rows.assign(timestamp=[str(first), ""])).lengths.tolist() == [0, 3]  # as a CSV has it
 
 
 def test_a_user_who_is_not_known_has_no_past(run) -> None:

@@ -75,12 +75,15 @@ def content(run: Path) -> dict:
     return json.loads((run / "metrics.json").read_text())
 
 
-def test_the_run(done) -> None:
+def test_the_run(done, monkeypatch, capsys) -> None:
     found = content(done / "run")
     learnt = found["test"]["auc"] > 0.75 or "--model=BST" in json.loads((done / "argv.json").read_text())
     assert learnt and found["dataset"]["history"]["max_length"] == 5  # BST would take more than these five epochs
     assert found["dataset"]["mean_history"]["test"] > found["dataset"]["mean_history"]["train"] > 1
     assert (done / "run/figures/attention.png").stat().st_size > 5000
+    monkeypatch.chdir(done)
+    print(main("test", ["--run", "run"]).datamodule.describe("ctr"))
+    assert "history: item, genre of at most 5 past items (mean: train" in capsys.readouterr().out
 
 
 def test_two_processes_measure_what_one_does(done) -> None:

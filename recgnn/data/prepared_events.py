@@ -156,6 +156,10 @@ class PreparedEvents:
             f"  {rates} ({s['split']})",
             *(f"  {line}" for line in self.encoders.describe()),
         ]
+        if s["history"]:
+            mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
+            seen = ", ".join(s["history"]["item_fields"])
+            lines.append(f"  history: {seen} of at most {s['history']['max_length']} past items (mean: {mean})")
         if s["guessed"]:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)
