@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 from recgnn.errors import RecGNNError, did_you_mean
 
@@ -13,6 +14,16 @@ COMMANDS = {
     "predict": "a rating (or score) for each row of a table, from a run",
     "recommend": "the best items for users, from a run",
     "similar": "the items most like others, from a run",
+    "export": "a run as ONNX, torch.export program or embeddings",
+    "compare": "runs side by side: tables, significance, a page of figures",
+    "benchmark": "train a list of configurations over several seeds, and compare them",
+    "tune": "search for better values of a configuration",
+}
+ROOMS = {  # where the commands beyond the training and the use of a run live
+    "export": "recgnn.exporting",
+    "compare": "recgnn.comparing",
+    "benchmark": "recgnn.suites",
+    "tune": "recgnn.tuning",
 }
 
 
@@ -24,6 +35,8 @@ def entry(command: str, argv: list[str] | None = None) -> None:
             from recgnn.cli import main
 
             main(command, argv)
+        elif command in ROOMS:
+            import_module(ROOMS[command]).main(argv)
         else:
             from recgnn import commands
 

@@ -27,8 +27,8 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(CONF))
 
 
-def is_sweep(path: Path) -> bool:
-    return path.parent.name == "sweeps"
+def is_training(path: Path) -> bool:
+    return path.parent.name not in ("sweeps", "suites")
 
 
 def test_there_are_configurations():
@@ -43,7 +43,7 @@ def test_it_says_how_to_run_it(path):
     assert name_of(path) in comments, "its first lines hold the command that uses it"
 
 
-@pytest.mark.parametrize("path", [p for p in EVERY if not is_sweep(p)], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in EVERY if is_training(p)], ids=name_of)
 def test_the_parser_accepts_it(path, here, capsys):
     """With every option known, and no value lost."""
     with pytest.raises(SystemExit) as stop:
