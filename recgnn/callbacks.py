@@ -60,10 +60,15 @@ class RunFolder(Callback):
                 path.write_text(self.config, encoding="utf-8")
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self.config))
-        parameters = sum(p.numel() for p in pl_module.parameters())
-        statistics = trainer.datamodule.prepared.summary
+        described = {
+            "model_name": type(pl_module).__name__,
+            "data_name": trainer.datamodule.name,
+            "task": getattr(pl_module, "task", None),
+            "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "data_statistics": trainer.datamodule.prepared.summary,
+        }
         for logger in trainer.loggers:
-            logger.log_hyperparams({"data_statistics": statistics, "parameters": parameters})
+            logger.log_hyperparams(described)
             if hasattr(logger, "define_metrics"):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 

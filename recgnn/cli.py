@@ -48,6 +48,7 @@ import recgnn.data  # noqa: E402, F401  (their classes may be named without a mo
 import recgnn.models  # noqa: E402, F401
 from recgnn import report, runs  # noqa: E402
 from recgnn.analysis import REPORTS, save_figures  # noqa: E402
+from recgnn.artifacts import log_checkpoints  # noqa: E402
 from recgnn.callbacks import EpochSeed, RunFolder  # noqa: E402
 from recgnn.mistakes import check_files, check_names, mistake_in  # noqa: E402
 from recgnn.parser import LINKED, OfData, Parser  # noqa: E402
@@ -123,6 +124,12 @@ class RecCLI(LightningCLI):
             help="Fit twice: choose the number of epochs on validation, then train on train and validation together "
             "for that many, and test that once.",
         )
+        parser.add_argument(
+            "--log_checkpoints",
+            type=bool,
+            default=False,
+            help="Send the best and the last checkpoint to W&B, as an artifact that is a run folder once downloaded.",
+        )
         if self.command != "fit":
             parser.add_argument("--run", type=str | None, default=None, help="The run folder to measure.")
             parser.add_argument("--output", type=str | None, default=None, help="The metrics, as a JSON file.")
@@ -145,6 +152,8 @@ class RecCLI(LightningCLI):
             config["default_root_dir"] = str(self.run_dir)
         if config["logger"] in (None, True) and not config["barebones"]:
             config["logger"] = self._wandb() if fitting else False
+        if fitting:
+            self._introduce(config["logger"])
         own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         if config["enable_progress_bar"] is not False and not config["barebones"] and not own_bar:
             callbacks.append(EpochProgress())
@@ -254,13 +263,20 @@ class RecCLI(LightningCLI):
     def _wandb(self):
         from recgnn.loggers import WandbLogger  # wandb takes a second to import
 
+        return WandbLogger()
+
+    def _introduce(self, loggers: Any) -> None:
+        """Tell the loggers that want to know what is trained, on what, and where."""
+        loggers = loggers if isinstance(loggers, list) else [loggers]
         model, subject = type(self.model).__name__, getattr(self.datamodule, "name", "data")
-        return WandbLogger(
-            name="-".join([model.lower(), subject, *self.run_dir.parts[-2 if self.stage == "select" else -1 :]]),
-            group=subject,
-            tags=[model, subject],
-            save_dir=str(self.run_dir),
-        )
+        name, place = f"{model.lower()}-{subject}", self.run_dir.parts[-2 if self.stage == "select" else -1 :]
+        tags = [model, subject, *([self.model.task] if hasattr(self.model, "task") else [])]
+        resumed = self._get(self.config, "ckpt_path") == "last"
+        for logger in loggers:
+            if hasattr(logger, "belong_to"):
+                logger.belong_to(self.run_dir, "-".join([name, *place]), name, self.stage, tags, resumed)
+        if self._get(self.config, "log_checkpoints") and not any(hasattr(x, "log_checkpoint") for x in loggers):
+            raise ConfigError("--log_checkpoints true sends them to W&B, which is off; leave out --trainer.logger")
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
         """As LightningCLI's, but a scheduler without an optimizer goes with the model's own."""
@@ -330,13 +346,22 @@ class RecCLI(LightningCLI):
         runs.write_json(self.run_dir / "metrics.json", content)
         curves = report.curves(rows, self.model.monitor[0], content["best_epoch"])
         save_figures(self.trainer, self.run_dir, curves)
-        for logger in self.trainer.loggers:
-            logger.finalize("success")
+        self._log_results(content, folder.rows)
         if self.stage == "select":
             report.print_metrics({"val": content["val"]})
         else:
             task = getattr(self.model, "task", "ranking")
             report.print_fit(content, self.run_dir, self.datamodule.prepared, self.trainer.loggers, task)
+
+    def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        """What is known at the end into the loggers, and the checkpoints where they are wanted."""
+        sent = self._get(self.config, "log_checkpoints") and self.stage != "select"
+        for logger in self.trainer.loggers:
+            if hasattr(logger, "log_summary"):
+                logger.log_summary(report.summary(content))
+            if sent and hasattr(logger, "log_checkpoint"):
+                log_checkpoints(logger, self.run_dir, type(self.model).__name__, self.datamodule.name, content, rows)
+            logger.finalize("success")
 
     def _groups(self) -> dict[str, list[dict]]:
         """What the report on the test part found by group."""

@@ -12,8 +12,9 @@ import torch
 from recgnn.ctr_serving import TrainedCTR
 from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_file
+from recgnn.ids import POPULARITY
 from recgnn.rows import check_output, read_rows, write
-from recgnn.serving import load, load_recommender
+from recgnn.serving import load
 
 
 def main(command: str, argv: list[str]) -> pd.DataFrame | None:
@@ -37,67 +38,108 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 def _recommend(argv: list[str]) -> pd.DataFrame | None:
     parser = _parser("recommend", "The best items for users of a trained run, without those they know.")
-    parser.add_argument("--users", help="user ids, separated by commas; all users when neither option is given")
-    parser.add_argument("--users_file", help="a file with a user id a line")
-    parser.add_argument("--include_seen", action="store_true", help="keep items that the user knows")
-    parser.add_argument("--candidates", help="CTR models: item ids to choose from, separated by commas; all by default")
-    parser.add_argument(
+    who = parser.add_argument_group("for whom (all users of the run when none of these is given)")
+    who.add_argument("--users", help="user ids, separated by commas")
+    who.add_argument("--users_file", help="a file with a user id a line")
+    who.add_argument(
+        "--history",
+        help="item ids, separated by commas, of somebody who was not in train. For MF, GCN, NGCF, LightGCN, AutoRec by "
+        "user, DAE and CDAE; CDAE goes without its user node (zero)",
+    )
+    who.add_argument(
+        "--history_ratings",
+        help="the ratings of those items, for models of ratings; the highest one in train when not given",
+    )
+    who.add_argument(
+        "--histories_file",
+        help="file.csv, file.tsv or file.parquet with columns user, item and perhaps rating: what users had who were "
+        "not in train",
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument("--include_seen", action="store_true", help="keep items that the user knows")
+    what.add_argument("--candidates", help="item ids to choose from, separated by commas; all items by default")
+    what.add_argument("--candidates_file", help="a file with an item id a line")
+    what.add_argument("--exclude", help="item ids that are not to be recommended, separated by commas")
+    what.add_argument("--exclude_file", help="a file with an item id a line")
+    what.add_argument(
         "--context",
         help="CTR models: values of fields, as daytime=morning,weekday=monday, instead of the last event's",
     )
-    parser.add_argument(
-        "--history",
-        help="instead of users: item ids, separated by commas, of somebody who was not in train. For AutoRec by user, "
-        "DAE and CDAE; CDAE goes without its user node (zero)",
-    )
-    parser.add_argument(
-        "--history_ratings",
-        help="the ratings of those items, for AutoRec; the highest one in train when not given",
+    what.add_argument(
+        "--fallback",
+        choices=[POPULARITY],
+        help="what is recommended to somebody of whom nothing is known; a column source then tells it from the "
+        "model's. Without it, an unknown user or item is an error",
     )
     options = parser.parse_args(argv)
     check_output(options.output)
-    if options.history is not None:
-        return _recommend_history(options)
+    if options.history is not None or options.histories_file is not None:
+        return _recommend_histories(options)
     if options.history_ratings is not None:
         raise ConfigError("--history_ratings needs --history, the items that were rated")
     trained = load(options.run)
+    context = {}
     if isinstance(trained, TrainedCTR):
-        return _recommend_events(trained, options)
-    if options.candidates is not None or options.context is not None:
-        raise ConfigError("--candidates and --context are for CTR models")
-    users = ids(options.users, options.users_file, trained.prepared.users)
-    blocks = trained.recommend_blocks(users, options.k, not options.include_seen)
+        context = {"context": _context(options.context)}
+    elif options.context is not None:
+        raise ConfigError("--context is for CTR models")
+    blocks = trained.recommend_blocks(
+        listed(options.users, options.users_file),
+        options.k,
+        not options.include_seen,
+        fallback=options.fallback,
+        **_filters(options),
+        **context,
+    )
     return write(blocks, options.output)
 
 
-def _recommend_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.DataFrame | None:
-    context = None
-    if options.context is not None:
-        pairs = [pair.partition("=") for pair in options.context.split(",")]
-        if not all(sign for _, sign, _ in pairs):
-            raise ConfigError(f"--context {options.context}: expected name=value, separated by commas")
-        context = {name.strip(): value.strip() for name, _, value in pairs}
-    users = listed(options.users, options.users_file)
-    candidates = listed(options.candidates, None)
-    blocks = trained.recommend_blocks(users, options.k, not options.include_seen, candidates, context)
-    return write(blocks, options.output)
+def _filters(options: argparse.Namespace) -> dict[str, list[str] | None]:
+    candidates = listed(options.candidates, options.candidates_file)
+    return {"candidates": candidates, "exclude": listed(options.exclude, options.exclude_file)}
 
 
-def _recommend_history(options: argparse.Namespace) -> pd.DataFrame | None:
+def _context(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(sign for _, sign, _ in pairs):
+        raise ConfigError(f"--context {text}: expected name=value, separated by commas")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _recommend_histories(options: argparse.Namespace) -> pd.DataFrame | None:
+    name = "--history" if options.history is not None else "--histories_file"
     if options.users is not None or options.users_file is not None or options.include_seen:
-        raise ConfigError("--history is for somebody who was not in train: leave --users and --include_seen out")
-    trained = load_recommender(options.run, "recommendations")
-    history = ids(options.history, None, trained.prepared.items)
+        raise ConfigError(f"{name} is for somebody who was not in train: leave --users and --include_seen out")
+    if options.history is not None and options.histories_file is not None:
+        raise ConfigError("--history and --histories_file: give one of them")
+    if options.context is not None:
+        raise ConfigError(f"{name} and --context do not go together")
+    trained = load(options.run)
+    model = type(trained.model).__name__
+    if isinstance(trained, TrainedCTR):
+        raise ConfigError(
+            f"{options.run}: {model} knows users by their fields: give new ones as rows to python -m recgnn.predict, "
+            f"not by {name}"
+        )
+    if options.history_ratings is not None and trained.model.task != "rating":
+        raise ConfigError(f"{model} knows no ratings; leave --history_ratings out")
+    if options.histories_file is not None:
+        if options.history_ratings is not None:
+            raise ConfigError("--history_ratings is for --history; a histories_file has a column rating")
+        frame = pd.concat(list(read_rows(options.histories_file, ["user", "item"])), ignore_index=True)
+        blocks = trained.history_blocks(frame, options.k, fallback=options.fallback, **_filters(options))
+        return write(blocks, options.output)
     ratings = None
     if options.history_ratings is not None:
-        if trained.model.task != "rating":
-            raise ConfigError(f"{type(trained.model).__name__} knows no ratings; leave --history_ratings out")
         try:
             ratings = [[float(x) for x in options.history_ratings.split(",")]]
         except ValueError:
             raise ConfigError(f"--history_ratings {options.history_ratings}: expected numbers") from None
-    found = trained.recommend_history([history], options.k, ratings)
-    return write(iter([found.assign(user="new")]), options.output)
+    history = [] if options.fallback and not options.history.strip(" ,") else listed(options.history, None)
+    blocks = trained.history_blocks([history], options.k, ratings, fallback=options.fallback, **_filters(options))
+    return write((block.assign(user="new") for block in blocks), options.output)
 
 
 def _predict(argv: list[str]) -> pd.DataFrame | None:
@@ -118,7 +160,7 @@ def _predict(argv: list[str]) -> pd.DataFrame | None:
     cold = [0, 0]  # rows with an unknown user or item, all rows
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for frame in read_rows(options.input, list(names)):
+        for frame in read_rows(options.input, list(names), "; name it with --user or --item"):
             users, items = trained.rows_of(frame[list(names)].rename(columns=names))
             cold[0] += int(((users < 0) | (items < 0)).sum())
             cold[1] += len(frame)
@@ -158,19 +200,17 @@ def _similar(argv: list[str]) -> pd.DataFrame | None:
     parser = _parser("similar", "The items most like given items, by the cosine of their representations.")
     parser.add_argument("--items", help="item ids, separated by commas")
     parser.add_argument("--items_file", help="a file with an item id a line")
+    parser.add_argument("--candidates", help="item ids to choose from, separated by commas; all items by default")
+    parser.add_argument("--candidates_file", help="a file with an item id a line")
+    parser.add_argument("--exclude", help="item ids to leave out, separated by commas")
+    parser.add_argument("--exclude_file", help="a file with an item id a line")
     options = parser.parse_args(argv)
     check_output(options.output)
-    if options.items is None and options.items_file is None:
+    items = listed(options.items, options.items_file)
+    if items is None:
         raise ConfigError("similar needs --items or --items_file")
-    trained = load_recommender(options.run, "similar items")
-    items = ids(options.items, options.items_file, trained.prepared.items)
-    return write(iter([trained.similar_items(items, options.k)]), options.output)
-
-
-def ids(text: str | None, file: str | None, vocabulary) -> list | None:
-    """Raw ids from the command line or a file, typed as the vocabulary's; None where neither is given."""
-    found = listed(text, file)
-    return None if found is None else vocabulary.parse(found)
+    found = load(options.run).similar_items(items, options.k, **_filters(options))
+    return write(iter([found]), options.output)
 
 
 def listed(text: str | None, file: str | None) -> list[str] | None:

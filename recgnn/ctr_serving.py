@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +14,21 @@ import torch
 from torch import Tensor
 
 from recgnn import runs
+from recgnn.data.blocks import progress
+from recgnn.data.encoders import KNOWN, Categorical
 from recgnn.data.event_tables import EventTables
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import as_text
+from recgnn.data.graph import UserItems
 from recgnn.data.history import Histories, History, packed, past_of_columns
 from recgnn.data.log import ITEM, TIMESTAMP, TITLE, USER, Origin, clean_times
 from recgnn.errors import ConfigError, DataError, RunError, did_you_mean
+from recgnn.ids import HINT, check_fallback, need_columns
 from recgnn.models.base import best
 from recgnn.models.ctr import CTRModel
-from recgnn.rows import ranked
+from recgnn.models.ffm import FFM
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.rows import concatenated, ranked
 
 BLOCK = 2**15  # events at once, less what their histories hold
 
@@ -99,6 +106,10 @@ class TrainedCTR:
             found[start : start + BLOCK] = self.model.predict_events(*self.encode(block), self.past(block))
         return frame.assign(prediction=found.numpy())
 
+    def score(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The frame with a column score, which is `predict`'s prediction."""
+        return self.predict(frame).rename(columns={"prediction": "score"})
+
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
@@ -162,6 +173,11 @@ class TrainedCTR:
 
     # ---- recommending
 
+    @cached_property
+    def _seen(self) -> UserItems:
+        """The items of each user's events."""
+        return UserItems(torch.tensor(self.tables.ptr), torch.tensor(self.tables.item))
+
     def _encoded_items(self) -> Encoded:
         if self._items is None:
             self._items = self.encode(self.tables.items)
@@ -172,48 +188,83 @@ class TrainedCTR:
         users: Iterable | None = None,
         k: int = 10,
         exclude_seen: bool = True,
-        candidates: Iterable | None = None,
+        candidates: Iterable | pd.DataFrame | None = None,
         context: dict | None = None,
+        exclude: Iterable | None = None,
+        fallback: str | None = None,
     ) -> pd.DataFrame:
         """The k items that each user will most likely take: columns user, rank, item, score (a probability) and,
         where known, title.
 
         A candidate is scored with the user's fields and context as they were in the user's last event, and with all
-        that the user liked.
+        that the user liked. Where columns of the events hold histories, that is the history of the last event, and the
+        event's own item if its label is 1.
 
         Args:
-            users: raw ids; all users when None.
+            users: raw ids; all users when None (those of `candidates`, where it is a frame).
             k: how many.
             exclude_seen: leave out what the user has an event with.
-            candidates: raw ids of the items to choose from; all when None.
+            candidates: raw ids of the items to choose from, or a frame with columns user and item, each user's own; all
+                items when None.
             context: values of fields that are to stand instead of those of the user's last event.
+            exclude: raw ids of items that are recommended to nobody.
+            fallback: `popularity` recommends to a user of whom the data have no event the items of most positive
+                events, their number being the score; a column source tells `model` from `popularity`. None: an error.
+                (A new user whose features are known is one for `predict`.)
 
         Raises:
-            DataError: for a user or an item that the data do not have.
+            DataError: for a user (see `fallback`) or an item that the data do not have.
             ConfigError: for k below 1, a context of no field, or events without users and items.
         """
-        return pd.concat(list(self.recommend_blocks(users, k, exclude_seen, candidates, context)), ignore_index=True)
+        return concatenated(self.recommend_blocks(users, k, exclude_seen, candidates, context, exclude, fallback))
 
     def recommend_blocks(
         self,
         users: Iterable | None = None,
         k: int = 10,
         exclude_seen: bool = True,
-        candidates: Iterable | None = None,
+        candidates: Iterable | pd.DataFrame | None = None,
         context: dict | None = None,
+        exclude: Iterable | None = None,
+        fallback: str | None = None,
     ) -> Iterator[pd.DataFrame]:
         """`recommend`, some users at a time."""
         tables = self._need_tables()
         if k < 1:
             raise ConfigError(f"k must be at least 1, found {k}")
-        users = np.arange(len(tables.users)) if users is None else _codes(tables.users[USER], users, "user")
-        items = np.arange(len(tables.items)) if candidates is None else _codes(tables.items[ITEM], candidates, "item")
+        check_fallback(fallback)
+        own = None
+        if isinstance(candidates, pd.DataFrame):
+            need_columns(candidates, (USER, ITEM), "candidates")
+            own, users = candidates, candidates[USER].unique() if users is None else users
+            candidates = own[ITEM].unique()
+        names = tables.users[USER] if users is None else as_text(pd.Series(list(users)))
+        codes = np.arange(len(names)) if users is None else _codes(tables.users[USER], names, USER, fallback)
+        items = self._columns(candidates, exclude)
+        if own is not None:
+            theirs = _codes(tables.items[ITEM], own[ITEM], ITEM)
+            asked, distinct = pd.factorize(names)
+            whose = torch.from_numpy(distinct.get_indexer(as_text(own[USER])))
+            own = UserItems.from_pairs(whose[whose >= 0], torch.from_numpy(theirs)[whose >= 0], len(distinct))
         people = self.encode(self._in_context(tables.users, context))
-        step = max(1, 2**22 // len(items))
-        for start in range(0, max(1, len(users)), step):
-            block = users[start : start + step]
-            scores = self._scores(people, block, items)
-            yield self._frame(block, items, *best(scores, min(k, len(items)), self._seen(block, items, exclude_seen)))
+        popular = np.bincount(tables.item[tables.positive], minlength=len(tables.items))[items]
+        popular = torch.tensor(popular, dtype=torch.float32)
+        names, step = names.to_numpy(object), max(1, 2**22 // max(1, len(items)))
+        with progress("recommending", len(codes)) as done:
+            for start in range(0, max(1, len(codes)), step):
+                block = codes[start : start + step]
+                allowed = self._allowed(block, items, exclude_seen)
+                if own is not None:
+                    allowed &= self._places(own, asked[start : start + step], items)
+                scores = torch.full(allowed.shape, -torch.inf)
+                place, column = np.nonzero(allowed & (block >= 0)[:, None])
+                scores[place, column] = self._scores(people, block, place, items[column])
+                unknown = torch.from_numpy(block < 0)
+                scores[unknown] = torch.where(torch.from_numpy(allowed)[unknown], popular, -torch.inf)
+                source = None if fallback is None else np.where(block < 0, fallback, "model")
+                found = best(scores, min(k, len(items)), None)
+                yield self._frame(USER, names[start : start + step], items, *found, source)
+                done(len(block))
 
     def _need_tables(self) -> EventTables:
         if self.tables is None:
@@ -223,6 +274,12 @@ class TrainedCTR:
             )
         return self.tables
 
+    def _columns(self, candidates: Iterable | None, exclude: Iterable | None) -> np.ndarray:
+        """Rows of the items to choose from, in the order of the candidates."""
+        known = self.tables.items[ITEM]
+        items = np.arange(len(known)) if candidates is None else pd.unique(_codes(known, candidates, ITEM))
+        return items if exclude is None else items[~np.isin(items, _codes(known, exclude, ITEM))]
+
     def _in_context(self, users: pd.DataFrame, context: dict | None) -> pd.DataFrame:
         for name in context or {}:
             if name not in self.encoders.fields:
@@ -231,60 +288,158 @@ class TrainedCTR:
                 raise ConfigError(f"context: no field {name!r}{near}; there are: {there}")
         return users.assign(**(context or {}))
 
-    def _scores(self, people: Encoded, users: np.ndarray, items: np.ndarray) -> Tensor:
-        """Of each user and item: [B, I]."""
+    def _allowed(self, users: np.ndarray, items: np.ndarray, exclude_seen: bool) -> np.ndarray:
+        """Which of the items each user may be recommended, [B, I] bool."""
+        allowed = np.ones((len(users), len(items)), dtype=bool)
+        if exclude_seen:
+            allowed &= ~self._places(self._seen, np.maximum(users, 0), items) | (users < 0)[:, None]
+        return allowed
+
+    def _places(self, table: UserItems, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Which of the items stand in rows of a table: [B, I] bool."""
+        column_of = np.full(len(self.tables.items), -1)
+        column_of[items] = np.arange(len(items))
+        place, found = (x.numpy() for x in table.of(torch.from_numpy(rows)))
+        column, there = column_of[found], np.zeros((len(rows), len(items)), dtype=bool)
+        there[place[column >= 0], column[column >= 0]] = True
+        return there
+
+    def _scores(self, people: Encoded, users: np.ndarray, place: np.ndarray, items: np.ndarray) -> Tensor:
+        """Of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]."""
         goods = self._encoded_items()
         of_items = self.encoders.slots_of([ITEM, *self.tables.items.columns])
-        user, item = np.repeat(users, len(items)), np.tile(items, len(users))
-        found = torch.empty(len(user))
-        step, with_past = BLOCK, self.history is not None and self.history.columns is None
-        if with_past:
-            starts, lengths, times = self._ranges(users, None)
-            table = goods.of(slice(None), self.item_slots)
+        found, step = torch.empty(len(place)), BLOCK
+        memory = self._memory(users)
+        if memory is not None:
+            starts, lengths, times, past_items, table = memory
             step = max(1, BLOCK * 4 // (1 + max([0, *lengths.tolist()])))
-        for begin in range(0, len(user), step):
-            who, what = (torch.from_numpy(x[begin : begin + step]) for x in (user, item))
-            ids, values = people.of(who)
+        for begin in range(0, len(place), step):
+            row, what = (torch.from_numpy(x[begin : begin + step]) for x in (place, items))
+            ids, values = people.of(torch.from_numpy(users)[row])
             ids[:, of_items] = goods.ids[what][:, of_items]
             if values is not None:
                 values[:, of_items] = goods.values[what][:, of_items]
             past = None
-            if with_past:
-                row = torch.arange(begin, begin + len(who)) // len(items)
-                own = None if times is None else times[row]
-                past = packed(starts[row], lengths[row], own, self._liked(), table)
+            if memory is not None:
+                past = packed(starts[row], lengths[row], None if times is None else times[row], past_items, table)
             found[begin : begin + step] = self.model.predict_events(ids, values, past)
-        return found.view(len(users), len(items))
+        return found
 
-    def _seen(self, users: np.ndarray, items: np.ndarray, exclude: bool) -> tuple[Tensor, Tensor] | None:
-        """Places of the events of users among the candidates: (row, column)."""
-        if not exclude:
+    def _memory(self, users: np.ndarray) -> tuple | None:
+        """What users did before, by now: the ranges of a list of past events, their lengths, the time to see them from
+        or None, that list, and the table of its items; None for a model that does not look at it."""
+        if self.history is None:
             return None
-        tables, ptr = self.tables, self.tables.ptr
-        lengths = ptr[users + 1] - ptr[users]
-        rows = np.repeat(np.arange(len(users)), lengths)
-        places = np.arange(len(rows)) + np.repeat(ptr[users] - (np.cumsum(lengths) - lengths), lengths)
-        place_of = np.full(len(tables.items), -1)
-        place_of[items] = np.arange(len(items))
-        column = place_of[tables.item[places]]
-        return torch.from_numpy(rows[column >= 0]), torch.from_numpy(column[column >= 0])
+        if self.history.columns is None:
+            table = self._encoded_items().of(slice(None), self.item_slots)
+            return *self._ranges(users, None), self._liked(), table
+        tables = self.tables
+        own = [*self.history.columns.values(), *([self.history.times] if self.history.times else [])]
+        if any(column not in tables.users for column in own):
+            raise RunError(
+                f"{self.run}: an older version wrote it, without its users' last histories; train it again to recommend"
+            )
+        known = users >= 0
+        frame = tables.users[own].iloc[np.maximum(users, 0)].where(known[:, None], "")
+        times = None if tables.time is None else tables.time[tables.ptr[np.maximum(users, 0) + 1] - 1]
+        past, items = past_of_columns(frame, self.history, times, "the users' last histories")
+        table = self.encode(items).of(slice(None), self.item_slots)
+        arrays = (past.starts, past.lengths, past.times, past.items, past.item_times)
+        starts, lengths, times, which, when = (None if a is None else torch.from_numpy(a) for a in arrays)
+        return starts, lengths, times, (which, when), table
 
-    def _frame(self, users: np.ndarray, items: np.ndarray, scores: Tensor, places: Tensor) -> pd.DataFrame:
+    def _frame(
+        self, key: str, ids: np.ndarray, items: np.ndarray, scores: Tensor, places: Tensor, source=None
+    ) -> pd.DataFrame:
         table, rows = self.tables.items, items[places.numpy()]
-        titles = table[TITLE].to_numpy()[rows] if TITLE in table else None
-        who, what = self.tables.users[USER].to_numpy()[users], table[ITEM].to_numpy()[rows]
-        return ranked("user", who, scores.numpy(), what, titles)
+        titles = table[TITLE].to_numpy(object)[rows] if TITLE in table else None
+        return ranked(key, ids, scores.numpy(), table[ITEM].to_numpy(object)[rows], titles, source)
+
+    # ---- representations
+
+    def similar_items(
+        self, items: Iterable, k: int = 10, candidates: Iterable | None = None, exclude: Iterable | None = None
+    ) -> pd.DataFrame:
+        """The k items whose vectors, of the field item, have the largest cosine with each item's: columns query, rank,
+        item, score and, where known, title.
+
+        Args:
+            items: raw ids.
+            k: how many.
+            candidates: raw ids of the items to choose from; all when None.
+            exclude: raw ids of items to leave out.
+
+        Raises:
+            ConfigError: for a model without such vectors, or k below 1.
+            DataError: for an item that the data do not have, or train lacks.
+        """
+        self._need_tables()
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, found {k}")
+        known = self.tables.items[ITEM]
+        vectors, trained = self._vectors(ITEM, known)
+        queries, columns = _codes(known, items, ITEM), self._columns(candidates, exclude)
+        if not trained[queries].all():
+            name = known.iloc[queries[int((~trained[queries]).argmax())]]
+            raise DataError(f"item {name!r} has no vector of its own: train lacks it, or it is rarer than min_count")
+        columns = columns[trained[columns]]
+        unit = torch.nn.functional.normalize(vectors, dim=1)
+        frames = []
+        for start in range(0, max(1, len(queries)), step := max(1, 2**22 // max(1, len(columns)))):
+            block = queries[start : start + step]
+            scores = unit[block] @ unit[columns].T
+            scores[torch.from_numpy(block[:, None] == columns)] = -torch.inf
+            found = scores.topk(min(k, len(columns)))
+            frames.append(self._frame("query", known.to_numpy(object)[block], columns, *found))
+        return concatenated(frames)
+
+    def embeddings(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The vectors of the fields user and item, a row for each value that train has, under the raw ids; no row where
+        the model has no such field.
+
+        Raises:
+            ConfigError: for a model without such vectors.
+        """
+        self._need_tables()
+        found = []
+        for side, ids in ((USER, self.tables.users[USER]), (ITEM, self.tables.items[ITEM])):
+            if side in self.encoders.encoders:
+                vectors, trained = self._vectors(side, ids)
+            else:
+                vectors, trained = self._embedding().weight.detach()[:0], np.zeros(len(ids), dtype=bool)
+            index = pd.Index(ids.to_numpy(object)[trained], name=side)
+            found.append(pd.DataFrame(vectors[: len(ids)][trained[: len(vectors)]].numpy(), index=index))
+        return tuple(found)
+
+    def _embedding(self) -> FieldEmbedding:
+        table, name = getattr(self.model, "embedding", None), type(self.model).__name__
+        if isinstance(self.model, FFM):
+            raise ConfigError(f"{name} has a vector of a value for each other field, and none for the value as such")
+        if table is None:
+            raise ConfigError(f"{name} has a weight for a value and no vector")
+        return table
+
+    def _vectors(self, field: str, values: pd.Series) -> tuple[Tensor, np.ndarray]:
+        """The vectors of a field's values [n, D], and which of them train has [n]."""
+        table, encoder = self._embedding(), self.encoders.encoders.get(field)
+        if not isinstance(encoder, Categorical) or encoder.num_slots != 1:
+            raise ConfigError(f"{field} is not a categorical field of this run, so it has no vectors")
+        rows, _ = encoder.encode(values.rename(field))
+        before = list(self.encoders.encoders).index(field)
+        start = sum(self.encoders.dims[:before])
+        return table.weight.detach()[torch.from_numpy(rows[:, 0]).long() + start], rows[:, 0] >= KNOWN
 
 
-def _codes(known: pd.Series, wanted: Iterable, what: str) -> np.ndarray:
-    """The rows of raw ids.
+def _codes(known: pd.Series, wanted: Iterable, what: str, fallback: str | None = None) -> np.ndarray:
+    """The rows of raw ids; -1 for unknown ones, where there is a fallback.
 
     Raises:
         DataError: names the first that is unknown.
     """
     text = as_text(pd.Series(list(wanted)))
     codes = pd.Index(known).get_indexer(text)
-    if (codes < 0).any():
+    if fallback is None and (codes < 0).any():
         name = text.iloc[int((codes < 0).argmax())]
-        raise DataError(f"{what} {name!r} is not in the data of this run{did_you_mean(name, known.head(10000))}")
+        near, hint = did_you_mean(name, known.head(10000)), f"; {HINT}" if what == USER else ""
+        raise DataError(f"{what} {name!r} is not in the data of this run{near}{hint}")
     return codes

@@ -18,12 +18,14 @@ COMMANDS = {
     "compare": "runs side by side: tables, significance, a page of figures",
     "benchmark": "train a list of configurations over several seeds, and compare them",
     "tune": "search for better values of a configuration",
+    "dashboard": "the W&B workspace of a project's runs: panels from the keys that runs log",
 }
 ROOMS = {  # where the commands beyond the training and the use of a run live
     "export": "recgnn.exporting",
     "compare": "recgnn.comparing",
     "benchmark": "recgnn.suites",
     "tune": "recgnn.tuning",
+    "dashboard": "recgnn.workspace",
 }
 
 

@@ -6,8 +6,10 @@ import configparser
 import io
 import netrc
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,8 +21,12 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 
 from recgnn.errors import ConfigError, RunError
+from recgnn.files import atomic_path
 
+PROJECT = "recgnn"
+RUN_ID = Path("wandb") / "run_id"  # file of a run folder: which W&B run it is
 MODES = ("online", "offline", "disabled")
+HOSTS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # W&B's own: until wandb 0.30, and since
 STEP = "trainer/global_step"  # Lightning's x-axis
 
 
@@ -28,15 +34,15 @@ class WandbLogger(LightningWandbLogger):
     """Lightning's W&B logger, which never asks for a key and says nothing while it works offline.
 
     Args:
-        project: the W&B project.
-        name: the run's name; W&B makes one up otherwise.
+        project: the W&B project; WANDB_PROJECT, or else recgnn, when None.
+        name: the run's name.
         group: joins runs, such as the seeds of one setting.
+        job_type: what kind of run of its group it is.
         tags: labels to filter runs by.
-        save_dir: files are written to ``<save_dir>/wandb``.
+        save_dir: files are written to ``<save_dir>/wandb``; the working folder when None.
         mode: ``auto`` follows WANDB_MODE or W&B's settings file; without those it is online where
             an API key is configured (WANDB_API_KEY, ``wandb login``), else offline. Nothing is
             asked, of a person or of a server, to find out. The other modes are taken as they are.
-        log_model: also log checkpoints as artifacts.
         id: continues the run with this id.
 
     Raises:
@@ -45,25 +51,25 @@ class WandbLogger(LightningWandbLogger):
 
     def __init__(
         self,
-        project: str = "recgnn",
+        project: str | None = None,
         name: str | None = None,
         group: str | None = None,
+        job_type: str | None = None,
         tags: list[str] | None = None,
-        save_dir: str = ".",
+        save_dir: str | None = None,
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
-        log_model: bool = False,
         id: str | None = None,
     ) -> None:
         self.mode = resolve_mode(mode)
         quiet = self.mode != "online"
         try:
             super().__init__(
-                project=project,
+                project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=name,
                 save_dir=save_dir,
                 id=id,
-                log_model=log_model,
                 group=group,
+                job_type=job_type,
                 tags=tags,
                 mode=self.mode,  # not `offline=True`, which sets WANDB_MODE for the whole process
                 reinit="create_new",  # the next run of this process is another run
@@ -74,7 +80,23 @@ class WandbLogger(LightningWandbLogger):
                 "logger: W&B is not installed; pip install wandb, or choose another logger"
             ) from error
         self._wandb_init.pop("anonymous", None)  # W&B warns of it
+        self._run_folder: Path | None = None
         self._run_dir: str | None = None
+
+    def belong_to(self, folder: Path, name: str, group: str, job_type: str, tags: list[str], resume: bool) -> None:
+        """Take what was not given from a run folder: its name and labels, and where files go.
+
+        Args:
+            resume: go on with the W&B run that the folder is.
+        """
+        of_folder = {"dir": str(folder), "name": name, "group": group, "job_type": job_type, "tags": tags}
+        if resume and (folder / RUN_ID).is_file():
+            of_folder["id"] = (folder / RUN_ID).read_text(encoding="utf-8").strip()
+        for key, value in of_folder.items():
+            if self._wandb_init.get(key) is None:
+                self._wandb_init[key] = value
+        self._save_dir, self._name, self._id = (self._wandb_init[key] for key in ("dir", "name", "id"))
+        self._run_folder = folder
 
     @property
     @rank_zero_experiment
@@ -83,12 +105,17 @@ class WandbLogger(LightningWandbLogger):
         if self.mode == "disabled":
             return _Nothing()
         if self._experiment is None:
-            try:
-                Path(self._save_dir).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise RunError(f"{self._save_dir}: cannot be made: {error.strerror}") from error
+            if self._save_dir is not None:
+                try:
+                    Path(self._save_dir).mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise RunError(f"{self._save_dir}: cannot be made: {error.strerror}") from error
+                self._wandb_init["dir"] = os.path.abspath(self._save_dir)  # W&B's process may be in another folder
             run = super().experiment
             self._run_dir = run.settings.sync_dir
+            if self._run_folder is not None:
+                with atomic_path(self._run_folder / RUN_ID) as path:
+                    path.write_text(f"{run.id}\n", encoding="utf-8")
         return self._experiment
 
     @property
@@ -96,7 +123,16 @@ class WandbLogger(LightningWandbLogger):
         """What to type to send an offline run to W&B; None if there is nothing to send."""
         if self.mode != "offline" or self._run_dir is None:
             return None
-        return f"wandb sync {shlex.quote(self._run_dir)}"
+        here = Path(self._run_dir)
+        parts = sorted(here.parent.glob(f"offline-run-*-{self.version}")) or [here]  # those of a continued run
+        parts = [part.relative_to(Path.cwd()) if part.is_relative_to(Path.cwd()) else part for part in parts]
+        return f"wandb sync {' '.join(shlex.quote(str(part)) for part in parts)}"
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Log the configuration; names that begin with an underscore are Lightning's own."""
+        params = vars(params) if isinstance(params, Namespace) else params
+        super().log_hyperparams({name: value for name, value in params.items() if not str(name).startswith("_")})
 
     @rank_zero_only
     def define_metrics(self, names: Mapping[str, Literal["max", "min"]]) -> None:
@@ -128,6 +164,35 @@ class WandbLogger(LightningWandbLogger):
             columns, dataframe = None, columns
         if self.mode != "disabled":
             super().log_table(key, columns, data, dataframe, step)
+
+    @rank_zero_only
+    def log_summary(self, values: Mapping[str, float]) -> None:
+        """Values of the whole run, which stand in the table of runs."""
+        if self.mode != "disabled":
+            self.experiment.summary.update(dict(values))
+
+    @rank_zero_only
+    def log_checkpoint(
+        self, name: str, folder: Path, files: Iterable[Path], aliases: list[str], metadata: dict[str, Any]
+    ) -> None:
+        """Log files of a run folder as a version of an artifact, which, downloaded, is a run folder again.
+
+        Args:
+            name: the artifact is called <name>-<run id>.
+            folder: the run folder.
+            files: the files, relative to it.
+            aliases: names of this version, such as best.
+            metadata: what is known of it.
+        """
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        name = re.sub(r"[^\w.-]", "-", f"{name}-{self.experiment.id}")
+        artifact = wandb.Artifact(name, "model", metadata=metadata)
+        for file in files:
+            artifact.add_file(str(folder / file), name=file.as_posix())
+        self.experiment.log_artifact(artifact, aliases=aliases)
 
     @rank_zero_only
     def finish(self) -> None:
@@ -168,14 +233,16 @@ def has_key() -> bool:
     settings = _settings()
     if settings.get("api_key"):
         return True
-    host = os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or "https://api.wandb.ai"
+    host = os.environ.get("WANDB_BASE_URL") or settings.get("base_url")
+    machines = [urlsplit(url).netloc for url in ([host] if host else HOSTS)]
     named = os.environ.get("NETRC")
     for path in [named] if named else ["~/.netrc", "~/_netrc"]:
         try:
-            entry = netrc.netrc(Path(path).expanduser()).authenticators(urlsplit(host).netloc)
+            hosts = netrc.netrc(Path(path).expanduser())
         except (OSError, netrc.NetrcParseError):
             continue
-        if entry and entry[2]:
+        entries = [hosts.authenticators(machine) for machine in machines]
+        if any(entry and entry[2] for entry in entries):
             return True
     return False
 

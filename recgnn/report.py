@@ -61,6 +61,13 @@ def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], 
     return content | chosen | {"seconds": seconds, "refit": again}, rows
 
 
+def summary(content: dict[str, Any]) -> dict[str, float]:
+    """What the table of runs shows of metrics.json: the validation metrics of the best epoch, and times."""
+    best = {f"best/{name}": value for name, value in content["val"].items()}
+    times = {"time/seconds": content["seconds"], "time/median_epoch_seconds": content["seconds_per_epoch"]}
+    return {"best/epoch": content["best_epoch"], **best, **times}
+
+
 def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[str, Any]:
     """The learning curves, as `analysis.save_figures` takes them."""
     return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}

@@ -211,8 +211,9 @@ REFUSED = [
     ("dae", ["--history", "3", "--users_file", "users.txt"], ["leave --users"]),
     ("dae", ["--history", "3", "--include_seen"], ["--include_seen"]),
     ("by_item", ["--history", "3"], ["AutoRec by item", "by: user", "DAE or CDAE"]),
-    ("lightgcn", ["--history", "3"], ["LightGCN", "not in train", "DAE", "CDAE"]),
-    ("mf", ["--history", "3"], ["MF", "not in train", "DAE", "CDAE"]),
+    ("lightgcn", ["--history", "3", "--history_ratings", "4"], ["LightGCN knows no ratings"]),
+    ("lightgcn", ["--history", "3,999"], ["unknown item 999", "--fallback popularity"]),
+    ("dae", ["--histories_file", "nowhere.csv"], ["nowhere.csv", "no such table"]),
     ("dae", ["--history", "3", "--output", "x.xlsx"], ["ends in .csv or .parquet"]),
 ]
 
@@ -240,9 +241,37 @@ def test_what_is_refused_in_python(runs) -> None:
         trained.recommend_history([[1], [2]], ratings=[[5.0]])
     with pytest.raises((DataError, ConfigError)):
         trained.recommend_history([[1]], ratings=[[float("nan")]])
-    for name in ("by_item", "lightgcn"):
-        with pytest.raises(ConfigError):
-            load(runs[name]).recommend_history([[1]])
+    with pytest.raises(ConfigError):
+        load(runs["by_item"]).recommend_history([[1]])
+    with pytest.raises(ConfigError, match="fallback is 'mean'; expected 'popularity'"):
+        trained.recommend_history([[1]], fallback="mean")
+
+
+@pytest.mark.parametrize("name", ["dae", "lightgcn", "mf"])
+def test_where_nothing_is_known_there_is_what_is_popular(entry, runs, name) -> None:
+    trained = load(runs[name])
+    log = pd.read_parquet(runs[name] / "vocabulary/interactions.parquet")
+    counts = log[log["part"] == 0]["item"].value_counts()
+    found = trained.recommend_history([[3, 17], [], [999], [3, 999, 17]], k=5, fallback="popularity")
+    assert found["source"].tolist() == ["model"] * 5 + ["popularity"] * 10 + ["model"] * 5
+    for number in (1, 2):
+        assert found.loc[found["user"] == number, "score"].tolist() == counts.head(5).tolist()
+    known = trained.recommend_history([[3, 17]], k=5)
+    assert list(known.columns) == [c for c in found.columns if c != "source"]
+    for number in (0, 3):
+        assert found.loc[found["user"] == number, "item"].tolist() == known["item"].tolist()
+    code, out, _ = entry("recommend", "--run", runs[name], "--history", "", "--fallback", "popularity", "--k", 5)
+    assert code == 0 and pd.read_csv(StringIO(out))["score"].tolist() == counts.head(5).tolist()
+
+
+@pytest.mark.parametrize("name", ["dae", "lightgcn"])
+def test_lists_of_items_to_choose_from(runs, name) -> None:
+    trained = load(runs[name])
+    whole = trained.recommend_history(HISTORIES, k=40)
+    found = trained.recommend_history(HISTORIES, k=3, candidates=[1, 2, 10, 11, 12, 13], exclude=["10"])
+    for user, group in whole.groupby("user"):
+        wanted = group[group["item"].isin([1, 2, 11, 12, 13])].head(3)
+        assert found.loc[found["user"] == user, "item"].tolist() == wanted["item"].tolist()
 
 
 def test_nobody_is_no_mistake(runs) -> None:
@@ -255,3 +284,4 @@ def test_help_tells_what_cdae_does(entry) -> None:
     text = " ".join(out.split())
     assert code == 0 and "--history" in text and "--history_ratings" in text
     assert "AutoRec by user" in text and "DAE" in text and "CDAE goes without its user node" in text
+    assert "--histories_file" in text and "LightGCN" in text and "--fallback" in text

@@ -44,7 +44,6 @@ def mode_of(**kwargs) -> str:
 
 def test_no_key_is_offline():
     assert mode_of() == "offline"
-    assert mode_of(log_model=True) == "offline"
 
 
 @pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
@@ -62,8 +61,9 @@ def test_a_key_in_a_file_is_online(nowhere, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "https://elsewhere.example")
     assert mode_of() == "online"
     monkeypatch.delenv("WANDB_BASE_URL")
-    file.write_text("machine api.wandb.ai login user password secret\n")
-    assert mode_of() == "online"
+    for host in ("api.wandb.ai", "api.forge.coreweave.com"):
+        file.write_text(f"machine {host} login user password secret\n")
+        assert mode_of() == "online"
     file.write_text("not a netrc file {")
     assert mode_of() == "offline"
     monkeypatch.setenv("NETRC", str(nowhere / "missing"))
@@ -137,6 +137,22 @@ def test_an_offline_run(tmp_path, capfd, monkeypatch, recwarn):
     assert not [w for w in recwarn if "anonymous" in str(w.message) or "wandb" in str(w.message)]
 
 
+def test_what_was_not_given_comes_from_the_run_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    logger = WandbLogger(name="given", tags=["own"])
+    logger.belong_to(tmp_path / "run", "made", "group", "fit", ["a"], resume=True)  # nothing to resume yet
+    run = logger.experiment
+    assert (run.name, run.tags, run.group, run.job_type) == ("given", ("own",), "group", "fit")
+    assert run.project == "theirs" and logger.save_dir == str(tmp_path / "run")
+    logger.log_hyperparams({"_instantiator": "x", "lr": 0.1})
+    assert dict(run.config) == {"lr": 0.1}
+    logger.finish()
+    for resume in (True, False):
+        again = WandbLogger()
+        again.belong_to(tmp_path / "run", "made", "group", "fit", [], resume)
+        assert (again.version == run.id) == resume
+
+
 def test_two_fits_in_one_process_are_two_runs(tmp_path):
     names = []
     for name in ("first", "second"):
@@ -166,6 +182,8 @@ def test_other_ranks_do_nothing(tmp_path, monkeypatch):
     logger.log_metrics({"val/auc": 1.0}, 0)
     logger.log_figure("f", None)
     logger.log_table("t", pd.DataFrame({"a": [1]}))
+    logger.log_summary({"a": 1})
+    logger.log_checkpoint("m", tmp_path, [], ["best"], {})
     logger.experiment.log({"a": 1})
     logger.finish()
     assert logger.sync_command is None
@@ -174,7 +192,7 @@ def test_other_ranks_do_nothing(tmp_path, monkeypatch):
 
 def test_disabled_writes_nothing_and_does_not_even_import_wandb(nowhere):
     code = """
-import sys, pandas as pd
+import pathlib, sys, pandas as pd
 from recgnn.loggers import WandbLogger
 logger = WandbLogger(save_dir="runs")
 assert logger.mode == "disabled"
@@ -183,6 +201,8 @@ logger.log_hyperparams({"a": 1})
 logger.log_metrics({"val/auc": 1.0}, 0)
 logger.log_figure("f", None)
 logger.log_table("t", pd.DataFrame({"a": [1]}))
+logger.log_summary({"x": 1})
+logger.log_checkpoint("m", pathlib.Path("nowhere"), [pathlib.Path("no")], ["best"], {})
 logger.experiment.summary["x"] = 1
 logger.experiment.config.update({"a": 2})
 logger.finalize("success")

@@ -116,6 +116,110 @@ def test_score_of_pairs(trained, tables):
         trained.similar_items([1], k=0)
 
 
+# ---- filters
+
+
+CHOSEN, OUT = [3, 4, 8, 9, 15, 16, 23, 42 - 7], [4, 23, 40]
+
+
+def naive_lists(tables, log, users, k, candidates=None, exclude=(), seen=True, own=None) -> list[tuple[int, int, int]]:
+    """(user, rank, item), item by item."""
+    scores, rows = tables[0] @ tables[1].T, []
+    known = log.groupby("user")["item"].agg(set)
+    for user in users:
+        left = []
+        for item in range(1, 41):
+            if (candidates is not None and item not in candidates) or item in exclude:
+                continue
+            if (seen and item in known[user]) or (own is not None and (user, item) not in own):
+                continue
+            left.append((-scores[user - 1, item - 1], item))
+        rows += [(user, rank, item) for rank, (_, item) in enumerate(sorted(left)[:k], 1)]
+    return rows
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize(("candidates", "exclude"), [(None, OUT), (CHOSEN, None), (CHOSEN, OUT), ([7], [7])])
+def test_items_to_choose_from_and_to_leave_out(trained, tables, log, candidates, exclude, seen):
+    users = [5, 61, 3]
+    found = trained.recommend(users, k=4, exclude_seen=seen, candidates=candidates, exclude=exclude)
+    wanted = naive_lists(tables, log, users, 4, candidates, exclude or (), seen)
+    assert list(zip(found["user"], found["rank"], found["item"], strict=True)) == wanted
+
+
+@pytest.mark.parametrize("block", [2, 100])
+def test_candidates_of_each_user(trained, tables, log, monkeypatch, block):
+    monkeypatch.setattr(type(trained), "block", block)
+    monkeypatch.setattr(type(trained), "at_once", 1 + block // 2)
+    random = np.random.default_rng(2)
+    frame = pd.DataFrame({"user": random.choice([9, 2, 33, 8], 60), "item": random.integers(1, 41, 60)})
+    own = set(frame.itertuples(index=False, name=None))
+    for users in (None, [2, 9, 2], [50]):
+        found = trained.recommend(users, k=5, candidates=frame, exclude=OUT)
+        wanted = naive_lists(tables, log, users or frame["user"].unique(), 5, None, OUT, own=own)
+        assert list(zip(found["user"], found["rank"], found["item"], strict=True)) == wanted
+    with pytest.raises(DataError, match="candidates needs a column item"):
+        trained.recommend(candidates=frame[["user"]])
+
+
+def test_similar_among_some(trained, tables):
+    unit = tables[1] / np.linalg.norm(tables[1], axis=1, keepdims=True)
+    found = trained.similar_items([5, 8], k=3, candidates=CHOSEN, exclude=OUT)
+    for query in (5, 8):
+        left = [i for i in CHOSEN if i not in OUT and i != query]
+        wanted = sorted(left, key=lambda i: -unit[query - 1] @ unit[i - 1])[:3]
+        assert found.loc[found["query"] == query, "item"].tolist() == wanted
+
+
+def test_popularity_where_the_user_is_unknown(trained, tiny_run, log):
+    rows = pd.read_parquet(tiny_run / "vocabulary/interactions.parquet")
+    counts = rows[rows["part"] == 0]["item"].value_counts()
+    found = trained.recommend([5, 900, 3, -1], k=4, exclude=[1], fallback="popularity")
+    assert found["user"].tolist() == [5] * 4 + [900] * 4 + [3] * 4 + [-1] * 4
+    assert found["source"].tolist() == (["model"] * 4 + ["popularity"] * 4) * 2
+    expected = counts.drop(index=0).head(4).tolist()  # item 1 is row 0
+    for user in (900, -1):
+        mine = found[found["user"] == user]
+        assert mine["score"].tolist() == expected == counts[mine["item"] - 1].tolist()
+    known = trained.recommend([5, 3], k=4, exclude=[1])
+    pd.testing.assert_frame_equal(
+        found[found["source"] == "model"].drop(columns="source").reset_index(drop=True), known, rtol=1e-5
+    )
+    with pytest.raises(DataError, match="unknown user 900.*fallback='popularity' .--fallback popularity"):
+        trained.recommend([5, 900])
+    with pytest.raises(ConfigError, match="fallback is 'mean'"):
+        trained.recommend([5], fallback="mean")
+
+
+def test_embeddings_under_their_ids(trained, tables):
+    users, items = trained.embeddings()
+    assert users.index.name == "user" and items.index.name == "item"
+    np.testing.assert_allclose(users.loc[[9, 2]], tables[0][[8, 1]], atol=1e-5)
+    np.testing.assert_allclose(items.loc[[40]], tables[1][[39]], atol=1e-5)
+    assert users.shape == (61, 8) and items.shape == (40, 8)
+
+
+def test_filters_of_the_commands(entry, trained, tiny_run, here):
+    Path("out.txt").write_text("23\n40\n")
+    Path("chosen.txt").write_text("\n".join(map(str, CHOSEN)))
+    options = ("--candidates", "3,4,8", "--candidates_file", "chosen.txt", "--exclude", "4", "--exclude_file", "out.txt")
+    code, out, err = entry("recommend", "--run", tiny_run, "--users", "9,2", "--k", 4, *options)
+    expected = trained.recommend([9, 2], 4, candidates=CHOSEN, exclude=OUT)
+    assert code == 0, err
+    pd.testing.assert_frame_equal(pd.read_csv(StringIO(out)), expected, check_dtype=False, rtol=1e-3)
+    code, out, _ = entry("similar", "--run", tiny_run, "--items", "5", "--k", 4, *options)
+    expected = trained.similar_items([5], 4, candidates=CHOSEN, exclude=OUT)
+    assert code == 0 and pd.read_csv(StringIO(out))["item"].tolist() == expected["item"].tolist()
+    code, out, _ = entry("recommend", "--run", tiny_run, "--users", "900", "--fallback", "popularity")
+    assert code == 0 and set(pd.read_csv(StringIO(out))["source"]) == {"popularity"}
+    code, _, err = entry("recommend", "--run", tiny_run, "--users", "900")
+    assert code == 2 and "--fallback popularity" in err and err.count("\n") == 1
+    code, _, err = entry("recommend", "--run", tiny_run, "--candidates", "3,99")
+    assert code == 2 and "unknown item 99" in err
+    code, out, err = entry("recommend", "--run", tiny_run, "--candidates", "7", "--exclude", "7", "--output", "no.parquet")
+    assert code == 0 and len(pd.read_parquet("no.parquet")) == 0, err
+
+
 # ---- the commands
 
 

@@ -62,6 +62,7 @@ def prepare_events(
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
+    steps += ["with last histories"] if history is not None and history.columns is not None else []
     place, scratch = "events", []
 
     def make() -> PreparedEvents:
@@ -125,7 +126,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if items is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole, list(encoders.fields), titles).save(folder)
+        EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -225,7 +226,7 @@ def _encode(
             ids, values = encoders.encode(block)
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if len(weighted) else {}
-            arrays |= {"groups": _hashed(block[whose])} if whose is not None else {}
+            arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
             for code in range(len(PARTS)):
                 rows = events.part[start:stop] == code
                 for kind, array in arrays.items():
@@ -240,7 +241,7 @@ def _encode(
                 np.save(folder / f"{name}.{kind}.npy", array)
 
 
-def _hashed(column: pd.Series) -> np.ndarray:
+def hashed(column: pd.Series) -> np.ndarray:
     """A number for each value, the same in every block: [n] int64, not negative."""
     which, values = distinct_of(column)
     digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.fields import as_text
+from recgnn.data.history import Histories
 from recgnn.data.log import ITEM, TITLE, USER
 from recgnn.data.negatives import columns_of
 from recgnn.errors import RunError
@@ -26,7 +27,8 @@ class EventTables:
 
     Args:
         users: Column `user` (text) and the fields of the user and of the context, as they were in the user's last
-            event; [U] rows.
+            event; where columns of the events hold their histories, those of that event too, with its own item behind
+            them if its label is 1: all that the data tell of the user's past. [U] rows.
         items: Column `item` (text), the fields that belong to an item, and `title` where it is known; [I] rows.
         user: Rows of the users of all events, ascending, [n].
         item: Rows of their items, within a user in the order of the events, [n].
@@ -50,6 +52,7 @@ class EventTables:
         times: np.ndarray | None,
         fields: list[str],
         titles: pd.DataFrame | None,
+        histories: Histories | None = None,
     ) -> EventTables:
         """From events with columns `user` and `item`.
 
@@ -60,6 +63,7 @@ class EventTables:
             times: Their times in seconds, [n]; or None.
             fields: The columns that are fields.
             titles: Columns `item` and `title`; or None.
+            histories: What is seen of the past.
         """
         user, users = pd.factorize(as_text(frame[USER]), use_na_sentinel=False)
         item, items = pd.factorize(as_text(frame[ITEM]), use_na_sentinel=False)
@@ -75,6 +79,9 @@ class EventTables:
         others = [c for c in fields if c in frame and c not in (*own, USER, ITEM)]
         user_table = frame[others].iloc[last].reset_index(drop=True)
         user_table.insert(0, USER, pd.Series(users, dtype="string"))
+        if histories is not None and histories.columns is not None:
+            own_times = None if times is None else times[last]
+            user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, own_times, histories))
         return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
                    labels[rows] > 0, None if times is None else times[rows])  # fmt: skip
 
@@ -109,3 +116,23 @@ class EventTables:
         time = met["time"].to_numpy() if "time" in met.column_names else None
         user, item, positive = (met[name].to_numpy() for name in ("user", "item", "positive"))
         return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time)
+
+
+def _pasts(
+    events: pd.DataFrame, liked: np.ndarray, times: np.ndarray | None, histories: Histories
+) -> dict[str, np.ndarray]:
+    """The columns of histories as they are after events: an event's item is the newest, where its label is 1 and its
+    values can stand in a list (they are there, and do not hold the separator)."""
+    own = {histories.columns[field]: as_text(events[field]) for field in histories.item_fields}
+    if histories.times is not None:
+        own[histories.times] = pd.Series(
+            [np.format_float_positional(time, trim="-") for time in times], index=events.index, dtype="string"
+        )
+    for values in own.values():
+        liked = liked & ~(values.isna() | values.str.contains(histories.separator, regex=False)).to_numpy(bool)
+    found = {}
+    for column, values in own.items():
+        past = events[column].astype("string").fillna("").str.strip()
+        behind = (past + histories.separator + values).where(past != "", values)
+        found[column] = past.where(~liked, behind).to_numpy(object)
+    return found

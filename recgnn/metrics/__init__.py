@@ -1,20 +1,33 @@
 """What models are measured by: rankings, ratings and clicks."""
 
 from recgnn.metrics.base import quantile_groups
-from recgnn.metrics.ctr import ClickSample, CTRMetrics, auc, grouped_auc
-from recgnn.metrics.ranking import BEYOND_ACCURACY, FORMULAS, GroupedRecall, RankingMetrics, gini, judge
+from recgnn.metrics.ctr import Clicks, ClickSample, CTRMetrics, auc, aucs, calibration_bins, grouped_auc
+from recgnn.metrics.per_user import UserRankings, by_group
+from recgnn.metrics.ranking import (
+    BEYOND_ACCURACY,
+    FORMULAS,
+    GroupedRecall,
+    RankingMetrics,
+    gini,
+    judge,
+)
 from recgnn.metrics.rating import GroupedErrors, RatingMetrics
 
 __all__ = [
     "BEYOND_ACCURACY",
     "ClickSample",
+    "Clicks",
     "CTRMetrics",
     "FORMULAS",
     "GroupedErrors",
     "GroupedRecall",
     "RankingMetrics",
     "RatingMetrics",
+    "UserRankings",
     "auc",
+    "aucs",
+    "by_group",
+    "calibration_bins",
     "gini",
     "grouped_auc",
     "judge",

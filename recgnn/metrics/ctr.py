@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -127,10 +129,21 @@ def _up_to(bounds: Tensor, end: Tensor, total: Tensor, amount: Tensor) -> Tensor
     return (amount.cumsum(0) - amount)[step] + inside * amount[step]
 
 
-class ClickSample(OwnPrecision, Metric):
-    """The events of all processes, for pictures: at most `most` of each process, the first.
+class Clicks(NamedTuple):
+    """Events: logits [n], labels [n], what they are of [n], groups [n] (-1 where there are none); and whether these are
+    all there were."""
 
-    Shapes: logits [B], labels [B], of [B] integers.
+    logits: Tensor
+    labels: Tensor
+    of: Tensor
+    groups: Tensor
+    complete: bool
+
+
+class ClickSample(OwnPrecision, Metric):
+    """The events of all processes, to look at closely: at most about `most` of each process, the first.
+
+    Shapes: logits [B], labels [B], of [B] integers, groups [B] integers or None.
     """
 
     full_state_update = False
@@ -139,21 +152,25 @@ class ClickSample(OwnPrecision, Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("logits", "labels", "of"):
+        for name in ("logits", "labels", "of", "groups"):
             self.add_state(name, [], dist_reduce_fx="cat")
+        self.add_state("seen", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.held = 0
 
-    def update(self, logits: Tensor, labels: Tensor, of: Tensor) -> None:
+    def update(self, logits: Tensor, labels: Tensor, of: Tensor, groups: Tensor | None = None) -> None:
         """Keep a batch."""
+        self.seen = self.seen + logits.numel()
         if self.held < self.most:
             self.logits.append(logits.detach().float())
             self.labels.append(labels.float())
             self.of.append(of.long())
+            self.groups.append(torch.full_like(labels, -1, dtype=torch.long) if groups is None else groups.long())
             self.held += logits.numel()
 
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, labels, and what the events are of."""
-        return _joined(self.logits), _joined(self.labels), _joined(self.of)
+    def compute(self) -> Clicks:
+        """What was kept."""
+        columns = [_joined(x) for x in (self.logits, self.labels, self.of, self.groups)]
+        return Clicks(*columns, complete=columns[0].numel() == int(self.seen))
 
 
 def _joined(x: list[Tensor] | Tensor) -> Tensor:
@@ -174,6 +191,16 @@ def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     """
     if scores.isnan().any():
         return scores.new_full((), torch.nan, dtype=torch.float64)
+    value, size = aucs(scores, labels, groups)
+    kept = ~value.isnan()
+    return (value[kept] * size[kept]).sum() / size[kept].sum()
+
+
+def aucs(scores: Tensor, labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """The AUC within each group, groups ascending, NaN where one is of one class; and how many events each has.
+
+    Shapes: scores [n], labels [n], groups [n]; [G], [G].
+    """
     order = scores.argsort()
     order = order[groups[order].argsort(stable=True)]
     score, label, group = scores[order], labels[order].double(), groups[order]
@@ -189,6 +216,22 @@ def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     positive = zeros.index_add(0, group, label)
     negative = size - positive
     wins = zeros.index_add(0, group, rank * label) - positive * (positive + 1) / 2
-    kept = (positive > 0) & (negative > 0)
-    value = wins[kept] / (positive * negative)[kept]
-    return (value * size[kept]).sum() / size[kept].sum()
+    return wins / (positive * negative), size
+
+
+def calibration_bins(logits: Tensor, labels: Tensor, bins: int = 20) -> dict[str, Tensor]:
+    """Events by their predicted chance, in bins of equally many: the mean chance ``predicted``, the share of positives
+    ``observed``, ``rows``, and the ``lowest`` and ``highest`` chance.
+
+    Shapes: logits [n], labels [n]; each [min(bins, n)].
+    """
+    chances, order = logits.double().sigmoid().sort()
+    parts = list(zip(chances.tensor_split(bins), labels[order].double().tensor_split(bins), strict=True))
+    parts = [(chance, label) for chance, label in parts if chance.numel()]
+    return {
+        "predicted": torch.stack([chance.mean() for chance, _ in parts]),
+        "observed": torch.stack([label.mean() for _, label in parts]),
+        "rows": torch.tensor([chance.numel() for chance, _ in parts]),
+        "lowest": torch.stack([chance[0] for chance, _ in parts]),
+        "highest": torch.stack([chance[-1] for chance, _ in parts]),
+    }

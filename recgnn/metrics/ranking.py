@@ -158,8 +158,7 @@ class RankingMetrics(SumMetric):
         counted = block.label_count > 0
         self.num_users = self.num_users + counted.sum()
         if self.formulas:
-            per_user = [formula._compute(block) for formula in self.formulas.values()]  # PyG's hook
-            self.sums = self.sums + torch.stack([value.sum() for value in per_user])
+            self.sums = self.sums + of_users(self.formulas, block).sum(1)
         if self.beyond_accuracy:
             topk = pad_unknown(topk, self.num_items)
             topk = topk.masked_fill(~counted.unsqueeze(1), self.num_items)
@@ -181,6 +180,11 @@ class RankingMetrics(SumMetric):
                     result[f"popularity@{k}"] = total / counts.sum().clamp(min=1)
                 result[f"gini@{k}"] = gini(counts)
         return result
+
+
+def of_users(formulas: nn.ModuleDict, block: Judged) -> Tensor:
+    """Every metric of every user of a block: [M, B], 0 for users without a relevant item."""
+    return torch.stack([formula._compute(block) for formula in formulas.values()])  # PyG's hook
 
 
 def gini(counts: Tensor) -> Tensor:

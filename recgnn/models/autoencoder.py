@@ -13,6 +13,7 @@ from recgnn import losses
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Task
 from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
+from recgnn.nn.folding import Entries
 from recgnn.nn.propagation import CSR, select_rows
 
 
@@ -184,6 +185,15 @@ class RowRecommender(Recommender):
         csr = self.inputs(as_csr(place, items, values, size, self.num_columns))
         with torch.autocast(self.decoder_bias.device.type, enabled=False):
             return self.finish(self.decode(self.encode(None, self.first(csr))))
+
+    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
+        """Nothing: a new row is encoded as those of train are."""
+        if side != self.by:
+            raise ConfigError(
+                f"{type(self).__name__} by {self.by} has parameters for each {side} and none for a new one; train it "
+                f"again, or take MF or a graph model, to take new {side}s in"
+            )
+        return {}
 
     def penalty(self, l2: float, parameters: Sequence[Tensor]) -> Tensor:
         r""":math:`\frac{\lambda}{2}\sum\lVert w\rVert^2` per row: λ is on the scale of an objective that is summed over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError
 from recgnn.models.evaluation import Evaluation, RankingEvaluation, RatingEvaluation
+from recgnn.nn.folding import Entries
 
 Pair = tuple[Tensor, Tensor]
 Task = Literal["ranking", "rating"]
@@ -119,6 +121,8 @@ class Recommender(MeasuredModel):
         """Scores of pairs, users [B] and items [B]: [B]."""
         return self.score(users).gather(1, items[:, None]).squeeze(1)
 
+    # ---- users and items that train does not know
+
     def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
         """Scores of all items for users whom train does not know, from what each of them has: [B, I].
 
@@ -128,10 +132,26 @@ class Recommender(MeasuredModel):
             values: their ratings, or ones, [n].
             size: B.
         """
-        raise ConfigError(
-            f"{type(self).__name__} has no way to recommend to a user who was not in train; DAE, CDAE and AutoRec by "
-            "user have"
-        )
+        raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who was not in train")
+
+    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
+        """What users or items that train does not know append to the parameters, the trained ones fixed.
+
+        Args:
+            side: whether they are users or items.
+            entries: what each of them has, n of them.
+
+        Shapes: by the parameter's name, [n, ...].
+        """
+        raise ConfigError(f"{type(self).__name__} has no way to take a new {side} in without training")
+
+    def enlarged(self, num_users: int, num_items: int, rows: dict[str, Tensor]) -> Recommender:
+        """This model for more users and items, with `rows` appended to its parameters (see `new_rows`)."""
+        options = {name: self.hparams[name] for name in signature(type(self)).parameters if name in self.hparams}
+        model = type(self)(**options | {"num_users": num_users, "num_items": num_items})
+        state = self.state_dict()
+        model.load_state_dict(state | {name: torch.cat([state[name], new]) for name, new in rows.items()})
+        return model.train(self.training)
 
     @torch.no_grad()
     def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:

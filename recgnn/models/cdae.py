@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from recgnn import losses
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation, mask_out
+from recgnn.nn.folding import Entries
 
 
 class CDAE(RowRecommender):
@@ -77,6 +79,11 @@ class CDAE(RowRecommender):
 
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         return super().encode(rows, x if rows is None else x + self.user_node(rows))
+
+    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
+        """A user node of zero."""
+        rows = super().new_rows(side, entries)
+        return rows | {"user_node.weight": torch.zeros(entries.size, self.user_node.embedding_dim)}
 
     def training_step(self, batch, batch_idx: int) -> Tensor:
         csr = self.rows_of(batch)

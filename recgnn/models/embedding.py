@@ -12,6 +12,7 @@ from torch_geometric.data import HeteroData
 from recgnn import losses
 from recgnn.errors import ConfigError
 from recgnn.models.base import Pair, Recommender, Task
+from recgnn.nn.folding import Entries, features_of, neighbour_map
 
 Loss = Literal["bpr", "softmax", "bce"]  # `mse`, for ratings, is MF's alone
 Negatives = Literal["auto", "uniform", "popularity", "shared", "in_batch"]
@@ -95,6 +96,8 @@ class EmbeddingRecommender(Recommender):
             nn.init.normal_(embedding.weight, std=init_std)
         self.register_buffer("item_log_q", torch.zeros(num_items), persistent=False)
         self._table: Pair | None = None
+        self._edges: Tensor | None = None
+        self._maps: dict[str, Tensor] = {}
 
     # ---- what a subclass defines
 
@@ -109,12 +112,13 @@ class EmbeddingRecommender(Recommender):
 
     def set_graph(self, graph: HeteroData) -> None:
         super().set_graph(graph)
-        items = graph["user", "rates", "item"].edge_index[1]
+        self._edges = graph["user", "rates", "item"].edge_index
+        items = self._edges[1]
         counts = torch.bincount(items, minlength=self.num_items).clamp(min=1)
         self.item_log_q = (counts.double() / max(1, items.numel())).log().float()
 
     def refresh(self) -> None:
-        self._table = None
+        self._table, self._maps = None, {}
 
     # ---- scores
 
@@ -138,6 +142,39 @@ class EmbeddingRecommender(Recommender):
         user, item = self.embeddings()
         pairs = zip(users.split(2**16), items.split(2**16), strict=True)
         return torch.cat([(user[u] * item[i]).sum(1) for u, i in pairs])
+
+    # ---- users and items that train does not know
+
+    def own_rows(self, side: Literal["user", "item"]) -> dict[str, Tensor]:
+        """The parameters of which each user or item has a row, by name: [n, ...]."""
+        return {f"{side}_embedding.weight": getattr(self, f"{side}_embedding").weight}
+
+    @torch.no_grad()
+    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
+        """Layer 0 of new users (items): a linear map of the mean of their items' (users') layer 0, which is fitted in
+        closed form on those of train (see `neighbour_map`)."""
+        own = self.own_rows(side)
+        other = (self.item_embedding if side == "user" else self.user_embedding).weight
+        if side not in self._maps:
+            place, others = self._edges.to(other.device).flip(0) if side == "item" else self._edges.to(other.device)
+            order = torch.argsort(place, stable=True)
+            size = len(next(iter(own.values())))
+            known = Entries(place[order], others[order], torch.ones(order.numel(), device=other.device), size)
+            self._maps[side] = neighbour_map(known, other, torch.cat([x.reshape(size, -1) for x in own.values()], 1))
+        found = features_of(entries, other) @ self._maps[side]
+        parts = found.split([x[0].numel() for x in own.values()], 1)
+        return {n: part.reshape(-1, *x.shape[1:]) for (n, x), part in zip(own.items(), parts, strict=True)}
+
+    def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
+        """The representations of new users from their own rows (see `new_rows`) and what they have, where all that
+        train knows stays as it is: [n, D']."""
+        return rows["user_embedding.weight"]
+
+    @torch.no_grad()
+    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
+        entries = Entries(place, items, values, size)
+        user = self.represent_users(self.new_rows("user", entries), entries)
+        return user @ self.embeddings()[1].T
 
     # ---- training
 

@@ -11,7 +11,8 @@ from torch_geometric.data import HeteroData
 
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives, pick
-from recgnn.nn.propagation import BipartiteOperator, GCNConv
+from recgnn.nn.folding import Entries, user_rows
+from recgnn.nn.propagation import BipartiteOperator, GCNConv, csr_matmul
 
 
 class GCN(EmbeddingRecommender):
@@ -79,6 +80,7 @@ class GCN(EmbeddingRecommender):
         dims = [embedding_dim, *layer_dims]
         self.convs = nn.ModuleList(GCNConv(a, b) for a, b in zip(dims, dims[1:], strict=False))
         self.operator: BipartiteOperator | None = None
+        self._senders: list[Tensor] | None = None
 
     def set_graph(self, graph: HeteroData) -> None:
         super().set_graph(graph)
@@ -107,3 +109,23 @@ class GCN(EmbeddingRecommender):
         if self.readout == "last":
             return layers[-1]
         return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._senders = None
+
+    def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
+        """Every layer at the new users alone."""
+        if self._senders is None:  # what the items send into each layer
+            x = self.user_embedding.weight, self.item_embedding.weight
+            self._senders = [x[1]]
+            for conv in self.convs[:-1]:
+                x = tuple(conv.transform(e).relu() for e in self.operator(x))
+                self._senders.append(x[1])
+        csr, own = user_rows(self.operator, entries)
+        x = rows["user_embedding.weight"]
+        layers = [x]
+        for conv, items in zip(self.convs, self._senders, strict=True):
+            layers.append(conv.transform(csr_matmul(csr, items) + own * x))
+            x = layers[-1].relu()
+        return layers[-1] if self.readout == "last" else torch.cat(layers, 1)

@@ -11,8 +11,9 @@ from torch_geometric.data import HeteroData
 from recgnn.errors import ConfigError
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives
+from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
-from recgnn.nn.propagation import BipartiteOperator
+from recgnn.nn.propagation import BipartiteOperator, csr_matmul
 
 
 class LightGCN(EmbeddingRecommender):
@@ -87,6 +88,7 @@ class LightGCN(EmbeddingRecommender):
             self.register_buffer("fixed_weights", torch.tensor(layer_weights, dtype=torch.float32), persistent=False)
         self.learned = layer_weights == "learned"
         self.operator: BipartiteOperator | None = None
+        self._senders: Tensor | None = None
 
     @property
     def alpha(self) -> Tensor:
@@ -105,3 +107,19 @@ class LightGCN(EmbeddingRecommender):
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
         x = self.user_embedding.weight, self.item_embedding.weight
         return layer_sum_rows(self.operator, x, self.alpha, users, items)
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._senders = None
+
+    def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
+        """Layer 0 and, weighted, the mean of the items' layers below each: eqs. 3-4 at the new users."""
+        alpha = self.alpha
+        if self._senders is None:  # the layers of the items that a user's own are made of, weighted: [I, D]
+            x = self.user_embedding.weight, self.item_embedding.weight
+            self._senders = torch.zeros_like(x[1])
+            for weight in alpha[1:]:
+                self._senders.addcmul_(x[1], weight)
+                x = self.operator(x)
+        csr, _ = user_rows(self.operator, entries)
+        return alpha[0] * rows["user_embedding.weight"] + csr_matmul(csr, self._senders)

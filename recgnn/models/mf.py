@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from recgnn import losses
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Negatives
+from recgnn.nn.folding import Entries, ridge_rows
+
+MIN_RIDGE = 0.01  # per rating, of a new user or item, where the model was trained with less
 
 
 class MF(EmbeddingRecommender):
@@ -100,6 +103,37 @@ class MF(EmbeddingRecommender):
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         scores = super().score_pairs(users, items)
         return scores + self.evaluation.mean if self.loss == "mse" else scores
+
+    # ---- users and items that train does not know
+
+    def own_rows(self, side: Literal["user", "item"]) -> dict[str, Tensor]:
+        bias = getattr(self, f"{side}_bias")
+        return super().own_rows(side) | ({} if bias is None else {f"{side}_bias": bias})
+
+    @torch.no_grad()
+    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
+        """For ratings, the minimum of the objective, the other side fixed: ridge regression on the node's ratings."""
+        if self.loss != "mse":
+            return super().new_rows(side, entries)
+        others = self.own_rows("item" if side == "user" else "user").values()
+        vectors, *bias = others
+        targets = entries.values - self.evaluation.mean
+        if bias:
+            targets = targets - bias[0][entries.others]
+            vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1)
+        found = ridge_rows(entries, vectors, targets, max(self.l2 / 2, MIN_RIDGE))
+        rows = {f"{side}_embedding.weight": found[:, : self.user_embedding.embedding_dim]}
+        return rows | ({f"{side}_bias": found[:, -1]} if bias else {})
+
+    def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
+        user, bias = rows["user_embedding.weight"], rows.get("user_bias")
+        return self._with_biases(user, user, bias, bias)[0]
+
+    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
+        scores = super().score_history(place, items, values, size)
+        return scores + self.evaluation.mean if self.loss == "mse" else scores
+
+    # ---- training
 
     @property
     def negative_sampling(self) -> dict | None:

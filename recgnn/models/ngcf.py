@@ -13,7 +13,8 @@ from torch_geometric.data import HeteroData
 from recgnn import losses
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives, pick
-from recgnn.nn.propagation import BipartiteOperator, NGCFConv
+from recgnn.nn.folding import Entries, user_rows
+from recgnn.nn.propagation import BipartiteOperator, NGCFConv, csr_matmul
 
 
 class NGCF(EmbeddingRecommender):
@@ -87,6 +88,7 @@ class NGCF(EmbeddingRecommender):
         for embedding in (self.user_embedding, self.item_embedding):
             nn.init.xavier_uniform_(embedding.weight)
         self.operator: BipartiteOperator | None = None
+        self._senders: list[Tensor] | None = None
 
     def set_graph(self, graph: HeteroData) -> None:
         super().set_graph(graph)
@@ -131,3 +133,25 @@ class NGCF(EmbeddingRecommender):
         if self.variant == "paper":
             return super().regularisation(batch, user, item)
         return losses.embedding_l2(user, item)
+
+    # ---- users that train does not know
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._senders = None
+
+    def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
+        """Every layer at the new users alone."""
+        if self._senders is None:  # what the items send into each layer
+            x = self.user_embedding.weight, self.item_embedding.weight
+            self._senders = [x[1]]
+            for conv in self.convs[:-1]:
+                x = tuple(conv.transform(s, e) for s, e in zip(self.operator(x), x, strict=True))
+                self._senders.append(x[1])
+        csr, own = user_rows(self.operator, entries)
+        x = rows["user_embedding.weight"]
+        layers = [x]
+        for conv, items in zip(self.convs, self._senders, strict=True):
+            x = conv.transform(csr_matmul(csr, items) + own * x, x)
+            layers.append(x if self.variant == "paper" else F.normalize(x, dim=1))
+        return torch.cat(layers, 1)

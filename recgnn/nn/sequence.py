@@ -121,7 +121,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, segments: Segments) -> Tensor:
         groups = GROUPS if x.device.type == "cpu" else 1
-        return self._rest(x, attention_by_length(self.qkv(x), segments, self.num_heads, groups))
+        return self.rest(x, attention_by_length(self.qkv(x), segments, self.num_heads, groups))
 
     def last(self, x: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
         """The output of each event's last row alone, [B, d], and how that row attends to its event's rows, [M, h].
@@ -135,9 +135,10 @@ class TransformerBlock(nn.Module):
         query = spread(F.linear(own, of_query).view(-1, *key.shape[1:]), segments)
         weights = segment_softmax((key * query).sum(-1) * key.shape[-1] ** -0.5, segments)
         attended = segment_sum(weights[..., None] * value, segments).flatten(1)
-        return self._rest(own, attended), weights
+        return self.rest(own, attended), weights
 
-    def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
+    def rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention: x and attended [M, d]; [M, d]."""
         x = self.norms[0](x + self.dropout(self.out(attended)))
         return self.norms[1](x + self.dropout(self.feed_forward(x)))
 

@@ -1,0 +1,6 @@
+"""`python -m recgnn.dashboard`."""
+
+from recgnn.entry import entry
+
+if __name__ == "__main__":
+    entry("dashboard")

@@ -1,0 +1,309 @@
+"""Scores a table of raw rows by the model in this folder. Needs numpy, pandas, pyarrow and onnxruntime; nothing else.
+
+    python score.py rows.csv --output scores.csv
+
+Reads and writes .csv or .parquet (and reads .tsv); the output is the input with a column `prediction`. From Python:
+
+    from score import Scorer
+    Scorer("this/folder").score(frame)  # a pandas frame of raw rows
+
+What each column holds is told in README.md; how it becomes numbers in encoding.json and vocabulary.parquet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+UNKNOWN, MISSING, KNOWN = 0, 1, 2  # rows of every field: values that train lacks, no value; the first known value
+NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # no number
+READ, RUN = 2**15, 2**10  # rows read, and rows scored, at once
+
+
+def is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Values as text, the same for 12, 12.0 and "12"; NA where there is none."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
+        return column.astype("string")
+    if pd.api.types.is_float_dtype(column.dtype):
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        text = column.astype("string")
+        text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
+        return text.mask(np.isnan(values))
+    text = column.astype("string").str.strip()
+    return text.mask(text.str.len() == 0)
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64, NaN where there is none."""
+    if is_number(column):
+        return column.to_numpy(np.float64, na_value=np.nan)
+    text = as_text(column)
+    text = text.mask(text.isin(NULLS))
+    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = np.isnan(values) & text.notna().to_numpy()
+    if wrong.any():
+        raise SystemExit(f"error: column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
+    return values
+
+
+def moments(column: pd.Series) -> pd.Series:
+    """Seconds or dates as moments in UTC, NaT where there is none."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return pd.to_datetime(column, utc=True)
+    if is_number(column):
+        return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
+    text = as_text(column)
+    seconds = pd.to_numeric(text.mask(text.isin(NULLS)), errors="coerce").astype("Float64")
+    dates = pd.to_datetime(text.where(seconds.isna()), utc=True, errors="coerce", format="ISO8601")
+    return pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").where(seconds.notna(), dates)
+
+
+def seconds_of(column: pd.Series) -> np.ndarray:
+    """Seconds or dates as seconds, NaN where there is none."""
+    if is_number(column):
+        return column.to_numpy(np.float64, na_value=np.nan)
+    seconds = pd.to_numeric(as_text(column), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    dates = (moments(column) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return np.where(np.isnan(seconds), dates.to_numpy(np.float64, na_value=np.nan), seconds)
+
+
+def category_texts(column: pd.Series, field: dict) -> pd.Series:
+    """The category of each value as text, NA where there is none."""
+    kind = field["kind"]
+    if kind in ("log2", "quantile"):
+        values = numbers(column)
+        finite = np.isfinite(values)
+        if kind == "quantile":
+            bucket = np.searchsorted(np.array(field["edges"]), values, side="right")
+        else:
+            large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
+            bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
+            bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
+        return pd.Series(bucket).astype("string").mask(~finite)
+    if kind == "time":
+        when, part = moments(column), field["part"]
+        if part == "weekend":
+            found = (when.dt.day_of_week >= 5).astype("Int64").mask(when.isna())
+        else:
+            found = getattr(when.dt, "day_of_week" if part == "weekday" else part).astype("Int64")
+        return found.astype("string").reset_index(drop=True)
+    text = as_text(column)
+    if field["numeric"] and not is_number(column):  # the text 3.0 means 3
+        text = text.mask(text.isin(NULLS))
+        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))
+        number = pd.to_numeric(other, errors="coerce")
+        text = text.where(number.isna(), as_text(number.astype("Float64")))
+    return text
+
+
+def rows_of(text: pd.Series, field: dict) -> np.ndarray:
+    """The rows of texts within the field."""
+    if field["buckets"] is None:
+        rows = field["values"].get_indexer(text) + KNOWN
+        rows[rows < KNOWN] = UNKNOWN
+    else:
+        digest = pd.util.hash_array(text.fillna("").to_numpy(object), categorize=True)
+        rows = (digest % np.uint64(field["buckets"])).astype(np.int64) + KNOWN
+    rows[text.isna().to_numpy()] = MISSING
+    return rows
+
+
+def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Several values in one text: each a feature of value 1, or 1/n."""
+    which, distinct = pd.factorize(column, use_na_sentinel=False)
+    texts = as_text(pd.Series(distinct, dtype=column.dtype if len(distinct) else object))
+    lists = [[] if pd.isna(t) else [p.strip() for p in t.split(field["separator"])] for t in texts]
+    lists = [[p for p in pieces if p][: field["slots"]] or [None] for pieces in lists]
+    ids = np.full((len(lists), field["slots"]), MISSING)
+    values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
+    place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
+    owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
+    ids[owner, slot] = rows_of(pd.Series([p for pieces in lists for p in pieces], dtype="string"), field)
+    values[owner, slot] = 1
+    if field["combine"] == "mean":
+        values /= values.sum(1, keepdims=True).clip(min=1)
+    return ids[which], values[which]
+
+
+def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Rows within the field and their values, [n, slots] each."""
+    if field["kind"] == "multi":
+        return encode_multi(column, field)
+    if field["kind"] == "number":
+        values = numbers(column)
+        missing = ~np.isfinite(values)
+        scaled = np.where(missing, 1.0, (values - field["mean"]) / field["scale"]).astype(np.float32)
+        return np.where(missing, MISSING, 0)[:, None], scaled[:, None]
+    if field["kind"] in ("log2", "quantile"):
+        column = pd.Series(numbers(column))
+    which, distinct = pd.factorize(column, use_na_sentinel=False)
+    distinct = pd.Series(distinct, name=column.name, dtype=column.dtype if len(distinct) else object)
+    rows = rows_of(category_texts(distinct, field), field)[which][:, None]
+    return rows, np.ones(rows.shape, dtype=np.float32)
+
+
+def pieces_of(cell: object, separator: str) -> list:
+    """The values of a history: a list, or one text with separators."""
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        return list(cell)
+    text = "" if cell is None or cell is pd.NA or cell != cell else str(cell).strip()
+    return text.split(separator) if text else []
+
+
+def as_series(values: list) -> pd.Series:
+    return pd.Series(values, dtype=None if values else "str")
+
+
+class Scorer:
+    """The model of a folder: raw rows in, predictions out."""
+
+    def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0):
+        self.read_encoding(Path(folder))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        model = str(Path(folder) / "model.onnx")
+        self.session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+
+    def read_encoding(self, folder: Path) -> None:
+        """Takes the fields, with their known values, and where histories are."""
+        encoding = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
+        self.fields, self.history = encoding["fields"], encoding["history"]
+        vocabulary = pq.read_table(folder / "vocabulary.parquet").to_pandas()
+        values = {name: group["value"] for name, group in vocabulary.groupby("field", observed=True)}
+        for field in self.fields:
+            field["values"] = pd.Index(values.get(field["name"], []), dtype="string")
+
+    def missing(self, frame: pd.DataFrame) -> list[str]:
+        """The columns that a frame lacks: they are taken as having no value in any row."""
+        columns = [field["column"] for field in self.fields]
+        if self.history:
+            columns += [*self.history["columns"].values(), *self.times()]
+        return [column for column in dict.fromkeys(columns) if column not in frame]
+
+    def times(self) -> list[str]:
+        """The columns of the past's times and of the row's own, where the model looks at them."""
+        return [self.history["times"], self.history["timestamp"]] if self.history["times"] else []
+
+    def encode(self, frame: pd.DataFrame, fields: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the table of all fields [n, S] and their values [n, S]."""
+        ids, values = [], []
+        for field in fields:
+            name = field["column"]
+            column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
+            rows, x = encode_field(column, field)
+            ids.append(rows + field["start"])
+            values.append(x)
+        return np.concatenate(ids, 1).astype(np.int64), np.concatenate(values, 1)
+
+    def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
+        history, lists = self.history, {}
+        for name, column in [*history["columns"].items(), *[("times", name) for name in self.times()[:1]]]:
+            if column in frame:
+                lists[name] = [pieces_of(cell, history["separator"]) for cell in frame[column]]
+        wanted = {*history["columns"], *(["times"] if self.times() else [])}
+        if lists and (len(lists) < len(wanted) or any(column not in frame for column in self.times())):
+            needed = ", ".join([*history["columns"].values(), *self.times()])
+            raise SystemExit(f"error: histories need all of the columns {needed}, or none of them")
+        lengths = np.array([len(x) for x in next(iter(lists.values()), [[]] * len(frame))], dtype=np.int64)
+        for name, values in lists.items():
+            if (wrong := np.array([len(x) for x in values], dtype=np.int64) != lengths).any():
+                row = int(wrong.argmax())
+                raise SystemExit(f"error: row {row + 1}: {len(values[row])} past {name}, and {lengths[row]} past items")
+        newest = history["max_length"]
+        flat = {name: as_series([v for x in values for v in x[-newest:]]) for name, values in lists.items()}
+        lengths = np.minimum(lengths, newest)
+        items = pd.DataFrame({name: flat.get(name, as_series([])) for name in history["columns"]})
+        ids, values = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
+        found = {"history_ids": ids, "history_values": values}
+        if self.times():
+            own = seconds_of(frame[self.times()[1]]) if lists else np.zeros(len(frame))
+            gaps = np.repeat(own, lengths) - seconds_of(flat.get("times", as_series([])))
+            if (wrong := ~(gaps >= 0)).any():
+                row = np.repeat(np.arange(len(frame)), lengths)[int(wrong.argmax())]
+                raise SystemExit(f"error: row {row + 1}: a past time is none, or later than {self.times()[1]!r}")
+            found["history_gaps"] = gaps.astype(np.float32)
+        return lengths, found
+
+    def score(self, frame: pd.DataFrame) -> np.ndarray:
+        """The predictions of raw rows, [n]."""
+        ids, values = self.encode(frame, self.fields)
+        lengths, past = self.past(frame) if self.history else (np.zeros(len(frame), dtype=np.int64), {})
+        first, order = np.cumsum(lengths) - lengths, np.argsort(lengths, kind="stable")  # like lengths together
+        found = np.empty(len(frame), dtype=np.float32)
+        for start in range(0, len(frame), RUN):
+            rows = order[start : start + RUN]
+            given = {"ids": ids[rows], "values": values[rows]}
+            if self.history:
+                there = np.arange(max(1, lengths[rows].max())) < lengths[rows, None]
+                place = (first[rows, None] + np.arange(there.shape[1]))[there]
+                for name, flat in past.items():
+                    given[name] = np.zeros((*there.shape, *flat.shape[1:]), dtype=flat.dtype)
+                    given[name][there] = flat[place]
+                given["history_lengths"] = lengths[rows]
+            (found[rows],) = self.session.run(None, given)
+        return found
+
+
+def blocks_of(file: Path):
+    """A table, some rows at a time; every column of a text file as text."""
+    if file.suffix == ".parquet":
+        for batch in pq.ParquetFile(file).iter_batches(READ):
+            yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    else:
+        separator = "\t" if file.suffix == ".tsv" else ","
+        yield from pd.read_csv(file, sep=separator, dtype="str", keep_default_na=False, chunksize=READ)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Scores raw rows; README.md tells what their columns hold.")
+    parser.add_argument("rows", type=Path, help="rows.csv, rows.tsv or rows.parquet")
+    parser.add_argument("--output", type=Path, required=True, help="scores.csv or scores.parquet")
+    parser.add_argument("--threads", type=int, default=0, help="of onnxruntime; default: as many as there are cores")
+    options = parser.parse_args()
+    if not options.rows.is_file():
+        parser.error(f"{options.rows}: no such file")
+    if options.output.suffix not in (".csv", ".parquet"):
+        parser.error(f"--output {options.output}: expected a name that ends in .csv or .parquet")
+    scorer, writer, rows = Scorer(threads=options.threads), None, 0
+    temporary = options.output.with_name(f".tmp-{os.getpid()}-{options.output.name}")
+    try:
+        for frame in blocks_of(options.rows):
+            if not rows and (lacking := scorer.missing(frame)):
+                print(f"columns not there, taken as having no value: {', '.join(lacking)}", file=sys.stderr)
+            frame["prediction"] = scorer.score(frame)
+            if options.output.suffix == ".csv":
+                frame.to_csv(temporary, mode="a", header=not rows, index=False)
+            else:
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                writer = writer or pq.ParquetWriter(temporary, table.schema)
+                writer.write_table(table.cast(writer.schema))
+            rows += len(frame)
+        if not rows:
+            raise SystemExit(f"error: {options.rows}: holds no rows")
+        if writer:
+            writer.close()
+        os.replace(temporary, options.output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"{rows:,} rows in {options.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

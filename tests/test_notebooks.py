@@ -1,0 +1,162 @@
+"""The notebooks: what is committed is whole and clean, and each runs from top to bottom, on less training."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NAMES = [
+    "1_from_a_csv_to_recommendations",
+    "2_graph_models_compared",
+    "3_ctr_to_onnx",
+    "4_what_din_attends_to",
+]
+DATA = os.environ.get("RECGNN_DATA")
+needs_data = pytest.mark.skipif(not DATA, reason="RECGNN_DATA names no folder of real data")
+
+for package in ("nbformat", "nbclient", "ipykernel", "jupyter_client"):
+    pytest.importorskip(package, reason=f"{package} lacks; pip install recgnn[notebooks]")
+
+import nbformat  # noqa: E402
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager  # noqa: E402
+from jupyter_client.manager import KernelManager  # noqa: E402
+from nbclient import NotebookClient  # noqa: E402
+
+
+class ThisPython(KernelSpecManager):
+    """Every kernel is the Python that runs the tests."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+
+def read(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def settings_of(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    (cell,) = [cell for cell in notebook.cells if "settings" in cell.metadata.get("tags", [])]
+    return cell
+
+
+def outputs(notebook: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
+    for cell in code(notebook):
+        yield from cell.outputs
+
+
+def texts(notebook: nbformat.NotebookNode) -> str:
+    """All that the outputs say, pictures apart."""
+    found = []
+    for output in outputs(notebook):
+        found += [output.get("text", ""), *(v for k, v in output.get("data", {}).items() if k.startswith("text/"))]
+    return "\n".join(found)
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[str]:
+    """Beginnings of the cells that show one."""
+    return [
+        cell.source for cell in code(notebook) if any("image/png" in output.get("data", {}) for output in cell.outputs)
+    ]
+
+
+def tables(notebook: nbformat.NotebookNode) -> list[tuple[list[str], list[list[str]]]]:
+    """The data frames that are shown: their columns, and their rows as text."""
+    found = []
+    for output in outputs(notebook):
+        page = output.get("data", {}).get("text/html", "")
+        if 'class="dataframe"' in page:
+            head, body = page.split("<tbody>")
+            columns = re.findall(r"<th>(.*?)</th>", head.split("</tr>")[0])
+            rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.DOTALL) for row in body.split("</tr>")[:-1]]
+            found.append((columns, rows))
+    return found
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    """One process for all notebooks, so that torch is imported once; each starts with no names and in its own folder."""
+    manager = KernelManager(kernel_spec_manager=ThisPython())
+    paths = [str(FOLDER.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
+    environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore:IProgress not found"}
+    manager.start_kernel(env=environment)
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def execute(kernel, tmp_path) -> Callable[..., nbformat.NotebookNode]:
+    """Runs a notebook with other values in its cell of settings; nothing of the committed outputs is left."""
+
+    def call(name: str, **values: object) -> nbformat.NotebookNode:
+        notebook = read(name)
+        for cell in code(notebook):
+            cell.outputs, cell.execution_count = [], None
+        cell = settings_of(notebook)
+        for key, value in values.items():
+            cell.source, count = re.subn(rf"^{key} = .*$", f"{key} = {value!r}", cell.source, flags=re.MULTILINE)
+            assert count == 1, f"{name}: no setting {key}"
+        clear = nbformat.v4.new_code_cell(f"%reset -f\nimport os; os.chdir({str(tmp_path)!r})")
+        notebook.cells.insert(0, clear)
+        client = NotebookClient(notebook, km=kernel, timeout=300)
+        client.execute()
+        client.kc.stop_channels()
+        return notebook
+
+    return call
+
+
+def check_alike(executed: nbformat.NotebookNode, name: str) -> None:
+    """The notebook as it ran shows what the committed one does, less its figures: the outputs are not of older code."""
+    committed = read(name)
+    assert pictures(executed) == pictures(committed)
+    assert [columns for columns, _ in tables(executed)] == [columns for columns, _ in tables(committed)]
+    assert not [output for output in outputs(executed) if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_notebook_is_whole_clean_and_small(name):
+    notebook = read(name)
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 400_000
+    cells = code(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))  # from top to bottom, once
+    assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs(notebook))
+    assert len(pictures(notebook)) == sum("plt.subplots" in cell.source or "Image(" in cell.source for cell in cells) > 0
+    assert tables(notebook)
+    local = re.findall(r"(?<![\w.:/<&;])/(?:[\w.-]+/)+[\w.-]*", texts(notebook) + settings_of(notebook).source)
+    assert not local
+    if "ROOT" in settings_of(notebook).source:
+        assert re.search(r"^ROOT = None\b", settings_of(notebook).source, re.MULTILINE)
+
+
+def test_every_notebook_is_tested():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+def test_csv_notebook_recommends_from_the_departments_that_it_was_not_told_of(execute):
+    notebook = execute(NAMES[0], EPOCHS=15)
+    check_alike(notebook, NAMES[0])
+    shares = re.search(r"recommendations (\d+)%, purchases (\d+)%, drawn at random (\d+)%", texts(notebook))
+    recommended, bought, chance = map(int, shares.groups())
+    assert chance < recommended and chance < bought
+    lists = [rows for columns, rows in tables(notebook) if "score" in columns]
+    columns = next(columns for columns, _ in tables(notebook) if "score" in columns)
+    assert columns[1:] == ["user", "rank", "item", "score", "title"]
+    assert all(len(rows) == 5 for rows in lists) and len(lists) == 3
+    *_, newcomer = lists
+    assert not {row[5] for row in newcomer} & {"small ukulele", "classic capo", "light bird feeder"}
+    files = {row[1] for row in tables(notebook)[-1][1]}
+    assert {"config.yaml", "metrics.json", "metrics.csv", "checkpoints/best.ckpt"} <= files
