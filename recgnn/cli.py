@@ -424,6 +424,8 @@ def of_run(argv: list[str]) -> list[str]:
             value = option.partition("=")[2] or (argv[place + 1] if place + 1 < len(argv) else "")
             rest = argv[:place] + argv[place + (1 if "=" in option else 2) :]
             run = runs.existing_run(value)
+            if fixed := [o.partition("=")[0] for o in rest if o.startswith("--model")]:
+                raise ConfigError(f"{fixed[0]}: the model of a run is fixed; leave it out, or train another run")
             own = [f"--config={run / 'config.yaml'}", f"--data.init_args.prepared={run / 'vocabulary'}"]
             own += ["--run_dir=null", "--trainer.logger=false", "--trainer.callbacks=null"]
             if not any(o.startswith("--ckpt_path") for o in rest):

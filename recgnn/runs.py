@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     if rank_zero_only.rank != 0 and ENVIRONMENT in os.environ:
         return Path(os.environ[ENVIRONMENT])
     if run_dir is None:
-        folder = latest_folder(base) if resume else next_folder(base)
+        folder = _agreed(lambda: latest_folder(base) if resume else next_folder(base))
     else:
         folder = Path(run_dir).expanduser()
         has_run = any(any((folder / half / "checkpoints").glob("*.ckpt")) for half in ("", SELECTION))
@@ -74,6 +75,20 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     return folder
 
 
+def _agreed(choose: Callable[[], Path]) -> Path:
+    """What the first process chooses. Under torchrun the others start by themselves, and may look when it has made its
+    folder already: they read it from the store by which processes find each other."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return choose()
+    from torch.distributed import TCPStore  # which not every build of torch has
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    key = f"{ENVIRONMENT}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if rank_zero_only.rank == 0:
+        store.set(key, str(choose()))
+    return Path(store.get(key).decode())
+
+
 def clear(folder: Path, selection: bool = True) -> None:
     """Removes what an earlier run left in a run folder, with or without the half that chose its number of epochs;
     nothing where the folder is none."""
@@ -82,7 +97,7 @@ def clear(folder: Path, selection: bool = True) -> None:
     if (folder / "config.yaml").is_file() and (folder / "vocabulary").is_dir():
         for name in ("checkpoints", "figures"):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.csv", "metrics.json"):
+        for name in ("metrics.csv", "metrics.json", "users.parquet"):
             (folder / name).unlink(missing_ok=True)
 
 

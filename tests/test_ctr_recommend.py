@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from recgnn import load
 from recgnn.cli import main
@@ -167,3 +168,145 @@ def test_a_user_who_is_not_known_has_no_past(run) -> None:
     if trained.history is not None:
         past = trained.past(pd.DataFrame({"user": ["nobody", "u3"], "item": [1, 1]}))
         assert past.lengths.tolist() == [0, 3]
+
+
+# ---- filters, popularity, vectors
+
+
+def test_items_to_choose_from_and_to_leave_out(run) -> None:
+    """Against the list of everything, filtered by hand."""
+    trained = load(run)
+    frame, _ = log()
+    seen = set(zip(frame["user"], frame["item"].astype(str), strict=True))
+    random = np.random.default_rng(5)
+    own = pd.DataFrame({"user": random.choice(["u3", "u7", "u9"], 20), "item": random.integers(9, size=20)})
+    pairs = set(zip(own["user"], own["item"].astype(str), strict=True))
+    whole = trained.recommend(["u7", "u3", "u9"], k=9, exclude_seen=False)
+    cases = [({"candidates": [5, 1, 2, 8], "exclude": ["2"]}, lambda u, i: i in "518"),
+             ({"exclude": [0, 1, 2]}, lambda u, i: i not in "012"),
+             ({"candidates": own, "exclude": [4]}, lambda u, i: (u, i) in pairs and i != "4")]  # fmt: skip
+    for left_out in (True, False):
+        for filters, allowed in cases:
+            found = trained.recommend(["u7", "u3", "u9"], k=3, exclude_seen=left_out, **filters)
+            for user, group in whole.groupby("user"):
+                rest = [i for i in group["item"] if allowed(user, i) and not (left_out and (user, i) in seen)]
+                assert found.loc[found["user"] == user, "item"].tolist() == rest[:3]
+    assert set(trained.recommend(candidates=own, exclude_seen=False)["user"]) == set(own["user"])
+
+
+def test_popularity_where_the_user_is_unknown(run) -> None:
+    trained = load(run)
+    frame, _ = log()
+    liked = frame.loc[frame["rating"] >= 4, "item"].value_counts()
+    found = trained.recommend(["u3", "nobody"], k=4, exclude_seen=False, fallback="popularity")
+    assert found["source"].tolist() == ["model"] * 4 + ["popularity"] * 4
+    mine = found[found["user"] == "nobody"]
+    assert mine["score"].tolist() == liked.head(4).tolist() == liked[mine["item"].astype(int)].tolist()
+    known = trained.recommend(["u3"], k=4, exclude_seen=False)
+    pd.testing.assert_frame_equal(found.iloc[:4].drop(columns="source"), known, rtol=1e-5)
+    with pytest.raises(DataError, match="--fallback popularity"):
+        trained.recommend(["nobody"])
+
+
+def test_similar_items_and_embeddings(run, entry) -> None:
+    """Cosines of the rows of the model's table that are the items', found by name in the stored encoding."""
+    trained = load(run)
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    table = state["embedding.weight"].double().numpy()
+    stored = pd.read_parquet(run / "vocabulary/fields.parquet")
+    names = stored.loc[stored["field"] == "item", "value"].tolist()
+    users = stored.loc[stored["field"] == "user", "value"].tolist()
+    assert list(trained.encoders.encoders)[:2] == ["user", "item"]
+    rows = table[len(users) + 2 + 2 :][: len(names)]
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosine = dict(zip(names, unit @ unit[names.index("4")], strict=True))
+    found = trained.similar_items([4], k=20)
+    wanted = sorted((n for n in names if n != "4"), key=lambda n: -cosine[n])
+    assert found["item"].tolist() == wanted and found["title"].tolist() == [f"film {n}" for n in wanted]
+    np.testing.assert_allclose(found["score"], [cosine[n] for n in wanted], atol=1e-5)
+    some = trained.similar_items([4], k=2, candidates=[1, 2, 3, 4], exclude=[1])
+    assert some["item"].tolist() == [n for n in wanted if n in "23"]
+    user, item = trained.embeddings()
+    np.testing.assert_allclose(item.loc[names], rows, atol=1e-6)
+    np.testing.assert_allclose(user.loc[users], table[2 : 2 + len(users)], atol=1e-6)
+    code, out, _ = entry("similar", "--run", run, "--items", "4", "--k", "3")
+    assert code == 0 and [line.split(",")[2] for line in out.splitlines()[1:]] == wanted[:3]
+    with pytest.raises(DataError, match="item '99' is not in the data"):
+        trained.similar_items([99])
+
+
+def test_a_score_is_the_probability(run) -> None:
+    trained, rows = load(run), as_rows("u3", [1, 2, 3])
+    assert trained.score(rows)["score"].tolist() == trained.predict(rows)["prediction"].tolist()
+
+
+@pytest.mark.parametrize(("model", "reason"), [("FFM", "a vector of a value for each other"), ("LR", "no vector")])
+def test_models_without_vectors_say_so(model, reason, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame, items = log()
+    frame.to_csv("log.csv", index=False)
+    items.to_csv("items.csv", index=False)
+    Path("x.yaml").write_text(CONFIG)
+    options = ["--trainer.max_epochs=1", "--trainer.logger=false"]
+    main("fit", ["--config", "x.yaml", f"--model={model}", "--run_dir", "run", *options])
+    for call in (lambda trained: trained.similar_items([4]), lambda trained: trained.embeddings()):
+        with pytest.raises(ConfigError, match=reason):
+            call(load("run"))
+
+
+# ---- histories that columns hold
+
+
+READY = """\
+seed_everything: 3
+data:
+  class_path: CTRDataModule
+  init_args:
+    source: {class_path: EventTable, init_args: {path: events.csv}}
+    label: label
+    fields: {user: categorical, item: categorical, kind: categorical}
+    split: {class_path: RatioSplit, init_args: {by: all}}
+    batch_size: 32
+    history: {item_fields: [item, kind], max_length: 4, columns: {item: past, kind: kinds}, times: past_times}
+trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false, logger: false}
+"""
+
+
+def ready_events() -> tuple[pd.DataFrame, dict[str, list[tuple[int, str, int]]]]:
+    """Events with the user's past in columns, and what each user's past is in the end: (item, kind, time)."""
+    random, pasts, rows = np.random.default_rng(4), {}, []
+    for time in range(1000, 1240):
+        user, item = f"u{random.integers(10)}", int(random.integers(7))
+        past, label = pasts.setdefault(user, []), int(random.integers(2))
+        columns = [" ".join(str(event[n]) for event in past[-6:]) for n in range(3)]
+        rows.append((user, item, f"k{item % 3}", label, time, *columns))
+        if label:
+            past.append((item, f"k{item % 3}", time))
+    names = ["user", "item", "kind", "label", "timestamp", "past", "kinds", "past_times"]
+    return pd.DataFrame(rows, columns=names), pasts
+
+
+@pytest.mark.parametrize("model", ["DIN", "BST"])
+def test_the_past_of_ready_columns_is_seen(model, tmp_path, monkeypatch) -> None:
+    """A candidate is a row at the time of the user's last event, with all that the columns tell by then."""
+    monkeypatch.chdir(tmp_path)
+    frame, pasts = ready_events()
+    frame.to_csv("events.csv", index=False)
+    Path("x.yaml").write_text(READY)
+    options = [option for option in MODELS[model] if not option.startswith("--data")]
+    main("fit", ["--config", "x.yaml", *options, "--run_dir", "run"])
+    trained = load("run")
+    found = trained.recommend(k=7, exclude_seen=False)
+    unseen, last = [], frame.groupby("user")["timestamp"].max()
+    liked = frame.set_index("timestamp")["label"]
+    assert {int(liked[time]) for time in last} == {0, 1}, "both kinds of last event are there"
+    for user, group in found.groupby("user"):
+        past = pasts[user][-7:]
+        rows = pd.DataFrame({"user": user, "item": group["item"].astype(int), "timestamp": last[user]})
+        rows["kind"] = "k" + (rows["item"] % 3).astype(str)
+        columns = {c: " ".join(str(event[n]) for event in past) for n, c in enumerate(["past", "kinds", "past_times"])}
+        np.testing.assert_allclose(group["score"], trained.predict(rows.assign(**columns))["prediction"], atol=1e-6)
+        unseen.append(trained.predict(rows.assign(past="", kinds="", past_times=""))["prediction"] - group["score"])
+    assert pd.concat(unseen).abs().max() > 1e-3, "the past matters"
+    monkeypatch.setattr("recgnn.ctr_serving.BLOCK", 5)
+    pd.testing.assert_frame_equal(load("run").recommend(k=7, exclude_seen=False), found, atol=1e-6)

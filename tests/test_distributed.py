@@ -57,4 +57,7 @@ def test_a_run_of_two_processes_is_an_ordinary_run(done, tmp_path):
     alone = ["--trainer.devices=1", "--trainer.strategy=auto"]
     main("test", ["--run", str(run), *alone, "--output", str(tmp_path / "x.json")])
     content = json.loads((run / "metrics.json").read_text())
+    users = pd.read_parquet(run / "users.parquet")  # each once, whoever measured him
+    assert users["user"].is_monotonic_increasing and users["user"].is_unique and len(users) == 301
+    assert users["ndcg@10"].mean() == pytest.approx(content["test"]["ndcg@10"], abs=1e-6)
     assert json.loads((tmp_path / "x.json").read_text())["test"] == pytest.approx(content["test"], abs=1e-6)

@@ -120,8 +120,9 @@ class Naive:
             send = [np.maximum(e, 0) for e in x] if self.name.startswith("gcn") and step else x
             sides = []
             for n in range(len(x)):
-                weight = (lambda m: degree[n]) if row else (lambda m: np.sqrt(degree[n] * degree[m]))
-                side = sum((send[m] / weight(m) for m in near.get(n, [])), np.zeros(len(send[n])))
+                side = np.zeros(len(send[n]))
+                for m in near.get(n, []):
+                    side = side + send[m] / (degree[n] if row else np.sqrt(degree[n] * degree[m]))
                 sides.append(side + send[n] / degree[n] if loops else side)
             lightgcn = self.name == "lightgcn"
             x = sides if lightgcn else [self.layer(step, s, e) for s, e in zip(sides, x, strict=True)]

@@ -144,7 +144,7 @@ def test_a_grid_has_every_combination(space):
         ("model.lr: 0.1", HEAD, "expected a value, values, or min and max; found 0.1"),
         ("model: {parameters: {lr: {min: 0.1, max: 0.2}}}", HEAD, "write model.lr"),
         ("model.lr: {value: 3}", HEAD, "nothing to search"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "method grid: model.lr has no list of values"),
+        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "model.lr has no list of values"),
         ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "baye"), "did you mean 'bayes'"),
         ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("val/", "test/"), "a search goes by a validation metric"),
         ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("maximize", "maximise"), "did you mean 'maximize'"),
@@ -184,7 +184,8 @@ def test_a_value_as_an_option(value, text):
 
 
 def test_a_value_of_a_configuration():
-    config = {"model": {"class_path": "M", "init_args": {"lr": 0.1}}, "trainer": {"max_epochs": 3}, "lr_scheduler": None}
+    model = {"class_path": "M", "init_args": {"lr": 0.1}}
+    config = {"model": model, "trainer": {"max_epochs": 3}, "lr_scheduler": None}
     assert value_of(config, "model.lr") == value_of(config, "model.init_args.lr") == 0.1
     assert value_of(config, "trainer.max_epochs") == 3
     for name in ("model.absent", "lr_scheduler.init_args.T_max", "absent", "trainer.max_epochs.x"):

@@ -59,11 +59,13 @@ def curves(table: Table, column: str, what: str) -> Chart | None:
     chart = Chart(f"Learning curves: {what} {name if what == 'validation' else ''}".strip(), note=note)
     x = Scale(0, max(1, max(e for *_, epochs, _ in found for e in epochs)), chart.x0, chart.x1, exact=True)
     y = Scale(min(values), max(values), chart.y0, chart.y1, log=log)
-    chart.x_axis(x, "epoch")
+    chart.x_axis(x, "epoch", whole=True)
     chart.y_axis(y, name + (" (logarithmic)" if log else ""))
     for place, line, run, epochs, ys in found:
         tips = [f"{label(line, run)}, epoch {int(e)}: {number(v)}" for e, v in zip(epochs, ys, strict=True)]
         chart.curve(place, [(x(e), y(v)) for e, v in zip(epochs, ys, strict=True)], tips)
+        if len(epochs) == 1:
+            chart.marker(place, x(epochs[0]), y(ys[0]), tips[0], 0.9)
     for place, line, run, epochs, ys in found:
         best = run.content["best_epoch"]
         if what == "validation" and best in epochs:
@@ -130,7 +132,8 @@ def times(table: Table) -> Chart | None:
     chart.y_axis(y, table.metric)
     for place, line, run, time, value in points:
         tip = f"{label(line, run)}: {number(value)} in {number(time)} s"
-        chart.marker(place, x(time), y(value), tip, 0.7, open_=len(line.runs) > 1)
+        several = len(line.runs) > 1
+        chart.marker(place, x(time), y(value), tip, 0.7 if several else 1.0, open_=several)
     for place, line in lines:
         if len(line.runs) > 1:
             time, value = max(seconds(line), 0.1), line.mean(table.metric)

@@ -71,12 +71,11 @@ class Chart:
         title: what it shows.
         width, height: in its own units, which are pixels at full size.
         left: room for what stands at the axis.
-        top: room above.
         bottom: room below.
         note: a remark under the title.
     """
 
-    RIGHT = 14
+    RIGHT, TOP = 14, 12
 
     def __init__(
         self,
@@ -84,13 +83,12 @@ class Chart:
         width: int = 440,
         height: int = 300,
         left: int = 62,
-        top: int = 12,
         bottom: int = 46,
         note: str = "",
     ):
         self.title, self.note, self.width, self.height = title, note, width, height
         self.x0, self.x1 = left, width - self.RIGHT
-        self.y0, self.y1 = height - bottom, top
+        self.y0, self.y1 = height - bottom, self.TOP
         self.parts: list[str] = []
 
     def text(self, x: float, y: float, words: str, kind: str = "tick", anchor: str = "middle", turn: int = 0) -> None:
@@ -104,9 +102,11 @@ class Chart:
         """A straight line."""
         self.parts.append(f'<line class="{kind}" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>')
 
-    def x_axis(self, scale: Scale, name: str) -> None:
-        """Ticks and their lines for a scale."""
+    def x_axis(self, scale: Scale, name: str, whole: bool = False) -> None:
+        """Ticks and their lines for a scale, of `whole` numbers alone."""
         for value in scale.ticks():
+            if whole and value != round(value):
+                continue
             place = scale(value)
             self.rule(place, self.y0, place, self.y1)
             self.text(place, self.y0 + 17, number(value))
@@ -137,12 +137,11 @@ class Chart:
             self.text(self.x0 - 7, place + 4, number(value), anchor="end")
         self.text(14, (self.y0 + self.y1) / 2, name, "name", turn=-90)
 
-    def curve(self, line: int, points: Sequence[tuple[float, float]], tips: Sequence[str], faint: bool = False) -> None:
+    def curve(self, line: int, points: Sequence[tuple[float, float]], tips: Sequence[str]) -> None:
         """A line through points, which the pointer finds."""
         at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        kind = "curve faint" if faint else "curve"
         self.parts.append(
-            f'<polyline class="{kind} {look(line)}" data-line="{line}" data-tips="{escape("|".join(tips))}" '
+            f'<polyline class="curve {look(line)}" data-line="{line}" data-tips="{escape("|".join(tips))}" '
             f'points="{at}"/>'
         )
 
@@ -183,5 +182,5 @@ def look(line: int) -> str:
 
 
 def shape(line: int) -> str:
-    """The marker of a line."""
-    return SHAPES[line % len(SHAPES)]
+    """The marker of a line; another one where colours come again."""
+    return SHAPES[(line + line // COLOURS) % len(SHAPES)]

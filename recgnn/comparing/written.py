@@ -49,7 +49,7 @@ def seconds(line: Line) -> float:
 
 def difference_of(table: Table) -> str:
     """What the differences are of."""
-    return f"Δ {table.of_users} of users"
+    return "Δ auc within users" if table.of_users == "auc" else f"Δ {table.of_users} of users"
 
 
 def show(tables: Sequence[Table]) -> None:
@@ -83,7 +83,7 @@ def legend(table: Table) -> str:
     """What the columns of significance say."""
     users = max(line.against.users for line in table.lines if line.against)
     return (
-        f"Δ: mean difference of users' {table.of_users} to {table.reference.name} over {users:,} users [95 % interval, "
+        f"{difference_of(table)}: their mean difference to {table.reference.name} over {users:,} users [95 % interval, "
         "bootstrap]; p: paired t-test, Holm's correction; † p < 0.05"
     )
 

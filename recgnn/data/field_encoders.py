@@ -64,9 +64,10 @@ class FieldEncoders:
     # ---- fitting and encoding
 
     def observe(self, frame: pd.DataFrame) -> FieldEncoders:
-        """Learn from a block of train."""
+        """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
         for name, encoder in self.encoders.items():
-            encoder.observe(frame[self.columns[name]])
+            if self.columns[name] in frame:
+                encoder.observe(frame[self.columns[name]])
         return self
 
     def finish(self) -> FieldEncoders:

@@ -37,13 +37,17 @@ def quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+def dynamic_shapes(inputs: list[Input]) -> tuple[dict[int, Dim], ...]:
+    """The dimensions of the inputs that may have any size."""
+    dims = {name: Dim(name) for i in inputs for name in i.dynamic.values()}
+    return tuple({place: dims[name] for place, name in i.dynamic.items()} for i in inputs)
+
+
 @torch.no_grad()
 def program_of(form: nn.Module, inputs: list[Input]) -> ExportedProgram:
-    """The form traced with the inputs' examples, whose named dimensions may have any size."""
-    dims = {name: Dim(name) for i in inputs for name in i.dynamic.values()}
-    shapes = tuple({place: dims[name] for place, name in i.dynamic.items()} for i in inputs)
+    """The form traced with the inputs' examples."""
     with quiet():
-        return torch.export.export(form, tuple(i.example for i in inputs), dynamic_shapes=shapes)
+        return torch.export.export(form, tuple(i.example for i in inputs), dynamic_shapes=dynamic_shapes(inputs))
 
 
 def write_torch(program: ExportedProgram, path: Path) -> nn.Module:
@@ -73,6 +77,7 @@ def write_onnx(program: ExportedProgram, inputs: list[Input], output: str, about
             program,
             input_names=[i.name for i in inputs],
             output_names=[output],
+            dynamic_shapes=dynamic_shapes(inputs),  # for their names
             opset_version=OPSET,
             verbose=False,
         )

@@ -53,16 +53,17 @@ def main(argv: list[str]) -> None:
 
     def tell(trial) -> None:
         print(results.line(search, trial, trials), flush=True)
-        results.write(search, command)
+        results.write_table(search)
+        if search.best is not None and search.best.number == trial.number:
+            results.write_best(search, command)
 
     try:
         search.run(trials, options.timeout, tell)
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on: {command}", file=sys.stderr)
         raise
-    finally:
-        if search.trials:
-            results.write(search, command)
+    if search.best is not None:
+        results.write_figure(search)
     results.show(search, time.monotonic() - started)
 
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from recgnn.figures import DPI
 from recgnn.files import atomic_path
 from recgnn.tuning.figure import search_figure
 from recgnn.tuning.search import STATES, Search
@@ -45,22 +46,27 @@ def line(search: Search, trial: FrozenTrial, trials: int) -> str:
     return f"{head}  {what}  {attrs['seconds']:.0f} s{note}{star}"
 
 
-def write(search: Search, command: str) -> None:
-    """Write trials.csv, search.png and best.yaml into the search's folder.
-
-    Args:
-        search: the search, with at least one trial that has ended.
-        command: what was typed.
-    """
+def write_table(search: Search) -> None:
+    """Write trials.csv, a row a trial that has ended."""
     with atomic_path(search.output / "trials.csv") as path:
         pd.DataFrame([_row(search, trial) for trial in search.trials]).to_csv(path, index=False)
-    best, baseline = search.best, search.baseline
-    if best is None:
-        return
-    figure = search_figure(search.space, search.trials, baseline)
+
+
+def write_figure(search: Search) -> None:
+    """Write search.png."""
+    figure = search_figure(search.space, search.trials, search.baseline)
     with atomic_path(search.output / "search.png") as path:
-        figure.savefig(path, dpi=144, format="png", facecolor="white")
-    metric = search.space.metric
+        figure.savefig(path, dpi=DPI, format="png", facecolor="white")
+
+
+def write_best(search: Search, command: str) -> None:
+    """Write best.yaml: the complete configuration of the best trial.
+
+    Args:
+        search: the search, with a best trial.
+        command: what was typed.
+    """
+    best, baseline, metric = search.best, search.baseline, search.space.metric
     own = "" if baseline is None else f"; with the configuration's own values {baseline.value:.6f}"
     head = [
         f"# found by {command}",

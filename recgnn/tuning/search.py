@@ -67,12 +67,21 @@ class Search:
         for name in (*self.own, *self.space.constants):
             if plain(name) in given:
                 raise ConfigError(f"--{name} is in the space {self.space.path} too; leave it out of one of them")
-        for parameter in self.space.parameters:
-            for value in parameter.examples():
-                try:
-                    configuration([*self.options, option(parameter.name, value)])
-                except ConfigError as error:
-                    raise ConfigError(f"{self.space.path}: {parameter.name}: {error}") from error
+        examples = {p.name: p.examples() for p in self.space.parameters}
+        for number in range(max(map(len, examples.values()))):  # of each parameter one value at a time
+            options = [option(name, values[number % len(values)]) for name, values in examples.items()]
+            if (mistake := self._mistake(options)) is None:
+                continue
+            guilty = [one.partition("=")[0].removeprefix("--") for one in options if self._mistake([one])]
+            raise ConfigError(": ".join([str(self.space.path), *guilty[:1], str(mistake)]))
+
+    def _mistake(self, options: list[str]) -> ConfigError | None:
+        """What is wrong with options of `fit` behind the search's own."""
+        try:
+            configuration([*self.options, *options])
+        except ConfigError as error:
+            return error
+        return None
 
     def _process_lock(self, process: str) -> Path:
         return self.output / "processes" / f"{process}.lock"

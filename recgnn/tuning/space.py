@@ -72,7 +72,7 @@ class Parameter:
             return self._on_grid(trial.suggest_float(self.name, self.low, self.high, log=True))
         if self.whole:
             return trial.suggest_int(self.name, self.low, self.high, step=self.step)
-        return trial.suggest_float(self.name, self.low, self.high, step=self.step)
+        return self._on_grid(trial.suggest_float(self.name, self.low, self.high, step=self.step))  # 0.3, not 0.30…04
 
     def stored(self, value: Any) -> Any:
         """How Optuna stores a value; MISSING for one outside the space."""

@@ -150,18 +150,3 @@ def test_groups_that_nothing_names_keep_their_numbers(trained) -> None:
     known, unknown = int(prepared.test.groups[0]), 12345
     names = raw_groups(prepared, np.array([known, unknown]))
     assert names[0].startswith("u") and names[1] == "12345"
-
-
-def test_two_processes_leave_what_one_does(trained, start, tmp_path) -> None:
-    """One epoch less of chance: no training step differs, as the learning rate is 0."""
-    config = trained.parent / "MF.yaml"
-    processes = []
-    for name, more in (("one", []), ("two", ["--trainer.devices=2", "--trainer.strategy=ddp"])):
-        options = ["--model.lr=0", "--trainer.max_epochs=1", "--data.eval_batch_size=7", *more]
-        processes.append(start("fit", "--config", config, *options, "--run_dir", name, cwd=tmp_path))
-    for process in processes:
-        _, err = process.communicate(timeout=180)
-        assert process.returncode == 0, err
-    one, two = (pd.read_parquet(tmp_path / name / "users.parquet") for name in ("one", "two"))
-    assert one["user"].is_unique and len(one) == 61
-    pd.testing.assert_frame_equal(one, two)

@@ -118,6 +118,4 @@ def recommender(tiny_run, tmp_path_factory) -> Callable[..., Path]:
 
     prepared = load(tiny_run).prepared
     sizes = {"num_users": prepared.num_users, "num_items": prepared.num_items}
-    return lambda name, **options: with_weights(
-        tiny_run, tmp_path_factory.mktemp(name) / "run", name, sizes | options
-    )
+    return lambda name, **options: with_weights(tiny_run, tmp_path_factory.mktemp(name) / "run", name, sizes | options)

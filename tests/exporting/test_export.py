@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 from recgnn import load
 from recgnn.errors import ConfigError, RunError
 from recgnn.exporting import export, programs
+from recgnn.exporting.forms import form_of
 from recgnn.exporting.inputs import event_inputs, native_answer, recommender_inputs
 from recgnn.exporting.score import Scorer
 
@@ -28,7 +31,7 @@ CLICKS = {
     "DeepFM": SMALL,
     "DCNv2": SMALL,
     "DIN": {**SMALL, "attention_dims": [5], "attention": "softmax"},
-    "BST": {**SMALL, "num_heads": 2, "num_blocks": 2, "pooling": "concat", "max_length": 3},
+    "BST": {**SMALL, "num_heads": 2, "pooling": "concat", "max_length": 3},
 }
 RECOMMENDERS = {
     "MF": {"embedding_dim": 5, "biases": True},
@@ -70,20 +73,27 @@ def rows(events, items) -> pd.DataFrame:
     return frame.drop(columns=["rating", "title"])
 
 
-@pytest.fixture(scope="module", params=CLICKS)
-def exported(request, click_model, tmp_path_factory) -> tuple[Path, Path, Path]:
-    """A run, its ONNX folder and its torch folder; traced once for both."""
-    run = click_model(request.param, **CLICKS[request.param])
-    folder, traced, trace = tmp_path_factory.mktemp("exports"), [], programs.program_of
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "program_of", lambda *given: traced[-1] if traced else traced.append(trace(*given)) or traced[-1])
-        export(run, "onnx", folder / "onnx")
-        export(run, "torch", folder / "torch")
-    return run, folder / "onnx", folder / "torch"
+@pytest.fixture(scope="module")
+def exported(click_model, tmp_path_factory) -> Callable[[str], tuple[Path, Path, Path]]:
+    """Name of a CTR model -> a run, its ONNX folder and its torch folder; made once, and traced once for both."""
+    trace = programs.program_of
+
+    @cache
+    def make(name: str) -> tuple[Path, Path, Path]:
+        run, folder = click_model(name, **CLICKS[name]), tmp_path_factory.mktemp("exports")
+        traced = cache(lambda: trace(form_of(load(run).model), event_inputs(load(run))))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(programs, "program_of", lambda form, inputs: traced())
+            export(run, "onnx", folder / "onnx")
+            export(run, "torch", folder / "torch")
+        return run, folder / "onnx", folder / "torch"
+
+    return make
 
 
-def test_raw_rows_score_as_by_the_run(exported, rows) -> None:
-    run, folder, _ = exported
+@pytest.mark.parametrize("name", CLICKS)
+def test_raw_rows_score_as_by_the_run(name: str, exported, rows) -> None:
+    run, folder, _ = exported(name)
     expected = load(run).predict(rows)["prediction"].to_numpy()
     lengths = rows["history_item"].map(len)
     assert lengths.min() == 0 and lengths.max() > 4 and expected.std() > 0.01
@@ -91,10 +101,11 @@ def test_raw_rows_score_as_by_the_run(exported, rows) -> None:
     assert Scorer(folder).score(rows.iloc[[7]]) == pytest.approx(expected[7], abs=1e-5)
 
 
-def test_the_graph_is_valid_and_says_what_it_is(exported) -> None:
+@pytest.mark.parametrize("name", CLICKS)
+def test_the_graph_is_valid_and_says_what_it_is(name: str, exported) -> None:
     import onnx
 
-    run, folder, _ = exported
+    run, folder, _ = exported(name)
     graph, about = onnx.load(folder / "model.onnx"), json.loads((folder / "export.json").read_text())
     onnx.checker.check_model(graph, full_check=True)
     model = load(run).model
@@ -110,9 +121,10 @@ def test_the_graph_is_valid_and_says_what_it_is(exported) -> None:
     assert all(f"`{i['name']}`" in text for i in about["inputs"]) and "score.py rows.csv" in text
 
 
+@pytest.mark.parametrize("name", CLICKS)
 @torch.no_grad()
-def test_the_torch_program_scores_batches_of_any_size(exported) -> None:
-    run, _, folder = exported
+def test_the_torch_program_scores_batches_of_any_size(name: str, exported) -> None:
+    run, _, folder = exported(name)
     trained, program = load(run), torch.export.load(folder / "model.pt2").module()
     inputs = [i.example for i in event_inputs(trained)]
     for given in ([x[:1] for x in inputs], [torch.cat([x, x]) for x in inputs]):
@@ -127,9 +139,7 @@ def as_csv(rows: pd.DataFrame, file: Path) -> None:
 
 
 def test_the_consumer_runs_without_torch(exported, rows, tmp_path) -> None:
-    run, folder, _ = exported
-    if load(run).model.__class__.__name__ not in ("DeepFM", "BST"):
-        pytest.skip("one model with histories and one without suffice")
+    run, folder, _ = exported("BST")
     known = rows[rows["history_genre"].map(lambda values: "" not in values)]
     assert known["history_item"].map(len).max() > 4
     as_csv(known, tmp_path / "rows.csv")
@@ -144,23 +154,24 @@ def test_the_consumer_runs_without_torch(exported, rows, tmp_path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["blocked.py", "rows.csv", "scores.parquet"]
 
 
-def test_histories_that_do_not_go_together_are_refused(exported, rows) -> None:
-    scorer = Scorer(exported[1])
-    if scorer.history is None:
-        assert scorer.missing(rows) == []
-        return
+@pytest.mark.parametrize("name", ["DIN", "BST"])
+def test_histories_that_do_not_go_together_are_refused(name: str, exported, rows) -> None:
+    scorer = Scorer(exported(name)[1])
     with pytest.raises(SystemExit, match="need all of the columns history_item, history_genre"):
         scorer.score(rows.drop(columns="history_genre"))
     wrong = rows.assign(history_genre=[[*values, "a"] for values in rows["history_genre"]])
     with pytest.raises(SystemExit, match=r"row 1: \d+ past genre, and \d+ past items"):
         scorer.score(wrong)
-    if scorer.times():
-        with pytest.raises(SystemExit, match="later than 'timestamp'"):
-            scorer.score(rows.assign(timestamp=0))
     bare = rows.drop(columns=["history_item", "history_genre", "history_times"])
-    assert set(scorer.missing(bare)) >= {"history_item", "history_genre"}
-    empty = bare.assign(**{name: [[]] * len(bare) for name in ("history_item", "history_genre", "history_times")})
+    empty = bare.assign(**{column: [[]] * len(bare) for column in ("history_item", "history_genre", "history_times")})
     np.testing.assert_array_equal(scorer.score(bare), scorer.score(empty))
+    assert set(scorer.missing(bare)) == {"history_item", "history_genre", *scorer.times()} - {"timestamp"}
+
+
+def test_a_past_that_is_later_than_its_row_is_refused(exported, rows) -> None:
+    scorer = Scorer(exported("BST")[1])
+    with pytest.raises(SystemExit, match="later than 'timestamp'"):
+        scorer.score(rows.assign(timestamp=0))
 
 
 @pytest.mark.parametrize("name", RECOMMENDERS)

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from recgnn import load
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field
 from recgnn.exporting import score
@@ -135,3 +136,43 @@ def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_pa
 )  # fmt: skip
 def test_pieces_of_a_history(cell: object, expected: list) -> None:
     assert score.pieces_of(cell, " ") == expected
+
+
+READY = {
+    "item_fields": ["item", "genre"],
+    "columns": {"item": "before", "genre": "before_genre"},
+    "separator": ",",
+    "times": "before_times",
+    "max_length": 2,
+}
+
+
+def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_model, tmp_path) -> None:
+    run = click_model("BST", embedding_dim=4, num_heads=2)
+    summary = run / "vocabulary" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": READY}))
+    trained = load(run)
+    write_encoding(trained, tmp_path)
+    scorer = score.Scorer.__new__(score.Scorer)
+    scorer.read_encoding(tmp_path)
+    frame = pd.DataFrame(
+        {
+            "before": ["3,4,3", "", "99", " 7 ", None],
+            "before_genre": ["a|b,,d|c|a", "", "b", "e", ""],
+            "before_times": ["10,20,30.5", "", "0", "99", ""],
+            "timestamp": [31.0, 5, 1_000_000, 99, 7],
+        }
+    )
+    expected = trained.past(frame)
+    lengths, found = scorer.past(frame)
+    assert lengths.tolist() == expected.lengths.tolist() == [2, 0, 1, 1, 0]
+    np.testing.assert_array_equal(found["history_ids"], expected.ids)
+    np.testing.assert_array_equal(found["history_values"], expected.values)
+    assert found["history_gaps"].tolist() == expected.gaps.tolist() == [11.0, 0.5, 1_000_000.0, 0.0]
+    lists = frame.assign(
+        before=[[3, 4, 3], [], [99], [7], []],
+        before_genre=[["a|b", "", "d|c|a"], [], ["b"], ["e"], []],
+        before_times=[[10, 20, 30.5], [], [0], [99], []],
+    )
+    for name, values in scorer.past(lists)[1].items():
+        np.testing.assert_array_equal(values, found[name])
