@@ -141,13 +141,15 @@ class WandbLogger(LightningWandbLogger):
             self.experiment.define_metric(name, summary=goal, step_metric=STEP, step_sync=True)
 
     @rank_zero_only
-    def log_figure(self, key: str, figure: Figure, step: int | None = None) -> None:
-        """Log a figure as an image."""
+    def log_figure(self, key: str, figure: Figure | Path, step: int | None = None) -> None:
+        """Log a figure, or a picture's file, as an image."""
         if self.mode != "disabled":
             from PIL import Image
 
-            file = io.BytesIO()
-            figure.savefig(file, dpi=144, format="png", facecolor="white")
+            file = figure
+            if isinstance(figure, Figure):
+                file = io.BytesIO()
+                figure.savefig(file, dpi=144, format="png", facecolor="white")
             self.log_image(key, [Image.open(file)], step)
 
     @rank_zero_only

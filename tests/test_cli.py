@@ -36,6 +36,7 @@ def test_what_is_in_a_run_folder(tiny_run):
         "config.yaml",
         "metrics.csv",
         "metrics.json",
+        "users.parquet",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         *(f"vocabulary/{name}" for name in ("interactions.parquet", "users.parquet", "items.parquet", "summary.json")),

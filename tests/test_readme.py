@@ -13,14 +13,30 @@ import yaml
 
 from recgnn import commands, load
 from recgnn.cli import main
+from recgnn.data import SyntheticLog
 from recgnn.entry import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CALL = re.compile(r"(?:python -m recgnn\.|recgnn )(\w+)(.*)")
+LOG = """\
+data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 200, num_items: 190}}}}
+trainer: {accelerator: cpu, enable_progress_bar: false}
+"""
+EVENTS = """\
+data: {init_args: {source: {class_path: EventTable, init_args: {path: rows.csv}}}}
+trainer: {accelerator: cpu, enable_progress_bar: false}
+"""
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def lines() -> list[str]:
+    """Every command of the README, without its comment."""
+    found = [line.partition("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in found if line]
 
 
 @pytest.fixture
@@ -41,7 +57,7 @@ def test_own_data_in_twelve_lines(clicks: Path) -> None:
     (text,) = [b for b in blocks("yaml") if "clicks.csv" in b]
     assert len(text.strip().splitlines()) <= 12
     Path("clicks.yaml").write_text(text)
-    fit, recommend = [b for b in blocks("bash") if "clicks.yaml" in b][0].strip().splitlines()
+    fit, recommend = [line for line in lines() if "clicks" in line and "runs/clicks" in line]
     words = shlex.split(fit)
     assert words[:3] == ["python", "-m", "recgnn.fit"]
     cli = main("fit", [*words[3:], "--trainer.max_epochs=5", "--trainer.logger=false"])
@@ -53,20 +69,81 @@ def test_own_data_in_twelve_lines(clicks: Path) -> None:
     assert found["user"].nunique() == 40 and found["item"].str.startswith("sku/").all()
     known = set(map(tuple, pd.read_csv("clicks.csv").to_numpy()))
     assert not known & set(zip(found["user"], found["item"], strict=True))
-    # the Python of the README, on this run
-    run = load("runs/clicks")
-    assert len(run.recommend(users=["customer-03"], k=10)) == 10
-    assert len(run.similar_items(["sku/3"], k=5)) == 5
+
+
+def test_a_table_of_clicks(here: Path) -> None:
+    (text,) = [b for b in blocks("yaml") if "impressions.parquet" in b]
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"site": random.choice(list("abcd"), 500), "price": random.random(500)})
+    frame.assign(clicked=(random.random(500) < 0.3).astype(int)).to_parquet("impressions.parquet")
+    Path("clicks.yaml").write_text(text)
+    cli = main("fit", ["--config", "clicks.yaml", "--trainer.max_epochs=1", "--trainer.logger=false"])
+    assert len(cli.model.field_dims) == 2
+    assert 0 < load(cli.run_dir).predict(frame)["prediction"].mean() < 1
+
+
+def prepared(words: list[str]) -> list[str]:
+    """A command's options with data of a moment, a short training and no logger."""
+    command, options = words[0], words[1:]
+    short = ["--trainer.max_epochs=2", "--trainer.logger=false"]
+    if command == "fit":
+        config = options[options.index("--config") + 1]
+        ctr = yaml.safe_load(Path(config).read_text())["data"]["class_path"] == "CTRDataModule"
+        place = options.index("--config") + 2
+        return [*options[:place], "--config", "events.yaml" if ctr else "log.yaml", *options[place:], *short]
+    if command == "benchmark":
+        return [*options, "--seeds", "1", "--", "--data.source=SyntheticLog", *short]
+    if command == "tune":
+        options[options.index("--trials") + 1] = "2"
+        return [*options, "--data.source=SyntheticLog", *short[:1]]
+    return options
+
+
+def test_every_command_of_the_readme_runs(here: Path, entry) -> None:
+    """In the order of the README, on made-up data: a later one uses what an earlier one left behind."""
+    for name in ("conf", "recgnn"):
+        Path(name).symlink_to(ROOT / name)
+    Path("log.yaml").write_text(LOG)
+    Path("events.yaml").write_text(EVENTS)
+    frame = SyntheticLog(num_users=200, num_items=190).read().interactions
+    other = {"age": 30, "gender": "F", "occupation": "writer", "zip": "01234", "release_year": 1995, "genres": "Drama"}
+    frame.assign(**other).to_csv("rows.csv", index=False)
+    ran = []
+    for line in lines():
+        call = CALL.fullmatch(line)
+        if call is None or "clicks.yaml" in line or "runs/clicks" in line:
+            continue  # an installation, torchrun, or what the test above runs
+        words = [call[1], *shlex.split(call[2])]
+        if "--entity" in words:
+            continue  # needs an account; tests/test_dashboard.py sends it to a server of its own
+        if "ddp" in words:
+            words.append("--print_config")  # tests/test_distributed.py trains so
+        code, out, error = entry(words[0], *prepared(words))
+        assert code == 0, f"{line}\n{error}"
+        ran.append(words[0])
+        for option in ("--output", "--run_dir"):
+            if option in words and "ddp" not in words:
+                assert Path(words[words.index(option) + 1]).exists(), line
+    assert {"fit", "test", "recommend", "similar", "predict", "export", "compare", "benchmark", "tune"} <= set(ran)
+    (code,) = [b for b in blocks("python") if "load(" in b]
+    exec(code, {})
+    run = load("runs/a")
+    assert list(run.recommend(users=[196], k=10)) == ["user", "rank", "item", "score", "title"]
 
 
 def test_commands_of_the_readme_exist() -> None:
-    commands = [line for b in blocks("bash") for line in b.splitlines() if "recgnn." in line]
+    commands = [line for line in lines() if "recgnn." in line and "pip install" not in line]
     assert commands
     for line in commands:
         name = re.search(r"recgnn\.(\w+)", line)[1]
         assert name in COMMANDS and (ROOT / "recgnn" / f"{name}.py").is_file()
         for config in re.findall(r"conf/\S+\.yaml", line):
-            assert yaml.safe_load((ROOT / config).read_text())["model"]
+            assert yaml.safe_load((ROOT / config).read_text())
+
+
+def test_files_of_the_readme_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
 
 
 def test_models_of_the_readme_are_all_there_are() -> None:

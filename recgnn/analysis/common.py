@@ -44,11 +44,10 @@ def log_table(trainer: Trainer, name: str, rows: list[dict[str, Any]]) -> None:
 def save_figures(trainer: Trainer, folder: Path | None, drawn: dict[str, Any]) -> None:
     """Figures into figures/*.png and into every logger that takes figures."""
     for name, figure in drawn.items():
-        if folder is not None:
-            figures.save(figure, folder / "figures" / f"{name}.png")
+        shown = figure if folder is None else figures.save(figure, folder / "figures" / f"{name}.png")
         for logger in trainer.loggers:
             if hasattr(logger, "log_figure"):
-                logger.log_figure(f"figures/{name}", figure)
+                logger.log_figure(f"figures/{name}", shown)
 
 
 @rank_zero_only

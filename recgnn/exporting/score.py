@@ -29,6 +29,10 @@ NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # no number
 READ, RUN = 2**15, 2**10  # rows read, and rows scored, at once
 
 
+class RowError(ValueError):
+    """A row or a column is not what it should be."""
+
+
 def is_number(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column.dtype)
 
@@ -58,7 +62,7 @@ def numbers(column: pd.Series) -> np.ndarray:
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & text.notna().to_numpy()
     if wrong.any():
-        raise SystemExit(f"error: column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
+        raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
     return values
 
 
@@ -214,30 +218,30 @@ class Scorer:
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
         history, lists = self.history, {}
-        for name, column in [*history["columns"].items(), *[("times", name) for name in self.times()[:1]]]:
+        times = self.times()[:1]
+        for name, column in [*history["columns"].items(), *((column, column) for column in times)]:
             if column in frame:
                 lists[name] = [pieces_of(cell, history["separator"]) for cell in frame[column]]
-        wanted = {*history["columns"], *(["times"] if self.times() else [])}
-        if lists and (len(lists) < len(wanted) or any(column not in frame for column in self.times())):
-            needed = ", ".join([*history["columns"].values(), *self.times()])
-            raise SystemExit(f"error: histories need all of the columns {needed}, or none of them")
+        needed = [*history["columns"].values(), *self.times()]
+        if lists and any(column not in frame for column in needed):
+            raise RowError(f"histories need all of the columns {', '.join(needed)}, or none of them")
         lengths = np.array([len(x) for x in next(iter(lists.values()), [[]] * len(frame))], dtype=np.int64)
         for name, values in lists.items():
             if (wrong := np.array([len(x) for x in values], dtype=np.int64) != lengths).any():
                 row = int(wrong.argmax())
-                raise SystemExit(f"error: row {row + 1}: {len(values[row])} past {name}, and {lengths[row]} past items")
+                raise RowError(f"row {frame.index[row]}: {len(values[row])} past {name}, {lengths[row]} past items")
         newest = history["max_length"]
         flat = {name: as_series([v for x in values for v in x[-newest:]]) for name, values in lists.items()}
         lengths = np.minimum(lengths, newest)
         items = pd.DataFrame({name: flat.get(name, as_series([])) for name in history["columns"]})
         ids, values = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
         found = {"history_ids": ids, "history_values": values}
-        if self.times():
+        if times:
             own = seconds_of(frame[self.times()[1]]) if lists else np.zeros(len(frame))
-            gaps = np.repeat(own, lengths) - seconds_of(flat.get("times", as_series([])))
+            gaps = np.repeat(own, lengths) - seconds_of(flat.get(times[0], as_series([])))
             if (wrong := ~(gaps >= 0)).any():
                 row = np.repeat(np.arange(len(frame)), lengths)[int(wrong.argmax())]
-                raise SystemExit(f"error: row {row + 1}: a past time is none, or later than {self.times()[1]!r}")
+                raise RowError(f"row {frame.index[row]}: a past time is none, or later than {self.times()[1]!r}")
             found["history_gaps"] = gaps.astype(np.float32)
         return lengths, found
 
@@ -285,6 +289,7 @@ def main() -> None:
     temporary = options.output.with_name(f".tmp-{os.getpid()}-{options.output.name}")
     try:
         for frame in blocks_of(options.rows):
+            frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors
             if not rows and (lacking := scorer.missing(frame)):
                 print(f"columns not there, taken as having no value: {', '.join(lacking)}", file=sys.stderr)
             frame["prediction"] = scorer.score(frame)
@@ -296,10 +301,12 @@ def main() -> None:
                 writer.write_table(table.cast(writer.schema))
             rows += len(frame)
         if not rows:
-            raise SystemExit(f"error: {options.rows}: holds no rows")
+            raise RowError("holds no rows")
         if writer:
             writer.close()
         os.replace(temporary, options.output)
+    except RowError as error:
+        sys.exit(f"error: {options.rows}: {error}")
     finally:
         temporary.unlink(missing_ok=True)
     print(f"{rows:,} rows in {options.output}", file=sys.stderr)

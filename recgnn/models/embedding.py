@@ -97,6 +97,7 @@ class EmbeddingRecommender(Recommender):
         self.register_buffer("item_log_q", torch.zeros(num_items), persistent=False)
         self._table: Pair | None = None
         self._edges: Tensor | None = None
+        self._layers: list[Pair] | None = None
         self._maps: dict[str, Tensor] = {}
 
     # ---- what a subclass defines
@@ -118,7 +119,7 @@ class EmbeddingRecommender(Recommender):
         self.item_log_q = (counts.double() / max(1, items.numel())).log().float()
 
     def refresh(self) -> None:
-        self._table, self._maps = None, {}
+        self._table, self._layers, self._maps = None, None, {}
 
     # ---- scores
 
@@ -149,12 +150,23 @@ class EmbeddingRecommender(Recommender):
         """The parameters of which each user or item has a row, by name: [n, ...]."""
         return {f"{side}_embedding.weight": getattr(self, f"{side}_embedding").weight}
 
+    def propagate_layers(self) -> list[Pair]:
+        """Layers 0 to K of all users and items, of which `propagate` makes their representations: ([U, D], [I, D])."""
+        return [(self.user_embedding.weight, self.item_embedding.weight)]
+
+    @torch.no_grad()
+    def layers(self) -> list[Pair]:
+        """`propagate_layers`, computed once until training goes on."""
+        if self._layers is None:
+            self._layers = [(user.detach(), item.detach()) for user, item in self.propagate_layers()]
+        return self._layers
+
     @torch.no_grad()
     def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
-        """Layer 0 of new users (items): a linear map of the mean of their items' (users') layer 0, which is fitted in
+        """Layer 0 of new users (items): a linear map of the mean of their items' (users') layers, which is fitted in
         closed form on those of train (see `neighbour_map`)."""
         own = self.own_rows(side)
-        other = (self.item_embedding if side == "user" else self.user_embedding).weight
+        other = torch.cat([layer[1 if side == "user" else 0] for layer in self.layers()], 1)
         if side not in self._maps:
             place, others = self._edges.to(other.device).flip(0) if side == "item" else self._edges.to(other.device)
             order = torch.argsort(place, stable=True)

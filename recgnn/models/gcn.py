@@ -80,7 +80,6 @@ class GCN(EmbeddingRecommender):
         dims = [embedding_dim, *layer_dims]
         self.convs = nn.ModuleList(GCNConv(a, b) for a, b in zip(dims, dims[1:], strict=False))
         self.operator: BipartiteOperator | None = None
-        self._senders: list[Tensor] | None = None
 
     def set_graph(self, graph: HeteroData) -> None:
         super().set_graph(graph)
@@ -110,22 +109,22 @@ class GCN(EmbeddingRecommender):
             return layers[-1]
         return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))
 
-    def refresh(self) -> None:
-        super().refresh()
-        self._senders = None
+    # ---- users that train does not know
+
+    def propagate_layers(self) -> list[Pair]:
+        layers = super().propagate_layers()
+        for conv in self.convs:
+            x = layers[-1] if len(layers) == 1 else tuple(e.relu() for e in layers[-1])
+            layers.append(tuple(conv.transform(e) for e in self.operator(x)))
+        return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         """Every layer at the new users alone."""
-        if self._senders is None:  # what the items send into each layer
-            x = self.user_embedding.weight, self.item_embedding.weight
-            self._senders = [x[1]]
-            for conv in self.convs[:-1]:
-                x = tuple(conv.transform(e).relu() for e in self.operator(x))
-                self._senders.append(x[1])
         csr, own = user_rows(self.operator, entries)
-        x = rows["user_embedding.weight"]
-        layers = [x]
-        for conv, items in zip(self.convs, self._senders, strict=True):
-            layers.append(conv.transform(csr_matmul(csr, items) + own * x))
-            x = layers[-1].relu()
+        layers = [rows["user_embedding.weight"]]
+        for conv, (_, items) in zip(self.convs, self.layers(), strict=False):
+            x = layers[-1], items
+            if conv is not self.convs[0]:
+                x = tuple(e.relu() for e in x)
+            layers.append(conv.transform(csr_matmul(csr, x[1]) + own * x[0]))
         return layers[-1] if self.readout == "last" else torch.cat(layers, 1)

@@ -88,7 +88,6 @@ class LightGCN(EmbeddingRecommender):
             self.register_buffer("fixed_weights", torch.tensor(layer_weights, dtype=torch.float32), persistent=False)
         self.learned = layer_weights == "learned"
         self.operator: BipartiteOperator | None = None
-        self._senders: Tensor | None = None
 
     @property
     def alpha(self) -> Tensor:
@@ -108,18 +107,18 @@ class LightGCN(EmbeddingRecommender):
         x = self.user_embedding.weight, self.item_embedding.weight
         return layer_sum_rows(self.operator, x, self.alpha, users, items)
 
-    def refresh(self) -> None:
-        super().refresh()
-        self._senders = None
+    # ---- users that train does not know
+
+    def propagate_layers(self) -> list[Pair]:
+        layers = super().propagate_layers()
+        for _ in self.alpha[1:]:
+            layers.append(self.operator(layers[-1]))
+        return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Layer 0 and, weighted, the mean of the items' layers below each: eqs. 3-4 at the new users."""
-        alpha = self.alpha
-        if self._senders is None:  # the layers of the items that a user's own are made of, weighted: [I, D]
-            x = self.user_embedding.weight, self.item_embedding.weight
-            self._senders = torch.zeros_like(x[1])
-            for weight in alpha[1:]:
-                self._senders.addcmul_(x[1], weight)
-                x = self.operator(x)
+        """Eqs. 3-4 at the new users alone."""
         csr, _ = user_rows(self.operator, entries)
-        return alpha[0] * rows["user_embedding.weight"] + csr_matmul(csr, self._senders)
+        user = self.alpha[0] * rows["user_embedding.weight"]
+        for weight, (_, items) in zip(self.alpha[1:], self.layers(), strict=False):
+            user = user + weight * csr_matmul(csr, items)
+        return user

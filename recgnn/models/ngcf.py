@@ -88,7 +88,6 @@ class NGCF(EmbeddingRecommender):
         for embedding in (self.user_embedding, self.item_embedding):
             nn.init.xavier_uniform_(embedding.weight)
         self.operator: BipartiteOperator | None = None
-        self._senders: list[Tensor] | None = None
 
     def set_graph(self, graph: HeteroData) -> None:
         super().set_graph(graph)
@@ -136,22 +135,19 @@ class NGCF(EmbeddingRecommender):
 
     # ---- users that train does not know
 
-    def refresh(self) -> None:
-        super().refresh()
-        self._senders = None
+    def propagate_layers(self) -> list[Pair]:
+        layers = super().propagate_layers()
+        for conv in self.convs:
+            side = self.operator(layers[-1])
+            layers.append(tuple(conv.transform(s, e) for s, e in zip(side, layers[-1], strict=True)))
+        return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         """Every layer at the new users alone."""
-        if self._senders is None:  # what the items send into each layer
-            x = self.user_embedding.weight, self.item_embedding.weight
-            self._senders = [x[1]]
-            for conv in self.convs[:-1]:
-                x = tuple(conv.transform(s, e) for s, e in zip(self.operator(x), x, strict=True))
-                self._senders.append(x[1])
         csr, own = user_rows(self.operator, entries)
         x = rows["user_embedding.weight"]
-        layers = [x]
-        for conv, items in zip(self.convs, self._senders, strict=True):
+        kept = [x]
+        for conv, (_, items) in zip(self.convs, self.layers(), strict=False):
             x = conv.transform(csr_matmul(csr, items) + own * x, x)
-            layers.append(x if self.variant == "paper" else F.normalize(x, dim=1))
-        return torch.cat(layers, 1)
+            kept.append(x if self.variant == "paper" else F.normalize(x, dim=1))
+        return torch.cat(kept, 1)

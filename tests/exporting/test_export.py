@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 
+pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.errors import ConfigError, RunError
 from recgnn.exporting import export, programs
 from recgnn.exporting.forms import form_of
 from recgnn.exporting.inputs import event_inputs, native_answer, recommender_inputs
-from recgnn.exporting.score import Scorer
+from recgnn.exporting.score import RowError, Scorer
 
 SMALL = {"embedding_dim": 8, "hidden_dims": [6]}
 CLICKS = {
@@ -157,10 +158,10 @@ def test_the_consumer_runs_without_torch(exported, rows, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["DIN", "BST"])
 def test_histories_that_do_not_go_together_are_refused(name: str, exported, rows) -> None:
     scorer = Scorer(exported(name)[1])
-    with pytest.raises(SystemExit, match="need all of the columns history_item, history_genre"):
+    with pytest.raises(RowError, match="need all of the columns history_item, history_genre"):
         scorer.score(rows.drop(columns="history_genre"))
     wrong = rows.assign(history_genre=[[*values, "a"] for values in rows["history_genre"]])
-    with pytest.raises(SystemExit, match=r"row 1: \d+ past genre, and \d+ past items"):
+    with pytest.raises(RowError, match=r"row 0: \d+ past genre, \d+ past items"):
         scorer.score(wrong)
     bare = rows.drop(columns=["history_item", "history_genre", "history_times"])
     empty = bare.assign(**{column: [[]] * len(bare) for column in ("history_item", "history_genre", "history_times")})
@@ -170,7 +171,7 @@ def test_histories_that_do_not_go_together_are_refused(name: str, exported, rows
 
 def test_a_past_that_is_later_than_its_row_is_refused(exported, rows) -> None:
     scorer = Scorer(exported("BST")[1])
-    with pytest.raises(SystemExit, match="later than 'timestamp'"):
+    with pytest.raises(RowError, match="later than 'timestamp'"):
         scorer.score(rows.assign(timestamp=0))
 
 

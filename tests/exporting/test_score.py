@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.data.field_encoders import FieldEncoders
 from recgnn.data.fields import Field
@@ -78,6 +79,7 @@ FRAMES = {
     "categories": rows().astype({"city": "category", "tags": "category", "code": "category"}),
     "nullable": rows().astype({"code": "Int64", "clicks": "Float64", "city": "string", "member": "boolean"}),
     "columns lacking": rows()[["code", "price", "when"]],
+    "an index of its own": rows().set_axis([5, 5, 1, 0, 9, 2, 2]),
     "one row": rows().iloc[[3]],
     "no rows": rows().iloc[:0],
 }
@@ -108,7 +110,7 @@ def test_rows_are_encoded_as_by_the_run(name: str, encoders, scorer) -> None:
 
 
 def test_text_in_a_numeric_column_is_refused(scorer) -> None:
-    with pytest.raises(SystemExit, match="column 'price': 'cheap' is no number"):
+    with pytest.raises(score.RowError, match="column 'price': 'cheap' is no number"):
         scorer.encode(as_csv(rows()).assign(price="cheap"), scorer.fields)
 
 
