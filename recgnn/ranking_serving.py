@@ -199,8 +199,9 @@ class TrainedRecommender:
         where known, title. What is in a history is not recommended.
 
         Autoencoders of users encode the history. MF and graph models keep all that they learnt and take the new user's
-        own vector from the mean of the items', by the linear map that fits the users of train best; graph models then
-        propagate to the new user as to any other. MF on ratings solves its own objective for the user.
+        own vector (layer 0) from the mean of the items' layers, by the linear map that fits the users of train best;
+        graph models then propagate to the new user as to any other. MF on ratings solves its own objective for the
+        user. An answer does not depend on who else is asked for; see also `fold_in`.
 
         Args:
             histories: raw item ids, a list a user, who is then called 0, 1, …; or a frame with columns user (any ids),
@@ -257,8 +258,8 @@ class TrainedRecommender:
     def fold_in(self, frame: pd.DataFrame) -> TrainedRecommender:
         """A recommender that knows the users, items and interactions of a frame too; this one does not change.
 
-        Nothing is trained. A new user's own vector comes from those of the items that the user has, a new item's from
-        those of its users, each by the linear map that fits the users (items) of train best; graph models then
+        Nothing is trained. A new user's own vector comes from the layers of the items that the user has, a new item's
+        from those of its users, each by the linear map that fits the users (items) of train best; graph models then
         propagate over the old and the new interactions together, so that known users and items profit from the new
         interactions as well. Autoencoders of users take new users, those of items new items.
 

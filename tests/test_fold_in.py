@@ -74,14 +74,20 @@ class Naive:
         return table if bias is None else np.c_[table, bias]
 
     def map_to(self, side: str) -> np.ndarray:
-        """The ridge regression of a side's vectors on the damped mean of their neighbours' and a one."""
-        other = self.w["item_embedding.weight" if side == "user" else "user_embedding.weight"]
+        """The ridge regression of a side's vectors on the damped mean of their neighbours' layers and a one."""
+        other = self.other_layers(side)
         of = self.items_of if side == "user" else self.users_of
         nodes = sorted(node for node in of if node < len(self.own(side)))
         x = np.array([self.features(other, [j for j in of[n] if j < len(other)]) for n in nodes])
         gram = x.T @ x
         ridge = 0.01 * np.trace(gram) / len(gram)
         return np.linalg.inv(gram + ridge * np.eye(len(gram))) @ x.T @ self.own(side)[nodes]
+
+    def other_layers(self, side: str) -> np.ndarray:
+        """All layers, side by side, of the nodes that a side's nodes are joined to."""
+        whole = np.array([np.concatenate(parts) for parts in zip(*self.layers(self.start()), strict=True)])
+        users = len(self.w["user_embedding.weight"])
+        return whole[users:] if side == "user" else whole[:users]
 
     @staticmethod
     def features(other: np.ndarray, neighbours: list[int]) -> np.ndarray:
@@ -100,11 +106,10 @@ class Naive:
         b1, b2 = w["linear_sum.bias"], w["linear_product.bias"]
         return leaky(w1 @ side + b1, 0.2) + leaky(w2 @ (side * x) + b2, 0.2)
 
-    def tables(self, start: tuple[np.ndarray, np.ndarray], new: list[int] | None = None) -> list:
-        """Every node's representation ([U, ·], [I, ·]), and, with `new`, behind them that of a user with these items
-        who receives and does not send."""
-        loops = self.name.startswith(("gcn", "ngcf_authors"))
-        row = self.name == "ngcf_authors"
+    def layers(self, start: tuple[np.ndarray, np.ndarray], new: list[int] | None = None) -> list[list[np.ndarray]]:
+        """Every node's layers, users first; with `new`, behind them those of a user with these items who receives and
+        does not send."""
+        loops, row = self.name.startswith(("gcn", "ngcf_authors")), self.name == "ngcf_authors"
         x = [*start[0], *start[1]]
         count = len(start[0])
         near = {u: [count + i for i in items] for u, items in self.items_of.items()}
@@ -112,11 +117,9 @@ class Naive:
         degree = [len(near.get(n, [])) + loops for n in range(len(x))]
         if new is not None:
             near[len(x)], degree = [count + i for i in new], [*degree, len(new) + loops]
-            x.append(self.features(self.w["item_embedding.weight"], new) @ self.map_to("user"))
-        if self.name.startswith("mf"):
-            return x
+            x.append(self.features(self.other_layers("user"), new) @ self.map_to("user"))
         layers = [x]
-        for step in range(2):
+        for step in range(0 if self.name.startswith("mf") else 2):
             send = [np.maximum(e, 0) for e in x] if self.name.startswith("gcn") and step else x
             sides = []
             for n in range(len(x)):
@@ -124,12 +127,20 @@ class Naive:
                 for m in near.get(n, []):
                     side = side + send[m] / (degree[n] if row else np.sqrt(degree[n] * degree[m]))
                 sides.append(side + send[n] / degree[n] if loops else side)
-            lightgcn = self.name == "lightgcn"
-            x = sides if lightgcn else [self.layer(step, s, e) for s, e in zip(sides, x, strict=True)]
-            layers.append([e / np.linalg.norm(e) for e in x] if row else x)
+            x = sides if self.name == "lightgcn" else [self.layer(step, s, e) for s, e in zip(sides, x, strict=True)]
+            layers.append(x)
+        return layers
+
+    def tables(self, start: tuple[np.ndarray, np.ndarray], new: list[int] | None = None) -> list[np.ndarray]:
+        """Every node's representation."""
+        layers = self.layers(start, new)
         if self.name == "lightgcn":
             return [0.5 * a + 0.3 * b + 0.2 * c for a, b, c in zip(*layers, strict=True)]
-        return layers[-1] if self.name == "gcn" else [np.concatenate(parts) for parts in zip(*layers, strict=True)]
+        if self.name == "gcn" or self.name.startswith("mf"):
+            return layers[-1]
+        if self.name == "ngcf_authors":
+            layers = [layers[0], *([e / np.linalg.norm(e) for e in layer] for layer in layers[1:])]
+        return [np.concatenate(parts) for parts in zip(*layers, strict=True)]
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         return self.w["user_embedding.weight"], self.w["item_embedding.weight"]
@@ -219,14 +230,15 @@ def test_new_users_and_items_are_nodes_like_any_other(runs, name) -> None:
     place = {101: U, 102: U + 1, 7: 6, 90: I}
     pairs = [(place[u], place.get(i, i - 1)) for u, i in dict.fromkeys(rows)]
     naive = Naive(runs[name], name)
-    user, item = naive.start()
+    user, _ = naive.start()
     known = {u: [i for v, i in pairs if v == u and i < I] for u in (U, U + 1)}
-    made = np.array([naive.features(item, known[u]) @ naive.map_to("user") for u in known])
+    others, of_user = naive.other_layers("user"), naive.map_to("user")
+    made = np.array([naive.features(others, known[u]) @ of_user for u in known])
     users = np.vstack([naive.own("user"), made])
     # the item's vector: learnt on the graph with the new users in it
     second = Naive(runs[name], name, [p for p in pairs if p[1] < I])
     second.w["user_embedding.weight"] = users[:, : user.shape[1]]
-    thing = second.features(second.w["user_embedding.weight"], [U, 6]) @ second.map_to("item")
+    thing = second.features(second.other_layers("item"), [U, 6]) @ second.map_to("item")
     items = np.vstack([naive.own("item"), thing])
     whole = Naive(runs[name], name, pairs)
     if name == "mf_biases":

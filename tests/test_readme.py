@@ -88,7 +88,7 @@ def prepared(words: list[str]) -> list[str]:
     short = ["--trainer.max_epochs=2", "--trainer.logger=false"]
     if command == "fit":
         config = options[options.index("--config") + 1]
-        ctr = yaml.safe_load(Path(config).read_text())["data"]["class_path"] == "CTRDataModule"
+        ctr = yaml.safe_load(Path(config).read_text())["data"]["class_path"].endswith("CTRDataModule")
         place = options.index("--config") + 2
         return [*options[:place], "--config", "events.yaml" if ctr else "log.yaml", *options[place:], *short]
     if command == "benchmark":
