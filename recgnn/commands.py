@@ -13,6 +13,7 @@ from recgnn.ctr_serving import TrainedCTR
 from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_file
 from recgnn.ids import POPULARITY
+from recgnn.options import OptionParser
 from recgnn.rows import check_output, read_rows, write
 from recgnn.serving import load
 
@@ -22,13 +23,8 @@ def main(command: str, argv: list[str]) -> pd.DataFrame | None:
     return {"recommend": _recommend, "similar": _similar, "predict": _predict}[command](argv)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise ConfigError(f"{message}; --help lists the options")
-
-
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m recgnn.{command}", description=description, allow_abbrev=False)
+    parser = OptionParser(prog=f"python -m recgnn.{command}", description=description, allow_abbrev=False)
     parser.add_argument("--run", required=True, help="run folder, as written by python -m recgnn.fit")
     if command != "predict":
         parser.add_argument("--k", type=int, default=10, help="how many (default: 10)")

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from recgnn import comparing
-from recgnn.commands import _Parser
 from recgnn.errors import ConfigError, RecGNNError, did_you_mean
 from recgnn.files import existing_file
+from recgnn.options import OptionParser
 from recgnn.runs import read_json
 
 FOLDER = Path("conf") / "suites"
@@ -67,8 +67,8 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> OptionParser:
+    parser = OptionParser(
         prog="python -m recgnn.benchmark",
         usage="python -m recgnn.benchmark --suite NAME [options] [-- options of fit]",
         description="Trains each configuration of a suite with each seed, and compares the runs (table and page). A "

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recgnn.commands import _Parser
 from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.logged import CLICKS, ERRORS, KEYS, RANKING, markdown
+from recgnn.options import OptionParser
 
 GROUPING = ("model_name", "data_name")  # of the configuration: by what runs are grouped
 NAME, PROJECT, KS = "recgnn", "recgnn", (10, 20)
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OptionParser(
         prog="python -m recgnn.dashboard",
         description="A W&B workspace with the curves, test metrics, figures and tables of a project's runs, grouped by "
         "model and data. Saved as a new view of the project, or written down without a network.",

@@ -5,19 +5,19 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
-from recgnn.commands import _Parser
 from recgnn.comparing import written
 from recgnn.comparing.found import find
 from recgnn.comparing.page import page
 from recgnn.comparing.tables import Table, tables
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
+from recgnn.options import OptionParser
 from recgnn.runs import write_json
 
 
 def main(argv: list[str]) -> list[Table]:
     """Compare the runs that are named on the command line; returns their tables."""
-    parser = _Parser(
+    parser = OptionParser(
         prog="python -m recgnn.compare",
         description="Compares finished runs: a table for each data set and test part, on the screen and as compare.md, "
         "compare.csv, compare.json and compare.html, a page of figures. Runs that differ in seeds alone are one line, "

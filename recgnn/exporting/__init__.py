@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
-from recgnn.commands import _Parser
 from recgnn.exporting.export import FORMATS, export
+from recgnn.options import OptionParser
 
 __all__ = ["export", "main"]
 
@@ -28,7 +28,7 @@ examples:
 
 def main(argv: list[str]) -> Path:
     """Export the run that is named on the command line; returns the folder."""
-    parser = _Parser(
+    parser = OptionParser(
         prog="python -m recgnn.export",
         description=DESCRIPTION,
         epilog=EXAMPLES,

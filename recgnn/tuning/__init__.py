@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from recgnn.commands import _Parser
 from recgnn.errors import ConfigError, did_you_mean
+from recgnn.options import OptionParser
 
 DESCRIPTION = """\
 Search for better values of a configuration, by a metric of its validation part; test data are never looked at.
@@ -67,10 +67,10 @@ def main(argv: list[str]) -> None:
     results.show(search, time.monotonic() - started)
 
 
-def _parser() -> _Parser:
+def _parser() -> OptionParser:
     from argparse import RawDescriptionHelpFormatter
 
-    parser = _Parser(
+    parser = OptionParser(
         prog="python -m recgnn.tune",
         description=DESCRIPTION,
         allow_abbrev=False,
