@@ -173,9 +173,9 @@ def test_predict_without_a_column_without_rows_and_without_anything(inside, entr
     assert code == 2 and "none of the model's columns (user, item, price, tags)" in err
 
 
-def test_it_knows_no_similar_items(inside, entry) -> None:
-    code, _, err = entry("similar", "--run", "run", "--items", "3")
-    assert code == 2 and "DeepFM gives probabilities of events" in err and err.count("\n") == 1
+def test_new_users_are_rows_and_not_histories(inside, entry) -> None:
+    code, _, err = entry("recommend", "--run", "run", "--history", "3")
+    assert code == 2 and "DeepFM knows users by their fields" in err and err.count("\n") == 1
 
 
 MISTAKES = [
