@@ -74,7 +74,8 @@ def _slice(axes: Axes, parameter: Parameter, trials: list[FrozenTrial], limits: 
     _points(axes, [t for t, _ in known], [v for _, v in known], limits)
     if parameter.log and all(v > 0 for _, v in known):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        narrow = parameter.high < 5 * parameter.low
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS) if narrow else LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)

@@ -103,6 +103,8 @@ def show(search: Search, seconds: float) -> None:
     trials, best, baseline, metric = search.trials, search.best, search.baseline, search.space.metric
     counts = {name: sum(t.state == state for t in trials) for state, name in STATES.items()}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    running = len(search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+    told += f"; {running} still running in another process" if running else ""
     print(f"{len(trials)} trials: {told or 'none has ended'}; {seconds:.0f} s in this call")
     if best is None:
         return
@@ -113,6 +115,7 @@ def show(search: Search, seconds: float) -> None:
         print(f"the configuration's own values are the best so far: {metric} {best.value:.4f}")
     elif baseline is not None:
         print(f"{metric} {best.value:.4f}; with the configuration's own values {baseline.value:.4f}")
+        print("from one seed each: a small difference may be chance, which other values of --seed_everything would show")
     if weights := importances(search):
         print("importance  " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
     print(f"best        {search.output}/best.yaml")
@@ -125,7 +128,7 @@ def show(search: Search, seconds: float) -> None:
 def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
     """A trial a column, the best first."""
     table = Table()
-    table.add_column("trial")
+    table.add_column("trial", overflow="fold")
     for trial in trials:
         own = " own" if trial.user_attrs.get("baseline") else ""
         table.add_column(f"{trial.number}{own}", justify="right")
@@ -134,5 +137,5 @@ def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
         cells = [text(t.user_attrs[name]) for t in trials]
         table.add_row(name.replace("_", " "), *cells, end_section=name == "seconds")
     for name in search.own:
-        table.add_row(name, *(text(t.user_attrs["values"][name]) for t in trials))
+        table.add_row(name.removeprefix("model."), *(text(t.user_attrs["values"][name]) for t in trials))
     Console().print(table)
