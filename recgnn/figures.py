@@ -40,7 +40,7 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
 
     losses = figure.add_subplot(grid[:, 0])
     note = "" if best_epoch is None else f"dashed: best epoch {best_epoch}"
-    _frame(losses, "loss", note)
+    frame(losses, "loss", note)
     train = _line(losses, rows, "train/loss", BLUE, "training")
     val = _line(losses, rows, "val/loss", ORANGE, "validation")
     if train and val:
@@ -51,13 +51,13 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
         panel = figure.add_subplot(grid[at // width, 1 + at % width])
         values = _line(panel, rows, name, ORANGE if name == monitor else BLUE)
         best = values.get(best_epoch)
-        _frame(panel, name.removeprefix("val/"), "" if best is None else f"{best:#.4g}")
+        frame(panel, name.removeprefix("val/"), "" if best is None else f"{best:#.4g}")
         if best is not None:
             panel.plot([best_epoch], [best], "o", color=INK, markersize=5.5, zorder=4)
         _epochs(panel, best_epoch, bool(values), last=at + width >= len(names))
     if not names:
         panel = figure.add_subplot(grid[:, 1])
-        _frame(panel, "validation")
+        frame(panel, "validation")
         _epochs(panel, best_epoch, False)
     return figure
 
@@ -86,7 +86,7 @@ def group_bars(
     figure = Figure(figsize=(max(5.4, 1.4 + len(values)), 4.0), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
     axes = figure.add_subplot()
-    _frame(axes, title)
+    frame(axes, title)
     axes.grid(visible=False, axis="x")
     bars = axes.bar(places, heights, width=0.66, color=BLUE)
     texts = [f"{value:#.3g}" if math.isfinite(value) else "–" for value in values]
@@ -134,7 +134,7 @@ def _curve(x, y, xlabel: str, ylabel: str, title: str, diagonal, note: str = "",
     figure = Figure(figsize=(5.4, 4.8), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
     axes = figure.add_subplot()
-    _frame(axes, title, note)
+    frame(axes, title, note)
     if diagonal[1] is not None:
         top = 1.0 if marker is None else 1.05 * max(float(np.max(x)), float(np.max(y)))
         axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -154,7 +154,7 @@ def attention(names: list[str], weights: list[float], target: str) -> Figure:
     """
     figure = Figure(figsize=(7.2, 1.6 + 0.25 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    _frame(axes, f"attention for {_short(target)}")
+    frame(axes, f"attention for {_short(target)}")
     axes.barh(range(len(names)), weights, color=BLUE, height=0.7)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=8.5, color=INK)
@@ -225,7 +225,7 @@ def _epochs(axes: Axes, best_epoch: int | None, drawn: bool, last: bool = True) 
         axes.set_xlabel("epoch", color=INK, fontsize=10)
 
 
-def _frame(axes: Axes, title: str, note: str = "") -> None:
+def frame(axes: Axes, title: str, note: str = "") -> None:
     axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", pad=8)
     axes.set_title(note, loc="right", color=GREY, fontsize=10, pad=8)
     axes.grid(color=GRID, linewidth=0.8)

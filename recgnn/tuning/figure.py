@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from recgnn.figures import BLUE, GREY, INK, ORANGE, STEPS, _frame
+from recgnn.figures import BLUE, GREY, INK, ORANGE, STEPS, frame
 from recgnn.tuning.space import Parameter, Space
 
 ACROSS = 3  # panels side by side, below the history
@@ -48,7 +48,7 @@ def _history(
     axes: Axes, space: Space, trials: list[FrozenTrial], baseline: FrozenTrial | None, limits: tuple[float, float]
 ) -> None:
     note = "" if baseline is None else f"dashed: the configuration's own values, {baseline.value:.4f}"
-    _frame(axes, space.metric, note)
+    frame(axes, space.metric, note)
     better = max if space.goal == "maximize" else min
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
     so_far = [better(t.value for t in complete[: i + 1]) for i in range(len(complete))]
@@ -62,7 +62,7 @@ def _history(
 
 
 def _slice(axes: Axes, parameter: Parameter, trials: list[FrozenTrial], limits: tuple[float, float]) -> None:
-    _frame(axes, parameter.name.removeprefix("model."))
+    frame(axes, parameter.name.removeprefix("model."))
     values = [t.user_attrs["values"][parameter.name] for t in trials]
     if parameter.choices:
         names = list(dict.fromkeys([*map(str, parameter.choices), *map(str, values)]))

@@ -115,7 +115,7 @@ def show(search: Search, seconds: float) -> None:
         print(f"the configuration's own values are the best so far: {metric} {best.value:.4f}")
     elif baseline is not None:
         print(f"{metric} {best.value:.4f}; with the configuration's own values {baseline.value:.4f}")
-        print("from one seed each: a small difference may be chance, which other values of --seed_everything would show")
+        print("from one seed each: a small difference may be chance; other --seed_everything would show it")
     if weights := importances(search):
         print("importance  " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
     print(f"best        {search.output}/best.yaml")
