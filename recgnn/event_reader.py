@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,20 @@ class Encoded(NamedTuple):
     def of(self, rows, columns=slice(None)) -> Encoded:
         """Some rows, and some columns of them."""
         return Encoded(*(None if x is None else x[rows][:, columns] for x in self))
+
+
+class Liked(NamedTuple):
+    """Positive events in the order of users and times; without times, the last three are None.
+
+    Shapes: user [P], item [P], time [P] seconds, moments [T] (each time once, ascending), key [P] (user and moment as
+    one number, ascending).
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray | None
+    moments: np.ndarray | None
+    key: np.ndarray | None
 
 
 class EventReader:
@@ -101,46 +116,58 @@ class EventReader:
         return self._packed(codes, times)
 
     def _past_of_columns(self, frame: pd.DataFrame, times: np.ndarray | None) -> History | None:
-        wanted = [*self.history.columns.values(), *([self.history.times] if self.history.times else [])]
-        if any(column not in frame for column in wanted):
+        if any(column not in frame for column in self._history_columns()):
             return None
-        past, items = past_of_columns(frame, self.history, times, "the rows")
-        table = self.encode(items).of(slice(None), self.item_slots)
+        return packed(*self._in_columns(frame, times, "the rows"))
+
+    def _history_columns(self) -> list[str]:
+        """The columns that hold histories, and their times where there are such."""
+        return [*self.history.columns.values(), *([self.history.times] if self.history.times else [])]
+
+    def _in_columns(self, frame: pd.DataFrame, times: np.ndarray | None, what: str) -> tuple:
+        """The histories that columns hold, as `packed` takes them."""
+        past, items = past_of_columns(frame, self.history, times, what)
         arrays = (past.starts, past.lengths, past.times, past.items, past.item_times)
         starts, lengths, own, which, when = (None if a is None else torch.from_numpy(a) for a in arrays)
-        return packed(starts, lengths, own, (which, when), table)
+        return starts, lengths, own, (which, when), self.encode(items).of(slice(None), self.item_slots)
 
     def _packed(self, codes: np.ndarray, times: np.ndarray | None) -> History:
         """The past of users, -1 for unknown ones: before their times, or all of it."""
-        starts, lengths, own = self._ranges(codes, times)
-        return packed(starts, lengths, own, self._liked(), self._encoded_items().of(slice(None), self.item_slots))
+        return packed(*self._ranges(codes, times), *self._liked_items())
 
-    def _liked(self) -> tuple[Tensor, Tensor | None]:
-        """Items and times of all positive events, in the order of users and times."""
+    @cached_property
+    def _liked(self) -> Liked:
+        """All positive events."""
         tables = self.tables
-        time = None if tables.time is None else torch.from_numpy(tables.time[tables.positive])
-        return torch.from_numpy(tables.item[tables.positive]), time
+        user, item = tables.user[tables.positive].astype(np.int64), tables.item[tables.positive]
+        if tables.time is None:
+            return Liked(user, item, None, None, None)
+        time = tables.time[tables.positive]
+        moments, moment = np.unique(time, return_inverse=True)
+        return Liked(user, item, time, moments, user * (len(moments) + 1) + moment)
+
+    def _liked_items(self) -> tuple[tuple[Tensor, Tensor | None], Encoded]:
+        """Items and times of all positive events, and the table of items."""
+        item, time = self._liked.item, self._liked.time
+        past = torch.from_numpy(item), None if time is None else torch.from_numpy(time)
+        return past, self._encoded_items().of(slice(None), self.item_slots)
 
     def _ranges(self, codes: np.ndarray, times: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Where the newest of each user's past begins among the positive events, its length, and the time to see it
         from: the row's, or the user's last."""
-        tables = self.tables
-        user = tables.user[tables.positive].astype(np.int64)
-        first, end = np.searchsorted(user, codes), np.searchsorted(user, codes, side="right")
-        if tables.time is None:
-            times = None
-        else:
-            time = tables.time[tables.positive]
-            last = np.where(codes >= 0, tables.time[np.maximum(tables.ptr[codes + 1] - 1, 0)], 0)
-            untimed = np.ones(len(codes), dtype=bool) if times is None else np.isnan(times)
-            moments = np.unique(time)
-            key = user * (len(moments) + 1) + np.searchsorted(moments, time)
-            times = np.where(untimed, last, 0 if times is None else times)
-            before = np.searchsorted(key, codes.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times))
-            end = np.where(untimed, end, before)
+        liked, tables, own = self._liked, self.tables, None
+        first, end = np.searchsorted(liked.user, codes), np.searchsorted(liked.user, codes, side="right")
+        if liked.time is not None:
+            own = np.where(codes >= 0, tables.time[np.maximum(tables.ptr[codes + 1] - 1, 0)], 0)
+            if times is not None:
+                untimed = np.isnan(times)
+                own = np.where(untimed, own, times)
+                moment = np.searchsorted(liked.moments, own)
+                before = np.searchsorted(liked.key, codes.astype(np.int64) * (len(liked.moments) + 1) + moment)
+                end = np.where(untimed, end, before)
         end = np.where(codes >= 0, end, first)
         starts = np.maximum(first, end - self.history.max_length)
-        own = None if times is None else torch.from_numpy(times)
+        own = None if own is None else torch.from_numpy(own)
         return torch.from_numpy(starts), torch.from_numpy(end - starts), own
 
     def _memory(self, users: np.ndarray) -> tuple | None:
@@ -149,19 +176,12 @@ class EventReader:
         if self.history is None:
             return None
         if self.history.columns is None:
-            table = self._encoded_items().of(slice(None), self.item_slots)
-            return *self._ranges(users, None), self._liked(), table
-        tables = self.tables
-        own = [*self.history.columns.values(), *([self.history.times] if self.history.times else [])]
+            return *self._ranges(users, None), *self._liked_items()
+        tables, own = self.tables, self._history_columns()
         if any(column not in tables.users for column in own):
             raise RunError(
                 f"{self.run}: an older version wrote it, without its users' last histories; train it again to recommend"
             )
         users = np.maximum(users, 0)  # nobody asks for the past of an unknown one
-        frame = tables.users[own].iloc[users]
         times = None if tables.time is None else tables.time[tables.ptr[users + 1] - 1]
-        past, items = past_of_columns(frame, self.history, times, "the users' last histories")
-        table = self.encode(items).of(slice(None), self.item_slots)
-        arrays = (past.starts, past.lengths, past.times, past.items, past.item_times)
-        starts, lengths, times, which, when = (None if a is None else torch.from_numpy(a) for a in arrays)
-        return starts, lengths, times, (which, when), table
+        return self._in_columns(tables.users[own].iloc[users], times, "the users' last histories")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import yaml
 from recgnn import comparing
 from recgnn.errors import ConfigError, RecGNNError, did_you_mean
 from recgnn.files import existing_file
-from recgnn.options import OptionParser
+from recgnn.options import OptionParser, option
 from recgnn.runs import read_json
 
 FOLDER = Path("conf") / "suites"
@@ -146,8 +145,7 @@ def as_options(path: Path, given: dict[str, Any] | None) -> list[str]:
     """A mapping of options as the command line has them."""
     if given is not None and not isinstance(given, dict):
         raise ConfigError(f"{path}: options are {given!r}, expected option: value, as trainer.max_epochs: 5")
-    given = given or {}
-    return [f"--{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()]
+    return [option(name, value) for name, value in (given or {}).items()]
 
 
 def train(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from recgnn.errors import ConfigError, DataError
+from recgnn.options import option
 from recgnn.tuning.space import MISSING, Parameter, read_space
-from recgnn.tuning.trial import option, value_of
+from recgnn.tuning.trial import value_of
 
 optuna = pytest.importorskip("optuna")
 FloatD, IntD, Choice = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn import figures
@@ -16,6 +16,18 @@ from recgnn.files import atomic_path
 
 NUM_GROUPS, NUM_SAMPLES = 5, 20
 USERS = "users.parquet"  # file of a run folder: the metrics of each user on the test part
+
+
+class Report(Callback):
+    """A closer look at the test part.
+
+    Args:
+        folder: where figures/ and users.parquet go; None leaves no files.
+    """
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.groups: dict[str, list[dict[str, Any]]] = {}  # for metrics.json
 
 
 def as_groups(labels: list[str], counts: list[int], **values: list[float]) -> list[dict[str, Any]]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from recgnn import figures
 from recgnn.analysis.attention import NUM_PAST, attended
-from recgnn.analysis.common import as_groups, draw, log_table, save_figures, save_users
+from recgnn.analysis.common import Report, as_groups, draw, log_table, save_figures, save_users
 from recgnn.data.ctr_prepare import hashed
 from recgnn.data.encoders import Categorical
 from recgnn.data.event_tables import EventTables
@@ -23,17 +20,9 @@ from recgnn.metrics import ClickSample, GroupedErrors, auc, by_group, calibratio
 NUM_LEVELS, NUM_VALUES = 10, 24
 
 
-class CTRReport(Callback):
+class CTRReport(Report):
     """Looks at the test's probabilities: ROC, precision and recall, calibration, AUC by the values of a field, and the
-    metrics of each group (user), where there are at most about 4 million events a process.
-
-    Args:
-        folder: where figures/ and users.parquet go; None leaves no files.
-    """
-
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self.groups: dict[str, list[dict[str, Any]]] = {}
+    metrics of each group (user), where there are at most about 4 million events a process."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.sample = sample_on(pl_module.device)
@@ -75,17 +64,9 @@ class CTRReport(Callback):
         save_figures(trainer, self.folder, drawn)
 
 
-class NumberReport(Callback):
+class NumberReport(Report):
     """Looks at the test's numbers: the mean prediction by the label, in groups of about equally many events, and the
-    errors of each group (user), where there are at most about 4 million events a process.
-
-    Args:
-        folder: where figures/ and users.parquet go; None leaves no files.
-    """
-
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self.groups: dict[str, list[dict[str, Any]]] = {}
+    errors of each group (user), where there are at most about 4 million events a process."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.sample = sample_on(pl_module.device)

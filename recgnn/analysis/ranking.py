@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
-from recgnn.analysis.common import NUM_GROUPS, NUM_SAMPLES, as_groups, draw, log_table, save_figures, save_users
+from recgnn.analysis.common import NUM_GROUPS, NUM_SAMPLES, Report, as_groups, draw, log_table, save_figures, save_users
 from recgnn.metrics import GroupedRecall, UserRankings, quantile_groups
 
 
-class RecommendationReport(Callback):
+class RecommendationReport(Report):
     """Looks at the test's recommendations: recall by user activity and by item popularity as figures, a table of
-    sample users with what they liked, what they were shown and what of it was right, and the metrics of each user.
-
-    Args:
-        folder: where figures/ and users.parquet go; None leaves no files.
-    """
-
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self.samples: list[dict[str, Any]] = []
-        self.groups: dict[str, list[dict[str, Any]]] = {}
+    sample users with what they liked, what they were shown and what of it was right, and the metrics of each user."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule

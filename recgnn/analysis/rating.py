@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
-from recgnn.analysis.common import NUM_GROUPS, NUM_SAMPLES, as_groups, draw, log_table, save_figures, save_users
+from recgnn.analysis.common import NUM_GROUPS, NUM_SAMPLES, Report, as_groups, draw, log_table, save_figures, save_users
 from recgnn.metrics import GroupedErrors, quantile_groups
 
 NUM_LEVELS = 10
 
 
-class RatingReport(Callback):
+class RatingReport(Report):
     """Looks at the test's ratings: RMSE and MAE by user activity and by item popularity, the mean prediction of each
-    rating, a table of samples, and the errors of each user that train knows.
-
-    Args:
-        folder: where figures/ and users.parquet go; None leaves no files.
-    """
-
-    def __init__(self, folder: Path | None):
-        self.folder = folder
-        self.samples: list[dict[str, Any]] = []
-        self.groups: dict[str, list[dict[str, Any]]] = {}
+    rating, a table of samples, and the errors of each user that train knows."""
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = trainer.datamodule

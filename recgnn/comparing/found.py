@@ -22,6 +22,7 @@ from recgnn.analysis import USERS
 from recgnn.data.prepared import Part, PreparedLog
 from recgnn.data.vocabulary import Vocabulary
 from recgnn.errors import RunError
+from recgnn.options import flat
 from recgnn.runs import SELECTION, read_json
 
 OF_A_CALL = ("run_dir", "overwrite", "ckpt_path", "weights_only", "trainer.logger", "trainer.default_root_dir",
@@ -142,13 +143,6 @@ def read(folder: Path, content: dict[str, Any], known: dict[str, str]) -> Run:
         raise RunError(f"{folder}/config.yaml: cannot be read: {str(error).splitlines()[0]}") from error
     settings = {name: value for name, value in flat(config).items() if not is_of_call(name)}
     return Run(folder, content, model, settings, config.get("seed_everything"), fingerprint(folder, content, known))
-
-
-def flat(content: Any, name: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted names."""
-    if not isinstance(content, dict) or not content:
-        return {name: content}
-    return {k: v for key, value in content.items() for k, v in flat(value, f"{name}.{key}" if name else key).items()}
 
 
 def is_of_call(name: str) -> bool:

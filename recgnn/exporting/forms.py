@@ -104,14 +104,9 @@ class DINForm(SequenceForm):
 
     def scores(self, past: Tensor, target: Tensor) -> Tensor:
         """The activation unit: [B, L]."""
-        first, *others = self.model.unit.mlp
-        of_past, own, difference, product = first.weight.chunk(4, 1)
-        both = torch.cat([past, past * target[:, None]], 2)
-        x = F.linear(both, torch.cat([of_past + difference, product], 1))
-        x = (x + F.linear(target, own - difference, first.bias)[:, None]).flatten(0, 1)
-        for layer in others:
-            x = layer(x)
-        return x.view(past.shape[:2])
+        own = target[:, None].expand_as(past)
+        x = torch.cat([past, own, past - own, past * own], 2)
+        return self.model.unit.mlp(x.flatten(0, 1)).view(past.shape[:2])
 
 
 class BSTForm(SequenceForm):

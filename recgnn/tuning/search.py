@@ -18,10 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recgnn.errors import ConfigError, RecGNNError, RunError
 from recgnn.files import locked
+from recgnn.options import flat, option
 from recgnn.tuning.pruning import Bands
 from recgnn.tuning.space import MISSING, Space
-from recgnn.tuning.store import LOCK, flat, is_held, open_study, plain
-from recgnn.tuning.trial import Watch, configuration, option, train, value_of
+from recgnn.tuning.store import LOCK, is_held, open_study, plain
+from recgnn.tuning.trial import Watch, configuration, train, value_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 STOPPED = "stopped by a person"

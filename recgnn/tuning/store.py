@@ -71,13 +71,6 @@ def plain(name: str) -> str:
     return name.replace(".init_args.", ".")
 
 
-def flat(config: Any, place: str = "") -> dict[str, Any]:
-    """{"model.init_args.lr": 0.01, …}"""
-    if not isinstance(config, dict) or not config:
-        return {place: config}
-    return {k: v for key, inner in config.items() for k, v in flat(inner, f"{place}.{key}" if place else key).items()}
-
-
 def difference(stored: dict[str, Any], now: dict[str, Any]) -> str | None:
     """The first thing in which two searches differ."""
     for part, value in now.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -101,11 +100,6 @@ def train(argv: list[str], folder: Path, watch: Watch) -> None:
             TrialCLI([*quiet, *argv, f"--run_dir={folder}", "--overwrite=true"], watch)
     except SystemExit:
         raise KeyboardInterrupt from None
-
-
-def option(name: str, value: Any) -> str:
-    """An option of `fit`; the same as W&B's agent makes of a parameter, but for nulls."""
-    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def configuration(argv: list[str]) -> str:
