@@ -280,7 +280,8 @@ def test_a_continued_run_is_the_same_run(folder, tmp_path):
     both = [str(file.parent) for file in files_of(run)]
     assert cli.trainer.logger.sync_command == f"wandb sync {' '.join(both)}"
     main("fit", ["--config", "ranking.yaml", "--run_dir", str(run), "--overwrite=true", "--trainer.max_epochs=1"])
-    assert Written(files_of(run)[-1]).run.run_id != first.run.run_id  # a new run in the same folder is a new one
+    (other,) = {Written(file).run.run_id for file in files_of(run)} - {first.run.run_id}  # a new run is a new one
+    assert other == (run / "wandb/run_id").read_text().strip()
 
 
 def test_a_logger_of_ones_own_is_introduced_too(folder):
