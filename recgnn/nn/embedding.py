@@ -124,4 +124,7 @@ class FieldSum(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.single:
             return x
+        if torch.compiler.is_compiling():  # onnxruntime's additions at equal indices race (microsoft/onnxruntime#23396)
+            fields = torch.arange(self.num_fields, device=x.device)
+            return torch.tensordot(x, (self.slots[:, None] == fields).to(x.dtype), ([1], [0])).movedim(-1, 1)
         return x.new_zeros(x.shape[0], self.num_fields, *x.shape[2:]).index_add_(1, self.slots, x)

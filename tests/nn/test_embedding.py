@@ -52,6 +52,7 @@ def test_slots_are_summed_into_fields(slots, behind) -> None:
     found = FieldSum(slots)
     assert found.num_fields == max(slots) + 1
     assert_close(found(x), expected)
+    assert_close(torch.export.export(found, (x,)).module()(x), expected)
 
 
 def test_places_of_slots_are_no_part_of_a_checkpoint() -> None:
