@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--attention", type=int, nargs="*", default=[80, 40], help="DIN: layers of its activation unit")
     parser.add_argument("--activation", default="dice", help="DIN: of both")
     parser.add_argument("--heads", type=int, default=8, help="BST")
+    parser.add_argument("--layer_norm", default="true", choices=["true", "false"], help="BST: in its block")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--l2", type=float, default=0.0)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -51,7 +52,8 @@ def main() -> None:
         given |= {"attention_activation": options.activation}
         model = DIN(data.field_dims, data.slots, data.item_slots, **given)
     else:
-        model = BST(data.field_dims, data.slots, data.item_slots, **given, num_heads=options.heads, position="order")
+        given |= {"num_heads": options.heads, "position": "order", "layer_norm": options.layer_norm == "true"}
+        model = BST(data.field_dims, data.slots, data.item_slots, **given)
     training = fit(model, data, options.epochs)
     data.trainer = None
     model.eval()
