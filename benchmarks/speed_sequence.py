@@ -54,10 +54,10 @@ def main() -> None:
         heads = ["--model", "bst", "--heads", "4", "--hidden", "256", "128", "64"]
         sides["BST, torch-rechub, feed-forward 48"] = ["rechub_sequence", *heads, *given, "--feed_forward", "48"]
         sides["BST, recgnn"] = ["recgnn_sequence", *heads, *given]
-        bare = "BST, recgnn, without LayerNorm, as conf/recipes/bst_ml1m.yaml"
-        sides[bare] = [*sides["BST, recgnn"], "--layer_norm", "false"]
+        tuned = "BST, recgnn, init_std 1e-3, position_std 0.1, lr 2e-3 (by validation)"
+        sides[tuned] = [*sides["BST, recgnn"], "--init_std", "1e-3", "--position_std", "0.1", "--lr", "2e-3"]
         pairs = {"DIN, recgnn": "DIN, torch-rechub"}
-        pairs |= dict.fromkeys(["BST, recgnn", bare], "BST, torch-rechub, feed-forward 48")
+        pairs |= dict.fromkeys(["BST, recgnn", tuned], "BST, torch-rechub, feed-forward 48")
         found = compare(sides, options.turns, options.peers)
         show("DIN and BST, MovieLens-1M, histories of uneven length up to 100", found, pairs)
     if "recbole" in options.parts:

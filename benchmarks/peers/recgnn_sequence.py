@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--attention", type=int, nargs="*", default=[80, 40], help="DIN: layers of its activation unit")
     parser.add_argument("--activation", default="dice", help="DIN: of both")
     parser.add_argument("--heads", type=int, default=8, help="BST")
-    parser.add_argument("--layer_norm", default="true", choices=["true", "false"], help="BST: in its block")
+    parser.add_argument("--init_std", type=float, default=1e-2, help="of the embeddings")
+    parser.add_argument("--position_std", type=float, help="BST: of the positions; that of the embeddings by default")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--l2", type=float, default=0.0)
     parser.add_argument("--lr", type=float, default=1e-3)
@@ -46,13 +47,13 @@ def main() -> None:
     data = CTRDataModule(prepared=str(options.data), batch_size=options.batch, eval_batch_size=options.batch)
     seed_everything(options.seed, verbose=False)
     given = {"embedding_dim": options.dim, "hidden_dims": options.hidden, "dropout": options.dropout}
-    given |= {"l2": options.l2, "lr": options.lr}
+    given |= {"l2": options.l2, "lr": options.lr, "init_std": options.init_std}
     if options.model == "din":
         given |= {"attention_dims": options.attention, "activation": options.activation}
         given |= {"attention_activation": options.activation}
         model = DIN(data.field_dims, data.slots, data.item_slots, **given)
     else:
-        given |= {"num_heads": options.heads, "position": "order", "layer_norm": options.layer_norm == "true"}
+        given |= {"num_heads": options.heads, "position": "order", "position_std": options.position_std}
         model = BST(data.field_dims, data.slots, data.item_slots, **given)
     training = fit(model, data, options.epochs)
     data.trainer = None

@@ -50,6 +50,8 @@ class BST(CTRModel):
         batch_norm: in each of the deep part's layers.
         layer_norm: in the blocks.
         init_std: standard deviation of the embeddings at the start.
+        position_std: that of the vectors of positions; `init_std` when None. LayerNorm makes small vectors large, and
+            their noise with them, unless positions are larger than the embeddings; then the first epochs learn faster.
         l2: lambda of the embeddings of features.
         l2_on: of the whole `table`, or of the rows of the `batch`.
         lr: learning rate of Adam.
@@ -74,6 +76,7 @@ class BST(CTRModel):
         batch_norm: bool = False,
         layer_norm: bool = True,
         init_std: float = 1e-2,
+        position_std: float | None = None,
         l2: float = 1e-6,
         l2_on: L2On = "table",
         lr: float = 1e-3,
@@ -97,7 +100,7 @@ class BST(CTRModel):
         self.position = None
         if position != "none":
             self.position = nn.Embedding(max(max_length + 1, TIME_BUCKETS * (position == "time")), embedding_dim)
-            nn.init.normal_(self.position.weight, std=init_std)
+            nn.init.normal_(self.position.weight, std=init_std if position_std is None else position_std)
         self.blocks = nn.ModuleList(TransformerBlock(width, num_heads, dropout, layer_norm) for _ in range(num_blocks))
         pooled = width * (max_length + 1) if pooling == "concat" else width
         self.mlp = deep(self.num_fields * embedding_dim + pooled, hidden_dims, activation, dropout, batch_norm)

@@ -209,6 +209,14 @@ def test_mistakes() -> None:
         BST([3, 4])
 
 
+@pytest.mark.parametrize("own", [None, 0.5])
+def test_positions_begin_at_a_size_of_their_own(own: float | None) -> None:
+    torch.manual_seed(1)
+    model = BST([3000, 4], item_slots=[1], embedding_dim=8, max_length=400, init_std=0.05, position_std=own)
+    assert model.embedding.weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert model.position.weight.std().item() == pytest.approx(own or 0.05, rel=0.05)
+
+
 def test_it_learns_from_the_time_what_no_item_tells() -> None:
     """The click is whether the one past item of the target's kind was there within the last minute."""
     torch.manual_seed(0)
