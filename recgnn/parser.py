@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, _InstantiatorFn
 
 from recgnn.errors import ConfigError
@@ -15,6 +19,11 @@ LINKED = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line with the nearest real name."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **kwargs: Any):
+        if args is not None:  # what belongs to a class within a class comes as text, null as Python's None
+            args = [f"{a.removesuffix('None')}null" if re.fullmatch(r"--[\w.+]+=None", a) else a for a in args]
+        return super().parse_args(args, namespace, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None):
         if not self.exit_on_error:

@@ -144,6 +144,15 @@ def test_print_config(tiny, here, capsys):
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize("option", ["items=null", "items=None", "init_args.items=null"])
+def test_null_is_no_text_where_a_class_is_within_a_class(option, tiny, capsys):
+    table = ["--data.source=TableLog", "--data.source.path=a.csv", "--data.source.items=b.csv"]
+    with pytest.raises(SystemExit):
+        main("fit", ["--config", str(tiny), *table, f"--data.source.{option}", "--print_config"])
+    given = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["source"]["init_args"]
+    assert given["items"] is None and given["path"] == "a.csv"
+
+
 @pytest.mark.parametrize("optimizer", [None, "torch.optim.SGD"])
 def test_scheduler_from_the_configuration(tiny, here, optimizer):
     options = ["--lr_scheduler=torch.optim.lr_scheduler.StepLR"]
