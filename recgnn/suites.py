@@ -6,7 +6,7 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from recgnn import comparing
 from recgnn.errors import ConfigError, RecGNNError, did_you_mean
 from recgnn.files import existing_file
 from recgnn.options import OptionParser, option
-from recgnn.runs import read_json
+from recgnn.runs import can_continue, read_json
 
 FOLDER = Path("conf") / "suites"
 SEEDS = (1, 2, 3)
@@ -72,7 +72,8 @@ def _parser() -> OptionParser:
         usage="python -m recgnn.benchmark --suite NAME [options] [-- options of fit]",
         description="Trains each configuration of a suite with each seed, and compares the runs (table and page). A "
         "seed sets the split as well as the training, so that the spread is that of the whole procedure. Runs that "
-        "are finished are not trained again. Options behind -- go to fit, as -- --trainer.max_epochs=5",
+        "are finished are not trained again, and one that was stopped goes on. Options behind -- go to fit, as -- "
+        "--trainer.max_epochs=5",
         allow_abbrev=False,
     )
     there = ", ".join(suites()) or "none here"
@@ -187,13 +188,26 @@ def fit(entry: Entry, seed: int, run: Path, options: list[str]) -> str:
     argv = ["--config", str(entry.config), f"--seed_everything={seed}", *split_seed(entry.config, seed)]
     argv += [f"--run_dir={run}", "--overwrite=true", "--trainer.logger=false", *entry.options, *options]
     with redirect_stdout(io.StringIO()):
-        cli = recgnn("fit", argv)
+        cli = recgnn("fit", [*argv, "--ckpt_path=last"] if begun(run, argv) else argv)
     if cli.trainer.interrupted:
         raise KeyboardInterrupt
     content = read_json(run / "metrics.json")
     name = cli.model.monitor[0].removeprefix("val/")
     value = content.get("test", {}).get(name)
     return f"test {name} {value:.4f}, {content['seconds']:.0f} s" if value is not None else "trained"
+
+
+def begun(run: Path, argv: list[str]) -> bool:
+    """Whether a run was stopped that had the very options of `argv`, so that it can go on from its last checkpoint."""
+    from recgnn.cli import main as recgnn
+
+    if not can_continue(run) or not (run / "config.yaml").is_file():
+        return False
+    asked = io.StringIO()
+    with redirect_stdout(asked), suppress(SystemExit):
+        recgnn("fit", [*argv, "--print_config"])
+    wanted, own = (yaml.safe_load(text) for text in (asked.getvalue(), (run / "config.yaml").read_text("utf-8")))
+    return own == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False}
 
 
 def split_seed(config: Path, seed: int) -> list[str]:

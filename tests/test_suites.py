@@ -69,6 +69,20 @@ def test_a_suite_trains_compares_and_resumes(entry, here, suite) -> None:
     assert (here / "runs/x/mf/2/metrics.json").is_file() and (here / "runs/x/broken/2/metrics.json").is_file()
 
 
+def test_a_run_that_was_stopped_goes_on_unless_its_options_changed(entry, here) -> None:
+    (here / "mf.yaml").write_text(CONFIG)
+    call = ["benchmark", "--configs", "mf.yaml", "--seeds", "1", "--runs", "runs", "--"]
+    last, result = here / "runs/mf/1/checkpoints/last.ckpt", here / "runs/mf/1/metrics.json"
+    written = []
+    for options in (["--model.l2=0.5"], ["--model.l2=0.5"], ["--model.l2=0.25"]):
+        assert entry(*call, *options)[0] == 0
+        written.append(last.stat().st_mtime_ns)
+        result.unlink()  # as if it had been stopped behind its last epoch
+    first, again, other = written
+    assert first == again < other
+    assert config_of(here / "runs/mf/1")["model"]["init_args"]["l2"] == 0.25
+
+
 def test_configurations_instead_of_a_suite(entry, here, suite) -> None:
     code, out, _ = entry("benchmark", "--configs", "mf.yaml", "--seeds", 5)
     assert code == 0 and (here / "runs/benchmark/mf/5/metrics.json").is_file()
