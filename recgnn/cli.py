@@ -181,15 +181,17 @@ class RecCLI(LightningCLI):
         else:
             subject = getattr(self.datamodule, "name", type(self.datamodule).__name__)
             base = Path("runs") / f"{type(self.model).__name__.lower()}-{subject}"
-            self.run_dir = runs.choose_folder(
-                self._get(self.config, "run_dir"), base, resume, self._get(self.config, "overwrite")
-            )
+            given, overwrite = self._get(self.config, "run_dir"), self._get(self.config, "overwrite")
+            new = given is None and not resume
+            above = runs.missing(base) if new else []
+            self.run_dir = runs.choose_folder(given, base, resume, overwrite)
+            self.made = [self.run_dir, *above] if new else []
             if self._get(self.config, "refit"):
                 self._check_refit()
                 self.stage, self.run_dir = "select", self.run_dir / runs.SELECTION
             if resume and not (self.run_dir / last).is_file():
                 raise RunError(f"{self.run_dir}: has no {last} to continue from; leave --ckpt_path out to start it")
-            self.made = [p for p in (self.run_dir, *self.run_dir.parents) if not p.exists()]
+            self.made = list(dict.fromkeys([*runs.missing(self.run_dir), *self.made]))
         if resume:
             self.config_init[self.command]["ckpt_path"] = str(self.run_dir / last)
         return self.run_dir / "checkpoints"

@@ -23,11 +23,27 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 SELECTION = "selection"  # folder, inside a run of `fit --refit`, of the run that chose its number of epochs
 ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folder the first one chose
 
+STARTED = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK")  # set where a launcher started all processes
+
 
 def next_folder(base: Path) -> Path:
     """`base`/1, 2, …: the first number above those there are."""
     numbers = [int(p.name) for p in base.glob("[0-9]*") if p.name.isdigit()] if base.is_dir() else []
     return base / str(max(numbers, default=0) + 1)
+
+
+def claimed_folder(base: Path) -> Path:
+    """`next_folder`, made at once, so that two runs that begin together do not share one.
+
+    Where a launcher starts all processes, each of which looks for itself, it is made later, by the first one.
+    """
+    while True:
+        folder = next_folder(base)
+        if any(name in os.environ for name in STARTED):
+            return folder
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
 
 
 def latest_folder(base: Path) -> Path:
@@ -55,10 +71,10 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     Raises:
         RunError: If it holds a run already, or, to be continued, none.
     """
-    if rank_zero_only.rank != 0 and ENVIRONMENT in os.environ:
+    if run_dir is None and rank_zero_only.rank != 0 and ENVIRONMENT in os.environ:
         return Path(os.environ[ENVIRONMENT])
     if run_dir is None:
-        folder = _agreed(lambda: latest_folder(base) if resume else next_folder(base))
+        folder = _agreed(lambda: latest_folder(base) if resume else claimed_folder(base))
     else:
         folder = Path(run_dir).expanduser()
         has_run = any(any((folder / half / "checkpoints").glob("*.ckpt")) for half in ("", SELECTION))
@@ -99,6 +115,11 @@ def clear(folder: Path, selection: bool = True) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
         for name in ("metrics.csv", "metrics.json", "users.parquet"):
             (folder / name).unlink(missing_ok=True)
+
+
+def missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def remove_unfinished(made: list[Path]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn import comparing
 from recgnn.errors import ConfigError, RecGNNError, did_you_mean
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     further = ([f"--data.source.root={options.root}"] if options.root else []) + further
     folder = Path(options.runs or Path("runs") / suite.name).expanduser()
     finished, failed = train(suite.entries, seeds, folder, further)
-    if finished:
+    if finished and rank_zero_only.rank == 0:
         comparing.main([*map(str, finished), "--output", str(folder / "compare")])
     if failed:
         print(f"failed: {', '.join(map(str, failed))}; the same command tries them again", file=sys.stderr)
@@ -172,7 +173,8 @@ def train(
             print(f"{head} failed", file=sys.stderr, flush=True)
             failed.append(run)
         else:
-            print(f"{head} {result} ({run})", flush=True)
+            if rank_zero_only.rank == 0:
+                print(f"{head} {result} ({run})", flush=True)
             finished.append(run)
     return finished, failed
 

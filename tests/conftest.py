@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -85,12 +85,13 @@ def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 
 @pytest.fixture(scope="session")
-def start() -> Callable[..., subprocess.Popen]:
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts `python -m recgnn.<command> …` as a process of its own, with its output in pipes."""
+    started = []
 
     def popen(command: str, *options: object, cwd: Path, **kwargs) -> subprocess.Popen:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", f"recgnn.{command}", *map(str, options)],
             cwd=cwd,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
@@ -99,5 +100,9 @@ def start() -> Callable[..., subprocess.Popen]:
             text=True,
             **kwargs,
         )
+        started.append(process)
+        return process
 
-    return popen
+    yield popen
+    for process in started:
+        process.kill()

@@ -272,7 +272,7 @@ def test_exit_codes_of_processes(start, tiny, here):
     processes = [start(*case, cwd=here) for case in cases]
     expected = ["log.csv, line 2, column 'rating'", "runs/none: no such run folder"]
     for process, words in zip(processes, expected, strict=True):
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 2
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err
     assert [p.name for p in here.iterdir()] == ["log.csv"]
@@ -328,7 +328,7 @@ def test_a_real_limit_on_file_size(start, tiny, here):
         resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
     process = start("fit", "--config", tiny, "--model.embedding_dim=2048", cwd=here, preexec_fn=limit)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 2, err
     assert err.startswith("error: ") and err.count("\n") == 1 and ".ckpt: cannot be written" in err
     assert not list(here.iterdir())

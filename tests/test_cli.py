@@ -315,7 +315,7 @@ def test_offline_wandb(tiny, here, monkeypatch, capsys):
         *("figures/learning_curves", "figures/recall_by_activity", "data_statistics", "embedding_dim"),
         *("LightGCN", "lightgcn-synthetic-1"),
     )
-    for _ in range(100):  # W&B's own process closes the file a moment after `finish`
+    for _ in range(600):  # W&B's own process closes the file a moment after `finish`
         content = log.read_bytes()
         missing = [key for key in keys if key.encode() not in content]
         if not missing:

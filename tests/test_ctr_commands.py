@@ -81,9 +81,9 @@ def done(tmp_path_factory, start) -> Path:
         patch.chdir(folder)
         main("fit", ["--config", "ctr.yaml", "--run_dir", "run"])
     two = start("test", "--run", "run", *TWO, "--output", "two.json", cwd=folder)
-    _, err = killed.communicate(timeout=120)
+    _, err = killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, err
-    _, err = two.communicate(timeout=120)
+    _, err = two.communicate(timeout=600)
     assert two.returncode == 0, err
     return folder
 
@@ -382,7 +382,7 @@ def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:
     argv = ["--config", str(inside / "ctr.yaml"), *LARGE, f"--data.source.path={inside / 'events.csv'}"]
     kill = "--trainer.callbacks+={class_path: disk.Kill}"
     first = start("fit", *argv, "--run_dir", "killed", kill, cwd=tmp_path)
-    _, err = first.communicate(timeout=120)
+    _, err = first.communicate(timeout=600)
     assert first.returncode == -signal.SIGKILL, err
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -403,7 +403,7 @@ def test_two_processes_move_sparse_tables_alike(inside, start, tmp_path) -> None
     runs_of = {"two": TWO, "one": ()}
     started = [start("fit", *argv, *more, "--run_dir", name, cwd=tmp_path) for name, more in runs_of.items()]
     for process in started:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
     two, one = (runs.read_checkpoint(tmp_path / name / "checkpoints" / runs.LAST) for name in ("two", "one"))
     moved = one["state_dict"]["linear.weight"]

@@ -24,7 +24,7 @@ def done(tmp_path_factory, start, tiny, tiny_run) -> Path:
         start("__main__", "fit", "--config", tiny, *MORE, "--data.batch_size=64", *TWO, "--run_dir", "two", cwd=folder),
     ]
     for process in processes:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         assert out.count("ndcg@10") == 1  # one process speaks
     return folder

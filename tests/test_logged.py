@@ -73,6 +73,8 @@ def records(file: Path) -> Iterator:
             place += left
             continue
         _, length, kind = struct.unpack_from("<IHB", data, place)
+        if place + 7 + length > len(data):
+            return  # it is still being written
         part = data[place + 7 : place + 7 + length]
         place += 7 + length
         whole = part if kind in (1, 2) else whole + part

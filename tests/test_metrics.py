@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import socket
 
 import numpy as np
 import pytest
@@ -291,10 +289,9 @@ def test_rating_metrics():
     assert {n: float(v) for n, v in metrics.compute().items()} == {"rmse": 2.0, "mae": 2.0}
 
 
-def _worker(rank: int, port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def _worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     topk, rows, labels, _ = random_log(5)
     metrics = RankingMetrics([5, 10], 40)
     metrics.set_popularity(torch.arange(40))
@@ -313,10 +310,7 @@ def _worker(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (port, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(_worker, (str(tmp_path),), nprocs=2)
     topk, rows, labels, _ = random_log(5)
     metrics = RankingMetrics([5, 10], 40)
     metrics.set_popularity(torch.arange(40))

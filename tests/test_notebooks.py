@@ -123,7 +123,7 @@ def execute(kernel, tmp_path) -> Callable[..., nbformat.NotebookNode]:
             assert count == 1, f"{name}: no setting {key}"
         clear = nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {tmp_path}")
         notebook.cells.insert(0, clear)
-        client = NotebookClient(notebook, km=kernel, timeout=300)
+        client = NotebookClient(notebook, km=kernel, timeout=300, iopub_timeout=60)
         client.execute()
         client.kc.stop_channels()
         return notebook

@@ -89,11 +89,11 @@ def folder(tmp_path_factory, start) -> Path:
         for name, options in KILLED.items():
             main("fit", [*base, *options, LONGER, "--run_dir", f"whole/{name}"])
         for process in measured:
-            out, err = process.communicate(timeout=180)
+            out, err = process.communicate(timeout=600)
             assert process.returncode == 0, err
             assert out.count(" rmse ") + out.count(" ndcg@10 ") >= 1
         for process in killed:
-            _, err = process.communicate(timeout=180)
+            _, err = process.communicate(timeout=600)
             assert process.returncode == -signal.SIGKILL, err
     return folder
 

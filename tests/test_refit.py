@@ -78,7 +78,7 @@ def done(tmp_path_factory, start) -> dict[str, Path]:
         patch.chdir(folder)
         main("fit", ["--config", "autorec.yaml", "--run_dir", "whole"])
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == -signal.SIGKILL, err
     return {name: folder / name for name in ("whole", "first", "second")}
 

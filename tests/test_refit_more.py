@@ -86,7 +86,7 @@ def test_an_interrupted_first_half_over_an_older_run_leaves_nothing_of_that(base
     options = ["--run_dir", "run", "--refit=true", "--overwrite=true"]
     process = start("fit", *base, *options, "--trainer.callbacks+=killer.Kill", cwd=here)
     whole = main("fit", [*base, "--run_dir", "whole", "--refit=true"]).run_dir
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, err
     assert not (here / "run/checkpoints").exists() and not (here / "run/metrics.json").exists()
     main("fit", [*base, "--run_dir", "run", "--refit=true", "--ckpt_path", "last"])
@@ -97,7 +97,7 @@ def test_an_interrupted_first_half_over_an_older_run_leaves_nothing_of_that(base
 def test_two_processes_refit(base, here, start) -> None:
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8", "--refit=true", "--run_dir", "two"]
     process = start("fit", *base, *two, cwd=here)
-    out, err = process.communicate(timeout=180)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert out.count("on train and validation together") == 1
     found, half = content("two"), content("two/selection")

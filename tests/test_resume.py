@@ -76,7 +76,7 @@ def killed(tmp_path_factory, start) -> dict[str, Path]:
     ]
     main("fit", ["--config", str(folder / "ngcf.yaml"), "--run_dir", str(folder / "whole")])
     for process in processes:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
         assert process.returncode == -signal.SIGKILL, err
     return {name: folder / name for name in ("whole", "middle", "end")}
 

@@ -36,10 +36,22 @@ def chosen(monkeypatch: pytest.MonkeyPatch, rank: int, resume: bool = False) -> 
 def test_a_process_of_torchrun_that_looks_late_takes_the_same_folder(store, here, monkeypatch):
     (here / "runs/mf-log/4").mkdir(parents=True)
     first = chosen(monkeypatch, 0)
-    first.mkdir()  # it is quick
+    assert first.is_dir()  # it is quick
     assert first == Path("runs/mf-log/5") and chosen(monkeypatch, 1) == first
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # torchrun starts all of them once more
     assert chosen(monkeypatch, 0) == chosen(monkeypatch, 1) == Path("runs/mf-log/6")
+
+
+def test_runs_that_begin_together_do_not_share_a_folder(here, monkeypatch):
+    assert [chosen(monkeypatch, 0).name for _ in range(3)] == ["1", "2", "3"]
+    monkeypatch.setenv("SLURM_PROCID", "0")  # every process looks for itself, before the first one makes it
+    assert chosen(monkeypatch, 0) == chosen(monkeypatch, 1) == Path("runs/mf-log/4")
+
+
+def test_a_folder_that_is_named_is_taken_also_where_an_earlier_run_had_another(here, monkeypatch):
+    monkeypatch.setenv(runs.ENVIRONMENT, "a")  # which the first process of that run told the others
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert runs.choose_folder("b", Path("runs/x"), resume=False, overwrite=True) == Path("b")
 
 
 def test_the_newest_run_is_continued_by_all(store, here, monkeypatch):

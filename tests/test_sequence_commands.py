@@ -63,9 +63,9 @@ def done(request, tmp_path_factory, start) -> Path:
         patch.chdir(folder)
         main("fit", [*argv, "--run_dir", "run"])
     two = start("test", "--run", "run", *TWO, "--output", "two.json", cwd=folder)
-    _, err = killed.communicate(timeout=180)
+    _, err = killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, err
-    _, err = two.communicate(timeout=180)
+    _, err = two.communicate(timeout=600)
     assert two.returncode == 0, err
     (folder / "argv.json").write_text(json.dumps(argv))
     return folder

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -286,7 +287,7 @@ def main() -> None:
     if options.output.suffix not in (".csv", ".parquet"):
         parser.error(f"--output {options.output}: expected a name that ends in .csv or .parquet")
     scorer, writer, rows = Scorer(threads=options.threads), None, 0
-    temporary = options.output.with_name(f".tmp-{os.getpid()}-{options.output.name}")
+    temporary = options.output.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{options.output.name}")
     try:
         for frame in blocks_of(options.rows):
             frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors

@@ -53,9 +53,10 @@ def main(argv: list[str]) -> None:
 
     def tell(trial) -> None:
         print(results.line(search, trial, trials), flush=True)
-        results.write_table(search)
-        if search.best is not None and search.best.number == trial.number:
-            results.write_best(search, command)
+        with search.alone():
+            results.write_table(search)
+            if search.best is not None and search.best.number == trial.number:
+                results.write_best(search, command)
 
     try:
         search.run(trials, options.timeout, tell)

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
@@ -116,9 +117,13 @@ class Search:
         finally:
             mine.unlink(missing_ok=True)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """While it lasts, other processes of the search wait."""
+        return locked(self.output / LOCK)
+
     def _next(self, most: int) -> Trial | None:
         """The next trial with its values; None where there are enough."""
-        with locked(self.output / LOCK):
+        with self.alone():
             self._retire()
             trials = self.study.trials
             if sum(t.state != TrialState.WAITING and "stopped" not in t.user_attrs for t in trials) >= most:
@@ -195,7 +200,7 @@ class Search:
         if watch.best is not None:
             trial.set_user_attr("best_epoch", watch.best[0])
             trial.set_user_attr("best_value", watch.best[1])
-        with locked(self.output / LOCK):
+        with self.alone():
             baseline = trial.user_attrs.get("baseline")
             if error == STOPPED or (error is not None and baseline):  # it is still to be done
                 trial.set_user_attr("stopped", True)

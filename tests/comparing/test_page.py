@@ -178,7 +178,7 @@ def test_a_browser_shows_every_figure_without_error_or_request(shown, tmp_path) 
                    "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
                    "--window-size=1400,1000", "--enable-logging=stderr", "--v=0", "--dump-dom",
                    (tmp_path / name).as_uri()]  # fmt: skip
-        logs[name] = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        logs[name] = subprocess.run(command, capture_output=True, text=True, timeout=600)
     for done in logs.values():
         assert "CONSOLE" not in done.stderr, done.stderr  # a console message, as of a violated policy
     told = read_measure(logs["probed.html"].stdout)
@@ -204,4 +204,4 @@ def test_the_browser_test_can_fail(shown, tmp_path) -> None:
     path.write_text(bad, encoding="utf-8")
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
                "--enable-logging=stderr", "--v=0", "--dump-dom", path.as_uri()]  # fmt: skip
-    assert subprocess.run(command, capture_output=True, text=True, timeout=120).stderr.count("CONSOLE") >= 2
+    assert subprocess.run(command, capture_output=True, text=True, timeout=600).stderr.count("CONSOLE") >= 2

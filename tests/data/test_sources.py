@@ -197,7 +197,7 @@ def test_a_large_table_is_read_in_vectorised_steps(tmp_path: Path) -> None:
         }
     )
     frame.to_csv(tmp_path / "r.csv", index=False)
-    start = time.perf_counter()
+    start = time.process_time()
     log = TableLog(tmp_path / "r.csv").read()
-    assert time.perf_counter() - start < 3, "a fifth of a second on an idle machine"
+    assert time.process_time() - start < 3, "a fifth of a second on an idle machine"
     assert (log.interactions["timestamp"] == frame["timestamp"]).all()
