@@ -183,7 +183,7 @@ class RecCLI(LightningCLI):
             base = Path("runs") / f"{type(self.model).__name__.lower()}-{subject}"
             given, overwrite = self._get(self.config, "run_dir"), self._get(self.config, "overwrite")
             new = given is None and not resume
-            above = runs.missing(base) if new else []
+            above = runs.missing(base) if new else []  # which are made with a new folder
             self.run_dir = runs.choose_folder(given, base, resume, overwrite)
             self.made = [self.run_dir, *above] if new else []
             if self._get(self.config, "refit"):

@@ -22,7 +22,6 @@ from recgnn.files import atomic_path
 BEST, LAST = "best.ckpt", "last.ckpt"
 SELECTION = "selection"  # folder, inside a run of `fit --refit`, of the run that chose its number of epochs
 ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folder the first one chose
-
 STARTED = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK")  # set where a launcher started all processes
 
 
@@ -37,11 +36,11 @@ def claimed_folder(base: Path) -> Path:
 
     Where a launcher starts all processes, each of which looks for itself, it is made later, by the first one.
     """
+    if any(name in os.environ for name in STARTED):
+        return next_folder(base)
     while True:
-        folder = next_folder(base)
-        if any(name in os.environ for name in STARTED):
-            return folder
-        with suppress(FileExistsError):
+        with suppress(FileExistsError):  # another run was quicker
+            folder = next_folder(base)
             folder.mkdir(parents=True)
             return folder
 

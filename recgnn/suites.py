@@ -18,7 +18,7 @@ from recgnn import comparing
 from recgnn.errors import ConfigError, RecGNNError, did_you_mean
 from recgnn.files import existing_file
 from recgnn.options import OptionParser, option
-from recgnn.runs import can_continue, read_json
+from recgnn.runs import SELECTION, can_continue, read_json
 
 FOLDER = Path("conf") / "suites"
 SEEDS = (1, 2, 3)
@@ -203,12 +203,13 @@ def begun(run: Path, argv: list[str]) -> bool:
     """Whether a run was stopped that had the very options of `argv`, so that it can go on from its last checkpoint."""
     from recgnn.cli import main as recgnn
 
-    if not can_continue(run) or not (run / "config.yaml").is_file():
+    files = [file for file in (run / "config.yaml", run / SELECTION / "config.yaml") if file.is_file()]
+    if not can_continue(run) or not files:
         return False
     asked = io.StringIO()
     with redirect_stdout(asked), suppress(SystemExit):
         recgnn("fit", [*argv, "--print_config"])
-    wanted, own = (yaml.safe_load(text) for text in (asked.getvalue(), (run / "config.yaml").read_text("utf-8")))
+    wanted, own = (yaml.safe_load(text) for text in (asked.getvalue(), files[0].read_text("utf-8")))
     return own == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False}
 
 

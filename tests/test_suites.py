@@ -83,6 +83,19 @@ def test_a_run_that_was_stopped_goes_on_unless_its_options_changed(entry, here) 
     assert config_of(here / "runs/mf/1")["model"]["init_args"]["l2"] == 0.25
 
 
+def test_the_first_half_of_a_refit_is_not_done_twice(entry, here) -> None:
+    (here / "mf.yaml").write_text(CONFIG)
+    call = ["benchmark", "--configs", "mf.yaml", "--seeds", "1", "--runs", "runs", "--", "--refit=true"]
+    assert entry(*call)[0] == 0
+    last = here / "runs/mf/1/selection/checkpoints/last.ckpt"
+    first = last.stat().st_mtime_ns
+    for left in (here / "runs/mf/1").iterdir():  # as if it had been stopped before the second half
+        if left.name != "selection":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    assert entry(*call)[0] == 0
+    assert last.stat().st_mtime_ns == first and (here / "runs/mf/1/metrics.json").is_file()
+
+
 def test_configurations_instead_of_a_suite(entry, here, suite) -> None:
     code, out, _ = entry("benchmark", "--configs", "mf.yaml", "--seeds", 5)
     assert code == 0 and (here / "runs/benchmark/mf/5/metrics.json").is_file()
