@@ -23,8 +23,8 @@ import torch
 
 from recgnn import load
 from recgnn.data import MovieLens100K
-from recgnn.data.events import events_of
-from recgnn.exporting import export
+from recgnn.data.clicks.events import events_of
+from recgnn.serving.exporting import export
 
 BAR = 1e-5
 

@@ -25,9 +25,9 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
 from recgnn import load  # noqa: E402
-from recgnn.cli import main as recgnn  # noqa: E402
+from recgnn.cli.training import main as recgnn  # noqa: E402
 from recgnn.data import Gowalla  # noqa: E402
-from recgnn.data.graph import UserItems  # noqa: E402
+from recgnn.data.interactions.graph import UserItems  # noqa: E402
 
 RECIPE = Path(__file__).parents[1] / "conf/recipes/lightgcn_softmax_gowalla.yaml"
 K = 20

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data import MovieLens100K, RatioSplit
-from recgnn.data.events import events_of
+from recgnn.data.clicks.events import events_of
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "peers"))

@@ -58,7 +58,7 @@ def vocabulary(threads: int) -> None:
     import torch
     from lightning import seed_everything
 
-    import recgnn.cli  # noqa: F401  (the allocator's settings)
+    import recgnn.cli.training  # noqa: F401  (the allocator's settings)
     from recgnn.models import DeepFM
 
     torch.set_num_threads(threads)

@@ -26,11 +26,11 @@ import torch  # noqa: E402
 import torch_geometric.nn  # noqa: E402
 from lightning import Callback, Trainer, seed_everything  # noqa: E402
 
-import recgnn.cli  # noqa: E402, F401  (the allocator's settings, which both sides then have)
-from recgnn.callbacks import EpochSeed  # noqa: E402
+import recgnn.cli.training  # noqa: E402, F401  (the allocator's settings, which both sides then have)
 from recgnn.data import GivenSplit, Gowalla, GraphDataModule  # noqa: E402
 from recgnn.models import LightGCN  # noqa: E402
-from recgnn.progress import EpochProgress  # noqa: E402
+from recgnn.training.callbacks import EpochSeed  # noqa: E402
+from recgnn.training.progress import EpochProgress  # noqa: E402
 
 DIM, LAYERS, BATCH, K = 64, 3, 2048, 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recgnn.serving import TrainedRecommender, load
+    from recgnn.serving.loading import TrainedRecommender, load
 
 __all__ = ["TrainedRecommender", "load"]
 __version__ = "0.1.0"
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from recgnn import serving
+        from recgnn.serving import loading as serving
 
         return getattr(serving, name)
     raise AttributeError(f"module 'recgnn' has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """`python -m recgnn <command>`."""
 
-from recgnn.entry import console
+from recgnn.cli.entry import console
 
 if __name__ == "__main__":
     console()

@@ -1,6 +1,6 @@
 """`python -m recgnn.similar`."""
 
-from recgnn.entry import entry
+from recgnn.cli.entry import entry
 
 if __name__ == "__main__":
     entry("similar")

@@ -33,7 +33,7 @@ trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What recgnn.cli silences; pytest would show it again."""
+    """What recgnn.cli.training silences; pytest would show it again."""
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
     for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):
@@ -51,7 +51,7 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny, tmp_path_factory) -> Path:
     """The folder of a finished run of `tiny`; not to be changed."""
-    from recgnn.cli import main
+    from recgnn.cli.training import main
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     main("fit", ["--config", str(tiny), "--run_dir", str(run)])
@@ -70,7 +70,7 @@ def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """`python -m recgnn.<command> …` without a new process: (exit code, standard output, standard error)."""
 
     def call(command: str, *options: object) -> tuple[int, str, str]:
-        from recgnn import entry as programs
+        from recgnn.cli import entry as programs
 
         monkeypatch.setattr(sys, "argv", [f"recgnn.{command}", *map(str, options)])
         capsys.readouterr()

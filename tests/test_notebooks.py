@@ -194,8 +194,8 @@ def popularity_ndcg(run: Path) -> float:
     """ndcg@10 of the films with most ratings, by the library's own metric."""
     import torch
 
-    from recgnn.data.prepared import PreparedLog
-    from recgnn.metrics import RankingMetrics
+    from recgnn.data.interactions.prepared import PreparedLog
+    from recgnn.evaluation.metrics import RankingMetrics
 
     log = PreparedLog.load(run / "vocabulary")
     scores = torch.tensor(log.items.frequency, dtype=torch.float64).repeat(log.num_users, 1)

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from recgnn import commands, load
-from recgnn.cli import main
+from recgnn import load
+from recgnn.cli import commands
+from recgnn.cli.entry import COMMANDS
+from recgnn.cli.training import main
 from recgnn.data import SyntheticLog
-from recgnn.entry import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

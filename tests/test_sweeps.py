@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recgnn.tuning.space import MISSING, read_space
-from recgnn.tuning.trial import configuration, value_of
+from recgnn.search.space import MISSING, read_space
+from recgnn.search.trial import configuration, value_of
 
 CONF = Path(__file__).parents[1] / "conf"
 SWEEPS = sorted((CONF / "sweeps").glob("*.yaml"))

@@ -20,7 +20,7 @@ import torch
 from lightning import seed_everything
 from trained import fit
 
-import recgnn.cli  # noqa: F401  (first: the allocator's settings)
+import recgnn.cli.training  # noqa: F401  (first: the allocator's settings)
 from recgnn.data import CTRDataModule, EventTable, GivenSplit
 from recgnn.models import FFM, FM, DeepFM, WideDeep
 

@@ -19,7 +19,7 @@ from lightning import seed_everything
 from sklearn.metrics import roc_auc_score
 from trained import fit
 
-import recgnn.cli  # noqa: F401  (first: the allocator's settings)
+import recgnn.cli.training  # noqa: F401  (first: the allocator's settings)
 from recgnn.data import CTRDataModule
 from recgnn.models import BST, DIN
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import harness
 from lightning import Callback, Trainer
 
-from recgnn.callbacks import EpochSeed
-from recgnn.progress import EpochProgress
+from recgnn.training.callbacks import EpochSeed
+from recgnn.training.progress import EpochProgress
 
 
 class Clock(Callback):

@@ -1,24 +1,24 @@
 """From interaction logs to tensors."""
 
-from recgnn.data.amazon import AmazonBeauty
-from recgnn.data.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
-from recgnn.data.ctr_data import CTRDataModule
-from recgnn.data.ctr_prepare import prepare_events
-from recgnn.data.event_catalog import Frappe
-from recgnn.data.event_files import Avazu, Criteo
-from recgnn.data.events import EventSource, EventTable
-from recgnn.data.fake import SyntheticLog
-from recgnn.data.fields import Field
-from recgnn.data.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
-from recgnn.data.graph_data import GraphDataModule
-from recgnn.data.history import Histories
+from recgnn.data.clicks.events import EventSource, EventTable
+from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.history import Histories
+from recgnn.data.clicks.module import CTRDataModule
+from recgnn.data.clicks.prepare import prepare_events
+from recgnn.data.clicks.prepared import PreparedEvents
+from recgnn.data.clicks.sparse_text import SparseText
+from recgnn.data.datasets.amazon import AmazonBeauty
+from recgnn.data.datasets.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
+from recgnn.data.datasets.criteo import Avazu, Criteo
+from recgnn.data.datasets.frappe import Frappe
+from recgnn.data.datasets.synthetic import SyntheticLog
+from recgnn.data.interactions.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
+from recgnn.data.interactions.module import GraphDataModule
+from recgnn.data.interactions.prepare import PreparedLog, prepare
+from recgnn.data.interactions.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
+from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
+from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.log import InteractionLog, Source
-from recgnn.data.prepare import PreparedLog, prepare
-from recgnn.data.prepared_events import PreparedEvents
-from recgnn.data.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
-from recgnn.data.sparse_text import SparseText
-from recgnn.data.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
-from recgnn.data.vocabulary import Vocabulary
 
 __all__ = [
     "AdjacencyLog",

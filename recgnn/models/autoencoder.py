@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from recgnn import losses
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Task
+from recgnn.nn import losses
 from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
 from recgnn.nn.propagation import CSR, select_rows

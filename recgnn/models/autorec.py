@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
-from recgnn import losses
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
+from recgnn.nn import losses
 from recgnn.nn.autoencoder import Activation
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError
-from recgnn.models.evaluation import Evaluation, RankingEvaluation, RatingEvaluation
+from recgnn.evaluation.evaluations import Evaluation, RankingEvaluation, RatingEvaluation
 from recgnn.nn.folding import Entries
 
 Pair = tuple[Tensor, Tensor]

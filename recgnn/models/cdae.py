@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn import losses
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
+from recgnn.nn import losses
 from recgnn.nn.autoencoder import Activation, mask_out
 from recgnn.nn.folding import Entries
 

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from recgnn.errors import ConfigError, one_of
-from recgnn.losses import half_square
+from recgnn.evaluation.evaluations import ClickEvaluation, NumberEvaluation
 from recgnn.models.base import MeasuredModel
-from recgnn.models.evaluation import ClickEvaluation, NumberEvaluation
 from recgnn.nn.embedding import FieldEmbedding, FieldSum
-from recgnn.optim import LazyAdam, RowwiseAdagrad, Together
+from recgnn.nn.losses import half_square
+from recgnn.nn.optimizers import LazyAdam, RowwiseAdagrad, Together
 
 L2On = Literal["table", "batch"]
 TableOptimizer = Literal["adam", "lazy_adam", "rowwise_adagrad"]

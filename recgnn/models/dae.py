@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recgnn import losses
 from recgnn.errors import ConfigError, one_of
-from recgnn.losses import RowLoss
 from recgnn.models.autoencoder import RowRecommender
+from recgnn.nn import losses
 from recgnn.nn.autoencoder import Activation, mask_out
+from recgnn.nn.losses import RowLoss
 from recgnn.nn.propagation import CSR
 
 Corruption = Literal["mask", "gaussian"]

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
-from recgnn import losses
 from recgnn.errors import ConfigError
 from recgnn.models.base import Pair, Recommender, Task
+from recgnn.nn import losses
 from recgnn.nn.folding import Entries, features_of, neighbour_map
 
 Loss = Literal["bpr", "softmax", "bce"]  # `mse`, for ratings, is MF's alone

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn import losses
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Negatives
+from recgnn.nn import losses
 from recgnn.nn.folding import Entries, ridge_rows
 
 MIN_RIDGE = 0.01  # per rating, of a new user or item, where the model was trained with less

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import HeteroData
 
-from recgnn import losses
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives, pick
+from recgnn.nn import losses
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.propagation import BipartiteOperator, NGCFConv, csr_matmul
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recgnn.errors import ConfigError, did_you_mean, one_of
-from recgnn.losses import half_square
 from recgnn.models.ctr import CTRModel, L2On, TableOptimizer, present
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
+from recgnn.nn.losses import half_square
 from recgnn.nn.mlp import MLP
+from recgnn.nn.optimizers import FTRL, ProximalAdagrad
 from recgnn.nn.vectors import EventVectors, sum_of
-from recgnn.optim import FTRL, ProximalAdagrad
 
 
 class WideDeep(CTRModel):

@@ -18,7 +18,7 @@ class FieldEmbedding(nn.Embedding):
         dim: D.
         std: standard deviation of the table at the start.
         sparse: whether the gradient is sparse: the batch's rows, each once, for an optimizer that moves only those
-            (see `recgnn.optim`).
+            (see `recgnn.nn.optimizers`).
 
     Shapes: ids [B, S], values [B, S] or None (all 1); the features' vectors times their values, [B, S, D].
     """

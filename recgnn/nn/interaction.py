@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recgnn.losses import single
+from recgnn.nn.losses import single
 
 
 def pairs_by_inner_product(x: Tensor) -> Tensor:

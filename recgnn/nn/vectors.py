@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from recgnn.losses import single
 from recgnn.nn.embedding import FieldEmbedding, FieldSum, look_up
+from recgnn.nn.losses import single
 
 
 class Vectors(NamedTuple):

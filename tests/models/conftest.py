@@ -11,10 +11,10 @@ from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from recgnn.data import GraphDataModule, SyntheticLog
-from recgnn.data.graph import to_hetero
-from recgnn.data.graph_data import TrainBatch
-from recgnn.data.history import History
-from recgnn.data.prepare import Part
+from recgnn.data.clicks.history import History
+from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.module import TrainBatch
+from recgnn.data.interactions.prepare import Part
 
 USERS, ITEMS = 9, 7  # user 8 and item 6 have no edge
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.data.batches import RowBatch
-from recgnn.data.graph import to_hetero
-from recgnn.data.prepare import Part
+from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.loaders import RowBatch
+from recgnn.data.interactions.prepare import Part
 from recgnn.errors import ConfigError, DataError
 from recgnn.models import AutoRec
 

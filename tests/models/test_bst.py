@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from recgnn.data.history import History
+from recgnn.data.clicks.history import History
 from recgnn.errors import ConfigError
 from recgnn.models.bst import BST
 

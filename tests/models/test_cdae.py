@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.data.batches import RowBatch
+from recgnn.data.interactions.loaders import RowBatch
 from recgnn.errors import ConfigError
 from recgnn.models import CDAE
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from recgnn import models
 from recgnn.data import CTRDataModule, FrameLog
-from recgnn.data.event_batches import CTRBatch
+from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.errors import ConfigError
 from recgnn.models import BST, DIN, LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from recgnn.data import CTRDataModule, FrameLog
-from recgnn.data.history import Histories, History
+from recgnn.data.clicks.history import Histories, History
 from recgnn.errors import ConfigError
 from recgnn.models.din import DIN
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.data.batches import RatingBatch
-from recgnn.data.graph import to_hetero
-from recgnn.data.prepare import Part
+from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.loaders import RatingBatch
+from recgnn.data.interactions.prepare import Part
 from recgnn.models import MF
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recgnn.data.event_batches import CTRBatch
+from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.errors import ConfigError
 from recgnn.models import WideDeep
 

@@ -282,7 +282,7 @@ def test_without_histories(item_slots) -> None:
 def test_items_that_come_again_are_looked_up_once(kind) -> None:
     """With the rows of a table of items, or with each past item's own ids: the same logits and gradients."""
     from recgnn import models
-    from recgnn.data.history import History
+    from recgnn.data.clicks.history import History
 
     torch.manual_seed(0)
     slots, item_slots = [0, 1, 2, 2], [1, 2, 3]

@@ -1,0 +1,1 @@
+"""The command line: Lightning's parser, options, nearest names, one-line errors."""

@@ -1,0 +1,1 @@
+"""Events with a label: fields, encoders, histories, negatives, loaders."""

@@ -1,0 +1,173 @@
+"""Where events with a label come from, and what their label is."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.log import ITEM, SPLIT, TITLE, USER, Origin, Source, clean_split, shown
+from recgnn.data.readers.blocks import numbered, slices, table_blocks
+from recgnn.data.readers.columns import fingerprint
+from recgnn.errors import ConfigError, DataError, did_you_mean
+
+_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
+_COMPARE = {
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    ">": np.greater,
+    "<": np.less,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
+
+
+class EventSource(ABC):
+    """Where a table of events comes from; every source has a short `name`."""
+
+    name: str
+
+    @abstractmethod
+    def events(self) -> pd.DataFrame:
+        """The events, raw; a column `split` (train, val, test) is the data's own split."""
+
+    def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
+        yield from slices(self.events(), columns)
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A sha256 over class, arguments and data: the same digits mean the same events."""
+
+
+class EventTable(EventSource):
+    """Events in one table, or in one for each part: csv, tsv, any other separator, or Parquet.
+
+    Args:
+        path: The events; or None, with the three others.
+        train: The events to learn from.
+        val: Those to choose by.
+        test: Those to measure by.
+        separator: Of the fields; found out when None.
+        columns: Names of the columns of files without a header line.
+        name: Short name of the data set; the file's stem when None.
+
+    Raises:
+        ConfigError: If neither or both of `path` and `train` are given.
+        DataError: On reading, with the file, the line and the column of the mistake.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        train: str | Path | None = None,
+        val: str | Path | None = None,
+        test: str | Path | None = None,
+        separator: str | None = None,
+        columns: list[str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if (path is None) == (train is None) or (path is not None and (val or test)):
+            raise ConfigError("EventTable: give path, or train with val and test")
+        files = {"train": path or train, "val": val, "test": test}
+        self.files = {part: str(file) for part, file in files.items() if file is not None}
+        self.separator, self.columns = separator, columns
+        self.name = name or Path(path or train).stem
+
+    def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        for part, file in self.files.items():
+            for frame in numbered(table_blocks(Path(file).expanduser(), self.separator, self.columns, columns)):
+                if len(self.files) > 1:
+                    frame = frame.assign(**{SPLIT: part})
+                if SPLIT in frame:
+                    frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, start=frame.index.start))})
+                yield frame
+
+    def events(self) -> pd.DataFrame:
+        return pd.concat(list(self.blocks()), ignore_index=True)
+
+    def fingerprint(self) -> str:
+        options = [sorted(self.files), self.separator, self.columns, self.name]
+        return fingerprint(self, options, [Path(file).expanduser() for file in self.files.values()])
+
+
+def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str]:
+    """The events of a source, joined with its user and item tables, and its name."""
+    frame, name, _ = titled_events_of(source)
+    return frame, name
+
+
+def titled_events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
+    """`events_of`, and a table of the items' titles, or None where there are none."""
+    if isinstance(source, EventSource):
+        return source.events(), source.name, None
+    log = source.read()
+    titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
+    frame = log.interactions
+    for key, table in ((USER, log.users), (ITEM, log.items)):
+        if table is not None:
+            twice = [c for c in table.columns if c in frame.columns and c != key]
+            table = table.rename(columns={c: f"{key}_{c}" for c in twice})
+            frame = frame.merge(table, on=key, how="left", validate="many_to_one")
+    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
+
+
+def labels_of(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
+    """The labels [n] float32 by a column of 0 and 1 or a rule such as `rating >= 4`; and the column that they are of.
+
+    Raises:
+        DataError: for a missing column, a value that is none, or labels of one class only.
+    """
+    found, column = labels_of_block(frame, label)
+    if len(found):
+        check_classes(float(found.min()), float(found.max()), len(found), label)
+    return found, column
+
+
+def check_classes(low: float, high: float, count: int, label: str) -> None:
+    """Refuse labels of one class.
+
+    Raises:
+        DataError: where the lowest is the highest.
+    """
+    if low == high:
+        raise DataError(
+            f"all {count:,} labels ({label}) are {low:g}: there is nothing to tell apart; check the label"
+        )
+
+
+def label_column(columns: list[str], label: str) -> str:
+    """The column that a label, or a rule, is of.
+
+    Raises:
+        DataError: if it is not there.
+    """
+    rule = _RULE.match(label) if label not in columns else None
+    column = rule[1] if rule else label
+    if column not in columns:
+        raise DataError(
+            f"label: no column '{column}'{did_you_mean(column, columns)}; there are: {', '.join(columns[:20])}; name a "
+            "column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)"
+        )
+    return column
+
+
+def labels_of_block(frame: pd.DataFrame, label: str, task: str = "ctr") -> tuple[np.ndarray, str]:
+    """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
+    rule = _RULE.match(label) if label not in frame.columns else None
+    column = label_column([str(c) for c in frame.columns], label)
+    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = ~np.isfinite(values) if task == "regression" else ~np.isin(values, (0.0, 1.0))
+    wrong = np.isnan(values) if rule else numbers
+    if wrong.any():
+        row = int(wrong.argmax())
+        expected = "a number" if rule or task == "regression" else f"0 or 1, or a rule such as label: {column} >= 4"
+        number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
+        raise DataError(
+            f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"
+        )
+    return (_COMPARE[rule[2]](values, float(rule[3])) if rule else values).astype(np.float32), column

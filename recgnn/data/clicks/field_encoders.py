@@ -1,0 +1,153 @@
+"""From whole events to rows of one embedding table for all fields: fitted on train, saved with the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recgnn.data.clicks.encoders import KNOWN, Categorical, Encoded, Encoder, Numeric, encoders_of
+from recgnn.data.clicks.fields import Field
+from recgnn.errors import DataError, RunError
+from recgnn.files import atomic_path
+
+
+class FieldEncoders:
+    """The encoding of whole events: fitted on train, saved with the model, applied to raw rows.
+
+    Every feature of an event is a row of one table for all fields. Slot s of an event holds such a row and, where
+    `weighted[s]`, a value x; elsewhere x is 1.
+
+    Args:
+        fields: by column.
+    """
+
+    def __init__(self, fields: dict[str, Field]) -> None:
+        self.fields = fields
+        self.encoders: dict[str, Encoder] = {}
+        self.columns: dict[str, str] = {}
+        for column, field in fields.items():
+            for name, encoder in encoders_of(column, field).items():
+                self.encoders[name], self.columns[name] = encoder, column
+
+    # ---- sizes
+
+    @property
+    def names(self) -> list[str]:
+        """The fields, F of them."""
+        return list(self.encoders)
+
+    @property
+    def dims(self) -> list[int]:
+        """Rows of each field in the table, [F]."""
+        return [e.num_rows for e in self.encoders.values()]
+
+    @property
+    def slots(self) -> list[int]:
+        """The field of each slot, [S], ascending."""
+        return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
+
+    @property
+    def weighted(self) -> list[bool]:
+        """Whether each slot has a value, [S]."""
+        return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
+
+    def slots_of(self, columns: list[str]) -> list[int]:
+        """The slots of some columns, ascending."""
+        of = [column for name, column in self.columns.items() for _ in range(self.encoders[name].num_slots)]
+        return [slot for slot, column in enumerate(of) if column in columns]
+
+    # ---- fitting and encoding
+
+    def observe(self, frame: pd.DataFrame) -> FieldEncoders:
+        """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
+        for name, encoder in self.encoders.items():
+            if self.columns[name] in frame:
+                encoder.observe(frame[self.columns[name]])
+        return self
+
+    def finish(self) -> FieldEncoders:
+        """Settle what was learnt, when all blocks have been seen.
+
+        Raises:
+            DataError: if no value of a field is kept.
+        """
+        for name, encoder in self.encoders.items():
+            encoder.finish()
+            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
+                raise DataError(
+                    f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
+                    "min_count, or drop the field"
+                )
+        return self
+
+    def fit(self, frame: pd.DataFrame) -> FieldEncoders:
+        """Learn from all of train at once."""
+        return self.observe(frame).finish()
+
+    def encode(self, frame: pd.DataFrame) -> Encoded:
+        """Rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
+
+        A column that the frame lacks has no value in any row.
+        """
+        ids, values, start = [], [], 0
+        some = any(self.weighted)
+        for name, encoder in self.encoders.items():
+            column = self.columns[name]
+            if column in frame:
+                series = frame[column]
+            else:
+                series = pd.Series([None] * len(frame), dtype="string", name=column)
+            rows, x = encoder.encode(series)
+            ids.append(rows + np.int32(start))
+            if some:
+                values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
+            start += encoder.num_rows
+        return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
+
+    def describe(self) -> list[str]:
+        """A line per field."""
+        lines = []
+        for name, encoder in self.encoders.items():
+            rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
+            lines.append(f"{name}: {encoder.field.describe()} ({rows})")
+        return lines
+
+    # ---- files
+
+    def save(self, folder: Path) -> None:
+        """Writes fields.json and fields.parquet (the vocabularies)."""
+        plain, of, values = {}, [], []
+        for name, encoder in self.encoders.items():
+            plain[name], vocabulary = encoder.state()
+            of += [name] * len(vocabulary or [])
+            values += vocabulary or []
+        content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        with atomic_path(folder / "fields.json") as path:
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        owner = pa.array(of, pa.string()).dictionary_encode()
+        table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
+        with atomic_path(folder / "fields.parquet") as path:
+            pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> FieldEncoders:
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: if something is missing or broken.
+        """
+        try:
+            content = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
+            table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
+            found = cls({c: Field(**options) for c, options in content["fields"].items()})
+            values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
+            for name, encoder in found.encoders.items():
+                encoder.restore(content["numbers"][name], values.get(name))
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
+            raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
+        return found

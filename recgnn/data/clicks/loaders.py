@@ -1,0 +1,158 @@
+"""Batches of encoded events: slices of tensors, or chunks from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recgnn.data.clicks.history import History, packed
+from recgnn.data.clicks.prepared import EventPart
+
+IN_MEMORY = 2**30  # bytes of a part up to which it lies on the training device
+CHUNK, TOGETHER = 2**16, 8  # events read at once from a larger one, and chunks that are shuffled together
+
+
+class CTRBatch(NamedTuple):
+    """Events: ids [B, S] rows of the table of all fields, values [B, S] or None (all 1), labels [B], groups [B] or
+    None, and the events' past or None."""
+
+    ids: Tensor
+    values: Tensor | None
+    labels: Tensor
+    groups: Tensor | None
+    history: History | None = None
+
+
+class EventBatches:
+    """Batches of a part: shuffled, and of equal number on all processes, for train; in order, each event once, else.
+
+    A part of at most `IN_MEMORY` bytes lies on the training device, and a batch is a slice of it. A larger one stays
+    on disk and is read in chunks: for train, chunks in random order, several at once, shuffled together.
+    """
+
+    def __init__(self, data, part: str):
+        self.data, self.trainer, self.train = data, data.trainer, part == "train"
+        self.rows: EventPart = getattr(data.prepared, part)
+        self.device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        self.rank, self.world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        self.size = data.batch_size if self.train else data.eval_batch_size
+        self.count = len(self.rows)
+        self.num_slots = self.rows.ids.shape[1]
+        weighted = data.prepared.encoders.weighted
+        self.weighted = None if all(weighted) else torch.tensor(np.flatnonzero(weighted), device=self.device)
+        self.streamed = self.rows.size > IN_MEMORY
+        prepared = data.prepared
+        self.past = tuple(self._whole(a) for a in (self.rows.past_items, self.rows.past_times))
+        self.items = tuple(self._whole(a) for a in (prepared.item_ids, prepared.item_values))
+        self.columns = None if self.streamed else self._read(slice(*self._own()))
+
+    def _own(self) -> tuple[int, int]:
+        """The events of this process, for what is not shuffled; all, for train."""
+        if self.train:
+            return 0, self.count
+        return self.count * self.rank // self.world, self.count * (self.rank + 1) // self.world
+
+    def _whole(self, array: np.ndarray | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(np.array(array)).to(self.device)
+
+    def _read(self, rows: slice) -> list[Tensor | None]:
+        """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
+        part, found = self.rows, []
+        for array in (part.ids, part.values, part.labels, part.groups, part.starts, part.lengths, part.times):
+            if isinstance(array, np.memmap):
+                array = np.load(array.filename, mmap_mode="r" if self.streamed else None)
+            own = None if array is None else np.array(array[rows]) if self.streamed else array[rows]
+            found.append(None if own is None else torch.from_numpy(own).to(self.device))
+        return found
+
+    def __len__(self) -> int:
+        if self.train:
+            own = self._share()
+        else:
+            start, stop = self._own()
+            own = stop - start
+        return -(-own // self.size)
+
+    def _generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        return torch.Generator(device).manual_seed(hash((self.data.seed or 0, epoch, 0)) & (2**63 - 1))
+
+    def _batch(self, columns: list[Tensor | None], rows: Tensor | slice) -> CTRBatch:
+        ids, values, labels, groups, *past = (None if column is None else column[rows] for column in columns)
+        history = None if self.past[0] is None else packed(*past, self.past, self.items)
+        return CTRBatch(ids, spread(values, self.weighted, self.num_slots), labels, groups, history)
+
+    def __iter__(self) -> Iterator[CTRBatch]:
+        if self.train:
+            yield from self._shuffled_chunks() if self.streamed else self._shuffled()
+            return
+        start, stop = self._own()
+        for first in range(start, stop, self.size):
+            last = min(first + self.size, stop)
+            if self.streamed:
+                yield self._batch(self._read(slice(first, last)), slice(None))
+            else:
+                yield self._batch(self.columns, slice(first - start, last - start))
+
+    def _shuffled(self) -> Iterator[CTRBatch]:
+        """This process's share of a random order of all events."""
+        order = torch.randperm(self.count, generator=self._generator(self.device), device=self.device)
+        if self.world > 1:
+            order = torch.cat([order, order[: self._share() * self.world - self.count]])[self.rank :: self.world]
+        for rows in cut(order, self.size):
+            yield self._batch(self.columns, rows)
+
+    # ---- chunks from disk
+
+    def _chunks(self) -> list[int]:
+        """Where chunks begin and end: of equal length, as far as may be, and as many on each process."""
+        number = self.world * max(1, -(-self.count // (self.world * CHUNK)))
+        return [self.count * i // number for i in range(number + 1)]
+
+    def _share(self) -> int:
+        """Events of an epoch of each process; where it has fewer of its own, some come twice."""
+        if not self.streamed or self.world == 1:
+            return -(-self.count // self.world)
+        bounds = self._chunks()
+        return (len(bounds) - 1) // self.world * int(max(np.diff(bounds)))
+
+    def _shuffled_chunks(self) -> Iterator[CTRBatch]:
+        generator, bounds = self._generator(), self._chunks()
+        order = torch.randperm(len(bounds) - 1, generator=generator)[self.rank :: self.world].tolist()
+        left, rest = self._share(), None
+        for start in range(0, len(order), TOGETHER):
+            parts = [self._read(slice(bounds[i], bounds[i + 1])) for i in order[start : start + TOGETHER]]
+            parts = [rest, *parts] if rest is not None else parts
+            columns = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+            del parts
+            rows = torch.randperm(len(columns[2]), generator=generator).to(self.device)
+            if start + TOGETHER >= len(order) and len(rows) < left:
+                rows = torch.cat([rows, rows[: left - len(rows)]])
+            last = start + TOGETHER >= len(order)
+            whole = len(rows) if last else len(rows) // self.size * self.size
+            for batch in cut(rows[:whole], self.size):
+                yield self._batch(columns, batch)
+            left -= whole
+            rest = None if last else [None if c is None else c[rows[whole:]] for c in columns]
+
+
+def cut(rows: Tensor, size: int) -> list[Tensor]:
+    """Rows in batches. A last batch of one event, which batch normalisation could not take, gets a second one from the
+    batch before it."""
+    batches = list(rows.split(size))
+    if size > 1 and len(batches) > 1 and batches[-1].numel() == 1:
+        batches[-2:] = [batches[-2][:-1], torch.cat([batches[-2][-1:], batches[-1]])]
+    return batches
+
+
+def spread(values: Tensor | None, weighted: Tensor | None, num_slots: int) -> Tensor | None:
+    """Values of all slots, 1 where none is stored: values [B, W] of the slots `weighted` [W] (None: of all); [B, S]."""
+    if values is None or weighted is None:
+        return values
+    found = values.new_ones(values.shape[0], num_slots)
+    found[:, weighted] = values
+    return found

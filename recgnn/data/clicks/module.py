@@ -1,0 +1,210 @@
+"""The data module of CTR models: encoded events, batches as slices of tensors."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+
+from recgnn.data.clicks.encoders import Categorical, Multi
+from recgnn.data.clicks.events import EventSource
+from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.history import Histories
+from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.prepare import prepare_events
+from recgnn.data.clicks.prepared import PreparedEvents
+from recgnn.data.clicks.tables import EventTables
+from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.log import ITEM, TITLE, Source
+from recgnn.errors import ConfigError, did_you_mean, one_of
+
+
+class ReportedField(NamedTuple):
+    """A field by whose values something is shown: its slot in `ids`, its first row, and its values by row."""
+
+    name: str
+    slot: int
+    start: int
+    values: list[str]
+
+
+class CTRDataModule(LightningDataModule):
+    """Turns a table of events with a label into tensors of fields.
+
+    Every value of every field is a row of one table; fields are fitted on train and saved with the model. Tables are
+    read and encoded in blocks, and parts that are larger than a gigabyte stay on disk, so that memory does not grow
+    with them. The order of batches follows from the seed, the epoch and the rank.
+
+    Args:
+        source: where the events come from: `EventTable`, `Frappe`, or a log with its user and item tables, such as
+            `MovieLens100K` or `TableLog`.
+        label: a column of 0 and 1, or a rule such as `rating >= 4`; its column is no field.
+        fields: what the columns are, by name: a kind (`categorical`, `numeric`, `multi`, `time`, `drop`) or a mapping
+            with options (see `Field`). Columns that are not named are left out. None guesses, and says what.
+        split: how train, validation and test are made; by default 8:1:1 of all events, at random.
+        group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
+        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
+        batch_size: events per training step and process.
+        eval_batch_size: events per step of evaluation.
+        cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
+        prepared: a folder of prepared data, as a run's `vocabulary`; then source, fields and split are not used.
+        merge_val: train on the validation part too, as the second half of `fit --refit` does.
+        negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
+            context and an item that the user never had; events with another label, if any, are left out.
+        negatives_seed: of that draw.
+        history: what events see of their users' past (see `Histories`), for models of sequences.
+        report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
+            and one in each event, and "" for none.
+    """
+
+    def __init__(
+        self,
+        source: Source | EventSource | None = None,
+        label: str = "label",
+        fields: dict[str, str | Field] | None = None,
+        split: Split | None = None,
+        group: str | None = None,
+        task: Literal["ctr", "regression"] = "ctr",
+        batch_size: int = 4096,
+        eval_batch_size: int = 2**15,
+        cache_dir: str | None = None,
+        prepared: str | None = None,
+        merge_val: bool = False,
+        negatives: int = 0,
+        negatives_seed: int = 42,
+        history: Histories | None = None,
+        report_by: str | None = None,
+    ):
+        super().__init__()
+        if source is None and prepared is None:
+            raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
+        if batch_size < 1 or eval_batch_size < 1:
+            raise ConfigError("batch_size and eval_batch_size must be at least 1")
+        one_of("data.init_args.task", task, ("ctr", "regression"))
+        self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
+        self.split = split or RatioSplit(by="all")
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
+        self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
+        self.report_by = report_by
+        self.seed: int | None = None
+
+    @cached_property
+    def prepared(self) -> PreparedEvents:
+        """The events, labelled, split and encoded; from the cache where that has been done before."""
+        if self.prepared_folder is not None:
+            return PreparedEvents.load(self.prepared_folder)
+        split = WithoutValidation(self.split) if self.merge_val else self.split
+        return prepare_events(
+            self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
+            self.negatives, self.negatives_seed, self.history,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        return self.prepared.name
+
+    def describe(self, task: str) -> str:
+        """What the data are, as text."""
+        return self.prepared.describe()
+
+    # ---- sizes, which models are given
+
+    @property
+    def field_dims(self) -> list[int]:
+        return self.prepared.encoders.dims
+
+    @property
+    def field_names(self) -> list[str]:
+        return self.prepared.encoders.names
+
+    @property
+    def slots(self) -> list[int]:
+        return self.prepared.encoders.slots
+
+    @property
+    def item_slots(self) -> list[int] | None:
+        return self.prepared.item_slots
+
+    def row_counts(self) -> Tensor:
+        """How many events of train have each row of the table of all fields, as their own or in their past, with a
+        value other than 0: [V]."""
+        attached, self.trainer = self.trainer, None
+        loader, size = EventBatches(self, "train"), sum(self.field_dims)
+        counts = torch.zeros(size, dtype=torch.long)
+        for batch in loader:
+            parts = [(torch.arange(len(batch.ids)), batch.ids, batch.values)]
+            if batch.history is not None:
+                of = torch.repeat_interleave(torch.arange(len(batch.ids)), batch.history.lengths)
+                parts.append((of, batch.history.ids, batch.history.values))
+            keys = []
+            for event, ids, values in parts:
+                key = event[:, None] * size + ids
+                keys.append(key.flatten() if values is None else key[values != 0])
+            counts += torch.bincount(torch.cat(keys).unique() % size, minlength=size)
+        self.trainer = attached
+        return counts
+
+    def item_names(self, rows: Tensor) -> list[str]:
+        """What the target items or past items are called: titles where they are known, else their raw ids.
+
+        Args:
+            rows: of the first item field, in the table of all fields, [n].
+        """
+        encoders, name = self.prepared.encoders, self.prepared.summary["history"]["item_fields"][0]
+        names = list(encoders.encoders)
+        start = sum(encoders.dims[: names.index(name)])
+        words = ["unknown", "missing", *encoders.encoders[name].values]
+        found = [words[row - start] for row in rows.tolist()]
+        return found if name != ITEM else [self._titles.get(word) or word for word in found]
+
+    @cached_property
+    def _titles(self) -> dict[str, str]:
+        """The titles of items, by raw id, as far as they are known."""
+        tables = EventTables.load(self.prepared.folder)
+        if tables is None or TITLE not in tables.items:
+            return {}
+        return dict(zip(tables.items[ITEM], tables.items[TITLE].fillna(""), strict=True))
+
+    def reported_field(self) -> ReportedField | None:
+        """The field of `report_by`.
+
+        Raises:
+            ConfigError: if there is none of that name, or it is no category.
+        """
+        encoders, start, slot, able = self.prepared.encoders, 0, 0, {}
+        for name, encoder in encoders.encoders.items():
+            if isinstance(encoder, Categorical) and not isinstance(encoder, Multi) and encoder.field.buckets is None:
+                able[name] = ReportedField(name, slot, start, ["unknown", "missing", *encoder.values])
+            start, slot = start + encoder.num_rows, slot + encoder.num_slots
+        if self.report_by == "":
+            return None
+        if self.report_by is None:
+            return next((field for field in able.values() if 4 <= len(field.values) <= 26), None)
+        if self.report_by not in able:
+            near = did_you_mean(self.report_by, able)
+            there = ", ".join(able)
+            raise ConfigError(f"report_by: no field {self.report_by!r} of categories{near}; there are: {there}")
+        return able[self.report_by]
+
+    # ---- Lightning
+
+    def prepare_data(self) -> None:
+        _ = self.prepared
+
+    def setup(self, stage: str) -> None:
+        self.reported_field()  # refused before anything is trained
+        if self.seed is None:
+            self.seed = torch.initial_seed()
+
+    def train_dataloader(self) -> EventBatches:
+        return EventBatches(self, "train")
+
+    def val_dataloader(self) -> EventBatches:
+        return EventBatches(self, "val")
+
+    def test_dataloader(self) -> EventBatches:
+        return EventBatches(self, "test")

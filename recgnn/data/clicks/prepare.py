@@ -1,0 +1,248 @@
+"""From a table of events to encoded parts: labelled, split, fields fitted on train; cached by content."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.cache import prepared_once
+from recgnn.data.clicks.events import EventSource, titled_events_of
+from recgnn.data.clicks.field_encoders import FieldEncoders
+from recgnn.data.clicks.fields import Field, as_text, check_values, declared, guess
+from recgnn.data.clicks.history import Histories, Past, order_of
+from recgnn.data.clicks.parts import Asked, Labelled, Whole, of_frame, parts_of, whole_of, with_past
+from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
+from recgnn.data.clicks.tables import MOST, EventTables
+from recgnn.data.clicks.values import distinct_of
+from recgnn.data.interactions.split import Split
+from recgnn.data.log import ITEM, PARTS, SPLIT, USER, Source
+from recgnn.data.memory import release_memory
+from recgnn.data.readers.blocks import numbered, progress
+from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.files import cache_folder
+
+
+def prepare_events(
+    source: Source | EventSource,
+    label: str,
+    fields: dict[str, str | dict | Field] | None,
+    split: Split,
+    group: str | None = None,
+    cache_dir: str | Path | None = None,
+    task: str = "ctr",
+    negatives: int = 0,
+    negatives_seed: int = 42,
+    history: Histories | None = None,
+) -> PreparedEvents:
+    """Reads, labels, splits and encodes events; the result is cached by content.
+
+    Args:
+        source: Where the events come from.
+        label: A column of 0 and 1, or a rule such as `rating >= 4`.
+        fields: By column; None guesses.
+        split: Gives every event its part.
+        group: The column whose events are ranked against each other; None: `user` if there is one.
+        cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
+        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
+        negatives: Sampled for each positive event; the events with another label, if any, are left out.
+        negatives_seed: Of that draw.
+        history: What events are to see of their users' past.
+
+    Raises:
+        DataError: For labels, fields or parts that cannot be.
+    """
+    stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
+    kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
+    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
+    steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
+    steps += [] if history is None else [json.dumps(history.as_dict())]
+    steps += ["with last histories"] if history is not None and history.columns is not None else []
+    place, scratch = "events", []
+
+    def make() -> PreparedEvents:
+        scratch.append(_scratch(cache_folder(cache_dir) / place))
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
+        return compute_events(source, asked, Path(scratch[-1].name))
+
+    found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    if scratch:
+        release_memory()
+    for folder in scratch:
+        if found.folder == Path(folder.name):  # there is no cache; it goes with the process
+            _kept.append(folder)
+        else:
+            folder.cleanup()
+    return found
+
+
+def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
+    """A temporary folder, on the cache's disk if it can be."""
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
+    except OSError:
+        return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+
+_kept: list[tempfile.TemporaryDirectory] = []
+
+
+def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> PreparedEvents:
+    """`prepare_events` without the cache, into a folder.
+
+    The events are read three times, block by block: for labels and parts, for the fields, which see train alone, and
+    for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
+    and users that the split needs. Negatives and histories take the whole table at once.
+    """
+    split, titles = asked.split, None
+    if isinstance(source, EventSource):
+        name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
+    else:
+        frame, name, titles = titled_events_of(source)
+        blocks = of_frame(frame)
+    if asked.negatives or asked.history is not None:
+        whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
+        events, pasts, items = with_past(name, whole, asked)
+    else:
+        events, pasts, items = parts_of(name, blocks, asked), {}, None
+        whole = None
+        if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
+            frame = pd.concat(list(blocks()), ignore_index=True)
+            whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
+    labels, part = events.labels, events.part
+    if asked.task == "ctr" and not 0 < labels[part == 0].mean() < 1:
+        raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
+    with progress(f"reading {name}", len(labels)) as step:
+        own = asked.history is not None and asked.history.columns is not None
+        encoders, whose = _fit(events, asked, items.iloc[pasts["train"].seen_items()] if own else None, step)
+    with progress(f"encoding {name}", len(labels)) as step:
+        _encode(events, encoders, whose, pasts, folder, step)
+    if items is not None:
+        _encode_items(items, encoders, asked.history, folder)
+    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
+        EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
+    counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
+    positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
+    if split.val_is_test:
+        counts["val"], positive["val"] = counts["test"], positive["test"]
+    summary = {
+        "format": FORMAT,
+        "name": name,
+        "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
+        "group": whose,
+        "fields": len(encoders.names),
+        "rows": sum(encoders.dims),
+        **counts,
+        "positive": positive,
+        "task": asked.task,
+        "split": split.describe(),
+        "val_is_test": split.val_is_test,
+        "guessed": asked.fields is None,
+        "history": None if asked.history is None else asked.history.as_dict(),
+        "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
+    }
+    encoders.save(folder)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return PreparedEvents.load(folder)
+
+
+def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histories, folder: Path) -> None:
+    """Write the features of the items that occur in a past."""
+    slots = encoders.slots_of(history.item_fields)
+    ids, values = encoders.encode(items)
+    np.save(folder / "item.ids.npy", ids[:, slots])
+    if values is not None and np.array(encoders.weighted)[slots].any():
+        np.save(folder / "item.values.npy", values[:, slots])
+
+
+def _fit(
+    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
+) -> tuple[FieldEncoders, str | None]:
+    """The encoding, learnt from train and from the items of its past, where columns hold that; and the column of the
+    groups. Fields are guessed from the first block."""
+    fields, excluded = asked.fields, events.excluded
+    for column in sorted(excluded & set(map(str, fields or {}))):
+        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
+        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
+    encoders, whose, start = None, asked.group, 0
+    for block in events.blocks():
+        train = block[events.part[start : start + len(block)] == 0]
+        start += len(block)
+        if encoders is None and len(train):
+            columns = [c for c in block.columns if c not in excluded]
+            check_values(block)
+            found = guess(train, excluded) if fields is None else declared(fields, columns)
+            encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
+            whose = asked.group or (USER if USER in block else None)
+            _check_item_fields(asked.history, encoders)
+        if len(train):
+            encoders.observe(train)
+        step(len(block))
+    if past_items is not None:
+        encoders.observe(past_items)
+    return encoders.finish(), whose
+
+
+def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
+    for name in [] if history is None else history.item_fields:
+        if name not in encoders.fields:
+            raise ConfigError(
+                f"history: item_fields has {name!r}, which is no field of the events"
+                f"{did_you_mean(name, encoders.fields)}; there are: {', '.join(encoders.fields)}"
+            )
+
+
+def _encode(
+    events: Labelled,
+    encoders: FieldEncoders,
+    whose: str | None,
+    pasts: dict[str, Past],
+    folder: Path,
+    step: Callable[[int], None],
+) -> None:
+    """Write every part's arrays, a block at a time."""
+    weighted = np.flatnonzero(encoders.weighted)
+    shapes = {"ids": (len(encoders.slots),), "labels": ()}
+    shapes |= {"values": (len(weighted),)} if len(weighted) else {}
+    shapes |= {"groups": ()} if whose is not None else {}
+    with ExitStack() as stack:
+        files = {}
+        for code, name in enumerate(PARTS):
+            for kind, shape in shapes.items():
+                file = stack.enter_context(open(folder / f"{name}.{kind}.npy", "wb"))
+                described = np.dtype(EVENT_ARRAYS[kind]).str, False, (int((events.part == code).sum()), *shape)
+                header = dict(zip(("descr", "fortran_order", "shape"), described, strict=True))
+                np.lib.format.write_array_header_1_0(file, header)
+                files[code, kind] = file
+        start = 0
+        for block in events.blocks():
+            stop = start + len(block)
+            ids, values = encoders.encode(block)
+            arrays = {"ids": ids, "labels": events.labels[start:stop]}
+            arrays |= {"values": values[:, weighted]} if len(weighted) else {}
+            arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
+            for code in range(len(PARTS)):
+                rows = events.part[start:stop] == code
+                for kind, array in arrays.items():
+                    files[code, kind].write(np.ascontiguousarray(array[rows], dtype=EVENT_ARRAYS[kind]).data)
+            start = stop
+            step(len(block))
+    for name, past in pasts.items():
+        arrays = {"starts": past.starts, "lengths": past.lengths, "times": past.times}
+        arrays |= {"past_items": past.items, "past_times": past.item_times}
+        for kind, array in arrays.items():
+            if array is not None:
+                np.save(folder / f"{name}.{kind}.npy", array)
+
+
+def hashed(column: pd.Series) -> np.ndarray:
+    """A number for each value, the same in every block: [n] int64, not negative."""
+    which, values = distinct_of(column)
+    digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)
+    return (digest >> np.uint64(2)).astype(np.int64)[which]

@@ -1,0 +1,138 @@
+"""What recommending with a model of events takes: the users, the items, and who met what when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recgnn.data.clicks.fields import as_text
+from recgnn.data.clicks.history import Histories
+from recgnn.data.clicks.negatives import columns_of
+from recgnn.data.log import ITEM, TITLE, USER
+from recgnn.errors import RunError
+from recgnn.files import atomic_path
+
+FILES = ("users.parquet", "items.parquet", "meetings.parquet")
+MOST = 5_000_000  # events up to which these tables are made
+
+
+@dataclass(frozen=True)
+class EventTables:
+    """Users and items of the events, as raw values, and their meetings in order.
+
+    Args:
+        users: Column `user` (text) and the fields of the user and of the context, as they were in the user's last
+            event; where columns of the events hold their histories, those of that event too, with its own item behind
+            them if its label is 1: all that the data tell of the user's past. [U] rows.
+        items: Column `item` (text), the fields that belong to an item, and `title` where it is known; [I] rows.
+        user: Rows of the users of all events, ascending, [n].
+        item: Rows of their items, within a user in the order of the events, [n].
+        positive: Whether their label is 1, [n].
+        time: Their times in seconds, or None, [n].
+    """
+
+    users: pd.DataFrame
+    items: pd.DataFrame
+    user: np.ndarray
+    item: np.ndarray
+    positive: np.ndarray
+    time: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        labels: np.ndarray,
+        order: np.ndarray,
+        times: np.ndarray | None,
+        fields: list[str],
+        titles: pd.DataFrame | None,
+        histories: Histories | None = None,
+    ) -> EventTables:
+        """From events with columns `user` and `item`.
+
+        Args:
+            frame: Events, [n] rows.
+            labels: 0 or 1, [n].
+            order: What they are ordered by, [n].
+            times: Their times in seconds, [n]; or None.
+            fields: The columns that are fields.
+            titles: Columns `item` and `title`; or None.
+            histories: What is seen of the past.
+        """
+        user, users = pd.factorize(as_text(frame[USER]), use_na_sentinel=False)
+        item, items = pd.factorize(as_text(frame[ITEM]), use_na_sentinel=False)
+        rows = np.lexsort((order, user))
+        own = [c for c in columns_of(frame, ITEM) if c in fields and c != ITEM]
+        first = np.unique(item, return_index=True)[1]
+        item_table = frame[own].iloc[first].reset_index(drop=True)
+        item_table.insert(0, ITEM, pd.Series(items, dtype="string"))
+        if titles is not None:
+            known = pd.Series(titles[TITLE].to_numpy(), index=as_text(titles[ITEM]).to_numpy())
+            item_table[TITLE] = known[~known.index.duplicated()].reindex(item_table[ITEM].to_numpy()).to_numpy()
+        last = rows[np.r_[np.flatnonzero(np.diff(user[rows])), len(rows) - 1]]
+        others = [c for c in fields if c in frame and c not in (*own, USER, ITEM)]
+        user_table = frame[others].iloc[last].reset_index(drop=True)
+        user_table.insert(0, USER, pd.Series(users, dtype="string"))
+        if histories is not None and histories.columns is not None:
+            own_times = None if times is None else times[last]
+            user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, own_times, histories))
+        return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
+                   labels[rows] > 0, None if times is None else times[rows])  # fmt: skip
+
+    @property
+    def ptr(self) -> np.ndarray:
+        """Where each user's events begin and end, [U+1]."""
+        return np.searchsorted(self.user, np.arange(len(self.users) + 1))
+
+    def save(self, folder: Path) -> None:
+        """Writes users.parquet, items.parquet and meetings.parquet."""
+        columns = {"user": self.user, "item": self.item, "positive": self.positive}
+        columns |= {} if self.time is None else {"time": self.time}
+        tables = [pa.Table.from_pandas(self.users, preserve_index=False)]
+        tables += [pa.Table.from_pandas(self.items, preserve_index=False), pa.table(columns)]
+        for name, table in zip(FILES, tables, strict=True):
+            with atomic_path(folder / name) as path:
+                pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> EventTables | None:
+        """Reads what `save` wrote; None where nothing was written.
+
+        Raises:
+            RunError: If a file is missing or broken.
+        """
+        if not any((folder / name).is_file() for name in FILES):
+            return None
+        try:
+            users, items, met = (pq.read_table(folder / name, page_checksum_verification=True) for name in FILES)
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{folder}: users and items cannot be read: {str(error).splitlines()[0]}") from error
+        time = met["time"].to_numpy() if "time" in met.column_names else None
+        user, item, positive = (met[name].to_numpy() for name in ("user", "item", "positive"))
+        return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time)
+
+
+def _pasts(
+    events: pd.DataFrame, liked: np.ndarray, times: np.ndarray | None, histories: Histories
+) -> dict[str, np.ndarray]:
+    """The columns of histories as they are after events: an event's item is the newest, where its label is 1 and its
+    values can stand in a list (they are there, and do not hold the separator)."""
+    own = {histories.columns[field]: as_text(events[field]) for field in histories.item_fields}
+    if histories.times is not None:
+        own[histories.times] = pd.Series(
+            [np.format_float_positional(time, trim="-") for time in times], index=events.index, dtype="string"
+        )
+    for values in own.values():
+        liked = liked & ~(values.isna() | values.str.contains(histories.separator, regex=False)).to_numpy(bool)
+    found = {}
+    for column, values in own.items():
+        past = events[column].astype("string").fillna("").str.strip()
+        behind = (past + histories.separator + values).where(past != "", values)
+        found[column] = past.where(~liked, behind).to_numpy(object)
+    return found

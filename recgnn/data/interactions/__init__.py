@@ -1,0 +1,1 @@
+"""Interaction logs: filters, splits, vocabulary, graph, loaders."""

@@ -1,0 +1,169 @@
+"""The data module of graph recommenders: a training graph, batches of interactions, blocks of users to rank for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch_geometric.data import HeteroData
+
+from recgnn.data.interactions.filters import Filter
+from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.loaders import (
+    EvalBatch,
+    InteractionBatches,
+    RatingBatch,
+    RatingBlocks,
+    RowBatch,
+    RowBatches,
+    TrainBatch,
+    UserBlocks,
+)
+from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
+from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.log import Source
+from recgnn.errors import ConfigError, DataError
+
+__all__ = ["EvalBatch", "GraphDataModule", "RatingBatch", "RowBatch", "TrainBatch"]
+
+
+class GraphDataModule(LightningDataModule):
+    """Turns an interaction log into a bipartite graph of its training part and the batches around it.
+
+    The model says what it trains on: interactions, with negatives or with ratings, or whole rows of the interaction
+    matrix, by user or by item; and what it is measured by: the ranking of all items, or ratings. Sampling and
+    batching are tensor operations on the training device. Everything drawn in an epoch follows from the seed, the
+    epoch and the rank, so that a resumed run goes on as it would have.
+
+    Args:
+        source: where the log comes from: `TableLog`, `AtomicLog`, `AdjacencyLog`, `FrameLog`, or a catalogue data
+            set such as `MovieLens100K`.
+        filters: applied in order: `MinRating`, `KCore`. Repeated user-item pairs are always merged.
+        split: how train, validation and test are made; `RatioSplit()`, 8:1:1 per user at random, by default.
+        batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process.
+        sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of
+            their items, as the LightGCN authors do.
+        eval_batch_size: users (or ratings) per block of evaluation; by default as many as make about 2^25 scores.
+        cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
+        prepared: a folder of prepared data, as a run's `vocabulary`; then source, filters and split are not used.
+        merge_val: train on the validation part too, as the second half of `fit --refit` does.
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        filters: list[Filter] | None = None,
+        split: Split | None = None,
+        batch_size: int = 2048,
+        sampling: Literal["interaction", "user"] = "interaction",
+        eval_batch_size: int | None = None,
+        cache_dir: str | None = None,
+        prepared: str | None = None,
+        merge_val: bool = False,
+    ):
+        super().__init__()
+        if source is None and prepared is None:
+            raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise ConfigError("batch_size and eval_batch_size must be at least 1")
+        self.source, self.filters, self.split = source, filters or [], split or RatioSplit()
+        self.batch_size, self.sampling, self.eval_batch_size = batch_size, sampling, eval_batch_size
+        self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
+        self.seed: int | None = None
+
+    # ---- the log, prepared
+
+    @cached_property
+    def prepared(self) -> PreparedLog:
+        """The log, checked, filtered, split and numbered; from the cache where it has been prepared before."""
+        if self.prepared_folder is not None:
+            return PreparedLog.load(self.prepared_folder)
+        split = WithoutValidation(self.split) if self.merge_val else self.split
+        return prepare(self.source, self.filters, split, self.cache_dir)
+
+    @property
+    def name(self) -> str:
+        return self.prepared.name
+
+    def describe(self, task: str) -> str:
+        """What the data are, as text."""
+        return format_summary(self.prepared.summary, "cold" if task == "rating" else "dropped")
+
+    @property
+    def num_users(self) -> int:
+        return self.prepared.num_users
+
+    @property
+    def num_items(self) -> int:
+        return self.prepared.num_items
+
+    @cached_property
+    def graph(self) -> HeteroData:
+        """The training interactions as PyG's HeteroData, on the CPU."""
+        return to_hetero(self.prepared.train, self.num_users, self.num_items)
+
+    def pairs(self, part: str) -> tuple[Tensor, Tensor]:
+        """Users and items of a part (`train`, `val`, `test`), in the order of the log."""
+        rows = getattr(self.prepared, part)
+        return torch.tensor(rows.user), torch.tensor(rows.item)
+
+    def ratings(self, part: str) -> Tensor:
+        """The ratings of a part, like `pairs`: [n] float32.
+
+        Raises:
+            DataError: if the log has none.
+        """
+        rows = getattr(self.prepared, part)
+        if rows.rating is None:
+            raise DataError(
+                f"{self.name}: the log has no ratings, and the model predicts ratings; name the column that holds "
+                "them (rating: ...), or train on what users chose, as LightGCN or CDAE do"
+            )
+        return torch.tensor(rows.rating)
+
+    def rated(self, part: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Users, items and ratings of a part, [n]; then those with a user or item that train lacks, which is -1."""
+        users, items = self.pairs(part)
+        ratings, cold = self.ratings(part), self.prepared.cold.get(part)
+        if cold is None or not len(cold):
+            return users, items, ratings
+        more = (torch.tensor(x) for x in (cold.user, cold.item, cold.rating))
+        return tuple(torch.cat(pair) for pair in zip((users, items, ratings), more, strict=True))
+
+    def known(self, part: str) -> tuple[Tensor, Tensor]:
+        """What users know when `part` is predicted: train for validation; train and validation for test."""
+        parts = ["train"]
+        if part == "test" and not self.prepared.summary["val_is_test"]:
+            parts.append("val")
+        users, items = zip(*(self.pairs(p) for p in parts), strict=True)
+        return torch.cat(users), torch.cat(items)
+
+    # ---- Lightning
+
+    def prepare_data(self) -> None:
+        _ = self.prepared
+
+    def setup(self, stage: str) -> None:
+        if self.seed is None:
+            self.seed = torch.initial_seed()
+
+    def train_dataloader(self) -> InteractionBatches | RowBatches:
+        by = getattr(self._model, "training_rows", None)
+        return InteractionBatches(self) if by is None else RowBatches(self, by)
+
+    def val_dataloader(self) -> UserBlocks | RatingBlocks:
+        return self._blocks("val")
+
+    def test_dataloader(self) -> UserBlocks | RatingBlocks:
+        return self._blocks("test")
+
+    @property
+    def _model(self):
+        return self.trainer.lightning_module if self.trainer else None
+
+    def _blocks(self, part: str) -> UserBlocks | RatingBlocks:
+        rating = getattr(self._model, "task", "ranking") == "rating"
+        return RatingBlocks(self, part) if rating else UserBlocks(self, part)

@@ -1,0 +1,197 @@
+"""Prepared data: the parts in rows of the vocabularies, on disk and in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recgnn.data.interactions.split import TEST, TRAIN, VAL
+from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER
+from recgnn.errors import RunError
+from recgnn.files import atomic_folder, atomic_path, sha256_of
+
+FORMAT = 2
+"""Version of what `prepare` computes and `save` writes; part of the cache key."""
+READABLE = (1, 2)
+"""Versions that `load` reads; 1 has no cold rows."""
+
+_FILES = ("interactions.parquet", "users.parquet", "items.parquet")
+_COLD = "cold.parquet"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The interactions of train, val or test, in the order of the log.
+
+    Shapes:
+        user, item: `[n]` int64 rows of the vocabularies.
+        rating: `[n]` float32, or None.
+        timestamp: `[n]` int64 or float64 seconds, or None.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    rating: np.ndarray | None = None
+    timestamp: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class PreparedLog:
+    """A split log in rows of the vocabularies, which are fitted on train, and what was done to get
+    there.
+
+    Args:
+        train: What models learn from.
+        val: What they are chosen by; the test part itself under `GivenSplit(val="test")`; empty if
+            not asked for.
+        test: What they are measured by.
+        users: User ids.
+        items: Item ids, with titles where known.
+        summary: Counts and descriptions, plain JSON types; see `format_summary`.
+        cold: The rows of val and test with a user or item that train lacks, which is -1: no ranking can hold them,
+            a rating model has an answer for them.
+    """
+
+    train: Part
+    val: Part
+    test: Part
+    users: Vocabulary
+    items: Vocabulary
+    summary: dict
+    cold: dict[str, Part] = field(default_factory=dict)
+
+    @property
+    def num_users(self) -> int:
+        return len(self.users)
+
+    @property
+    def num_items(self) -> int:
+        return len(self.items)
+
+    @property
+    def name(self) -> str:
+        return self.summary["name"]
+
+    def save(self, folder: str | Path) -> None:
+        """Writes Parquet files and summary.json (with their sha256), all or nothing.
+
+        Raises:
+            RunError: If the folder cannot be written.
+        """
+        with atomic_folder(folder) as temporary:
+            self._write(temporary)
+
+    def _write(self, folder: Path) -> None:
+        parts = (
+            [self.train, self.test]
+            if self.summary["val_is_test"]
+            else [self.train, self.val, self.test]
+        )
+        codes = (TRAIN, TEST) if self.summary["val_is_test"] else (TRAIN, VAL, TEST)
+        _write_parts(folder / "interactions.parquet", parts, codes)
+        files = list(_FILES)
+        if any(len(part) for part in self.cold.values()):
+            cold = [self.cold[name] for name in PARTS if name in self.cold]
+            _write_parts(folder / _COLD, cold, [PARTS.index(name) for name in PARTS if name in self.cold])
+            files.append(_COLD)
+        self.users.save(folder / "users.parquet")
+        self.items.save(folder / "items.parquet")
+        written = self.summary | {"sha256": {name: sha256_of(folder / name) for name in files}}
+        with atomic_path(folder / "summary.json") as path:
+            path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> PreparedLog:
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: If something is missing, broken, or of another format version.
+        """
+        folder = Path(folder)
+        try:
+            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            if summary["format"] not in READABLE:
+                raise RunError(
+                    f"{folder}: written in format {summary['format']}, this version reads {FORMAT}"
+                )
+            for name, digest in summary.pop("sha256").items():
+                if sha256_of(folder / name) != digest:
+                    raise RunError(f"{folder / name}: is damaged (its sha256 has changed)")
+            users, items = (
+                Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items")
+            )
+            parts = _read_parts(folder / "interactions.parquet", users, items)
+            cold = _read_parts(folder / _COLD, users, items) if (folder / _COLD).is_file() else {}
+            cold = {name: part for name, part in cold.items() if len(part)}
+            if summary["val_is_test"]:
+                parts["val"] = parts["test"]
+            if any(len(parts[part]) != summary[part] for part in PARTS):
+                raise ValueError("counts and summary do not belong together")
+        except RunError:
+            raise
+        except (
+            OSError,
+            pa.ArrowException,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ValueError,
+        ) as error:
+            raise RunError(
+                f"{folder}: no prepared data can be read: {str(error).splitlines()[0]}"
+            ) from error
+        return cls(**parts, users=users, items=items, summary=summary, cold=cold)
+
+
+def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> None:
+    """Parts one after the other, told apart by a column of codes."""
+    columns = {}
+    for name in (USER, ITEM, RATING, TIMESTAMP):
+        arrays = [getattr(part, name) for part in parts]
+        if arrays[0] is not None:
+            values = np.concatenate(arrays)
+            columns[name] = values.astype(np.int32) if name in (USER, ITEM) else values
+    columns["part"] = np.repeat(np.array(codes, dtype=np.int8), [len(part) for part in parts])
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="lz4", write_page_checksum=True)
+
+
+def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, Part]:
+    """What `_write_parts` wrote."""
+    table = pq.read_table(path, page_checksum_verification=True)
+    columns = {name: table[name].to_numpy().copy() for name in table.column_names}
+    code = columns.pop("part")
+    for name, vocabulary in ((USER, users), (ITEM, items)):
+        columns[name] = columns[name].astype(np.int64)
+        if columns[name].max(initial=0) >= max(1, len(vocabulary)):
+            raise ValueError(f"{name} rows and vocabulary do not belong together")
+    sizes = np.bincount(code, minlength=3)
+    ends = np.cumsum(sizes)
+    return {
+        part: Part(**{k: v[end - size : end] for k, v in columns.items()})
+        for part, size, end in zip(PARTS, sizes, ends, strict=True)
+    }
+
+
+def format_summary(summary: dict, cold: str = "dropped") -> str:
+    """The summary as a compact block of text; `cold` says what becomes of rows that train knows nothing of."""
+    lines = [
+        f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
+        f"{summary['interactions']:,} of {summary['read']:,} interactions "
+        f"(density {summary['density']:.3%})",
+        *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
+        f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} "
+        f"({summary['split']})",
+        *(f"  note: {text}" for text in summary["warnings"]),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,364 @@
+"""Splits: every row gets a code, 0 train, 1 val, 2 test, -1 dropped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.interactions.filters import codes
+from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.errors import ConfigError, DataError
+
+TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
+EXACT = 10_000_000  # rows up to which shares are exact where no user matters
+
+
+class Split(ABC):
+    """Gives every interaction its part."""
+
+    val_is_test = False
+    """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
+
+    @abstractmethod
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        """Codes `[n]` int8. Raises DataError when a part that was asked for is empty."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line with every argument."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({sorted(vars(self).items())})"
+
+
+class RatioSplit(Split):
+    """Train, validation and test by share, within each user or over all rows.
+
+    The sizes are RecBole's: with n rows, val and test get `int(ratio * n)`, train the rest; a part
+    whose share is below one row takes one from train, test before val, as long as train keeps more
+    than one. Above ten million rows in all, by "all" and at random, each row is drawn on its own.
+
+    Args:
+        ratios: Shares of train, val, test; they are normalised. A share of 0 asks for no such part.
+        by: "user" (every user is in each part, rows permitting) or "all".
+        order: "random", or "time" (the latest are test; equal times by row). Within a user, `pos`
+            (a rank by time) stands in for a missing timestamp.
+        seed: Of the random order.
+
+    Raises:
+        DataError: If order is "time" and there are no times, or a part is empty.
+    """
+
+    def __init__(
+        self,
+        ratios: Sequence[float] = (0.8, 0.1, 0.1),
+        by: str = "user",
+        order: str = "random",
+        seed: int = 42,
+    ) -> None:
+        self.ratios = _normalised(ratios, "RatioSplit")
+        self.by = _one_of(by, ("user", "all"), "RatioSplit: by")
+        self.order = _one_of(order, ("random", "time"), "RatioSplit: order")
+        self.seed = seed
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.by == "all" and self.order == "random" and len(frame) > EXACT:
+            part = np.empty(len(frame), dtype=np.int8)
+            random = np.random.default_rng(self.seed)
+            for start in range(0, len(frame), EXACT):
+                drawn = random.random(len(part[start : start + EXACT]))
+                part[start : start + EXACT] = np.searchsorted(np.cumsum(self.ratios)[:2], drawn, side="right")
+            return part
+        group = codes(frame[USER]) if self.by == "user" else np.zeros(len(frame), dtype=np.int64)
+        if self.order == "time":
+            key = times(frame, "RatioSplit(order='time')", within_user=self.by == "user")
+        else:
+            key = np.random.default_rng(self.seed).random(len(frame))
+        rank, count = _ranks(group, key)
+        train, val, _ = part_sizes(count, self.ratios)
+        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(
+            np.int8
+        )
+        return _checked(part, self.ratios, "add rows, or raise the ratio of that part")
+
+    def describe(self) -> str:
+        shares = "/".join(f"{r:g}" for r in self.ratios)
+        seed = f", seed {self.seed}" if self.order == "random" else ""
+        whole = "each user" if self.by == "user" else "all rows"
+        return f"{shares} of {whole}, {self.order} order{seed}"
+
+
+class LeaveOneOut(Split):
+    """The last interaction of each user is test, the one before it val, the others train.
+
+    A user with fewer than three rows (two without `val`) stays in train as a whole.
+
+    Args:
+        order: "time" (`pos`, a rank by time, stands in for a missing timestamp; equal times by
+            row), "random", or "given", the order of the rows.
+        val: Whether there is a validation part.
+        seed: Of the random order.
+
+    Raises:
+        DataError: If order is "time" and there are no times, or no user has enough rows.
+    """
+
+    def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
+        self.order = _one_of(order, ("time", "random", "given"), "LeaveOneOut: order")
+        self.val = val
+        self.seed = seed
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.order == "time":
+            key = times(frame, "LeaveOneOut(order='time')", within_user=True)
+        elif self.order == "random":
+            key = np.random.default_rng(self.seed).random(len(frame))
+        else:
+            key = np.zeros(len(frame))
+        group = codes(frame[USER])
+        rank, count = _ranks(group, key)
+        from_last = count[group] - 1 - rank
+        enough = count[group] >= (3 if self.val else 2)
+        part = np.zeros(len(frame), dtype=np.int8)
+        part[enough & (from_last == 0)] = TEST
+        if self.val:
+            part[enough & (from_last == 1)] = VAL
+        least = "three" if self.val else "two"
+        return _checked(
+            part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions"
+        )
+
+    def describe(self) -> str:
+        seed = f", seed {self.seed}" if self.order == "random" else ""
+        return f"leave one out{'' if self.val else ' (no val)'}, {self.order} order{seed}"
+
+
+class TemporalSplit(Split):
+    """One moment for everybody: what came before is train, what came after val and then test.
+
+    Rows of equal time lie on one side, so no test interaction precedes (or equals in time) a train
+    one.
+
+    Args:
+        ratios: Shares of train, val, test, used where no start is given.
+        val_start: When validation begins, in seconds or as an ISO 8601 date; needs `test_start`.
+        test_start: When test begins; without `val_start` there is no validation part.
+
+    Raises:
+        DataError: If the log has no timestamps, or a part is empty.
+    """
+
+    def __init__(
+        self,
+        ratios: Sequence[float] = (0.8, 0.1, 0.1),
+        val_start: float | str | None = None,
+        test_start: float | str | None = None,
+    ) -> None:
+        self.ratios = _normalised(ratios, "TemporalSplit")
+        if val_start is not None and test_start is None:
+            raise ConfigError("TemporalSplit: val_start without test_start; give both")
+        self.val_start = None if val_start is None else _moment(val_start, "val_start")
+        self.test_start = None if test_start is None else _moment(test_start, "test_start")
+        if self.val_start is not None and self.val_start >= self.test_start:
+            raise ConfigError("TemporalSplit: val_start must come before test_start")
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        time = times(frame, "TemporalSplit", within_user=False)
+        if self.test_start is not None:
+            test = self.test_start
+            val = test if self.val_start is None else self.val_start
+            wanted, how = (
+                (1, self.val_start is not None, 1),
+                f"the log spans {time.min():g} to {time.max():g}",
+            )
+        else:
+            ordered = np.sort(time)
+            cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
+            val, test = (ordered[cut] if cut < len(time) else np.inf for cut in cuts)
+            wanted, how = (
+                self.ratios,
+                "too many rows have the same time; use other ratios or RatioSplit",
+            )
+        part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
+        return _checked(part, wanted, how)
+
+    def describe(self) -> str:
+        if self.test_start is not None:
+            val = "" if self.val_start is None else f"val from {self.val_start!r}, "
+            return f"by time for all users: {val}test from {self.test_start!r}"
+        return f"{'/'.join(f'{r:g}' for r in self.ratios)} by time for all users"
+
+
+class GivenSplit(Split):
+    """The split that the data set came with (its `split` column).
+
+    Args:
+        val: A share of each user's train rows, drawn at random, to validate on; or "test", the
+            papers' protocol: the test part is the validation part too, and the figures are
+            best-on-test. None: the data's own validation part, or a tenth of train where it has
+            none. 0: no validation part.
+        seed: Of the draw.
+
+    Raises:
+        DataError: If the log has no split column, or val is set although the data has a validation
+            part.
+    """
+
+    def __init__(self, val: float | str | None = None, seed: int = 42) -> None:
+        if isinstance(val, str) and val != "test":
+            try:
+                val = float(val)
+            except ValueError:
+                raise ConfigError(
+                    f"GivenSplit: val is {val!r}; expected a share of train or 'test'"
+                ) from None
+        if isinstance(val, int | float) and not 0 <= val < 1:
+            raise ConfigError(
+                f"GivenSplit: val is {val}; expected a share from 0 to below 1, or 'test'"
+            )
+        self.val = val
+        self.seed = seed
+        self.val_is_test = val == "test"
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if SPLIT not in frame:
+            raise DataError(
+                "GivenSplit: the log has no split column; use RatioSplit, or a source that has one "
+                "(AdjacencyLog(train, test), a table with a column 'split')"
+            )
+        part = frame[SPLIT].cat.codes.to_numpy(np.int8).copy()
+        if (part == VAL).any():
+            if self.val is not None:
+                raise DataError(
+                    "GivenSplit: the data has a validation part of its own; leave val out"
+                )
+            return _checked(part, (1, 1, 1), "the data's split column lacks it")
+        share = 0.1 if self.val is None else 0.0 if self.val_is_test else self.val
+        if share:
+            train = np.flatnonzero(part == TRAIN)
+            group = codes(frame[USER].iloc[train]) if USER in frame else np.zeros(len(train), dtype=np.int64)
+            rank, count = _ranks(group, np.random.default_rng(self.seed).random(len(train)))
+            size = part_sizes(count, (1 - share, share, 0.0))[0]
+            part[train[rank >= size[group]]] = VAL
+        return _checked(part, (1, share, 1), "the data's split column lacks it")
+
+    def describe(self) -> str:
+        if self.val_is_test:
+            return "given; validated on the test part"
+        val = (
+            "given or 0.1 of each user's train"
+            if self.val is None
+            else f"{self.val:g} of each user's train"
+        )
+        return f"given; val {val}, seed {self.seed}"
+
+
+class WithoutValidation(Split):
+    """Another split with its validation part added to train: to train once more, on all that may be known, when
+    everything has been chosen.
+
+    Args:
+        of: The other split.
+
+    Raises:
+        DataError: If it has no validation part, or that is the test part.
+    """
+
+    def __init__(self, of: Split) -> None:
+        self.of = of
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        if self.of.val_is_test:
+            raise DataError("the validation part is the test part and cannot be trained on; choose another split")
+        part = self.of.split(frame).copy()
+        if not (part == VAL).any():
+            raise DataError(f"there is no validation part to add to train ({self.of.describe()}); leave --refit out")
+        part[part == VAL] = TRAIN
+        return part
+
+    def describe(self) -> str:
+        return f"{self.of.describe()}; validation added to train"
+
+
+def part_sizes(
+    count: np.ndarray, ratios: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes of train, val and test of groups of `count` rows, as RecBole counts them.
+
+    Shapes:
+        count: `[G]`; returns three `[G]` int64.
+    """
+    count = np.asarray(count, dtype=np.int64)
+    val, test = ((ratio * count).astype(np.int64) for ratio in ratios[1:])
+    train = count - val - test
+    go_on = np.ones(len(count), dtype=bool)
+    for part, ratio in ((test, ratios[2]), (val, ratios[1])):
+        go_on &= train > 1
+        one = go_on & (0 < ratio * count) & (ratio * count < 1)
+        part += one
+        train = train - one
+    return train, val, test
+
+
+def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
+    """The times to order by: `timestamp`, or `pos` where only the order within a user counts."""
+    if TIMESTAMP in frame:
+        return frame[TIMESTAMP].to_numpy()
+    if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
+        return frame[POSITION].to_numpy()
+    raise DataError(
+        f"{who} needs timestamps and the log has none; name the timestamp column or split at random"
+    )
+
+
+def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank of each row by key within its group (equal keys by row), and the size of each group."""
+    order = np.lexsort((key, group))
+    count = np.bincount(group)
+    rank = np.empty(len(group), dtype=np.int64)
+    rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
+    return rank, count
+
+
+def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
+    """The codes, or a DataError that names an empty part that was asked for."""
+    for code, name in enumerate(PARTS):
+        if wanted[code] and not (part == code).any():
+            raise DataError(
+                f"the split leaves the {name} part of {len(part)} interactions empty: {how}"
+            )
+    return part
+
+
+def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
+    """Three shares that sum to one."""
+    values = [float(r) for r in ratios]
+    if len(values) != 3 or not all(np.isfinite(v) and v >= 0 for v in values) or values[0] == 0:
+        raise ConfigError(
+            f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test"
+        )
+    total = sum(values)
+    train, val, test = (v / total for v in values)
+    return train, val, test
+
+
+def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
+    if value not in allowed:
+        raise ConfigError(f"{what} is {value!r}; expected {' or '.join(allowed)}")
+    return value
+
+
+def _moment(value: float | str, what: str) -> float:
+    """Seconds, from seconds or an ISO 8601 date."""
+    try:
+        return float(value)
+    except ValueError:
+        try:
+            return pd.to_datetime(value, format="ISO8601", utc=True).timestamp()
+        except ValueError:
+            raise ConfigError(
+                f"TemporalSplit: {what} is {value!r}; expected seconds or an ISO 8601 date"
+            ) from None

@@ -1,0 +1,278 @@
+"""What a search may change: a W&B sweep configuration, read and checked."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from recgnn.cli.mistakes import check_files
+from recgnn.errors import ConfigError, did_you_mean, one_of
+from recgnn.files import existing_file
+
+KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
+LABELS = ("name", "description", "project", "entity")  # of a sweep's page; nothing to a local search
+DISTRIBUTIONS = {  # what each is given
+    "constant": ("value",),
+    "categorical": ("values",),
+    "uniform": ("min", "max"),
+    "int_uniform": ("min", "max"),
+    "q_uniform": ("min", "max", "q"),
+    "log_uniform_values": ("min", "max"),
+    "q_log_uniform_values": ("min", "max", "q"),
+}
+LEFT_OUT = {  # what W&B knows and Optuna does not
+    "log_uniform": "log_uniform_values, whose bounds are values and no exponents",
+    "inv_log_uniform": "log_uniform_values",
+    "inv_log_uniform_values": "log_uniform_values, which draws the same",
+    "categorical_w_probabilities": "categorical",
+    "normal": "uniform",
+    "q_normal": "q_uniform",
+    "log_normal": "log_uniform_values",
+    "q_log_normal": "q_log_uniform_values",
+    "beta": "uniform",
+    "q_beta": "q_uniform",
+}
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An option that is searched: a choice, or a number between two bounds.
+
+    Args:
+        name: the option, without its dashes: `model.lr`.
+        choices: the values there are; empty for a number.
+        low: the least number.
+        high: the greatest.
+        log: whether its logarithm is drawn uniformly.
+        step: what numbers are multiples of; None for any.
+        whole: whether it is an integer.
+    """
+
+    name: str
+    choices: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    log: bool = False
+    step: float | None = None
+    whole: bool = False
+
+    def suggest(self, trial: Any) -> Any:
+        """The option's value in an Optuna trial."""
+        if self.choices:
+            return self.choices[self._labels().index(trial.suggest_categorical(self.name, self._labels()))]
+        if self.log:  # a number on a grid is rounded to it, as W&B does: Optuna has no such distribution
+            return self._on_grid(trial.suggest_float(self.name, self.low, self.high, log=True))
+        if self.whole:
+            return trial.suggest_int(self.name, self.low, self.high, step=self.step)
+        return self._on_grid(trial.suggest_float(self.name, self.low, self.high, step=self.step))  # 0.3, not 0.30…04
+
+    def stored(self, value: Any) -> Any:
+        """How Optuna stores a value; MISSING for one outside the space."""
+        if self.choices:
+            same = (c for c in self.choices if isinstance(c, bool) == isinstance(value, bool) and c == value)
+            return next(map(_label, same), MISSING)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return MISSING
+        if self.step is None or math.isclose(self._on_grid(value), value):
+            return value
+        return MISSING
+
+    def examples(self) -> tuple[Any, ...]:
+        """Every choice, or the two bounds."""
+        return self.choices or (self._on_grid(self.low), self._on_grid(self.high))
+
+    def grid(self) -> tuple[Any, ...] | None:
+        """All its values, or None where they cannot be counted."""
+        if self.choices or self.step is None or self.log:
+            return self.choices or None
+        count = round((self.high - self.low) / self.step) + 1
+        return tuple(self._on_grid(self.low + i * self.step) for i in range(count))
+
+    def _labels(self) -> list[Any]:
+        return [_label(choice) for choice in self.choices]
+
+    def _on_grid(self, value: float) -> float:
+        if self.step is not None:
+            value = min(max(_multiple(value, self.step, round), self.low), self.high)
+        return int(value) if self.whole else float(value)
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched, by which measure, and when a trial is given up.
+
+    Args:
+        path: the file it was read from.
+        method: `bayes` (TPE), `random` or `grid`.
+        metric: the validation metric.
+        goal: `maximize` or `minimize` it.
+        parameters: what is searched.
+        constants: options that hold for every trial.
+        hyperband: `min_iter` or `max_iter`, `eta`, `s` and `strict` of W&B's early termination; None for none.
+        run_cap: the most trials, or None.
+    """
+
+    path: Path
+    method: Literal["bayes", "random", "grid"]
+    metric: str
+    goal: Literal["maximize", "minimize"]
+    parameters: tuple[Parameter, ...]
+    constants: dict[str, Any]
+    hyperband: dict[str, Any] | None
+    run_cap: int | None
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """Every combination of values of a grid, as Optuna stores them."""
+        values = [[p.stored(value) for value in p.grid()] for p in self.parameters]
+        for combination in itertools.product(*values):
+            yield dict(zip((p.name for p in self.parameters), combination, strict=True))
+
+
+def read_space(path: str | Path) -> Space:
+    """Read a W&B sweep configuration.
+
+    Raises:
+        ConfigError: what is wrong in it, by parameter.
+    """
+    path = existing_file(path, "space file")
+    check_files(["--config", str(path)])
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return _space(path, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _space(path: Path, content: Any) -> Space:
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict) or not content["parameters"]:
+        raise ConfigError("is no search space: expected a W&B sweep configuration with `parameters`")
+    _known("key", content, (*KEYS, *LABELS))
+    method = content.get("method", "bayes")
+    one_of("method", method, ("bayes", "random", "grid"))
+    metric = content.get("metric")
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str):
+        raise ConfigError("names no metric; expected, say, metric: {name: val/ndcg@10, goal: maximize}")
+    _known("key of metric", metric, ("name", "goal"))
+    if not metric["name"].startswith("val/"):
+        raise ConfigError(f"metric {metric['name']}: a search goes by a validation metric, such as val/ndcg@10")
+    goal = metric.get("goal", "minimize")  # W&B's default
+    one_of("metric goal", goal, ("maximize", "minimize"))
+    parameters, constants = [], {}
+    for name, given in content["parameters"].items():
+        parameter = _parameter(str(name), given)
+        if isinstance(parameter, Parameter):
+            parameters.append(parameter)
+        else:
+            constants[name] = parameter[0]
+    if not parameters:
+        raise ConfigError("every parameter has a single value: there is nothing to search")
+    if method == "grid" and (endless := [p.name for p in parameters if p.grid() is None]):
+        raise ConfigError(f"method grid: {endless[0]} has no list of values; give it `values`, or take method: bayes")
+    cap = content.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or cap < 1):
+        raise ConfigError(f"run_cap is {cap!r}; expected a positive integer")
+    hyperband = _hyperband(content.get("early_terminate"))
+    return Space(path, method, metric["name"], goal, tuple(parameters), constants, hyperband, cap)
+
+
+def _parameter(name: str, given: Any) -> Parameter | tuple[Any]:
+    """A parameter, or a constant's value in a tuple."""
+    if not isinstance(given, dict):
+        raise ConfigError(f"{name}: expected a value, values, or min and max; found {given!r}")
+    if "parameters" in given:
+        raise ConfigError(f"{name}: nested parameters are not for options; write {name}.lr and so on, one a line")
+    kind = given.get("distribution") or _kind(given)
+    if kind in LEFT_OUT:
+        raise ConfigError(f"{name}: there is no distribution {kind} in a local search; use {LEFT_OUT[kind]}")
+    one_of(f"{name}: distribution", kind, DISTRIBUTIONS)
+    _known(f"key of {name}", given, ("distribution", *DISTRIBUTIONS[kind]))
+    lacking = [key for key in DISTRIBUTIONS[kind] if key not in given and key != "q"]
+    if lacking:
+        raise ConfigError(f"{name}: {kind} needs {' and '.join(lacking)}")
+    if kind == "constant":
+        return (given["value"],)
+    if kind == "categorical":
+        values = given["values"]
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{name}: values is {values!r}; expected a list of at least one")
+        if len({json.dumps(v) for v in values}) < len(values):
+            raise ConfigError(f"{name}: a value stands twice in {values}")
+        return Parameter(name, tuple(values))
+    numbers = [given["min"], given["max"], given.get("q", 1)]
+    for key, number in zip(("min", "max", "q"), numbers, strict=True):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            hint = "; YAML takes it for a text: write 1.0e-4 for 1e-4" if isinstance(number, str) else ""
+            raise ConfigError(f"{name}: {key} is {number!r}, expected a number{hint}")
+    return _number(name, kind, *numbers)
+
+
+def _number(name: str, kind: str, low: float, high: float, step: float) -> Parameter:
+    if low >= high:
+        raise ConfigError(f"{name}: min {low} is not less than max {high}")
+    log = "log" in kind
+    if log and low <= 0:
+        raise ConfigError(f"{name}: min is {low}, expected more than 0: {kind} goes by the logarithm")
+    if kind == "int_uniform":
+        if not (isinstance(low, int) and isinstance(high, int)):
+            raise ConfigError(f"{name}: int_uniform needs whole bounds, found {low} and {high}")
+        return Parameter(name, low=low, high=high, step=1, whole=True)
+    if not kind.startswith("q_"):
+        return Parameter(name, low=float(low), high=float(high), log=log)
+    if step <= 0:
+        raise ConfigError(f"{name}: q is {step}, expected more than 0")
+    least, most = _multiple(low, step, math.ceil), _multiple(high, step, math.floor)
+    if least >= most:
+        raise ConfigError(f"{name}: there are no two multiples of q={step} between {low} and {high}")
+    return Parameter(name, low=least, high=most, log=log, step=step, whole=isinstance(step, int))
+
+
+def _kind(given: dict[str, Any]) -> str:
+    """The distribution that W&B takes where none is named."""
+    if "value" in given:
+        return "constant"
+    if "values" in given:
+        return "categorical"
+    bounds = given.get("min"), given.get("max")
+    return "int_uniform" if all(isinstance(b, int) for b in bounds) else "uniform"
+
+
+def _hyperband(given: Any) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict) or given.get("type") != "hyperband":
+        raise ConfigError("early_terminate: the only type is hyperband: {type: hyperband, min_iter: 8, eta: 2}")
+    _known("key of early_terminate", given, ("type", "min_iter", "max_iter", "eta", "s", "strict"))
+    if ("min_iter" in given) == ("max_iter" in given):
+        raise ConfigError("early_terminate: hyperband needs min_iter or max_iter, the epochs of its first or last look")
+    for key, least in {"min_iter": 1, "max_iter": 1, "eta": 2, "s": 1}.items():
+        if key in given and (not isinstance(given[key], int) or given[key] < least):
+            raise ConfigError(f"early_terminate: {key} is {given[key]!r}, expected an integer of at least {least}")
+    if "max_iter" in given and "s" not in given:
+        raise ConfigError("early_terminate: hyperband with max_iter needs s, how many times it looks")
+    return {key: value for key, value in given.items() if key != "type"}
+
+
+def _known(what: str, given: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"unknown {what}: {key}{did_you_mean(key, known) or '; there are: ' + ', '.join(known)}")
+
+
+def _multiple(value: float, step: float, rounding: Any) -> float:
+    """The multiple of `step` next to a value; what is one already stays, whatever its last digits."""
+    ratio = value / step
+    count = round(ratio) if math.isclose(ratio, round(ratio), abs_tol=1e-9) else rounding(ratio)
+    return count * step if isinstance(step, int) else float(f"{count * step:.12g}")
+
+
+def _label(choice: Any) -> Any:
+    """A choice as Optuna can store it: lists and dicts as JSON."""
+    return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)

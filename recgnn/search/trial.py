@@ -1,0 +1,129 @@
+"""One trial: a training by `fit` that measures on validation only, and that can be given up."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from recgnn.cli.training import RecCLI, main
+from recgnn.errors import ConfigError, did_you_mean
+from recgnn.search.space import MISSING, Space
+
+BETTER = {"max": "greater", "min": "smaller"}
+
+
+class Watch(Callback):
+    """Keeps the metric of each epoch, and stops a training that is given up.
+
+    Args:
+        space: says which metric, and whether more is better.
+        give_up: called with the number of values so far and the newest; True ends the training.
+    """
+
+    def __init__(self, space: Space, give_up: Callable[[int, float], bool]):
+        self.metric, self.goal = space.metric, space.goal
+        self.sign = 1 if space.goal == "maximize" else -1
+        self.give_up, self.pruned = give_up, False
+        self.history: list[tuple[int, float]] = []  # (epoch, value)
+        self.epochs = 0
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The best epoch and its value, None where nothing was measured."""
+        return max(self.history, key=lambda pair: (self.sign * pair[1], -pair[0]), default=None)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        value = float(trainer.callback_metrics[self.metric])
+        if trainer.sanity_checking or not math.isfinite(value):
+            return
+        self.history.append((trainer.current_epoch, value))
+        if self.give_up(len(self.history), value):
+            self.pruned = trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.epochs = trainer.current_epoch + 1
+
+
+class TrialCLI(RecCLI):
+    """`fit` under a watch, which never looks at the test part.
+
+    Args:
+        argv: the options of `fit`.
+        watch: what follows the training.
+    """
+
+    def __init__(self, argv: list[str], watch: Watch):
+        self.watch = watch
+        super().__init__("fit", argv)
+
+    def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
+        return [self.watch, *super()._training_callbacks(callbacks, checkpoints)]
+
+    def before_fit(self) -> None:
+        known = [name for name in self.model.metric_names if name.startswith("val/")]
+        if self.watch.metric not in known:
+            hint = did_you_mean(self.watch.metric, known) or f"; there are: {', '.join(known)}"
+            raise ConfigError(f"metric {self.watch.metric} is not measured{hint}")
+        name, mode = self.model.monitor
+        if name == self.watch.metric and not self.watch.goal.startswith(mode):
+            raise ConfigError(f"metric {name}: goal is {self.watch.goal}, but this one is better the {BETTER[mode]}")
+        if not len(self.datamodule.prepared.val):
+            raise ConfigError("a search needs a validation part, and the split leaves none")
+        if self.trainer.world_size > 1:
+            raise ConfigError(
+                "a trial trains on one device; start the same command once a device instead, with one --output"
+            )
+        self.trainer.limit_test_batches = 0
+
+
+def train(argv: list[str], folder: Path, watch: Watch) -> None:
+    """Train with the options of `fit` into a run folder.
+
+    One device and no dashboard, unless they say otherwise.
+
+    Raises:
+        RecGNNError: for a person's mistake.
+        KeyboardInterrupt: as Lightning makes a SystemExit of it.
+    """
+    quiet = ["--trainer.devices=1", "--trainer.logger=false"]
+    if not sys.stderr.isatty():
+        quiet.append("--trainer.enable_progress_bar=false")
+    try:
+        with redirect_stdout(io.StringIO()):
+            TrialCLI([*quiet, *argv, f"--run_dir={folder}", "--overwrite=true"], watch)
+    except SystemExit:
+        raise KeyboardInterrupt from None
+
+
+def configuration(argv: list[str]) -> str:
+    """The complete configuration that options of `fit` come to, as YAML.
+
+    Raises:
+        ConfigError: for an option that is none, or a value of the wrong type.
+    """
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            main("fit", [*argv, "--print_config"])
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    return output.getvalue()
+
+
+def value_of(config: Any, name: str) -> Any:
+    """The value of an option, `model.lr` as well as `model.init_args.lr`, in a configuration; MISSING for none."""
+    for part in name.split("."):
+        if isinstance(config, dict) and part not in config:
+            config = config.get("init_args")
+        if not isinstance(config, dict) or part not in config:
+            return MISSING
+        config = config[part]
+    return config

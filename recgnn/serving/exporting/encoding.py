@@ -1,0 +1,71 @@
+"""The encoding of raw rows as plain files: encoding.json and vocabulary.parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN, Categorical, Encoder, LogBucket, Multi, Quantile, Time
+from recgnn.data.log import TIMESTAMP
+from recgnn.serving.clicks import TrainedCTR
+from recgnn.serving.exporting.inputs import knows_times
+from recgnn.training.run_folder import write_json
+
+FORMAT = 1
+
+
+def encoding_of(trained: TrainedCTR) -> dict:
+    """How raw rows become the inputs of the model: plain JSON types."""
+    encoders, fields, start = trained.encoders, [], 0
+    for name, encoder in encoders.encoders.items():
+        own = {"name": name, "column": encoders.columns[name], "start": start}
+        fields.append(own | {"rows": encoder.num_rows, "slots": encoder.num_slots} | _kind_of(encoder))
+        start += encoder.num_rows
+    rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
+    return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained)}
+
+
+def _kind_of(encoder: Encoder) -> dict:
+    """What is particular to a field's encoding."""
+    if not isinstance(encoder, Categorical):
+        return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
+    common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
+    if isinstance(encoder, Multi):
+        return {"kind": "multi", **common, "separator": encoder.field.separator, "combine": encoder.field.combine}
+    if isinstance(encoder, Quantile):
+        return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
+    if isinstance(encoder, Time):
+        return {"kind": "time", **common, "part": encoder.part}
+    return {"kind": "log2" if isinstance(encoder, LogBucket) else "categorical", **common}
+
+
+def history_of(trained: TrainedCTR) -> dict | None:
+    """Where raw rows hold their histories: the columns of the run's data, or `history_<field>` where it made them."""
+    if trained.history is None:
+        return None
+    own = trained.history
+    times = (own.times or "history_times") if knows_times(trained) else None
+    return {
+        "columns": {field: (own.columns or {}).get(field, f"history_{field}") for field in own.item_fields},
+        "separator": own.separator,
+        "times": times,
+        "timestamp": TIMESTAMP if times else None,
+        "max_length": own.max_length,
+    }
+
+
+def write_encoding(trained: TrainedCTR, folder: Path) -> None:
+    """Writes encoding.json, and vocabulary.parquet: the known values of each field and their rows within it."""
+    write_json(folder / "encoding.json", encoding_of(trained))
+    of, values, rows = [], [], []
+    for name, encoder in trained.encoders.encoders.items():
+        known = encoder.values.tolist() if isinstance(encoder, Categorical) else []
+        of += [name] * len(known)
+        values += known
+        rows += range(KNOWN, KNOWN + len(known))
+    columns = {"field": pa.array(of, pa.string()).dictionary_encode(), "value": pa.array(values, pa.string())}
+    table = pa.table(columns | {"row": pa.array(rows, pa.int64())})
+    pq.write_table(table, folder / "vocabulary.parquet", compression="zstd")

@@ -1,0 +1,194 @@
+"""From a run folder to an export folder, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+import recgnn
+from recgnn.errors import ConfigError, RunError, one_of
+from recgnn.files import atomic_folder
+from recgnn.models import CDAE
+from recgnn.models.autoencoder import RowRecommender
+from recgnn.serving.clicks import TrainedCTR
+from recgnn.serving.exporting import embeddings, programs, readmes
+from recgnn.serving.exporting.encoding import write_encoding
+from recgnn.serving.exporting.forms import form_of
+from recgnn.serving.exporting.inputs import event_inputs, native_answer, recommender_inputs
+from recgnn.serving.loading import load
+from recgnn.serving.recommender import TrainedRecommender
+from recgnn.training.run_folder import read_json, write_json
+
+Format = Literal["onnx", "torch", "embeddings"]
+FORMATS = Format.__args__
+ABOUT = "export.json"
+BAR = 1e-4  # the largest difference between an export and its model; beyond it nothing is written
+
+
+def export(run: str | Path, format: Format, output: str | Path, index: Literal["faiss"] | None = None) -> Path:
+    """A run as files that need no recgnn, with a README.md that explains them and an export.json for programs.
+
+    Args:
+        run: the run folder.
+        format: `onnx` (models of clicks), `torch` (every model) or `embeddings` (models that recommend).
+        output: the folder to write, whole or not at all: a new or an empty one, or an earlier export.
+        index: `faiss` writes an index of the items' vectors too; for `embeddings`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: for a model that has no such form, or a package that lacks.
+        RunError: for a folder that holds something else, or a broken run.
+    """
+    one_of("format", format, FORMATS)
+    output = Path(output).expanduser()
+    _check_folder(output)
+    if index is not None:
+        one_of("index", index, ("faiss",))
+        if format != "embeddings":
+            raise ConfigError(f"--index is for --format embeddings, found --format {format}")
+        embeddings.need_faiss()
+    if format == "onnx":
+        programs.need_onnx()
+    trained = load(run)
+    _check_model(trained, format)
+    with atomic_folder(output) as folder, _working(f"exporting {type(trained.model).__name__}"):
+        about = _about(trained, format)
+        if format == "embeddings":
+            about |= embeddings.write_embeddings(trained, folder, index)
+            text = readmes.embeddings_readme(about, index)
+        else:
+            about |= _write_program(trained, format, folder)
+            text = (readmes.onnx_readme if format == "onnx" else readmes.torch_readme)(trained, about)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+        names = sorted({ABOUT, *(file.name for file in folder.iterdir())})
+        write_json(folder / ABOUT, about | {"files": names})
+    return output
+
+
+def _check_folder(output: Path) -> None:
+    """Refuse a folder that holds anything but an earlier export.
+
+    Raises:
+        RunError: names what is there.
+    """
+    if output.is_dir() and any(output.iterdir()):
+        own = read_json(output / ABOUT).get("files", [])
+        foreign = sorted(file.name for file in output.iterdir() if file.name not in (*own, "__pycache__"))
+        if foreign:
+            raise RunError(
+                f"{output}: holds {', '.join(foreign[:3])}, which is no export of recgnn and would be lost; choose "
+                "another --output, or move it away"
+            )
+
+
+def _check_model(trained: TrainedCTR | TrainedRecommender, format: Format) -> None:
+    """Refuse a format that is not for the model.
+
+    Raises:
+        ConfigError: names those that are.
+    """
+    name, clicks = type(trained.model).__name__, isinstance(trained, TrainedCTR)
+    if format == "onnx" and not clicks:
+        raise ConfigError(
+            f"--format onnx is for models of clicks, and {name} recommends; take --format embeddings (vectors whose "
+            "inner product is the score) or --format torch"
+        )
+    if format == "embeddings" and clicks:
+        raise ConfigError(
+            f"--format embeddings is for models that recommend by vectors, and {name} scores events; take --format "
+            "onnx or torch (recgnn.load(run).embeddings() gives the vectors of the fields user and item)"
+        )
+
+
+def _about(trained: TrainedCTR | TrainedRecommender, format: Format) -> dict:
+    """What export.json says in every format."""
+    model = trained.model
+    summary = read_json(trained.run / "vocabulary" / "summary.json")
+    versions = {"recgnn": recgnn.__version__, "torch": torch.__version__}
+    return {
+        "format": format,
+        "model": type(model).__name__,
+        "data": summary["name"],
+        "task": model.task,
+        "notes": _notes(trained, format),
+        "versions": versions,
+    }
+
+
+def _notes(trained: TrainedCTR | TrainedRecommender, format: Format) -> list[str]:
+    """What is to be known of scores."""
+    model, notes = trained.model, []
+    if isinstance(trained, TrainedCTR):
+        return notes
+    if isinstance(model, RowRecommender) and format == "embeddings":
+        notes.append(f"{type(model).__name__} encoded each {model.by} from its row of train; for a new {model.by} take "
+                     "`--format torch`")  # fmt: skip
+        if model.output_activation != "identity":
+            spread = ", spread over the range of the ratings" if model.task == "rating" else ""
+            notes.append(f"recgnn's own scores are the {model.output_activation} of the inner product{spread}")
+    elif isinstance(model, RowRecommender):
+        cells, other = "ratings" if model.task == "rating" else "ones", "item" if model.by == "user" else "user"
+        notes.append(f"`rows` are of {model.by}s: {cells} for the {other}s that each of them met (`row` of "
+                     f"{other}s.parquet), else 0; the scores are of all {other}s")  # fmt: skip
+    if isinstance(model, CDAE) and format == "torch":
+        notes.append("`users` is -1 for somebody who was not in train")
+    if model.task == "rating":
+        low, high = float(model.evaluation.low), float(model.evaluation.high)
+        notes.append(f"scores are ratings; `recgnn.predict` clips them to the range of train, {low:g} to {high:g}")
+    if format == "torch":
+        notes.append("users.parquet and items.parquet have the raw ids of rows, and the items that each user knows "
+                     "(`seen`), to be left out of recommendations")  # fmt: skip
+    return notes
+
+
+@torch.no_grad()
+def _write_program(trained: TrainedCTR | TrainedRecommender, format: Format, folder: Path) -> dict:
+    """Writes the model and what belongs to it, checks it against the run's own; returns what is to be told."""
+    clicks = isinstance(trained, TrainedCTR)
+    inputs = event_inputs(trained) if clicks else recommender_inputs(trained)
+    examples, names = [i.example for i in inputs], [i.name for i in inputs]
+    output = _output(trained)
+    about = {"inputs": [i.as_dict() for i in inputs], "output": output}
+    program = programs.program_of(form_of(trained.model), inputs)
+    if format == "onnx":
+        file = folder / "model.onnx"
+        told = {"model": type(trained.model).__name__, "task": trained.model.task, "encoding": "encoding.json"}
+        about |= programs.write_onnx(program, inputs, output["name"], told, file)
+        found = programs.run_onnx(file, examples, names)
+        shutil.copyfile(Path(__file__).with_name("score.py"), folder / "score.py")
+    else:
+        found = programs.write_torch(program, folder / "model.pt2")(*examples)
+    if clicks:
+        write_encoding(trained, folder)
+    else:
+        embeddings.write_ids(trained, folder)
+    difference = float((found - native_answer(trained, examples)).abs().max())
+    if not difference <= BAR:
+        raise RunError(f"{trained.run}: the export differs from the model by {difference:.2g}, expected at most {BAR}; "
+                       "nothing is written; please report this")  # fmt: skip
+    return about | {"largest_difference": difference}
+
+
+def _output(trained: TrainedCTR | TrainedRecommender) -> dict:
+    """The output's name and shape."""
+    model = trained.model
+    if isinstance(trained, TrainedCTR):
+        return {"name": "probability" if model.task == "ctr" else "number", "shape": ["batch"]}
+    columns = model.num_columns if isinstance(model, RowRecommender) else model.num_items
+    return {"name": "scores", "shape": ["batch", columns]}
+
+
+def _working(what: str) -> AbstractContextManager:
+    """A sign of life on a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)

@@ -1,0 +1,105 @@
+"""New users, items and interactions in a trained recommender, without training it again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.prepare import Part, PreparedLog
+from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.log import ITEM, RATING, USER
+from recgnn.errors import DataError
+from recgnn.models.base import Recommender
+from recgnn.nn.folding import Entries
+from recgnn.serving.ids import clean_ids, clean_ratings, need_columns
+
+WHAT = "the frame to fold in"
+
+
+def fold_in(model: Recommender, prepared: PreparedLog, frame: pd.DataFrame) -> tuple[Recommender, PreparedLog]:
+    """A model and its log, with the users, items and interactions of a frame added.
+
+    First the new users get vectors of their own from the known items that they have, then the new items from all
+    their users (see `Recommender.new_rows`); then all is propagated over the graph of the old and the new interactions.
+
+    Args:
+        model: trained; it is not changed.
+        prepared: what it was trained on.
+        frame: columns user, item and, for a model of ratings, rating.
+
+    Raises:
+        DataError: for a missing column, an impossible id or rating, or no row at all.
+        ConfigError: for a model that cannot take in what is new.
+    """
+    old, train, users, items = prepared, *_with_rows(model.task == "rating", prepared, frame)
+    if len(users) > old.num_users:
+        known = train.item < old.num_items
+        part = Part(*(None if x is None else x[known] for x in (train.user, train.item, train.rating)))
+        rows = model.new_rows("user", _entries(part.user, part.item, part.rating, old.num_users, len(users)))
+        model = _grown(model, part, len(users), old.num_items, rows)
+    rows = {}
+    if len(items) > old.num_items:
+        rows = model.new_rows("item", _entries(train.item, train.user, train.rating, old.num_items, len(items)))
+    model = _grown(model, train, len(users), len(items), rows)
+    summary = old.summary | {"users": len(users), "items": len(items), "train": len(train)}
+    return model, PreparedLog(train, old.val, old.test, users, items, summary, old.cold)
+
+
+def _with_rows(rated: bool, prepared: PreparedLog, frame: pd.DataFrame) -> tuple[Part, Vocabulary, Vocabulary]:
+    """The train part with the frame's interactions behind it, and the vocabularies with its new ids. A pair that train
+    has stays as it is; one that the frame has twice counts once, its last time."""
+    need_columns(frame, (USER, ITEM, RATING) if rated else (USER, ITEM), WHAT)
+    if not len(frame):
+        raise DataError(f"{WHAT} has no rows")
+    given = {USER: clean_ids(frame, USER, prepared.users, WHAT), ITEM: clean_ids(frame, ITEM, prepared.items, WHAT)}
+    given |= {RATING: clean_ratings(frame, WHAT)} if rated else {}
+    given = pd.DataFrame(given).drop_duplicates([USER, ITEM], keep="last")
+    old = prepared.train
+    user, item = (_rows_of(v, given[side]) for v, side in ((prepared.users, USER), (prepared.items, ITEM)))
+    width = max(prepared.num_items, int(item.max()) + 1)
+    new = ~np.isin(user * width + item, old.user * width + old.item)
+    rating = np.concatenate([old.rating, given[RATING].to_numpy()[new]]) if rated else None
+    train = Part(np.concatenate([old.user, user[new]]), np.concatenate([old.item, item[new]]), rating)
+    users = _extended(prepared.users, given[USER], train.user)
+    return train, users, _extended(prepared.items, given[ITEM], train.item)
+
+
+def _new_ids(vocabulary: Vocabulary, ids: pd.Series) -> pd.Index:
+    """Those of the ids that a vocabulary lacks, each once."""
+    return pd.Index(ids[vocabulary.encode(ids) < 0].unique()).sort_values()
+
+
+def _rows_of(vocabulary: Vocabulary, ids: pd.Series) -> np.ndarray:
+    """Rows of ids, those of new ones behind all others."""
+    rows, new = vocabulary.encode(ids), _new_ids(vocabulary, ids)
+    return np.where(rows < 0, len(vocabulary) + new.get_indexer(ids), rows)
+
+
+def _extended(vocabulary: Vocabulary, ids: pd.Series, rows: np.ndarray) -> Vocabulary:
+    """A vocabulary with new ids behind the others, nothing known of them, and its frequencies counted in `rows`."""
+    new = _new_ids(vocabulary, ids)
+    attributes = vocabulary.attributes
+    if attributes is not None:
+        attributes = attributes.reindex(range(len(vocabulary) + len(new)))
+    frequency = np.bincount(rows, minlength=len(vocabulary) + len(new))
+    return Vocabulary(vocabulary.ids.append(new.astype(vocabulary.ids.dtype)), attributes, frequency)
+
+
+def _entries(own: np.ndarray, others: np.ndarray, ratings: np.ndarray | None, start: int, stop: int) -> Entries:
+    """What the nodes start..stop-1 of one side have of the other."""
+    some = np.flatnonzero(own >= start)
+    some = some[np.argsort(own[some], kind="stable")]
+    values = np.ones(len(some), dtype=np.float32) if ratings is None else ratings[some]
+    return Entries(*(torch.from_numpy(x) for x in (own[some] - start, others[some], values)), stop - start)
+
+
+def _grown(model: Recommender, train: Part, num_users: int, num_items: int, rows: dict) -> Recommender:
+    """The model on a larger graph; what it knows of the ratings stays that of its training."""
+    grown = model.enlarged(num_users, num_items, rows)
+    grown.set_graph(to_hetero(train, num_users, num_items))
+    if model.task == "rating":
+        for name in ("low", "high", "mean"):
+            getattr(grown.evaluation, name).copy_(getattr(model.evaluation, name))
+    return grown

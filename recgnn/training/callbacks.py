@@ -1,0 +1,154 @@
+"""What a run does around its training: seeds, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from lightning import Callback, LightningModule, Trainer
+
+from recgnn.errors import RunError
+from recgnn.files import atomic_path
+from recgnn.training import run_folder as runs
+
+
+class EpochSeed(Callback):
+    """Makes what is drawn in an epoch (dropout, say) follow from the seed, the epoch and the rank alone, so that a
+    run continued from an epoch's end is the run that was not interrupted."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seed = trainer.datamodule.seed
+        torch.manual_seed(hash((seed, trainer.current_epoch, trainer.global_rank)) & (2**63 - 1))
+
+
+class RunFolder(Callback):
+    """Writes config.yaml and vocabulary/ when a run starts, and a row of metrics.csv after each epoch.
+
+    Args:
+        folder: the run folder.
+        config: the whole configuration, as YAML.
+        stage: `fit`, or `select` or `refit` for the halves of `fit --refit`.
+    """
+
+    def __init__(self, folder: Path, config: str, stage: str = "fit"):
+        self.folder, self.config, self.stage = folder, config, stage
+        self.rows: list[dict[str, Any]] = []
+        self.evaluation_seconds = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
+        stored = self.folder / "vocabulary"
+        continued = bool(trainer.ckpt_path) and stored.is_dir()
+        if continued:  # on every process: a mistake ends them all
+            prepared = trainer.datamodule.prepared
+            check_same_data(type(prepared).load(stored), prepared, self.folder)
+        if trainer.is_global_zero:
+            if not trainer.ckpt_path:
+                if self.stage == "select":
+                    runs.clear(self.folder.parent)
+                runs.clear(self.folder, selection=self.stage == "fit")
+            if not continued:
+                trainer.datamodule.prepared.save(stored)
+            with atomic_path(self.folder / "config.yaml") as path:
+                path.write_text(self.config, encoding="utf-8")
+        for logger in trainer.loggers:
+            logger.log_hyperparams(yaml.safe_load(self.config))
+        described = {
+            "model_name": type(pl_module).__name__,
+            "data_name": trainer.datamodule.name,
+            "task": getattr(pl_module, "task", None),
+            "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "data_statistics": trainer.datamodule.prepared.summary,
+        }
+        for logger in trainer.loggers:
+            logger.log_hyperparams(described)
+            if hasattr(logger, "define_metrics"):
+                logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run folder may have been moved: the savers' memory of their best files moves with it."""
+        here = os.path.realpath(self.folder / "checkpoints")
+        for state in checkpoint["callbacks"].values():
+            there = state.get("dirpath") if isinstance(state, dict) else None
+            if not there or Path(there).name != "checkpoints":
+                continue
+            for name in ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path"):
+                state[name] = state.get(name, "").replace(there, here, 1)
+            state["best_k_models"] = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.read_rows(trainer)
+        for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
+            trainer.should_stop |= callback.wait_count >= callback.patience > 0
+
+    def read_rows(self, trainer: Trainer) -> None:
+        """The earlier rows of a continued run."""
+        file = self.folder / "metrics.csv"
+        if not self.rows and trainer.current_epoch > 0 and file.is_file():
+            rows = pd.read_csv(file).to_dict("records")
+            self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.trained = time.perf_counter() - self.started - self.evaluation_seconds
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.evaluation_seconds += time.perf_counter() - self.evaluation_started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seconds, validated = self.trained, self.evaluation_seconds > 0
+        rest = time.perf_counter() - self.started - seconds  # evaluation, and keeping the best checkpoint
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
+        values["train/loss"] = values.pop("train/loss_epoch", values.get("train/loss", float("nan")))
+        if not validated:
+            values = {k: v for k, v in values.items() if not k.startswith("val/")}
+        rates = {f"lr/{i}": o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
+        rates = {"lr": rates["lr/0"]} if len(rates) == 1 else rates
+        row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values, **rates}
+        row |= {"seconds": round(seconds, 4), "evaluation_seconds": round(rest, 4)}
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            values = {"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}
+            logger.log_metrics(values, step=trainer.global_step)
+        if trainer.is_global_zero:
+            with atomic_path(self.folder / "metrics.csv") as path:
+                pd.DataFrame(self.rows).to_csv(path, index=False)
+
+
+def check_same_data(stored: Any, now: Any, folder: Path) -> None:
+    """Refuse to go on with other data: what was test may have become train.
+
+    Raises:
+        RunError: if the parts differ.
+    """
+    parts = [(part, getattr(stored, part), getattr(now, part)) for part in ("train", "val", "test")]
+    old, new = (getattr(prepared, "cold", {}) for prepared in (stored, now))
+    for part in sorted(old.keys() & new.keys()):
+        parts.append((part, old[part], new[part]))
+    for part, old, new in parts:
+        columns = [f.name for f in fields(new)]
+        if not all(_equal(getattr(old, c), getattr(new, c)) for c in columns if getattr(new, c) is not None):
+            raise RunError(
+                f"{folder}: was trained on other data: its {part} part has {len(old):,} rows, not the same as "
+                f"the {len(new):,} now; use the run's own source, filters and split, or start a new run"
+            )
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are the same; those of one file are."""
+    files = [getattr(array, "filename", None) for array in (one, other)]
+    if all(files) and os.path.samefile(*files):
+        return True
+    return np.array_equal(one, other)

@@ -1,0 +1,147 @@
+"""What a run has to say at its end: metrics.json, the learning curves, the table."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import statistics
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from recgnn.evaluation import figures
+
+
+def part_metrics(values: dict[str, Any], part: str) -> dict[str, float]:
+    """The metrics of a part, without its prefix: {"recall@10": 0.25, …}."""
+    return {k.removeprefix(f"{part}/"): float(v) for k, v in values.items() if k.startswith(f"{part}/")}
+
+
+def versions() -> dict[str, str]:
+    """What the figures were made with."""
+    found = {"python": platform.python_version()}
+    for name in ("recgnn", "torch", "lightning", "torch-geometric", "torchmetrics", "numpy", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def results(
+    rows: list[dict[str, Any]], test: dict[str, float], best_epoch: int, epochs: int, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of metrics.json; `rows` are metrics.csv's."""
+    best = next((row for row in rows if row["epoch"] == best_epoch), {})
+    seconds = [row["seconds"] for row in rows]
+    return {
+        "val": part_metrics(best, "val"),
+        "test": test,
+        "best_epoch": best_epoch,
+        "epochs": epochs,
+        "seconds_per_epoch": round(statistics.median(seconds), 4) if seconds else None,
+        "seconds": round(sum(r["seconds"] + r["evaluation_seconds"] for r in rows), 1),
+        "dataset": summary,
+        "versions": versions(),
+    }
+
+
+def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """metrics.json of the second half of `fit --refit`, with what its first half chose; and that one's rows."""
+    first = json.loads((selection / "metrics.json").read_text(encoding="utf-8"))
+    again = {name: content[name] for name in ("epochs", "seconds_per_epoch", "seconds")}
+    chosen = {name: first[name] for name in ("val", "best_epoch", "epochs", "seconds_per_epoch")}
+    seconds = round(first["seconds"] + content["seconds"], 1)
+    rows = pd.read_csv(selection / "metrics.csv").to_dict("records")
+    return content | chosen | {"seconds": seconds, "refit": again}, rows
+
+
+def summary(content: dict[str, Any]) -> dict[str, float]:
+    """What the table of runs shows of metrics.json: the validation metrics of the best epoch, and times."""
+    best = {f"best/{name}": value for name, value in content["val"].items()}
+    times = {"time/seconds": content["seconds"], "time/median_epoch_seconds": content["seconds_per_epoch"]}
+    return {"best/epoch": content["best_epoch"], **best, **times}
+
+
+def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[str, Any]:
+    """The learning curves, as `analysis.save_figures` takes them."""
+    return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
+
+
+def print_metrics(parts: dict[str, dict[str, float]]) -> None:
+    """One table: a metric a row, validation and test beside each other."""
+    table = Table()
+    table.add_column("metric")
+    for part in parts:
+        table.add_column({"val": "validation"}.get(part, part), justify="right")
+    for name in dict.fromkeys(name for values in parts.values() for name in values):
+        cells = [values.get(name) for values in parts.values()]
+        if all(cell is None or cell != cell for cell in cells):  # as AUC within users, where there are none
+            continue
+        table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+    Console().print(table)
+
+
+GROUPINGS = {
+    "by_activity": "by ratings of the user in train",
+    "by_popularity": "by ratings of the item in train",
+    "by_rating": "by rating",
+    "by_label": "by label",
+}
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def print_groups(groups: dict[str, list[dict[str, Any]]]) -> None:
+    """Ratings only: the errors by activity, popularity and rating, a table each."""
+    for name, records in groups.items():
+        if not records or "rmse" not in records[0]:
+            continue
+        table = Table(title=GROUPINGS[name], title_justify="left")
+        for column in records[0]:
+            table.add_column(column, justify="right")
+        for record in records:
+            table.add_row(*map(_cell, record.values()))
+        Console().print(table)
+
+
+def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list, task: str) -> None:
+    """The table, where the run lies, and what to type next."""
+    parts = {part: content[part] for part in ("val", "test") if content[part]}
+    print(
+        f"best epoch {content['best_epoch']} of {content['epochs']}, "
+        f"{content['seconds_per_epoch'] or 0:.2f} s an epoch, {content['seconds']:.0f} s in all"
+    )
+    if "refit" in content:
+        print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
+    print_metrics(parts)
+    print_groups(content.get("groups", {}))
+    print(f"figures     {run_dir}/figures")
+    for logger in loggers:
+        if command := getattr(logger, "sync_command", None):
+            print(f"dashboard   {command}")
+    run = shlex.quote(str(run_dir))
+    predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
+    commands = [f"python -m recgnn.test --run {run}"]
+    if task in ("ctr", "regression"):
+        if prepared.can_recommend:
+            commands.insert(0, f"python -m recgnn.recommend --run {run} --k 10 --output recommendations.csv")
+        commands.insert(0, predict)
+    else:
+        user, item = (shlex.quote(str(v.decode([0])[0])) for v in (prepared.users, prepared.items))
+        shown = [
+            f"python -m recgnn.recommend --run {run} --users {user} --k 10",
+            f"python -m recgnn.similar --run {run} --items {item} --k 10",
+        ]
+        commands = shown + [predict] * (task == "rating") + commands
+    for number, command in enumerate(commands):
+        print(f"{'' if number else 'next':<11} {command}")

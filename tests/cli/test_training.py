@@ -1,0 +1,367 @@
+"""`fit`, `validate`, `test`: what they write, print and take."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import Checkpoint
+
+from recgnn.cli import entry as programs
+from recgnn.cli.training import main
+from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.training import run_folder as runs
+
+
+def metrics(run: Path | str) -> dict:
+    return json.loads((Path(run) / "metrics.json").read_text())
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+# ---- the run folder
+
+
+def test_what_is_in_a_run_folder(tiny_run):
+    assert files(tiny_run) == {
+        "config.yaml",
+        "metrics.csv",
+        "metrics.json",
+        "users.parquet",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        *(f"vocabulary/{name}" for name in ("interactions.parquet", "users.parquet", "items.parquet", "summary.json")),
+        *(f"figures/{name}.png" for name in ("learning_curves", "recall_by_activity", "recall_by_popularity")),
+    }
+    assert not (tiny_run / "wandb").exists()  # WANDB_MODE=disabled
+
+
+def test_metrics_json(tiny_run):
+    content, rows = metrics(tiny_run), pd.read_csv(tiny_run / "metrics.csv")
+    assert {"val", "test", "best_epoch", "epochs", "seconds_per_epoch", "dataset", "versions"} <= content.keys()
+    assert rows["epoch"].tolist() == [0, 1, 2] and content["epochs"] == 3
+    assert rows["step"].tolist() == [5, 10, 15]  # 610 interactions, 128 a step
+    assert content["best_epoch"] == rows["val/ndcg@5"].idxmax()
+    best = rows.loc[content["best_epoch"]]
+    assert content["val"] == pytest.approx({k[4:]: best[k] for k in rows if k.startswith("val/")})
+    assert content["val"].keys() == content["test"].keys()
+    assert content["dataset"]["users"] == 61 and content["dataset"]["train"] == 610
+    assert content["versions"]["torch"] == torch.__version__
+    assert {"train/loss", "lr", "seconds", "evaluation_seconds"} <= set(rows)
+
+
+def test_checkpoints_hold_plain_values(tiny_run):
+    for name in (runs.BEST, runs.LAST):
+        content = torch.load(tiny_run / "checkpoints" / name, weights_only=True)
+        assert content["hyper_parameters"]["num_users"] == 61
+        assert content["state_dict"].keys() == {"user_embedding.weight", "item_embedding.weight"}
+    assert content["epoch"] == 2
+
+
+def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
+    config = yaml.safe_load((tiny_run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["layer_weights"] == "uniform"  # a default
+    assert "num_users" not in config["model"]["init_args"]  # given by the data
+    again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
+    ours, theirs = metrics(again.run_dir), metrics(tiny_run)
+    for key in ("val", "test", "best_epoch", "epochs", "dataset"):
+        assert ours[key] == theirs[key]
+    assert yaml.safe_load((again.run_dir / "config.yaml").read_text()) == config
+
+
+def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
+    other = main("fit", ["--config", str(tiny), "--seed_everything=8", "--run_dir", str(tmp_path / "run")])
+    assert metrics(other.run_dir)["test"] != metrics(tiny_run)["test"]
+
+
+def test_fit_returns_its_objects_and_says_what_is_next(tiny, here, capsys):
+    done = main("fit", ["--config", str(tiny), "--trainer.enable_progress_bar=true"])
+    assert type(done.model).__name__ == "LightGCN" and done.datamodule.num_items == 40
+    assert done.trainer.current_epoch == 3 and done.run_dir == Path("runs/lightgcn-synthetic/1")
+    out, err = capsys.readouterr()
+    assert "61 users, 40 items" in out and "LightGCN: 808 parameters" in out
+    content = metrics(done.run_dir)
+    assert re.search(r"best epoch \d of 3, \d+\.\d\d s an epoch", out)
+    row = next(line for line in out.splitlines() if "ndcg@10" in line)
+    assert re.findall(r"\d\.\d{4}", row) == [f"{content[part]['ndcg@10']:.4f}" for part in ("val", "test")]
+    for command in ("recommend", "similar", "test"):
+        assert f"python -m recgnn.{command} --run runs/lightgcn-synthetic/1" in out
+    assert len(re.findall(r"^epoch \d: loss .* val/ndcg@5 .* s$", err, re.M)) == 3 == err.count("\n")
+
+
+def test_runs_are_numbered_and_not_overwritten_unasked(tiny, here):
+    base = ["--config", str(tiny), "--trainer.max_epochs=1"]
+    assert [main("fit", base).run_dir.name for _ in range(2)] == ["1", "2"]
+    shutil.rmtree("runs/lightgcn-synthetic/1")
+    assert main("fit", base).run_dir.name == "3"
+    own = [*base, "--run_dir", "runs/lightgcn-synthetic/3"]
+    with pytest.raises(RunError, match="3: holds a run already; continue it with --ckpt_path last, replace it"):
+        main("fit", own)
+    (here / "runs/lightgcn-synthetic/3/metrics.json").write_text("{}")
+    main("fit", [*own, "--overwrite=true", "--trainer.max_epochs=2"])
+    assert metrics("runs/lightgcn-synthetic/3")["epochs"] == 2
+    assert len(pd.read_csv("runs/lightgcn-synthetic/3/metrics.csv")) == 2
+
+
+def test_a_dry_run_leaves_no_metrics(tiny, here):
+    main("fit", ["--config", str(tiny), "--trainer.fast_dev_run=true"])
+    assert not list(here.rglob("metrics.json")) and not list(here.rglob("*.ckpt"))
+
+
+# ---- configuration
+
+
+def test_configurations_compose_and_dotted_options_win(tiny, here):
+    (here / "b.yaml").write_text("model: {init_args: {embedding_dim: 6, lr: 0.01}}\ntrainer: {max_epochs: 2}\n")
+    base = ["--config", str(tiny), "--config", "b.yaml"]
+    done = main("fit", [*base, "--model.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
+    assert done.model.hparams.embedding_dim == 6 and done.model.hparams.num_layers == 2
+    assert done.model.hparams.lr == 0.2 and done.trainer.max_epochs == 1 and done.datamodule.num_users == 50
+    assert done.model.user_embedding.weight.shape == (50, 6)
+
+
+def test_another_model_and_source_by_name(tiny, here):
+    done = main("fit", ["--config", str(tiny), "--model=MF", "--model.biases=true", "--trainer.max_epochs=1"])
+    assert type(done.model).__name__ == "MF" and done.model.hparams.biases
+    assert done.run_dir.parent.name == "mf-synthetic"
+
+
+def test_print_config(tiny, here, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main("fit", ["--config", str(tiny), "--model.lr=0.5", "--print_config"])
+    assert not stop.value.code
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["model"]["init_args"]["lr"] == 0.5 and config["data"]["init_args"]["batch_size"] == 128
+    assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize("option", ["items=null", "items=None", "init_args.items=null"])
+def test_null_is_no_text_where_a_class_is_within_a_class(option, tiny, capsys):
+    table = ["--data.source=TableLog", "--data.source.path=a.csv", "--data.source.items=b.csv"]
+    with pytest.raises(SystemExit):
+        main("fit", ["--config", str(tiny), *table, f"--data.source.{option}", "--print_config"])
+    given = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["source"]["init_args"]
+    assert given["items"] is None and given["path"] == "a.csv"
+
+
+@pytest.mark.parametrize("optimizer", [None, "torch.optim.SGD"])
+def test_scheduler_from_the_configuration(tiny, here, optimizer):
+    options = ["--lr_scheduler=torch.optim.lr_scheduler.StepLR"]
+    options += ["--lr_scheduler.step_size=1", "--lr_scheduler.gamma=0.1"]
+    if optimizer:
+        options += [f"--optimizer={optimizer}", "--optimizer.lr=0.05"]
+    done = main("fit", ["--config", str(tiny), *options])
+    assert type(done.trainer.optimizers[0]).__name__ == ("SGD" if optimizer else "Adam")
+    assert done.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.05 * 0.1**3)
+    assert pd.read_csv(done.run_dir / "metrics.csv")["lr"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.precision=bf16-mixed"],
+        ["--trainer.gradient_clip_val=0.01"],
+        ["--trainer.accumulate_grad_batches=2"],
+        ["--trainer.check_val_every_n_epoch=2", "--trainer.max_epochs=4"],
+        ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"],
+        ["--trainer.limit_train_batches=2"],
+        ["--data.sampling=user"],
+        ["--model.loss=softmax"],
+    ],
+    ids=lambda options: options[0].rpartition(".")[2],
+)
+def test_trainer_options(tiny, here, options):
+    done = main("fit", ["--config", str(tiny), *options])
+    content = metrics(done.run_dir)
+    assert content["test"]["ndcg@10"] > 0.1 and content["val"]
+    assert content["best_epoch"] < content["epochs"] == done.trainer.max_epochs
+    assert all(p.isfinite().all() for p in done.model.parameters())
+
+
+def test_own_callbacks_stay_and_the_usual_ones_come_with_them(tiny, here):
+    callbacks = "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {monitor: val/recall@5, mode: max}}]"
+    done = main("fit", ["--config", str(tiny), callbacks])
+    rows = pd.read_csv(done.run_dir / "metrics.csv")
+    assert metrics(done.run_dir)["best_epoch"] == rows["val/recall@5"].idxmax()
+    assert sorted(p.name for p in (done.run_dir / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert done.trainer.early_stopping_callback.monitor == "val/ndcg@5"
+
+
+def test_without_a_validation_part(tiny, here):
+    for name, shift in (("train", 0), ("test", 1)):
+        lines = [f"{u} {' '.join(str((u * 7 + 4 * i + shift) % 40) for i in range(6))}" for u in range(30)]
+        (here / f"{name}.txt").write_text("\n".join(lines))
+    base = ["--config", str(tiny), "--data.source=AdjacencyLog", "--data.source.train=train.txt"]
+    base += ["--data.source.test=test.txt", "--data.source.name=lists", "--data.split=GivenSplit"]
+    done = main("fit", [*base, "--data.split.val=0"])
+    content = metrics(done.run_dir)
+    assert done.run_dir == Path("runs/lightgcn-lists/1") and content["val"] == {} and content["test"]
+    assert content["best_epoch"] == 2  # the last
+    assert [p.name for p in (done.run_dir / "checkpoints").iterdir()] == ["last.ckpt"]
+    main("test", ["--run", str(done.run_dir), "--output", "test.json"])
+    assert json.loads(Path("test.json").read_text())["test"] == content["test"]
+    with pytest.raises(DataError, match="lists: has no val part"):
+        main("validate", ["--run", str(done.run_dir)])
+    stop = "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/ndcg@5}}]"
+    with pytest.raises(ConfigError, match="EarlyStopping watches val/ndcg@5, but the split leaves no validation"):
+        main("fit", [*base, "--data.split.val=0", stop])
+    both = main("fit", [*base, "--data.split.val=test"])
+    assert metrics(both.run_dir)["dataset"]["val_is_test"] and metrics(both.run_dir)["dataset"]["warnings"]
+
+
+# ---- validate and test
+
+
+def test_validate_and_test_repeat_the_figures_of_fit(tiny_run, here, capsys):
+    content = metrics(tiny_run)
+    for command, part in (("validate", "val"), ("test", "test")):
+        main(command, ["--run", str(tiny_run), "--output", "out/figures.json"])
+        assert json.loads(Path("out/figures.json").read_text()) == {part: content[part]}
+        assert f"{content[part]['ndcg@10']:.4f}" in capsys.readouterr().out
+    last = str(tiny_run / "checkpoints/last.ckpt")
+    main("validate", [f"--run={tiny_run}", f"--ckpt_path={last}", "--output=last.json"])
+    rows = pd.read_csv(tiny_run / "metrics.csv")
+    assert json.loads(Path("last.json").read_text())["val"]["ndcg@5"] == pytest.approx(rows["val/ndcg@5"].iloc[-1])
+    assert files(here) == {"out/figures.json", "last.json"}
+
+
+def test_test_needs_the_run_folder_only(tiny, here):
+    rows = [f"u{u},i{(u * 3 + 7 * i) % 20}\n" for u in range(20) for i in range(8)]
+    (here / "log.csv").write_text("user,item\n" + "".join(rows))
+    source = ["--data.source=TableLog", "--data.source.path=log.csv", f"--data.cache_dir={here / 'cache'}"]
+    done = main("fit", ["--config", str(tiny), *source])
+    content = metrics(done.run_dir)
+    (here / "log.csv").unlink()
+    shutil.rmtree(here / "cache")
+    shutil.move(done.run_dir, here / "moved")
+    main("test", ["--run", "moved", "--output", "test.json"])
+    assert json.loads(Path("test.json").read_text())["test"] == content["test"]
+
+
+# ---- the commands themselves
+
+
+def test_console(monkeypatch, capsys, tiny_run, here):
+    def console(*argv: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["recgnn", *argv])
+        code = 0
+        try:
+            programs.console()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return code, *capsys.readouterr()
+
+    code, out, _ = console()
+    assert code == 0 and all(command in out for command in programs.COMMANDS)
+    code, _, err = console("recomend")
+    assert code == 2 and "did you mean 'recommend'?" in err
+    code, out, _ = console("recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
+    assert code == 0 and len(out.splitlines()) == 4
+    for command in programs.COMMANDS:
+        code, out, _ = console(command, "--help")
+        assert code == 0 and f"recgnn.{command}" in out
+
+
+def test_an_interrupted_training_can_be_continued(tiny, here, monkeypatch):
+    from recgnn.training.callbacks import RunFolder
+
+    end = RunFolder.on_train_epoch_end
+
+    def interrupt(self, trainer, pl_module):
+        end(self, trainer, pl_module)
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_train_epoch_end", interrupt)
+        with pytest.raises(BaseException) as stop:  # noqa: B017, PT011
+            main("fit", ["--config", str(tiny), "--run_dir", "run"])
+    assert isinstance(stop.value, SystemExit | KeyboardInterrupt)
+    assert main("fit", ["--config", str(tiny), "--run_dir", "run", "--ckpt_path=last"]).trainer.current_epoch == 3
+    assert pd.read_csv("run/metrics.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+def test_a_bug_keeps_its_traceback(tiny, here, monkeypatch):
+    def broken(self, batch, batch_idx):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("recgnn.models.LightGCN.training_step", broken)
+    with pytest.raises(ZeroDivisionError):
+        main("fit", ["--config", str(tiny)])
+    assert not list(here.iterdir())
+
+
+# ---- W&B
+
+
+def test_offline_wandb(tiny, here, monkeypatch, capsys):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    done = main("fit", ["--config", str(tiny), "--trainer.max_epochs=2"])
+    assert f"wandb sync {done.run_dir}/wandb/offline-run-" in capsys.readouterr().out
+    assert all(logger._experiment is None for logger in done.trainer.loggers)  # finished
+    [log] = done.run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    keys = (
+        *("train/loss", "val/ndcg@10", "val/recall@5", "test/ndcg@10", "time/epoch_seconds", "recommendations"),
+        *("figures/learning_curves", "figures/recall_by_activity", "data_statistics", "embedding_dim"),
+        *("LightGCN", "lightgcn-synthetic-1"),
+    )
+    for _ in range(600):  # W&B's own process closes the file a moment after `finish`
+        content = log.read_bytes()
+        missing = [key for key in keys if key.encode() not in content]
+        if not missing:
+            break
+        time.sleep(0.1)
+    assert not missing
+    assert not (here / "wandb").exists() and not (here / "lightning_logs").exists()
+    main("fit", ["--config", str(tiny), "--trainer.max_epochs=1", "--trainer.logger=false", "--run_dir=quiet"])
+    assert not (here / "quiet/wandb").exists()
+
+
+def test_a_monitor_that_is_not_measured(here, tiny) -> None:
+    with pytest.raises(ConfigError, match="val/ndcg@11, which is not measured.*did you mean 'val/ndcg@10'"):
+        main(
+            "fit",
+            [f"--config={tiny}", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/ndcg@11"],
+        )
+
+
+def test_only_a_plain_monitored_saver_becomes_best(here, tiny) -> None:
+    options = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.monitor=val/recall@10"]
+    options += ["--trainer.callbacks.mode=max", "--trainer.callbacks.save_top_k=2", "--trainer.max_epochs=3"]
+    cli = main("fit", [f"--config={tiny}", "--run_dir=run", *options])
+    names = {path.name for path in (here / "run" / "checkpoints").iterdir()}
+    assert {"best.ckpt", "last.ckpt"} <= names and len(names) == 4
+    assert any(c.filename == "best" and c.monitor == cli.model.monitor[0] for c in cli.trainer.checkpoint_callbacks)
+
+
+def test_the_stored_configuration_is_of_the_run_not_of_the_call(here, tiny) -> None:
+    main("fit", [f"--config={tiny}", "--run_dir=run", "--trainer.max_epochs=1"])
+    main("fit", [f"--config={tiny}", "--run_dir=run", "--trainer.max_epochs=2", "--ckpt_path=last"])
+    stored = yaml.safe_load((here / "run" / "config.yaml").read_text())
+    assert stored["ckpt_path"] is None and stored["run_dir"] is None and stored["overwrite"] is False
+    with pytest.raises(RunError, match="was trained on other data"):
+        split = ["--data.split=RatioSplit", "--data.split.seed=9"]
+        main("fit", [f"--config={tiny}", "--run_dir=run", "--ckpt_path=last", *split])
+
+
+def test_a_moved_run_goes_on_with_its_best(here, tiny) -> None:
+    saver = best_saver(main("fit", [f"--config={tiny}", "--run_dir=before"]))
+    (here / "before").rename(here / "after")
+    again = best_saver(main("fit", [f"--config={tiny}", "--ckpt_path=last", "--run_dir=after"]))
+    assert again.best_model_score == saver.best_model_score is not None
+    assert Path(again.best_model_path) == (here / "after/checkpoints/best.ckpt").resolve()
+    assert list(again.best_k_models) == [again.best_model_path]
+
+
+def best_saver(cli) -> Checkpoint:
+    return next(c for c in cli.trainer.checkpoint_callbacks if c.filename == "best")

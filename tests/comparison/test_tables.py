@@ -1,0 +1,188 @@
+"""Which runs are one line, which lines are one table, and what is said of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from recgnn.comparison import compare
+from recgnn.comparison.found import find
+from recgnn.comparison.measures import goodness
+from recgnn.comparison.tables import tables
+from recgnn.errors import ConfigError, RunError
+
+
+def test_runs_that_differ_in_seeds_are_one_line(trained) -> None:
+    found = tables(find([trained])[0])
+    assert sorted((t.task, sorted(line.name for line in t.lines)) for t in found) == [
+        ("ctr", ["FM", "LR"]),
+        ("ranking", ["LightGCN", "MF"]),
+    ]
+    assert all(len(line.runs) == 2 for t in found for line in t.lines)
+    for table in found:
+        assert len(table.parts) == 2 and not table.notes  # each seed has its own split, and both lines have both
+
+
+def test_mean_spread_order_and_best(made, tmp_path) -> None:
+    for seed, value in enumerate([0.1, 0.2, 0.3], 1):
+        made(f"a/{seed}", {"ndcg@10": value, "recall@10": 0.5}, seed)
+    made("b/1", {"ndcg@10": 0.25, "recall@10": 0.4}, model="NGCF")
+    (table,) = tables(find([tmp_path])[0])
+    assert [line.name for line in table.lines] == ["NGCF", "MF"]
+    mf = table.lines[1]
+    assert (mf.mean("ndcg@10"), mf.spread("ndcg@10")) == pytest.approx((0.2, 0.1))
+    assert table.lines[0].spread("ndcg@10") is None
+    assert table.best("ndcg@10").name == "NGCF" and table.best("recall@10").name == "MF"
+    (table,) = tables(find([tmp_path])[0], metric="recall@10")
+    assert [line.name for line in table.lines] == ["MF", "NGCF"] and table.metrics[0] == "recall@10"
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "worse"),
+    [("ndcg@10", 0.3, 0.2), ("rmse", 0.8, 0.9), ("auc", 0.8, 0.7), ("logloss", 0.4, 0.5), ("calibration", 1.1, 0.8)],
+)
+def test_which_way_is_better(metric, better, worse) -> None:
+    assert goodness(metric, better) > goodness(metric, worse)
+
+
+def test_popularity_has_no_better() -> None:
+    assert goodness("popularity@10", 5.0) is None and goodness("gini@10", 0.5) is None
+
+
+def test_lines_of_one_model_are_told_apart(made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": 0.1}, options={"lr": 0.1, "l2": 0.0})
+    made("b/1", {"ndcg@10": 0.2}, options={"lr": 0.2, "l2": 0.0})
+    made("c/1", {"ndcg@10": 0.3}, model="NGCF", options={"lr": 0.1})
+    (table,) = tables(find([tmp_path])[0])
+    assert [line.name for line in table.lines] == ["NGCF", "MF (lr 0.2)", "MF (lr 0.1)"]
+
+
+def test_significance_by_scipy_with_holms_correction(made, tmp_path) -> None:
+    """Two seeds a model on one test part: a user's value is the mean over them."""
+    random = np.random.default_rng(3)
+    base = random.random(50)
+    shifts, p, wilcoxon = {"MF": 0.0, "GCN": 0.08, "NGCF": 0.11}, {}, {}
+    values = {m: [base - s + random.normal(0, 0.2, 50) for _ in (1, 2)] for m, s in shifts.items()}
+    for model, seeds in values.items():
+        for seed, own in enumerate(seeds, 1):
+            made(f"{model}/{seed}", {"ndcg@10": own.mean()}, seed, model, users={"ndcg@10": own.tolist()})
+    (table,) = tables(find([tmp_path])[0])
+    means = {model: np.mean(seeds, axis=0) for model, seeds in values.items()}
+    best = max(means, key=lambda m: means[m].mean())
+    assert table.reference.name == best == table.lines[0].name and table.reference.against is None
+    others = [line for line in table.lines if line is not table.reference]
+    for line in others:
+        difference = means[line.name] - means[best]
+        assert line.against.difference == pytest.approx(difference.mean()) and line.against.users == 50
+        p[line.name] = stats.ttest_rel(means[line.name], means[best]).pvalue
+        wilcoxon[line.name] = stats.wilcoxon(difference).pvalue
+    for raw, name in ((p, "p_t"), (wilcoxon, "p_wilcoxon")):
+        low, high = sorted(raw, key=raw.get)
+        found = {line.name: getattr(line.against, name) for line in others}
+        assert found[low] == pytest.approx(min(1, 2 * raw[low]))
+        assert found[high] == pytest.approx(min(1, max(2 * raw[low], raw[high])))
+
+
+def test_a_baseline_instead_of_the_best(made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": 0.1}, users={"ndcg@10": [0.1, 0.1, 0.2]})
+    made("b/1", {"ndcg@10": 0.3}, model="NGCF", users={"ndcg@10": [0.3, 0.2, 0.5]})
+    (table,) = tables(find([tmp_path])[0], baseline="mf")
+    assert table.reference.name == "MF"
+    assert table.lines[0].against.difference == pytest.approx(0.2)
+    with pytest.raises(ConfigError, match=r"--baseline MFF: no line is called so \(did you mean 'MF'\?\)"):
+        tables(find([tmp_path])[0], baseline="MFF")
+
+
+def test_without_the_metrics_of_users_it_says_so(made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": 0.2}, users={"ndcg@10": [0.1, 0.1]})
+    made("b/1", {"ndcg@10": 0.1}, model="NGCF")
+    (table,) = tables(find([tmp_path])[0])
+    assert table.lines[1].against is None
+    assert [note for note in table.notes if note.startswith("no significance for NGCF: no ndcg@10")]
+
+
+def test_other_test_parts_are_other_tables(trained, made, tiny_run) -> None:
+    """tiny_run has the same log as MF's runs, and another split."""
+    runs, _ = find([trained / "mf/1", tiny_run])
+    found = tables(runs)
+    assert [len(t.lines) for t in found] == [1, 1]
+    assert all("not compared with" in t.notes[0] and "tested on other data" in t.notes[0] for t in found)
+
+
+def test_a_line_with_fewer_seeds_is_told(trained) -> None:
+    (table,) = tables(find([trained / "mf", trained / "lightgcn" / "1"])[0])
+    (note,) = table.notes
+    assert note.startswith("means stand on different test parts: LightGCN was not tested on all 2")
+    other = next(line for line in table.lines if line is not table.reference)
+    assert other.against.users <= 61
+
+
+def test_the_order_of_the_rows_is_no_other_test_part() -> None:
+    from recgnn.comparison.found import digest
+
+    one, other = np.array([3, 1, 2]), np.array([5, 5, 6])
+    turned = np.array([2, 0, 1])
+    assert digest([one, other], "x") == digest([one[turned], other[turned]], "x")
+    assert digest([one, other], "x") != digest([one, other[turned]], "x")
+    assert digest([one, other], "x") != digest([one, other], "y")
+
+
+def test_what_is_found_beneath(trained, made, tmp_path) -> None:
+    made("deep/er/10", {"ndcg@10": 0.1}, 10)
+    made("deep/er/9", {"ndcg@10": 0.1}, 9)
+    unfinished = made("deep/er/11", {"ndcg@10": 0.1})
+    (unfinished / "metrics.json").unlink()
+    runs, left = find([tmp_path, tmp_path / "deep"])
+    assert [run.folder.name for run in runs] == ["9", "10"]
+    assert left == [f"{unfinished}: is not finished (no metrics.json); left out"]
+
+
+def test_what_is_written(made, tmp_path, capsys) -> None:
+    made("runs/a/1", {"ndcg@10": 0.1, "recall@10": 0.2}, users={"ndcg@10": [0.1, 0.0, 0.2]})
+    made("runs/b/1", {"ndcg@10": 0.3, "recall@10": 0.1}, model="NGCF", users={"ndcg@10": [0.3, 0.2, 0.4]})
+    compare([tmp_path / "runs"], tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "compare.csv", "compare.html", "compare.json", "compare.md"
+    ]  # fmt: skip
+    text = (tmp_path / "out/compare.md").read_text()
+    assert "| NGCF | 1 | **0.3000** | 0.1000 |" in text and "| MF | 1 | 0.1000 | **0.2000** |" in text
+    rows = list(csv.DictReader((tmp_path / "out/compare.csv").open()))
+    assert [row["line"] for row in rows] == ["NGCF", "MF"]
+    assert float(rows[1]["difference"]) == pytest.approx(-0.2) and rows[0]["difference"] == ""
+    told = json.loads((tmp_path / "out/compare.json").read_text())
+    assert told["lines"][1]["ndcg@10"] == pytest.approx(0.1) and told["lines"][1]["users"] == 3
+    shown = capsys.readouterr().out
+    assert shown.count("┏") == 1 and "reference" in shown and "0.3000" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nowhere"], "nowhere: no such folder"),
+        (["."], "no run folder there; python -m recgnn.fit makes one"),
+        ([], "the following arguments are required: FOLDER"),
+        ([".", "--metrik", "x"], "unrecognized arguments: --metrik x"),
+    ],
+)
+def test_mistakes_are_one_line(entry, here, options, message) -> None:
+    code, _, err = entry("compare", *options)
+    assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_metric_that_no_run_has(trained) -> None:
+    with pytest.raises(ConfigError, match=r"--metric ndcg@1: no run has it \(did you mean 'ndcg@10'"):
+        tables(find([trained / "mf"])[0], metric="ndcg@1")
+
+
+def test_a_broken_run_is_left_out(made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": 0.1})
+    broken = made("b/1", {"ndcg@10": 0.1})
+    (broken / "config.yaml").write_text("model: [")
+    runs, left = find([tmp_path])
+    assert len(runs) == 1 and left[0].startswith(f"{broken}/config.yaml: cannot be read")
+    with pytest.raises(RunError, match="nothing to compare"):
+        compare([broken], tmp_path / "out")

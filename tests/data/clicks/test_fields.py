@@ -1,0 +1,162 @@
+"""Fields as they are declared and guessed, and values as text."""
+
+from __future__ import annotations
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recgnn.data.clicks.fields import Field, as_field, as_text, declared, guess
+from recgnn.errors import ConfigError, DataError
+
+COLUMNS = ["user", "price", "genres"]
+
+
+def test_a_kind_or_a_mapping_or_a_field() -> None:
+    own = Field("multi", separator=",", combine="sum")
+    given = {"user": "categorical", "price": {"kind": "numeric", "transform": "quantile", "bins": 5}, "genres": own}
+    found = declared(given, COLUMNS)
+    assert list(found) == ["user", "price", "genres"]
+    assert found["user"] == Field() and found["user"].kind == "categorical"
+    assert (found["price"].kind, found["price"].transform, found["price"].bins) == ("numeric", "quantile", 5)
+    assert found["genres"] is own
+    assert as_field({"min_count": 3}, "user") == Field("categorical", min_count=3)
+
+
+def test_dropped_fields_are_gone_and_the_order_is_the_declarations() -> None:
+    assert list(declared({"genres": "multi", "price": "drop", "user": "categorical"}, COLUMNS)) == ["genres", "user"]
+    for given in ({}, {"user": "drop"}):
+        with pytest.raises(ConfigError, match="none is left"):
+            declared(given, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ({"genre": "multi"}, ["no column 'genre'", "did you mean 'genres'", "there are: user, price, genres"]),
+        ({"user": "categoric"}, ["user is 'categoric'", "did you mean 'categorical'", "one of categorical, numeric"]),
+        ({"user": {"kind": "text"}}, ["user is 'text'", "expected one of"]),
+        ({"user": {"min_cout": 2}}, ["user has no option 'min_cout'", "did you mean 'min_count'"]),
+    ],
+)
+def test_mistakes_name_the_nearest(given, parts) -> None:
+    with pytest.raises(ConfigError) as error:
+        declared(given, COLUMNS)
+    assert all(part in str(error.value) for part in parts), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["min_count", "max_values", "bins", "buckets"])
+def test_counts_are_at_least_one(option) -> None:
+    assert getattr(Field(**{option: 1}), option) == 1
+    for value in (0, -3):
+        with pytest.raises(ConfigError, match=f"{option} must be at least 1, found {value}"):
+            as_field({option: value}, "x")
+
+
+def test_a_field_says_what_is_its_own() -> None:
+    assert Field("numeric").describe() == "numeric"
+    assert Field("multi", separator=",", max_values=3).describe() == "multi, separator ,, max_values 3"
+    assert Field(**Field("time", parts=["month"]).as_dict()) == Field("time", parts=["month"])
+
+
+# ---- guesses
+
+
+def of(column: object, n: int = 400, name: str = "x") -> str:
+    """The kind that is guessed of one column."""
+    frame = pd.DataFrame({name: column, "other": np.arange(n) % 2})
+    return guess(frame, set())[name].kind
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (np.arange(400) % 20, "categorical"),
+        (np.arange(400) % 21, "numeric"),
+        (np.where(np.arange(400) % 3, np.nan, np.arange(400)), "numeric"),
+        (pd.array([True, False] * 200), "categorical"),
+        (pd.Categorical(["a", "b"] * 200), "categorical"),
+        (pd.date_range("2024", periods=400), "time"),
+        (["a|b"] + ["c", "d"] * 199 + ["e"], "categorical"),  # one in 400 is no reason
+        (["a|b", "c", "d", "e"] * 100, "multi"),
+        ([f"t{n % 150}" for n in range(400)], "categorical"),  # every value more than twice
+        ([f"t{n % 250}" for n in range(400)], "drop"),
+        ([f"t{n % 90}" for n in range(400)], "categorical"),
+        (["a"] * 400, "drop"),
+        ([None] * 400, "drop"),
+        ([5] * 400, "drop"),
+    ],
+)
+def test_kinds_are_guessed(column, kind) -> None:
+    assert of(column) == kind
+
+
+@pytest.mark.parametrize(("name", "kind"), [("user", "categorical"), ("item", "categorical"), ("timestamp", "time")])
+def test_names_that_say_what_they_are(name, kind) -> None:
+    assert of(np.arange(400), name=name) == kind
+    assert of([f"id {n}" for n in range(400)], name=name) == kind
+
+
+def test_excluded_columns_are_not_guessed() -> None:
+    frame = pd.DataFrame({"label": [0, 1] * 9, "a": ["x", "y"] * 9})
+    assert list(guess(frame, {"label"})) == ["a"]
+    with pytest.raises(DataError, match="no column of the events can be a field"):
+        guess(frame, {"label", "a"})
+
+
+# ---- values as text
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [12, 7], [12.0, 7.0], ["12", "7"], np.uint8([12, 7]), np.float32([12, 7]), pd.array([12, 7], dtype="Int64"),
+        pd.array([12, 7], dtype="Float64"), pd.Categorical([12, 7]), pd.Categorical(["12", "7"]),
+        pd.array(["12", "7"], dtype="string"), np.array([12, 7], dtype=object),
+    ],
+)  # fmt: skip
+def test_a_value_has_one_text(column) -> None:
+    found = as_text(pd.Series(column))
+    assert found.tolist() == ["12", "7"] and found.dtype == "string"
+
+
+@pytest.mark.parametrize("column", [[True, False], pd.Categorical([True, False]), pd.array([True, False])])
+def test_truth_has_one_text(column) -> None:
+    assert as_text(pd.Series(column)).tolist() == as_text(pd.Series(["True", "False"])).tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([1.5, -0.25, 1e300], ["1.5", "-0.25", "1e+300"]),
+        ([-3.0, 0.0, -0.0], ["-3", "0", "0"]),
+        (["007", "1e3", " a"], ["007", "1e3", "a"]),
+        ([2**53 - 1, 2**60 + 1], [str(2**53 - 1), str(2**60 + 1)]),
+        ([float(2**53 - 1)], [str(2**53 - 1)]),
+        ([Decimal("1.50")], ["1.50"]),
+        ([datetime.date(2024, 5, 1)], ["2024-05-01"]),
+    ],
+)
+def test_text_of(column, expected) -> None:
+    assert as_text(pd.Series(column)).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [None, "", "x"], [None, "  ", "x"], [np.nan, pd.NA, "x"], pd.Categorical([None, None, "x"]),
+        pd.array([None, "", "x"], "string"),
+    ],
+)  # fmt: skip
+def test_nulls_and_empty_text_are_no_value(column) -> None:
+    found = as_text(pd.Series(column))
+    assert found.isna().tolist() == [True, True, False] and found.iloc[2] == "x"
+
+
+@pytest.mark.parametrize("column", [[1.0, np.nan], [1.5, np.nan], pd.array([1, None], "Int64"), [True, None]])
+def test_gaps_among_numbers_are_no_value(column) -> None:
+    assert as_text(pd.Series(column)).isna().tolist() == [False, True]

@@ -1,0 +1,131 @@
+"""What the figures show, read back from their artists; and that a file is whole or absent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from recgnn.errors import RunError
+from recgnn.evaluation import figures
+
+ROWS = [
+    {
+        "epoch": 0,
+        "train/loss": 0.7,
+        "val/recall@10": 0.1,
+        "val/ndcg@20": 0.05,
+        "val/recall@20": 0.2,
+    },
+    {"epoch": 1, "train/loss": 0.5},
+    {"epoch": 1, "val/recall@10": 0.2, "val/ndcg@20": 0.09, "val/recall@20": 0.3},
+    {"epoch": 2, "train/loss": float("nan"), "val/ndcg@20": 0.08, "val/recall@20": None},
+    {"epoch": 3, "train/loss": 0.4, "val/ndcg@20": torch.tensor(0.07)},
+]
+
+
+def lines(axes) -> dict[str, list[tuple[float, float]]]:
+    """The drawn curves of an axes by colour, without the mark of the best epoch."""
+    return {
+        line.get_color(): list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+        for line in axes.lines
+        if line.get_color() in (figures.BLUE, figures.ORANGE)
+    }
+
+
+def by_title(figure: Figure) -> dict:
+    return {axes.get_title(loc="left"): axes for axes in figure.axes}
+
+
+def test_learning_curves_show_every_known_value():
+    figure = figures.learning_curves(ROWS, "val/ndcg@20", best_epoch=1)
+    panels = by_title(figure)
+    assert list(panels) == ["loss", "ndcg@20", "recall@20"]  # the monitor first, and only its K
+    assert lines(panels["loss"]) == {figures.BLUE: [(0, 0.7), (1, 0.5), (3, 0.4)]}
+    [ndcg] = lines(panels["ndcg@20"]).values()
+    assert [epoch for epoch, _ in ndcg] == [0, 1, 2, 3]
+    assert [value for _, value in ndcg] == pytest.approx([0.05, 0.09, 0.08, 0.07])
+    assert lines(panels["recall@20"]) == {figures.BLUE: [(0, 0.2), (1, 0.3)]}
+    assert panels["ndcg@20"].get_title(loc="right") == "0.09000"
+    for panel in panels.values():
+        assert any(list(line.get_xdata()) == [1, 1] for line in panel.lines), (
+            "best epoch not marked"
+        )
+        assert panel is not panels["recall@20"] or panel.get_xlabel() == "epoch"
+
+
+def test_learning_curves_with_validation_loss_and_another_monitor():
+    rows = [
+        {"epoch": e, "train/loss": 1 / (e + 1), "val/loss": 1.0, "val/auc": 0.8} for e in range(3)
+    ]
+    panels = by_title(figures.learning_curves(rows, "val/auc", None))
+    assert set(lines(panels["loss"])) == {figures.BLUE, figures.ORANGE}
+    assert [t.get_text() for t in panels["loss"].get_legend().get_texts()] == [
+        "training",
+        "validation",
+    ]
+    assert list(by_title(figures.learning_curves(rows, "val/loss", 2))) == ["loss", "auc"]
+
+
+def test_learning_curves_show_four_metrics_at_most():
+    rows = [{"epoch": 0, **{f"val/m{i}": float(i) for i in range(9)}}]
+    panels = by_title(figures.learning_curves(rows, "val/m7", 0))
+    assert list(panels) == ["loss", "m7", "m0", "m1", "m2"]
+
+
+@pytest.mark.parametrize("rows", [[], [{"epoch": 0}], [{"epoch": 0, "train/loss": float("inf")}]])
+def test_learning_curves_of_nothing(rows, tmp_path):
+    figure = figures.learning_curves(rows, "val/ndcg@20", 0)
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == ["nothing logged"] * 2
+    figures.save(figure, tmp_path / "empty.png")
+
+
+def test_group_bars():
+    figure = figures.group_bars(
+        torch.tensor([0.25, float("nan"), 0.5]),
+        torch.tensor([1200, 0, 7]),
+        ["1-4", "5", "6-90"],
+        xlabel="interactions",
+        title="Recall by activity",
+        ylabel="recall@20",
+    )
+    [axes] = figure.axes
+    assert [bar.get_height() for bar in axes.patches] == [0.25, 0, 0.5]
+    assert [text.get_text() for text in axes.texts] == ["0.250", "–", "0.500"]
+    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert ticks == ["1-4\nn = 1,200", "5\nn = 0", "6-90\nn = 7"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("interactions", "recall@20")
+    assert axes.get_title(loc="left") == "Recall by activity"
+    assert axes.get_ylim()[0] == 0
+    figures.group_bars([float("nan")], [0], ["1"], "x", "nothing to show")
+
+
+def test_save_is_whole_or_absent(tmp_path, monkeypatch):
+    path = tmp_path / "figures" / "curves.png"
+    figure = figures.learning_curves(ROWS, "val/ndcg@20", 1)
+    assert figures.save(figure, path) == path
+    assert imread(path).shape[1] == 10 * figures.DPI
+    before = path.read_bytes()
+
+    def broken(self, target, **kwargs):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", broken)
+    with pytest.raises(RunError, match="curves.png.*No space left"):
+        figures.save(figure, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["curves.png"]
+
+
+def test_pyplot_is_never_imported():
+    code = (
+        "import sys; from recgnn import figures as f;"
+        "f.group_bars([1.0], [1], ['1'], 'x', 't'); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

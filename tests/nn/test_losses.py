@@ -1,0 +1,227 @@
+"""Losses against loops over users and items, written from the formulas."""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import pytest
+import torch
+
+from recgnn.nn import losses
+
+B, N = 6, 4
+ITEMS = torch.tensor([3, 1, 3, 0, 3, 2])  # item 3 three times
+
+
+def scores(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def test_bpr() -> None:
+    positive, negative = scores(B), scores(B, N, seed=1)
+    total = 0.0
+    for b in range(B):
+        for n in range(N):
+            total -= log(sigmoid(positive[b].item() - negative[b, n].item()))
+    assert losses.bpr(positive, negative).item() == pytest.approx(total / (B * N))
+
+
+def test_bce() -> None:
+    positive, negative = scores(B), scores(B, N, seed=1)
+    total = 0.0
+    for b in range(B):
+        total -= log(sigmoid(positive[b].item()))
+        for n in range(N):
+            total -= log(1 - sigmoid(negative[b, n].item()))
+    assert losses.bce(positive, negative).item() == pytest.approx(total / B)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+@pytest.mark.parametrize("corrected", ["no", "per row", "shared"])
+def test_sampled_softmax(temperature: float, corrected: str) -> None:
+    positive, negative = scores(B), scores(B, N, seed=1)
+    q = None, None
+    if corrected != "no":
+        q = -scores(B, seed=2).abs(), -scores(*((B, N) if corrected == "per row" else (N,)), seed=3).abs()
+    total = 0.0
+    for b in range(B):
+        own = positive[b].item() / temperature - (q[0][b].item() if corrected != "no" else 0)
+        others = []
+        for n in range(N):
+            log_q = 0 if corrected == "no" else (q[1][b, n] if corrected == "per row" else q[1][n]).item()
+            others.append(negative[b, n].item() / temperature - log_q)
+        total -= log(exp(own) / (exp(own) + sum(map(exp, others))))
+    loss = losses.sampled_softmax(positive, negative, *q, temperature)
+    assert loss.item() == pytest.approx(total / B)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_in_batch_softmax_leaves_out_repeated_positives(temperature: float, corrected: bool) -> None:
+    matrix = scores(B, B)
+    frequency = torch.tensor([0.1, 0.2, 0.2, 0.5], dtype=torch.float64)
+    log_q = frequency.log()[ITEMS] if corrected else None
+    total = 0.0
+    for b in range(B):
+        weights = {}
+        for column in range(B):
+            if column == b or ITEMS[column] != ITEMS[b]:
+                shift = log(frequency[ITEMS[column]]) if corrected else 0
+                weights[column] = exp(matrix[b, column].item() / temperature - shift)
+        total -= log(weights[b] / sum(weights.values()))
+    assert losses.in_batch_softmax(matrix, ITEMS, log_q, temperature).item() == pytest.approx(total / B)
+
+
+def test_in_batch_softmax_of_one_item_only_is_zero() -> None:
+    same = torch.zeros(3, dtype=torch.long)
+    matrix = scores(3, 3).requires_grad_()
+    loss = losses.in_batch_softmax(matrix, same)
+    loss.backward()
+    assert loss.item() == 0 and matrix.grad.isfinite().all()
+
+
+def test_correction_makes_the_sampled_softmax_estimate_the_full_one() -> None:
+    """With many negatives drawn at the rate q, corrected for q, the gradient is that of the softmax over all items."""
+    torch.manual_seed(0)
+    all_scores = torch.tensor([2.0, 0.5, -1.0, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    q = torch.tensor([0.05, 0.5, 0.25, 0.1, 0.1], dtype=torch.float64)
+    drawn = torch.multinomial(q, 200_000, replacement=True)
+    log_q = (q * drawn.numel()).log()  # the expected number of times that an item is drawn
+    negative = all_scores[drawn][None]
+    loss = losses.sampled_softmax(all_scores[:1], negative, log_q[:1], log_q[drawn])
+    (gradient,) = torch.autograd.grad(loss, all_scores)
+    (expected,) = torch.autograd.grad(all_scores.logsumexp(0) - all_scores[0], all_scores)
+    # the positive stands among the negatives once more, at 1 / q of them all: too little to see
+    assert (gradient - expected).abs().max() < 0.01
+
+
+def test_softmax_losses_agree_where_they_are_the_same() -> None:
+    matrix, items = scores(4, 4), torch.arange(4)
+    others = torch.stack([matrix[b][torch.arange(4) != b] for b in range(4)])
+    in_batch, sampled = losses.in_batch_softmax(matrix, items), losses.sampled_softmax(matrix.diagonal(), others)
+    assert in_batch.item() == pytest.approx(sampled.item())
+
+
+def test_embedding_l2() -> None:
+    user, positive, negative = scores(B, 3), scores(B, 3, seed=1), scores(B, N, 3, seed=2)
+    total = sum(x * x for e in (user, positive, negative) for x in e.flatten().tolist())
+    assert losses.embedding_l2(user, positive, negative).item() == pytest.approx(total / (2 * B))
+    shared = scores(N, 3, seed=3)
+    total = sum(x * x for e in (user, shared) for x in e.flatten().tolist())
+    assert losses.embedding_l2(user, shared).item() == pytest.approx(total / (2 * B))
+
+
+@pytest.mark.parametrize("margin", [-1e4, 1e4])
+def test_extreme_scores_stay_finite(margin: float) -> None:
+    for name in ("bpr", "bce", "sampled_softmax"):
+        positive, negative = torch.full((2,), margin, requires_grad=True), torch.zeros(2, 3)
+        loss = getattr(losses, name)(positive, negative)
+        loss.backward()
+        assert loss.isfinite() and positive.grad.isfinite().all(), name
+
+
+ROWS, COLUMNS = torch.tensor([0, 0, 1, 3, 3, 3]), torch.tensor([4, 0, 2, 1, 0, 3])  # row 2 has none
+KINDS = ["multinomial", "logistic", "squared"]
+
+
+def test_pick_is_indexing_with_its_gradient() -> None:
+    x = scores(4, 5).requires_grad_()
+    found = losses.pick(x, ROWS, COLUMNS)
+    assert found.tolist() == [x[r, c].item() for r, c in zip(ROWS.tolist(), COLUMNS.tolist(), strict=True)]
+    weight = scores(6, seed=1)
+    (ours,) = torch.autograd.grad((found * weight).sum(), x)
+    (theirs,) = torch.autograd.grad((x[ROWS, COLUMNS] * weight).sum(), x)
+    assert ours.equal(theirs) and ours[2].eq(0).all()
+    assert torch.autograd.gradcheck(lambda y: losses.pick(y, ROWS, COLUMNS) ** 2, x)
+
+
+@pytest.mark.parametrize("how", ["transposed", "every second column"])
+def test_pick_of_a_matrix_that_is_not_contiguous(how: str) -> None:
+    x = (scores(5, 4) if how == "transposed" else scores(4, 10)).requires_grad_()
+    view = x.T if how == "transposed" else x[:, ::2]
+    found = losses.pick(view, ROWS, COLUMNS)
+    assert found.equal(view[ROWS, COLUMNS])
+    weight = scores(6, seed=1)
+    (ours,) = torch.autograd.grad((found * weight).sum(), x)
+    (theirs,) = torch.autograd.grad((view[ROWS, COLUMNS] * weight).sum(), x)
+    assert ours.equal(theirs)
+
+
+def test_pick_of_nothing() -> None:
+    x, none = scores(2, 3).requires_grad_(), ROWS[:0]
+    found = losses.pick(x, none, none)
+    assert found.shape == (0,)
+    assert torch.autograd.grad(found.sum() + x.sum(), x)[0].eq(1).all()
+
+
+def dense_term(kind: str, s: torch.Tensor, target: float, row: torch.Tensor) -> torch.Tensor:
+    """The loss of one entry s of a row of scores."""
+    if kind == "multinomial":
+        return -target * torch.log(s.exp() / row.exp().sum())
+    if kind == "logistic":
+        chance = 1 / (1 + torch.exp(-s))
+        return -target * torch.log(chance) - (1 - target) * torch.log(1 - chance)
+    return (target - s) ** 2
+
+
+def same_with_gradient(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss in (ours, theirs)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_columns(kind: str) -> None:
+    x = scores(4, 5).requires_grad_()
+    target = torch.zeros(4, 5)
+    target[ROWS, COLUMNS] = 1
+    total = sum(dense_term(kind, x[r, c], target[r, c].item(), x[r]) for r in range(4) for c in range(5))
+    same_with_gradient(losses.all_columns(x, ROWS, COLUMNS, kind), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: losses.all_columns(y, ROWS, COLUMNS, kind), x)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "squared"])
+def test_sampled_columns_count_every_draw(kind: str) -> None:
+    x = scores(4, 5).requires_grad_()
+    negatives = torch.tensor([[1, 1, 2], [2, 3, 1], [0, 0, 0], [2, 4, 4], [4, 4, 2], [2, 2, 4]])
+    total = 0.0
+    for row, column, others in zip(ROWS.tolist(), COLUMNS.tolist(), negatives.tolist(), strict=True):
+        total = total + dense_term(kind, x[row, column], 1, x[row])
+        for other in others:
+            total = total + dense_term(kind, x[row, other], 0, x[row])
+    same_with_gradient(losses.sampled_columns(x, ROWS, COLUMNS, negatives, kind), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: losses.sampled_columns(y, ROWS, COLUMNS, negatives, kind), x)
+
+
+def test_the_multinomial_loss_is_not_of_a_sample() -> None:
+    with pytest.raises(ValueError, match="multinomial"):
+        losses.sampled_columns(scores(4, 5), ROWS, COLUMNS, COLUMNS[:, None], "multinomial")
+
+
+def test_observed_squared() -> None:
+    x, ratings = scores(4, 5).requires_grad_(), scores(6, seed=1)
+    entries = zip(ROWS.tolist(), COLUMNS.tolist(), ratings.tolist(), strict=True)
+    total = sum((rating - x[row, column]) ** 2 for row, column, rating in entries)
+    found = losses.observed_squared(x, ROWS, COLUMNS, ratings)
+    same_with_gradient(found, total / 4, x)
+    (gradient,) = torch.autograd.grad(losses.observed_squared(x, ROWS, COLUMNS, ratings), x)
+    observed = torch.zeros(4, 5, dtype=torch.bool)
+    observed[ROWS, COLUMNS] = True
+    assert (gradient[~observed] == 0).all() and (gradient[observed] != 0).all()
+    assert torch.autograd.gradcheck(lambda y: losses.observed_squared(y, ROWS, COLUMNS, ratings), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [-1e4, 1e4])
+def test_extreme_scores_of_rows_stay_finite(kind: str, size: float) -> None:
+    x = torch.full((4, 5), size)
+    x[0] = -size
+    x.requires_grad_()
+    found = [losses.all_columns(x, ROWS, COLUMNS, kind)]
+    if kind != "multinomial":
+        found.append(losses.sampled_columns(x, ROWS, COLUMNS, COLUMNS[:, None], kind))
+    for loss in found:
+        assert loss.isfinite() and torch.autograd.grad(loss, x)[0].isfinite().all()

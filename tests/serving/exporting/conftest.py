@@ -1,0 +1,121 @@
+"""Runs of every model without training: made-up weights, in the folder of one real run of each kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recgnn import models
+from recgnn.cli.training import main
+
+CONFIG = """\
+seed_everything: 3
+data:
+  class_path: CTRDataModule
+  init_args:
+    source: {class_path: TableLog, init_args: {path: log.csv, items: items.csv, timestamp: time}}
+    label: rating >= 4
+    fields:
+      user: categorical
+      item: {kind: categorical, min_count: 2}
+      place: categorical
+      price: numeric
+      timestamp: {kind: time, parts: [hour, weekday]}
+      genre: {kind: multi, max_values: 2}
+    history: {item_fields: [item, genre], max_length: 4}
+    split: {class_path: RatioSplit, init_args: {by: user, order: time}}
+    batch_size: 64
+model: {class_path: DIN, init_args: {embedding_dim: 4, hidden_dims: [4]}}
+trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
+"""
+
+
+@pytest.fixture(scope="session")
+def events() -> pd.DataFrame:
+    """The rows of the log: users of 1 to 40 events, one of whom likes nothing."""
+    random = np.random.default_rng(1)
+    user = np.concatenate([np.repeat(np.arange(9), 30), random.integers(9, 20, size=40)])
+    n = len(user)
+    frame = pd.DataFrame({"user": [f"u{u}" for u in user], "item": random.integers(15, size=n)})
+    frame["rating"] = np.where(user == 3, 1, random.integers(1, 6, n))
+    frame["time"] = 1_000_000 + np.exp(random.uniform(0, 17, n)).astype(int)
+    frame["place"] = random.choice(["home", "work", ""], n)
+    frame["price"] = random.normal(30, 9, n).round(2)
+    return frame
+
+
+@pytest.fixture(scope="session")
+def items() -> pd.DataFrame:
+    frame = pd.DataFrame({"item": range(15), "genre": ["a|b|c", "b", "", "d|a", "c"] * 3})
+    return frame.assign(title=[f"film {i}" for i in range(15)])
+
+
+@pytest.fixture(scope="session")
+def click_run(events, items, tmp_path_factory) -> Path:
+    """A finished run of DIN on the log."""
+    folder = tmp_path_factory.mktemp("clicks")
+    events.to_csv(folder / "log.csv", index=False)
+    items.to_csv(folder / "items.csv", index=False)
+    (folder / "x.yaml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main("fit", ["--config", "x.yaml", "--run_dir", "run"])
+    return folder / "run"
+
+
+def with_weights(run: Path, folder: Path, name: str, arguments: dict) -> Path:
+    """A copy of a run with another model, every parameter of which is drawn."""
+    (folder / "checkpoints").mkdir(parents=True)
+    shutil.copyfile(run / "config.yaml", folder / "config.yaml")
+    shutil.copytree(run / "vocabulary", folder / "vocabulary")
+    torch.manual_seed(5)
+    kind = getattr(models, name)
+    model = kind(**arguments)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    for buffer_name, buffer in model.named_buffers():
+        if buffer_name.endswith(("running_mean", "running_var")):
+            torch.nn.init.uniform_(buffer, 0.5, 1.5)
+    path = {"_class_path": f"{kind.__module__}.{name}"}
+    content = {"state_dict": model.state_dict(), "hyper_parameters": path | arguments}
+    torch.save(content, folder / "checkpoints" / "best.ckpt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def click_model(click_run, tmp_path_factory) -> Callable[..., Path]:
+    """(name, options) -> a run of a CTR model; without sequences, of the same rows without histories."""
+    from recgnn import load
+
+    encoders, item_slots = load(click_run).encoders, load(click_run).item_slots
+
+    def make(name: str, **options) -> Path:
+        arguments = {"field_dims": encoders.dims, "slots": encoders.slots} | options
+        folder = tmp_path_factory.mktemp(name) / "run"
+        if name in ("DIN", "BST"):
+            return with_weights(click_run, folder, name, arguments | {"item_slots": item_slots})
+        if name == "WideDeep":
+            arguments["field_names"] = encoders.names
+        made = with_weights(click_run, folder, name, arguments)
+        summary = made / "vocabulary" / "summary.json"
+        summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": None}))
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def recommender(tiny_run, tmp_path_factory) -> Callable[..., Path]:
+    """(name, options) -> a run of a model that recommends."""
+    from recgnn import load
+
+    prepared = load(tiny_run).prepared
+    sizes = {"num_users": prepared.num_users, "num_items": prepared.num_items}
+    return lambda name, **options: with_weights(tiny_run, tmp_path_factory.mktemp(name) / "run", name, sizes | options)

@@ -1,0 +1,119 @@
+"""The plain forms of models, held against the models themselves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recgnn import load
+from recgnn.errors import ConfigError
+from recgnn.models.base import Recommender
+from recgnn.serving.exporting.forms import form_of, inner_product
+from recgnn.serving.exporting.inputs import event_inputs, native_answer, recommender_inputs
+
+SMALL = {"embedding_dim": 4, "hidden_dims": [6]}
+DIN, BST = {**SMALL, "attention_dims": [5]}, {**SMALL, "num_heads": 2}
+CLICKS = [
+    ("LR", {}),
+    ("Poly2", {}),
+    ("Poly2", {"max_crosses": 37}),
+    ("FM", {"embedding_dim": 8}),
+    ("FM", {"embedding_dim": 8, "task": "regression"}),
+    ("FFM", {"embedding_dim": 3}),
+    ("WideDeep", {**SMALL, "crosses": [["user", "genre"], ["place", "item"]], "batch_norm": True}),
+    ("DeepFM", {**SMALL, "embedding_dim": 8}),
+    ("DCNv2", SMALL),
+    ("DCNv2", {**SMALL, "structure": "stacked"}),
+    ("DIN", DIN),
+    ("DIN", {**DIN, "attention": "softmax", "attention_activation": "prelu", "batch_norm": True}),
+    ("DIN", {**DIN, "attention": "none"}),
+    ("BST", BST),
+    ("BST", {**BST, "position": "order", "pooling": "mean", "num_blocks": 2, "num_heads": 3}),
+    ("BST", {**BST, "position": "none", "pooling": "concat", "max_length": 3, "layer_norm": False}),
+    ("BST", {**BST, "pooling": "concat", "max_length": 9, "num_blocks": 2}),
+    ("BST", {**BST, "position": "order", "max_length": 2}),
+]
+RECOMMENDERS = [
+    ("MF", {"embedding_dim": 5}),
+    ("MF", {"embedding_dim": 5, "biases": True, "loss": "mse"}),
+    ("GCN", {"embedding_dim": 5, "layer_dims": [4, 4], "readout": "concat"}),
+    ("NGCF", {"embedding_dim": 5, "layer_dims": [4, 4]}),
+    ("LightGCN", {"embedding_dim": 5, "num_layers": 2}),
+    ("AutoRec", {"hidden_dims": [6]}),
+    ("AutoRec", {"hidden_dims": [6, 4], "by": "user", "output_activation": "sigmoid"}),
+    ("DAE", {"hidden_dims": [6]}),
+    ("DAE", {"hidden_dims": [6, 4], "normalise": True}),
+    ("CDAE", {"hidden_dim": 6, "tied": True, "output_activation": "sigmoid"}),
+]
+
+
+def named(cases: list) -> dict:
+    ids = [f"{name}{''.join(f'-{v}' for v in options.values() if isinstance(v, str))}" for name, options in cases]
+    return {"argvalues": cases, "ids": ids}
+
+
+@pytest.mark.parametrize(("name", "options"), **named(CLICKS))
+@torch.no_grad()
+def test_events_score_as_by_the_model(name: str, options: dict, click_model) -> None:
+    trained = load(click_model(name, **options))
+    inputs = [i.example for i in event_inputs(trained)]
+    found, expected = form_of(trained.model)(*inputs), native_answer(trained, inputs)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    if len(inputs) > 2:
+        assert sorted(inputs[4].tolist()) == [0, 1, 2, 3, 4, 5]  # uneven, one without a past
+
+
+@torch.no_grad()
+def test_what_stands_behind_a_history_counts_for_nothing(click_model) -> None:
+    for name, options in (("DIN", DIN), ("DIN", {**DIN, "attention": "softmax"}), ("BST", {**BST, "pooling": "mean"})):
+        trained = load(click_model(name, **options))
+        inputs = [i.example for i in event_inputs(trained)]
+        form = form_of(trained.model)
+        before = form(*inputs)
+        behind = torch.arange(inputs[2].shape[1]) >= inputs[4][:, None]
+        inputs[2][behind], inputs[3][behind] = 0, 99.0
+        torch.testing.assert_close(form(*inputs), before)
+
+
+@pytest.mark.parametrize(("name", "options"), **named(RECOMMENDERS))
+@torch.no_grad()
+def test_recommenders_score_as_the_model(name: str, options: dict, recommender) -> None:
+    trained = load(recommender(name, **options))
+    inputs = [i.example for i in recommender_inputs(trained)]
+    found, expected = form_of(trained.model)(*inputs), native_answer(trained, inputs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert found.shape[0] == 3 and found.std(1).min() > 0.01
+
+
+@torch.no_grad()
+def test_cdae_without_a_user_scores_as_for_a_new_one(recommender) -> None:
+    model = load(recommender("CDAE", hidden_dim=6)).model
+    rows = torch.zeros(2, model.num_items)
+    rows[0, [1, 5]], rows[1, [2, 3, 4]] = 1, 1
+    place, columns = rows.nonzero().T
+    expected = model.score_history(place, columns, torch.ones(5), 2)
+    torch.testing.assert_close(form_of(model)(rows, torch.tensor([-1, -1])), expected)
+
+
+@pytest.mark.parametrize(("name", "options"), **named(RECOMMENDERS))
+@torch.no_grad()
+def test_vectors_have_the_scores_as_inner_products(name: str, options: dict, recommender) -> None:
+    model = load(recommender(name, **options)).model
+    user, item, _ = inner_product(model)
+    found, expected = user @ item.T, model.score(torch.arange(model.num_users))
+    if options.get("output_activation") == "sigmoid":  # a score is the activation of the inner product
+        low, high = (model.evaluation.low, model.evaluation.high) if model.task == "rating" else (0, 1)
+        found = low + (high - low) * found.sigmoid()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_recommender_of_another_kind_is_refused() -> None:
+    class Popular(Recommender):
+        def __init__(self):
+            super().__init__(3, 30, 0.1)
+
+    with pytest.raises(ConfigError, match="Popular cannot be exported"):
+        form_of(Popular())
+    with pytest.raises(ConfigError, match="Popular has no representations"):
+        inner_product(Popular())

@@ -1,0 +1,180 @@
+"""The consumer's encoding of raw rows, held against the encoders that it was written from."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("onnxruntime")
+from recgnn import load
+from recgnn.data.clicks.field_encoders import FieldEncoders
+from recgnn.data.clicks.fields import Field
+from recgnn.serving.exporting import score
+from recgnn.serving.exporting.encoding import write_encoding
+
+FIELDS = {
+    "city": Field("categorical", min_count=2),
+    "code": Field("categorical"),
+    "shop": Field("categorical", buckets=7),
+    "tags": Field("multi", separator="|", max_values=3),
+    "words": Field("multi", separator=" ", combine="sum", buckets=5, max_values=2),
+    "price": Field("numeric"),
+    "share": Field("numeric", transform="linear"),
+    "clicks": Field("numeric", transform="log2"),
+    "age": Field("numeric", transform="quantile", bins=4),
+    "when": Field("time", parts=["hour", "weekday", "weekend", "month"]),
+    "member": Field("categorical"),
+}
+
+
+def train() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    n = 60
+    frame = pd.DataFrame({"city": random.choice(["Rome", "Bonn", "Łódź"], n), "code": random.integers(9, size=n)})
+    frame.loc[0, "city"] = "Oslo"  # once: rare
+    frame["shop"] = random.choice(["a", "b", "c d"], n)
+    frame["tags"] = random.choice(["x|y", "y", "z|x|y|w", None], n)
+    frame["words"] = random.choice(["big red", "red", ""], n)
+    frame["price"], frame["share"] = random.normal(50, 12, n), random.random(n)
+    frame["clicks"], frame["age"] = random.integers(-2, 900, n), random.integers(18, 80, n)
+    frame["when"] = 1_700_000_000 + random.integers(0, 3e7, n)
+    return frame.assign(member=random.random(n) < 0.5)
+
+
+def rows() -> pd.DataFrame:
+    """Rows of known, rare, unknown and missing values."""
+    return pd.DataFrame(
+        {
+            "city": ["Rome", " Bonn ", "Oslo", "Paris", "", None, "Łódź"],
+            "code": [3.0, 8, 99, None, 0, 1, 2],
+            "shop": ["a", "c d", "never seen", None, "", "b", "a"],
+            "tags": ["x|y", "w| y |x|z", "|", None, "q", "y|q|x", " "],
+            "words": ["big", "red big more", None, "", "green", "red  big", "big"],
+            "price": [50.0, -3, None, np.inf, 1e9, 49.5, 0],
+            "share": [0.25, None, 1, 2, -1, 0, 0.5],
+            "clicks": [0.0, 2, 3, 899, -1, None, 2.5],
+            "age": [18.0, 40, 79, 200, None, 1, 33.3],
+            "when": [1_700_000_000, 1_710_000_000.5, None, 0, 1_720_500_000, 1_718_409_600, 1_718_323_200],
+            "member": [True, False, None, True, False, True, False],
+        }
+    )
+
+
+def as_csv(frame: pd.DataFrame) -> pd.DataFrame:
+    """As a text file is read: every cell its text, nothing as an empty one."""
+    return frame.astype(object).map(lambda x: "" if pd.isna(x) else str(x)).astype("str")
+
+
+FRAMES = {
+    "typed": rows(),
+    "csv": as_csv(rows()),
+    "whole numbers as text": as_csv(rows()).assign(code=["3", "3.0", "08", "NA", "", "1e0", "2"]),
+    "dates": rows().assign(when=["2024-05-01", "2024-06-15T23:30:00+02:00", "", "1718409600", "nan", None, "x"]),
+    "moments": rows().assign(when=pd.to_datetime(["2024-05-01 07:00", None, *["2024-12-29 00:30"] * 5])),
+    "categories": rows().astype({"city": "category", "tags": "category", "code": "category"}),
+    "nullable": rows().astype({"code": "Int64", "clicks": "Float64", "city": "string", "member": "boolean"}),
+    "columns lacking": rows()[["code", "price", "when"]],
+    "an index of its own": rows().set_axis([5, 5, 1, 0, 9, 2, 2]),
+    "one row": rows().iloc[[3]],
+    "no rows": rows().iloc[:0],
+}
+
+
+@pytest.fixture(scope="module")
+def encoders() -> FieldEncoders:
+    return FieldEncoders(FIELDS).fit(train())
+
+
+@pytest.fixture(scope="module")
+def scorer(encoders, tmp_path_factory) -> score.Scorer:
+    """The consumer without its model."""
+    folder = tmp_path_factory.mktemp("encoding")
+    write_encoding(SimpleNamespace(encoders=encoders, history=None), folder)
+    found = score.Scorer.__new__(score.Scorer)
+    found.read_encoding(folder)
+    return found
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_rows_are_encoded_as_by_the_run(name: str, encoders, scorer) -> None:
+    frame = FRAMES[name]
+    expected_ids, expected_values = encoders.encode(frame)
+    ids, values = scorer.encode(frame, scorer.fields)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(values, expected_values)
+
+
+def test_text_in_a_numeric_column_is_refused(scorer) -> None:
+    with pytest.raises(score.RowError, match="column 'price': 'cheap' is no number"):
+        scorer.encode(as_csv(rows()).assign(price="cheap"), scorer.fields)
+
+
+def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_path) -> None:
+    write_encoding(SimpleNamespace(encoders=encoders, history=None), tmp_path)
+    content = json.loads((tmp_path / "encoding.json").read_text())
+    starts = [field["start"] for field in content["fields"]]
+    assert starts == np.cumsum([0, *encoders.dims[:-1]]).tolist()
+    table = pq.read_table(tmp_path / "vocabulary.parquet").to_pandas()
+    city = table[table["field"] == "city"]
+    counts = train()["city"].value_counts().drop("Oslo")
+    assert set(city["value"]) == set(counts.index) and city["row"].tolist() == [2, 3, 4]
+    assert counts[city["value"]].is_monotonic_decreasing
+    assert set(content["fields"][4]) == {
+        *("name", "column", "start", "rows", "slots", "kind", "numeric", "buckets", "separator", "combine")
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("4 7 4", ["4", "7", "4"]), (" 4 ", ["4"]), ("", []), (None, []), (np.nan, []), (pd.NA, []),
+        ([4, 7], [4, 7]), (np.array([4, 7]), [4, 7]), ((), []), ("a  b", ["a", "", "b"]), (12, ["12"]),
+    ],
+)  # fmt: skip
+def test_pieces_of_a_history(cell: object, expected: list) -> None:
+    assert score.pieces_of(cell, " ") == expected
+
+
+READY = {
+    "item_fields": ["item", "genre"],
+    "columns": {"item": "before", "genre": "before_genre"},
+    "separator": ",",
+    "times": "before_times",
+    "max_length": 2,
+}
+
+
+def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_model, tmp_path) -> None:
+    run = click_model("BST", embedding_dim=4, num_heads=2)
+    summary = run / "vocabulary" / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": READY}))
+    trained = load(run)
+    write_encoding(trained, tmp_path)
+    scorer = score.Scorer.__new__(score.Scorer)
+    scorer.read_encoding(tmp_path)
+    frame = pd.DataFrame(
+        {
+            "before": ["3,4,3", "", "99", " 7 ", None],
+            "before_genre": ["a|b,,d|c|a", "", "b", "e", ""],
+            "before_times": ["10,20,30.5", "", "0", "99", ""],
+            "timestamp": [31.0, 5, 1_000_000, 99, 7],
+        }
+    )
+    expected = trained.past(frame)
+    lengths, found = scorer.past(frame)
+    assert lengths.tolist() == expected.lengths.tolist() == [2, 0, 1, 1, 0]
+    np.testing.assert_array_equal(found["history_ids"], expected.ids)
+    np.testing.assert_array_equal(found["history_values"], expected.values)
+    assert found["history_gaps"].tolist() == expected.gaps.tolist() == [11.0, 0.5, 1_000_000.0, 0.0]
+    lists = frame.assign(
+        before=[[3, 4, 3], [], [99], [7], []],
+        before_genre=[["a|b", "", "d|c|a"], [], ["b"], ["e"], []],
+        before_times=[[10, 20, 30.5], [], [0], [99], []],
+    )
+    for name, values in scorer.past(lists)[1].items():
+        np.testing.assert_array_equal(values, found[name])

@@ -1,0 +1,222 @@
+"""W&B with no account and no network: modes, files, silence. A fake home keeps a real key away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from recgnn.errors import ConfigError, RunError
+from recgnn.evaluation import figures
+from recgnn.training import wandb_logger as loggers
+from recgnn.training.wandb_logger import WandbLogger
+
+pytest.importorskip("wandb", reason="W&B is an extra")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    """A home, a working folder and an environment without any trace of W&B; no prompt possible."""
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("NETRC", raising=False)
+    home = tmp_path / "home"
+    (home / "work").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home / "work")
+
+    def prompt(*args, **kwargs):
+        raise AssertionError("a prompt")
+
+    monkeypatch.setattr("builtins.input", prompt)
+    monkeypatch.setattr("getpass.getpass", prompt)
+    return home
+
+
+def mode_of(**kwargs) -> str:
+    return WandbLogger(**kwargs).mode
+
+
+def test_no_key_is_offline():
+    assert mode_of() == "offline"
+
+
+@pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
+def test_a_key_in_the_environment_is_online(monkeypatch, name):
+    monkeypatch.setenv(name, "x" * 40)
+    assert mode_of() == mode_of(mode="online") == "online"
+    assert mode_of(mode="offline") == "offline"
+
+
+def test_a_key_in_a_file_is_online(nowhere, monkeypatch):
+    file = nowhere / ".netrc"
+    file.write_text("machine elsewhere.example login user password secret\n")
+    file.chmod(0o600)
+    assert mode_of() == "offline"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://elsewhere.example")
+    assert mode_of() == "online"
+    monkeypatch.delenv("WANDB_BASE_URL")
+    for host in ("api.wandb.ai", "api.forge.coreweave.com"):
+        file.write_text(f"machine {host} login user password secret\n")
+        assert mode_of() == "online"
+    file.write_text("not a netrc file {")
+    assert mode_of() == "offline"
+    monkeypatch.setenv("NETRC", str(nowhere / "missing"))
+    assert mode_of() == "offline"
+
+
+def test_settings_files(nowhere):
+    system = nowhere / ".config" / "wandb" / "settings"
+    system.parent.mkdir(parents=True)
+    system.write_text("[default]\napi_key = secret\n")
+    assert mode_of() == "online"
+    local = nowhere / "work" / "wandb" / "settings"
+    local.parent.mkdir()
+    local.write_text("[default]\nmode = offline\n")  # `wandb offline`
+    assert mode_of() == "offline"
+    assert mode_of(mode="online") == "online"
+    local.write_text("no section")
+    assert mode_of() == "offline"
+
+
+def test_the_environment_decides_auto_only(monkeypatch):
+    for value, mode in [("disabled", "disabled"), ("offline", "offline"), ("dryrun", "offline")]:
+        monkeypatch.setenv("WANDB_MODE", value)
+        assert mode_of() == mode
+        assert mode_of(mode="offline") == "offline"
+
+
+def test_clear_errors(monkeypatch, tmp_path):
+    with pytest.raises(ConfigError, match="online needs .* no API key.*wandb login"):
+        WandbLogger(mode="online")
+    with pytest.raises(ConfigError, match="'ofline', expected one of online, offline, disabled"):
+        WandbLogger(mode="ofline")
+    monkeypatch.setenv("WANDB_MODE", "silent")
+    with pytest.raises(ConfigError, match="WANDB_MODE: found 'silent'"):
+        WandbLogger()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="file/sub: cannot be made"):
+        _ = WandbLogger(save_dir=str(tmp_path / "file" / "sub"), mode="offline").experiment
+    monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", False)
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        WandbLogger(mode="offline")
+
+
+def test_an_offline_run(tmp_path, capfd, monkeypatch, recwarn):
+    monkeypatch.setenv("WANDB_SILENT", "false")
+    save_dir = tmp_path / "runs" / "a run"
+    logger = WandbLogger(name="one", tags=["t"], group="g", save_dir=str(save_dir))
+    assert logger.sync_command is None and not save_dir.exists()  # nothing before it is needed
+    logger.define_metrics({"val/ndcg@20": "max", "val/rmse": "min"})
+    logger.log_hyperparams({"model": {"embedding_dim": 64}})
+    for step, value in enumerate([0.1, 0.3, 0.2]):
+        logger.log_metrics({"val/ndcg@20": value, "val/rmse": 1 - value, "train/loss": value}, step)
+    logger.log_figure("figures/groups", figures.group_bars([0.5], [3], ["1"], "x", "t"))
+    logger.log_table("recommendations", pd.DataFrame({"user": ["a", "b"], "item": [1, 2]}))
+    logger.log_table("other", columns=["a"], data=[[1], [2]])
+    run = logger.experiment
+    assert (run.project, run.name, run.group, run.tags) == ("recgnn", "one", "g", ("t",))
+    assert run.config["model"] == {"embedding_dim": 64}
+    assert run.summary["val/ndcg@20"]["max"] == 0.3
+    assert run.summary["val/rmse"]["min"] == 0.7
+    assert run.summary["train/loss"] == 0.2
+    logger.finish()
+    assert "WANDB_MODE" not in os.environ  # nothing leaks to the next run
+
+    [folder] = (save_dir / "wandb").glob("offline-run-*")
+    assert logger.sync_command == f"wandb sync '{folder}'"
+    assert list(folder.glob("run-*.wandb"))[0].stat().st_size > 0
+    assert len(list(folder.glob("files/media/images/figures/groups*.png"))) == 1
+    assert len(list(folder.glob("files/media/table/*.json"))) == 2
+    assert capfd.readouterr() == ("", "")
+    assert not [w for w in recwarn if "anonymous" in str(w.message) or "wandb" in str(w.message)]
+
+
+def test_what_was_not_given_comes_from_the_run_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    logger = WandbLogger(name="given", tags=["own"])
+    logger.belong_to(tmp_path / "run", "made", "group", "fit", ["a"], resume=True)  # nothing to resume yet
+    run = logger.experiment
+    assert (run.name, run.tags, run.group, run.job_type) == ("given", ("own",), "group", "fit")
+    assert run.project == "theirs" and logger.save_dir == str(tmp_path / "run")
+    logger.log_hyperparams({"_instantiator": "x", "lr": 0.1})
+    assert dict(run.config) == {"lr": 0.1}
+    logger.finish()
+    for resume in (True, False):
+        again = WandbLogger()
+        again.belong_to(tmp_path / "run", "made", "group", "fit", [], resume)
+        assert (again.version == run.id) == resume
+
+
+def test_two_fits_in_one_process_are_two_runs(tmp_path):
+    names = []
+    for name in ("first", "second"):
+        logger = WandbLogger(name=name, save_dir=str(tmp_path))
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            limit_train_batches=1,
+            limit_val_batches=0,
+            logger=logger,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(BoringModel())
+        names.append(logger.experiment.name)
+        logger.finish()
+    assert names == ["first", "second"]
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
+
+
+def test_other_ranks_do_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    logger = WandbLogger(save_dir=str(tmp_path / "runs"))
+    logger.define_metrics({"val/auc": "max"})
+    logger.log_metrics({"val/auc": 1.0}, 0)
+    logger.log_figure("f", None)
+    logger.log_table("t", pd.DataFrame({"a": [1]}))
+    logger.log_summary({"a": 1})
+    logger.log_checkpoint("m", tmp_path, [], ["best"], {})
+    logger.experiment.log({"a": 1})
+    logger.finish()
+    assert logger.sync_command is None
+    assert not (tmp_path / "runs").exists()
+
+
+def test_disabled_writes_nothing_and_does_not_even_import_wandb(nowhere):
+    code = """
+import pathlib, sys, pandas as pd
+from recgnn.training.wandb_logger import WandbLogger
+logger = WandbLogger(save_dir="runs")
+assert logger.mode == "disabled"
+logger.define_metrics({"val/auc": "max"})
+logger.log_hyperparams({"a": 1})
+logger.log_metrics({"val/auc": 1.0}, 0)
+logger.log_figure("f", None)
+logger.log_table("t", pd.DataFrame({"a": [1]}))
+logger.log_summary({"x": 1})
+logger.log_checkpoint("m", pathlib.Path("nowhere"), [pathlib.Path("no")], ["best"], {})
+logger.experiment.summary["x"] = 1
+logger.experiment.config.update({"a": 2})
+logger.finalize("success")
+logger.finish()
+assert logger.sync_command is None and logger.version is None
+assert "wandb" not in sys.modules
+"""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(loggers.__file__)))
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": path}
+    environment["TMPDIR"] = str(nowhere)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not [path for path in nowhere.rglob("*") if "wandb" in path.name or path.name == "runs"]
