@@ -12,8 +12,7 @@ from torch.optim import Optimizer
 from recgnn.errors import ConfigError, at_least
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
-
-FORMAT = 2  # of checkpoints
+from recgnn.training.run_folder import FORMAT
 
 
 class Training(LightningModule):
@@ -28,7 +27,6 @@ class Training(LightningModule):
     Attributes:
         task: what this class trains for.
         reads: what its models read, `interactions` or `events`.
-        monitor: the validation metric that chooses the best epoch, and its direction; given by a subclass.
         metrics: what is counted for `val` and for `test`.
 
     Raises:
@@ -37,7 +35,6 @@ class Training(LightningModule):
 
     task: ClassVar[Task]
     reads: ClassVar[str]
-    monitor: tuple[str, str]
 
     def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
         super().__init__()
@@ -62,6 +59,12 @@ class Training(LightningModule):
     def l2(self) -> float:
         """The weight of the regularisation."""
         return self.model.l2
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The validation metric that chooses the best epoch, and its direction, `max` or `min`."""
+        name, mode = self.metrics["val"].monitor  # type: ignore[union-attr]
+        return f"val/{name}", mode
 
     @property
     def metric_names(self) -> list[str]:

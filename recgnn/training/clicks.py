@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from recgnn.errors import ConfigError, one_of
-from recgnn.evaluation.metrics import ClickMetrics, ErrorMetrics
-from recgnn.evaluation.metrics.base import Metric
+from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
+from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square
@@ -65,7 +65,7 @@ class ClickTraining(Training):
         wide_optimizer: Literal["same", "ftrl", "adagrad"] = "same",
         wide_lr: float = 0.05,
         wide_l1: float = 0.0,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
     ):
         super().__init__(model, loss or self.default_loss(), l2, lr)
         one_of("l2_on", l2_on, ("table", "batch", "mba"))
@@ -81,27 +81,21 @@ class ClickTraining(Training):
         self.wide_tables: list[FieldEmbedding] = []
         if wide_optimizer != "same":
             if not hasattr(model, "wide_tables"):
-                raise ConfigError(f"wide_optimizer is for a model with a wide part, which {type(model).__name__} has not")
+                raise ConfigError(f"wide_optimizer is for the wide part of WideDeep; {type(model).__name__} has none")
             self.wide_tables = model.wide_tables()
         for table in model.tables():
             table.sparse = table_optimizer != "adam" or table in self.wide_tables
         self.register_buffer("counts", None, persistent=False)
         for part in ("val", "test"):
             self.metrics[part] = self.new_metrics(metrics)
-        self.monitor = self.of_first_metric()
 
     def default_loss(self) -> EventLoss:
         """The loss where none is given."""
         return CrossEntropy()
 
-    def new_metrics(self, metrics: Sequence[str | Metric] | None) -> nn.Module:
-        """What is measured on a part."""
-        return ClickMetrics(metrics)
-
-    def of_first_metric(self) -> tuple[str, str]:
-        """The first metric, and its direction."""
-        metrics: Any = self.metrics["val"]
-        return f"val/{metrics.names[0]}", "max" if metrics.higher_is_better[metrics.names[0]] else "min"
+    def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
+        """What is measured on a part; all there is where no metrics are named."""
+        return ClickMetrics() if metrics is None else ClickMetrics(metrics)
 
     def setup(self, stage: str) -> None:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -201,8 +195,8 @@ class RegressionTraining(ClickTraining):
     def default_loss(self) -> EventLoss:
         return MeanSquaredError()
 
-    def new_metrics(self, metrics: Sequence[str | Metric] | None) -> nn.Module:
-        return ErrorMetrics(metrics)
+    def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
+        return ErrorMetrics() if metrics is None else ErrorMetrics(metrics)
 
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
         logits = self.model.logits(batch).float()

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
-from recgnn.errors import ConfigError, DataError, at_least, one_of
-from recgnn.evaluation.metrics import ErrorMetrics, RankingMetrics
-from recgnn.evaluation.metrics.base import Metric
+from recgnn.errors import ConfigError, at_least, one_of
+from recgnn.evaluation.metrics import ErrorMetric, RankingMetric, check_ks
+from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
+from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.models.base import Recommender
 from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError
 from recgnn.training.base import Training
@@ -61,8 +62,7 @@ class RankingTraining(RecommenderTraining):
         popularity_alpha: exponent of the item counts for `popularity` and `shared`.
         l2: weight of the L2 regularisation; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
-        metrics: what is measured, by name, or a class of one's own; the metric that chooses the best epoch is the
-            first of `ndcg`, or else the first.
+        metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
         ks: lengths of the recommendation lists that are measured.
     """
 
@@ -77,7 +77,7 @@ class RankingTraining(RecommenderTraining):
         popularity_alpha: float = 0.75,
         l2: float | None = None,
         lr: float | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[str | RankingMetric] = (*RANKING,),
         ks: Sequence[int] = (10, 20),
     ):
         if loss is None and "loss" in model.defaults:
@@ -94,8 +94,6 @@ class RankingTraining(RecommenderTraining):
         for part in ("val", "test"):
             self.metrics[part] = RankingMetrics(model.num_items, ks, metrics)
         self.ks = self.metrics["val"].ks
-        names = self.metrics["val"].names
-        self.monitor = f"val/{next((n for n in names if n.startswith('ndcg@')), names[0])}", "max"
         self.register_buffer("item_log_q", torch.zeros(model.num_items), persistent=False)
 
     def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
@@ -117,14 +115,13 @@ class RankingTraining(RecommenderTraining):
             expected = "Multinomial, Logistic or Squared" if rows else "BPR, BCE or SampledSoftmax"
             raise ConfigError(f"{name} needs a loss such as {expected}, found {type(self.loss).__name__}")
         if rows != (self.negatives is None) and not (rows and type(self.negatives) in (Uniform, Popularity)):
-            raise ConfigError(
-                f"negatives: {name} takes " + ("all, uniform or popularity" if rows else "no `all`, which is for autoencoders")
-            )  # fmt: skip
+            taken = "all, uniform or popularity" if rows else "no `all`, which is for autoencoders"
+            raise ConfigError(f"negatives: {name} takes {taken}")
         if not rows and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
             kind = "in_batch" if isinstance(self.negatives, InBatch) else "shared"
             raise ConfigError(
-                f"negatives: {kind} needs a loss such as SampledSoftmax, found {type(self.loss).__name__}; use uniform or "
-                "popularity negatives"
+                f"negatives: {kind} needs a loss such as SampledSoftmax, found {type(self.loss).__name__}; use uniform "
+                "or popularity negatives"
             )
 
     def setup(self, stage: str) -> None:
@@ -184,12 +181,12 @@ class RatingTraining(RecommenderTraining):
         encoder_l2: float | None = None,
         lr: float | None = None,
         cold_rating: float | None = None,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Sequence[str | ErrorMetric] = (*ERRORS,),
     ):
         super().__init__(model, loss or SquaredError(), l2, lr)
         if encoder_l2 is not None:
             if not hasattr(model, "encoder_l2"):
-                raise ConfigError(f"encoder_l2 is for autoencoders of ratings, and {type(model).__name__} has no encoder")
+                raise ConfigError(f"encoder_l2 is for autoencoders, and {type(model).__name__} has no encoder")
             at_least(0, encoder_l2=encoder_l2)
             model.encoder_l2 = encoder_l2
         model.cold_rating = cold_rating
@@ -197,7 +194,6 @@ class RatingTraining(RecommenderTraining):
         self.request = Request("rating", model.training_rows, None, nothing)
         for part in ("val", "test"):
             self.metrics[part] = ErrorMetrics(metrics)
-        self.monitor = f"val/{self.metrics['val'].names[0]}", "min"
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         ratings = batch.ratings if self.model.training_rows is None else batch.values
@@ -207,18 +203,3 @@ class RatingTraining(RecommenderTraining):
         predictions = self.model.predict_pairs(batch.users, batch.items)
         self.metrics[part].update(predictions, batch.ratings)  # type: ignore[operator]
         return {"predictions": predictions}
-
-
-def check_ks(ks: Sequence[int], num_items: int) -> None:
-    """Refuse lists that are longer than the catalogue.
-
-    Raises:
-        DataError: says what to set.
-    """
-    if max(ks) > num_items:
-        raise DataError(
-            f"there are {num_items} items after filtering, fewer than K = {max(ks)} to recommend; set ks to at most "
-            f"{num_items} (--training.ks) or filter less"
-        )
-
-
