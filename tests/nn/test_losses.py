@@ -239,7 +239,7 @@ def test_extreme_scores_of_rows_stay_finite(kind: str, size: float) -> None:
 
 @pytest.mark.parametrize("layout", ["per positive", "shared", "in batch"])
 def test_inner_products_of_every_layout_of_negatives(layout: str) -> None:
-    """Representations of positives, then of negatives, in one tensor; a shared item that is the row's own is left out."""
+    """Positives, then negatives, in one tensor; a shared item that is the row's own is left out."""
     user, all_items, q = scores(B, 3), scores(5, 3, seed=1), scores(5, seed=2)
     negatives = {
         "per positive": torch.tensor([[1, 1], [2, 3], [0, 4], [4, 4], [1, 0], [0, 1]]),
@@ -251,7 +251,7 @@ def test_inner_products_of_every_layout_of_negatives(layout: str) -> None:
     found = loss.of_representations(user, all_items[asked], ITEMS, negatives, lambda items: q[items])
     total = 0.0
     for b, item in enumerate(ITEMS.tolist()):
-        others = {"per positive": lambda b=b: negatives[b], "shared": lambda: negatives, "in batch": lambda: ITEMS}[layout]()
+        others = ITEMS if negatives is None else negatives[b] if negatives.dim() == 2 else negatives
         kept = [j for j in others.tolist() if j != item or layout == "per positive"]
         weights = [exp(float(user[b] @ all_items[j]) / 0.7 - float(q[j])) for j in [item, *kept]]
         total -= log(weights[0] / sum(weights))
