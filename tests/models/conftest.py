@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,18 @@ def on_graph(small) -> Callable[..., Training]:
 def on_ratings() -> Callable[..., Training]:
     """The same on ratings: edges [2, E] and their ratings [E]."""
     return lambda model, edges, ratings, **options: _on_graph(model, edges, ratings, options)
+
+
+@pytest.fixture
+def build() -> Callable[..., Training]:
+    """A training with its model from their options together: (class, U, I, edges, ratings or None, options)."""
+
+    def make(kind: type[Recommender], users: int, items: int, edges: Tensor, ratings: Tensor | None = None, **options):
+        torch.manual_seed(0)
+        own = {name: options.pop(name) for name in inspect.signature(kind).parameters if name in options}
+        return _on_graph(kind(users, items, **own).double(), edges, ratings, options)
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -173,9 +186,9 @@ def trainer_for() -> Callable[..., Trainer]:
 def fit_ratings() -> Callable[..., tuple[float, float]]:
     """Fits a model of ratings on made-up data: (its val/rmse, that of train's mean)."""
 
-    def fit(make: Callable[[int, int], Recommender], epochs: int = 25, precision="32-true", **options):
+    def fit(make: Callable[[int, int], Recommender], epochs: int = 25, precision="32-true", size: int = 32, **options):
         torch.manual_seed(0)
-        data = GraphDataModule(SyntheticLog(num_users=120, num_items=40, interactions_per_user=20), batch_size=32)
+        data = GraphDataModule(SyntheticLog(num_users=120, num_items=40, interactions_per_user=20), batch_size=size)
         data.prepare_data()
         trainer = _trainer(epochs, precision=precision)
         trainer.fit(_training(make(data.num_users, data.num_items), "rating", **options), data)

@@ -9,9 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.errors import ConfigError
-from recgnn.models import MF, LightGCN
+from recgnn.models import GCN, MF, NGCF, LightGCN
 from recgnn.models.base import Recommender
-from recgnn.models.embedding import unique_rows
+from recgnn.models.embedding import pick, unique_rows
 
 KINDS = [
     {"loss": "bpr"},
@@ -119,3 +119,31 @@ def test_a_model_is_made_again_from_its_arguments(kind, arguments, more) -> None
 def test_a_width_of_zero() -> None:
     with pytest.raises(ConfigError, match="embedding_dim must be at least 1, found 0"):
         MF(5, 5, embedding_dim=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (MF, {"biases": True}),
+        (LightGCN, {"layer_weights": "learned"}),
+        (GCN, {"layer_dims": [5, 3], "readout": "concat"}),
+        (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0}),
+        (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0, "variant": "authors"}),
+    ],
+)
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_both_paths_give_the_same_loss_and_gradient(kind, options, loss, small, on_graph, batch_for) -> None:
+    """`propagate` of all nodes, from which a loss of one's own can be made, and `propagate_rows` of a step."""
+    torch.manual_seed(0)
+    training = on_graph(kind(small.users, small.items, 4, **options), loss=loss, l2=0.1)
+    model, batch = training.model, batch_for(training)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    restricted = training.training_step(batch, 0)
+    model.propagate_rows = lambda users, items: pick(model.propagate(), (users, items))
+    whole = training.training_step(batch, 0)
+    assert_close(restricted, whole)
+    gradients = [torch.autograd.grad(value, list(model.parameters())) for value in (restricted, whole)]
+    for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
+        assert_close(ours, theirs, msg=lambda text, name=name: f"gradient of {name}: {text}")
+        assert theirs.abs().sum() > 0 or name == "user_bias", name  # which BPR cancels

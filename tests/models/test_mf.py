@@ -142,5 +142,6 @@ def test_ratings_of_the_unknown(cold, expected, of_ratings) -> None:
 
 @pytest.mark.parametrize(("biases", "precision"), [(False, "32-true"), (True, "bf16-mixed")])
 def test_it_learns_ratings(fit_ratings, biases: bool, precision: str) -> None:
-    rmse, mean_rmse = fit_ratings(lambda *n: MF(*n, 8, biases=biases), l2=0.05, lr=0.03, precision=precision)
+    options = {"epochs": 12, "size": 128, "l2": 0.05, "lr": 0.05, "precision": precision}
+    rmse, mean_rmse = fit_ratings(lambda *n: MF(*n, 8, biases=biases), **options)
     assert rmse < 0.93 * mean_rmse
