@@ -167,7 +167,7 @@ def test_a_second_call_goes_on_as_if_there_had_been_one(search, capsys):
     first = search(BAYES, "--trials", 1, "--max_epochs", 1)
     assert len(search(BAYES, "--trials", 9, "--max_epochs", 1, "--timeout", 0)) == 1  # no time to start another
     second = search(BAYES, "--trials", 2, "--max_epochs", 1)
-    assert "out: goes on after 1 trials" in capsys.readouterr().out
+    assert "out: continues after 1 trials" in capsys.readouterr().out
     assert len(second) == 2 and second.iloc[:1].equals(first.astype(second.dtypes))
     whole = search(BAYES, "--trials", 2, "--max_epochs", 1, output="whole")
     columns = ["model.lr", "model.num_layers", METRIC, "state"]

@@ -283,5 +283,5 @@ def test_help_tells_what_cdae_does(entry) -> None:
     code, out, _ = entry("recommend", "--help")
     text = " ".join(out.split())
     assert code == 0 and "--history" in text and "--history_ratings" in text
-    assert "AutoRec by user" in text and "DAE" in text and "CDAE goes without its user node" in text
+    assert "AutoRec by user" in text and "DAE" in text and "CDAE without its user node" in text
     assert "--histories_file" in text and "LightGCN" in text and "--fallback" in text

@@ -137,7 +137,7 @@ def test_the_same_workspace_is_the_same_text(capsys):
         (["--print", "--ks", "ten"], "--ks ten: expected list lengths, as 10,20"),
         (["--print", "--ks", "0"], "--ks 0: expected list lengths"),
         (["--output", "workspace.yaml"], "expected a name that ends in .json"),
-        (["--prin"], "unrecognized arguments: --prin"),
+        (["--prin"], "unknown option --prin"),
     ],
 )
 def test_mistakes_are_one_line(options, message):
