@@ -1,11 +1,10 @@
-"""`python -m recgnn.compare`: runs side by side, as tables and as a page of figures."""
+"""Finished runs compared in tables and on a page of figures."""
 
 from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
 
-from recgnn.cli.options import OptionParser
 from recgnn.comparison import written
 from recgnn.comparison.found import find
 from recgnn.comparison.page import page
@@ -13,26 +12,6 @@ from recgnn.comparison.tables import Table, tables
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
 from recgnn.training.run_folder import write_json
-
-
-def main(argv: list[str]) -> list[Table]:
-    """Compare the runs that are named on the command line; returns their tables."""
-    parser = OptionParser(
-        prog="python -m recgnn.compare",
-        description="Compares finished runs: a table for each data set and test part, on the screen and as compare.md, "
-        "compare.csv, compare.json and compare.html, a page of figures. Runs that differ in seeds alone are one line, "
-        "mean and standard deviation. Each line is tested against the best one, over users.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("runs", nargs="+", metavar="FOLDER", help="run folders, or folders that have some beneath")
-    parser.add_argument("--output", default="compare", help="folder of what is written (default: compare)")
-    parser.add_argument("--metric", help="what lines are ordered and tested by, as ndcg@20 (default: the task's usual)")
-    parser.add_argument("--baseline", help="the line, or its model, that others are tested against (default: the best)")
-    parser.add_argument(
-        "--open", nargs="?", const="yes", default="no", choices=("yes", "no"), help="show the page (default: no)"
-    )
-    options = parser.parse_args(argv)
-    return compare(options.runs, options.output, options.metric, options.baseline, options.open == "yes")
 
 
 def compare(
