@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 NUM_PAST = 25
 NUM_EVENTS = 20
 
 
-def attended(data: Any, model: nn.Module, batch: Any) -> list[pd.DataFrame]:
+def attended(data: Any, model: Any, batch: Any) -> list[pd.DataFrame]:
     """Show how some events of a batch, positive and with a past of three items or more, attend to it.
 
     Args:
@@ -27,18 +27,11 @@ def attended(data: Any, model: nn.Module, batch: Any) -> list[pd.DataFrame]:
         return []
     past = batch.history.of(rows)
     values = None if batch.values is None else batch.values[rows]
-    lengths = past.lengths.tolist()
-    weights = model.attention(batch.ids[rows], values, past).cpu().float().split(lengths)
-    names = iter(data.item_names(past.ids[:, 0].cpu()))
+    weights = model.attention(batch.ids[rows], values, past).cpu().float().split(past.lengths.tolist())
+    past_items = iter(data.item_names(past.ids[:, 0].cpu()))
     targets = data.item_names(batch.ids[rows, data.item_slots[0]].cpu())
-    return [
-        pd.DataFrame(
-            {
-                "event": number,
-                "target": target,
-                "past item": [next(names) for _ in range(length)],
-                "weight": weight.numpy(),
-            }
-        )
-        for number, (target, weight, length) in enumerate(zip(targets, weights, lengths, strict=True))
-    ]
+    tables = []
+    for event, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+        names = list(islice(past_items, weight.numel()))
+        tables.append(pd.DataFrame({"event": event, "target": target, "past item": names, "weight": weight.numpy()}))
+    return tables

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -17,15 +15,7 @@ from recgnn.evaluation import figures
 from recgnn.evaluation.metrics.clicks import auc, by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import SampledEvents
 from recgnn.evaluation.reports.attention import NUM_PAST, attended
-from recgnn.evaluation.reports.common import (
-    Report,
-    as_groups,
-    draw,
-    in_order,
-    log_table,
-    save_figures,
-    save_users,
-)
+from recgnn.evaluation.reports.common import Report, as_groups, draw, in_order, log_table, save_figures, save_users
 
 NUM_VALUES = 24
 
@@ -38,21 +28,19 @@ class ClickReport(Report):
     process.
     """
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer, pl_module) -> None:
         self.sample = SampledEvents().to(pl_module.device)
         self.field = trainer.datamodule.reported_field()
         self.attended: list[pd.DataFrame] = []
 
-    def on_test_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         values = None if self.field is None else batch.ids[:, self.field.slot] - self.field.start
         self.sample.update(outputs["logits"], batch.labels, values, batch.groups)
         able = hasattr(pl_module.model, "attention") and batch.history is not None
         if batch_idx == 0 and trainer.is_global_zero and able:
             self.attended = attended(trainer.datamodule, pl_module.model, batch)
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer, pl_module) -> None:
         *columns, complete = self.sample.compute()  # all processes take part
         logits, labels, values, groups = (column.cpu() for column in columns)
         if not trainer.is_global_zero or not 0 < labels.mean() < 1:
@@ -76,14 +64,14 @@ class ClickReport(Report):
             shown = max(self.attended, key=lambda table: min(len(table), NUM_PAST))
             past, weights = shown["past item"].tolist(), shown["weight"].tolist()
             drawn["attention"] = figures.attention(past[-NUM_PAST:], weights[-NUM_PAST:], shown["target"].iloc[0])
-            log_table(trainer, "attention", pd.concat(self.attended).to_dict("records"))
+            log_table(trainer, "attention", pd.concat(self.attended))
         save_figures(trainer, self.folder, drawn)
 
 
 def raw_groups(prepared: PreparedEvents, groups: np.ndarray) -> np.ndarray:
-    """The values that numbers of groups stand for, as text; the number itself where they are not known.
+    """Look up the values that the numbers of groups stand for, as text; the number itself where they are not known.
 
-    Shapes: groups [n]; [n] of str.
+    Shapes: groups [n] -> [n] of str.
     """
     name, tables = prepared.summary["group"], EventTables.load(prepared.folder)
     encoder = prepared.encoders.encoders.get(name)

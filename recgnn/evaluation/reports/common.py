@@ -54,7 +54,7 @@ def as_groups(labels: Sequence[str], counts: Tensor, **values: Tensor) -> list[G
 
 
 def in_order(groups: list[Group]) -> list[Group]:
-    """Sort groups by their labels where these are numbers, `unknown` and `missing` last; else leave them as they are."""
+    """Sort groups by their labels where these are numbers, `unknown` and `missing` last; else leave them."""
 
     def place(group: Group) -> tuple[bool, float]:
         rest = group["group"] in ("unknown", "missing")
@@ -73,11 +73,11 @@ def draw(groups: list[Group], value: str, xlabel: str, title: str, ylabel: str |
     return figures.group_bars(heights, rows, labels, xlabel, title, ylabel or value.partition("@")[0])
 
 
-def log_table(trainer: Trainer, name: str, rows: list[dict[str, Any]]) -> None:
+def log_table(trainer: Trainer, name: str, rows: pd.DataFrame) -> None:
     """Give a table to every logger that takes tables."""
     for logger in trainer.loggers:
-        if hasattr(logger, "log_table") and rows:
-            logger.log_table(name, dataframe=pd.DataFrame(rows))
+        if hasattr(logger, "log_table") and len(rows):
+            logger.log_table(name, dataframe=rows)
 
 
 @rank_zero_only

@@ -67,9 +67,9 @@ class RatingReport(Report):
     and writes the errors of each user of the training data.
     """
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer, pl_module) -> None:
         data, device = trainer.datamodule, pl_module.device
-        self.samples, self.groupings = list[dict[str, Any]](), dict[str, Grouping]()
+        self.samples, self.groupings = pd.DataFrame(), dict[str, Grouping]()
 
         def add(name: str, labels: list[str], group_of: Callable[[Any], Tensor]) -> None:
             self.groupings[name] = Grouping(labels, group_of, GroupedErrors(len(labels)).to(device))
@@ -87,9 +87,7 @@ class RatingReport(Report):
         add("by_rating", levels.names, lambda batch: levels.nearest(batch.ratings))
         self.users = GroupedErrors(data.num_users + 1).to(device)  # the last: new users
 
-    def on_test_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         predictions = outputs["predictions"]
         for grouping in self.groupings.values():
             grouping.errors.update(predictions, batch.ratings, grouping.group_of(batch))
@@ -97,10 +95,8 @@ class RatingReport(Report):
         if batch_idx == 0 and trainer.is_global_zero:
             self.samples = self._samples(trainer.datamodule.prepared, predictions, batch)
 
-    def _samples(self, prepared: Any, predictions: Tensor, batch: Any) -> list[dict[str, Any]]:
+    def _samples(self, prepared: Any, predictions: Tensor, batch: Any) -> pd.DataFrame:
         known = ((batch.users >= 0) & (batch.items >= 0)).nonzero().squeeze(1).cpu()
-        if not known.numel():
-            return []
         rows = known[torch.linspace(0, known.numel() - 1, min(NUM_SAMPLES, known.numel())).long()]
         user, item, rating, predicted = (
             column.cpu()[rows].numpy() for column in (batch.users, batch.items, batch.ratings, predictions)
@@ -108,9 +104,9 @@ class RatingReport(Report):
         titles = prepared.items.title(item)
         columns = {"user": prepared.users.decode(user).astype(str), "item": prepared.items.decode(item).astype(str)}
         columns |= {} if titles is None else {"title": titles}
-        return pd.DataFrame(columns | {"rating": rating, "predicted": predicted}).to_dict("records")
+        return pd.DataFrame(columns | {"rating": rating, "predicted": predicted})
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer, pl_module) -> None:
         computed = {name: flat(grouping.errors.compute()) for name, grouping in self.groupings.items()}
         errors = flat(self.users.compute())  # all processes take part
         if not trainer.is_global_zero:
@@ -144,15 +140,13 @@ class RegressionReport(Report):
     4 million events a process.
     """
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer, pl_module) -> None:
         self.sample = SampledEvents().to(pl_module.device)
 
-    def on_test_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self.sample.update(outputs["logits"], batch.labels, None, batch.groups)
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer, pl_module) -> None:
         sample = self.sample.compute()  # all processes take part
         if not trainer.is_global_zero or not sample.labels.numel():
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -28,10 +29,10 @@ class RankingReport(Report):
     were shown and what of it was right; and writes the metrics of each user.
     """
 
-    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_start(self, trainer, pl_module) -> None:
         data, metrics = trainer.datamodule, pl_module.metrics["test"]
         users, items = data.pairs("train")
-        self.k, self.samples = metrics.ks[0], list[dict[str, Any]]()
+        self.k, self.samples = metrics.ks[0], pd.DataFrame()
         user_groups, self.user_labels = quantile_groups(torch.bincount(users, minlength=data.num_users), NUM_GROUPS)
         item_groups, self.item_labels = quantile_groups(torch.bincount(items, minlength=data.num_items), NUM_GROUPS)
         self.recall = GroupedRecall(
@@ -41,15 +42,13 @@ class RankingReport(Report):
         none = torch.zeros(0, dtype=torch.long, device=pl_module.device)
         self.users.update(none, none.new_zeros(0, max(metrics.ks)), none, none)  # so that every process has something
 
-    def on_test_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         for metric in (self.recall, self.users):
             metric.update(batch.users, outputs["items"], batch.label_rows, batch.label_items)
         if batch_idx == 0 and trainer.is_global_zero:
             self.samples = self._samples(trainer.datamodule.prepared, outputs["items"], batch)
 
-    def _samples(self, prepared: Any, items: Tensor, batch: Any) -> list[dict[str, Any]]:
+    def _samples(self, prepared: Any, items: Tensor, batch: Any) -> pd.DataFrame:
         def names(rows: Tensor) -> str:
             titles = prepared.items.title(rows.cpu().numpy())
             return " | ".join(map(str, prepared.items.decode(rows.cpu().numpy()) if titles is None else titles))
@@ -69,9 +68,9 @@ class RankingReport(Report):
                     "number of hits": hits.numel(),
                 }
             )
-        return samples
+        return pd.DataFrame(samples)
 
-    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_test_end(self, trainer, pl_module) -> None:
         recall, (users, values) = flat(self.recall.compute()), self.users.compute()  # all processes take part
         if not trainer.is_global_zero:
             return
