@@ -6,9 +6,9 @@ import webbrowser
 from pathlib import Path
 
 from recgnn.cli.options import OptionParser
-from recgnn.comparison import written
-from recgnn.comparison.found import find
+from recgnn.comparison import text
 from recgnn.comparison.page import page
+from recgnn.comparison.reading import find
 from recgnn.comparison.tables import Table, tables
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
@@ -59,16 +59,16 @@ def compare(
     if not found:
         raise RunError(f"nothing to compare: {'; '.join(left[:5])}")
     compared = tables(found, metric, baseline)
-    written.show(compared)
-    for text in left:
-        print(f"note: {text}")
+    text.show(compared)
+    for note in left:
+        print(f"note: {note}")
     folder = Path(output).expanduser()
-    texts = {"compare.md": written.markdown(compared), "compare.csv": written.csv(compared)}
+    texts = {"compare.md": text.markdown(compared), "compare.csv": text.csv(compared)}
     texts["compare.html"] = page(compared, left)
-    for name, text in texts.items():
+    for name, content in texts.items():
         with atomic_path(folder / name) as path:
-            path.write_text(text, encoding="utf-8")
-    write_json(folder / "compare.json", {"lines": written.records(compared), "notes": left})
+            path.write_text(content, encoding="utf-8")
+    write_json(folder / "compare.json", {"lines": text.records(compared), "notes": left})
     print(f"page        {folder}/compare.html  (and compare.md, compare.csv, compare.json)")
     if show:
         webbrowser.open((folder / "compare.html").resolve().as_uri())

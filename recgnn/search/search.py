@@ -17,7 +17,8 @@ import yaml
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from recgnn.cli.options import flat, option
+from recgnn.cli.options import option
+from recgnn.comparison.reading import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
 from recgnn.files import locked
 from recgnn.search.pruning import Bands

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from recgnn.comparison import compare
-from recgnn.comparison.found import find
+from recgnn.comparison.reading import find
 from recgnn.comparison.page import page
 from recgnn.comparison.svg import Scale
 from recgnn.comparison.tables import tables

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from recgnn.comparison import compare
-from recgnn.comparison.found import find
-from recgnn.comparison.measures import goodness
+from recgnn.comparison.reading import find
+from recgnn.comparison.metrics import goodness
 from recgnn.comparison.tables import tables
 from recgnn.errors import ConfigError, RunError
 
@@ -122,7 +122,7 @@ def test_a_line_with_fewer_seeds_is_told(trained) -> None:
 
 
 def test_the_order_of_the_rows_is_no_other_test_part() -> None:
-    from recgnn.comparison.found import digest
+    from recgnn.comparison.reading import digest
 
     one, other = np.array([3, 1, 2]), np.array([5, 5, 6])
     turned = np.array([2, 0, 1])
