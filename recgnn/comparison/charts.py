@@ -14,7 +14,7 @@ from recgnn.comparison.row import Row
 from recgnn.comparison.tables import Table
 from recgnn.evaluation.figures import GREY, INK, STEPS
 
-BARS, MOST_POINTS, MARKED = 4, 400, 30  # metrics with bars, points of a curve, points that are still marked
+BARS, MOST_POINTS, MARKED = 4, 400, 12  # metrics with bars, points of a curve, points that are still marked
 SEED: dict[str, Any] = {"joined": False, "markersize": 4, "markerfacecolor": "white"}  # the point of a single seed
 ORDERED = {  # groups that follow each other: subject, axis
     "by_activity": ("user activity", "interactions of the user in train"),

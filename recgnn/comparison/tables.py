@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recgnn.comparison.metrics import MAIN, OF_USERS, ORDER, TASKS, goodness
+from recgnn.comparison.metrics import MAIN, OF_USERS, TASKS, goodness
 from recgnn.comparison.reading import Run
 from recgnn.comparison.row import Row, as_rows, comparable, differing, name_rows
 from recgnn.comparison.significance import Paired, differences, holm, paired
 from recgnn.errors import ConfigError, did_you_mean
+from recgnn.evaluation.metrics.names import METRICS
 
 FEW_USERS = 100
 
@@ -75,7 +76,7 @@ class Table:
     def metrics(self) -> list[str]:
         """All test metrics: the main one, then in their usual order, short lists first."""
         names = dict.fromkeys(name for row in self.rows for run in row.runs for name in run.content["test"])
-        usual = ORDER[self.task]
+        usual = list(METRICS[self.task])
 
         def place(name: str) -> tuple[bool, int, int]:
             base, _, k = name.partition("@")
