@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
 import io
-import netrc
 import os
 import re
 import shlex
@@ -12,7 +10,6 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pandas as pd
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
@@ -26,7 +23,6 @@ from recgnn.files import atomic_path
 PROJECT = "recgnn"
 RUN_ID = Path("wandb") / "run_id"  # file of a run folder: which W&B run it is
 MODES = ("online", "offline", "disabled")
-HOSTS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # W&B's own: until wandb 0.30, and since
 STEP = "trainer/global_step"  # Lightning's x-axis
 
 
@@ -60,9 +56,9 @@ class WandbLogger(LightningWandbLogger):
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
         id: str | None = None,
     ) -> None:
-        self.mode = resolve_mode(mode)
-        quiet = self.mode != "online"
         try:
+            self.mode = resolve_mode(mode)
+            quiet = self.mode != "online"
             super().__init__(
                 project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=name,
@@ -206,15 +202,16 @@ class WandbLogger(LightningWandbLogger):
 
 
 def resolve_mode(mode: str) -> str:
-    """The mode that ``mode`` means here and now: online, offline or disabled.
+    """Return the mode that `mode` means here and now: online, offline or disabled.
 
     Raises:
-        ConfigError: unknown mode, or online without a key.
+        ConfigError: If the mode is unknown, or it is online and no key is configured.
     """
     where, wanted = "logger mode", mode
     if mode == "auto":
-        where = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "W&B's settings file"
-        wanted = os.environ.get("WANDB_MODE") or _settings().get("mode", "auto")
+        where, wanted = "WANDB_MODE", os.environ.get("WANDB_MODE") or "auto"
+    if wanted == "auto" and "mode" in _settings().model_fields_set:  # in a settings file, as `wandb offline` writes it
+        where, wanted = "W&B's settings file", _settings().mode
     wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)  # W&B's old names
     if wanted == "auto":
         return "online" if has_key() else "offline"
@@ -229,35 +226,28 @@ def resolve_mode(mode: str) -> str:
 
 
 def has_key() -> bool:
-    """Whether W&B would find an API key: in the environment, a netrc file or its settings file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    settings = _settings()
-    if settings.get("api_key"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL") or settings.get("base_url")
-    machines = [urlsplit(url).netloc for url in ([host] if host else HOSTS)]
-    named = os.environ.get("NETRC")
-    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
-        try:
-            hosts = netrc.netrc(Path(path).expanduser())
-        except (OSError, netrc.NetrcParseError):
-            continue
-        entries = [hosts.authenticators(machine) for machine in machines]
-        if any(entry and entry[2] for entry in entries):
-            return True
-    return False
+    """Whether W&B has credentials, as it looks for them itself; asks neither a person nor a server.
 
+    Raises:
+        ConfigError: If what is configured cannot be a key.
+    """
+    import wandb
+    from wandb.sdk.lib import wbauth
 
-def _settings() -> dict[str, str]:
-    """What `wandb login` and `wandb offline` wrote; the working folder's file goes first."""
-    folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
-    parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read([Path(folder).expanduser() / "settings", Path("wandb") / "settings"])
-    except (OSError, UnicodeError, configparser.Error):
-        return {}
-    return dict(parser["default"]) if parser.has_section("default") else {}
+        found = wbauth.authenticate_session(
+            host=_settings().base_url, source="recgnn", prompt=False, update_session=False
+        )
+    except wandb.errors.AuthenticationError as error:
+        raise ConfigError(f"W&B: {' '.join(str(error).split())}") from error
+    return found is not None
+
+
+def _settings() -> Any:
+    """W&B's settings of this process: files, then environment; starts nothing."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
 
 
 class _Nothing:
