@@ -24,10 +24,10 @@ KEY = "x" * 40
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path, monkeypatch):
     """A home, a working folder and an environment without any trace of W&B; no prompt possible."""
+    wandb.teardown()  # it remembers the settings that it has read first
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("NETRC", raising=False)
-    wandb.teardown()
     home = tmp_path / "home"
     (home / "work").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))

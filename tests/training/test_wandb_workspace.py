@@ -30,9 +30,9 @@ def nobody(tmp_path, monkeypatch) -> None:
     def connect(*args):
         raise AssertionError("a connection")
 
+    wandb.teardown()  # it remembers the settings that it has read first
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
-    wandb.teardown()  # it remembers the settings that it has read first
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NETRC", raising=False)
     monkeypatch.setattr(socket.socket, "connect", connect)
