@@ -208,7 +208,8 @@ def _line(
 ) -> dict[int, float]:
     """Draw a column of the rows and return its values by epoch."""
     pairs = [(row["epoch"], row[name]) for row in rows if row.get("epoch") is not None and row.get(name) is not None]
-    values = {int(epoch): float(value) for epoch, value in sorted(pairs) if math.isfinite(value)}
+    values = {int(epoch): float(value) for epoch, value in pairs if math.isfinite(value)}
+    values = dict(sorted(values.items()))
     if values:
         marker = "o" if len(values) < 13 else None
         axes.plot([*values], [*values.values()], color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
