@@ -64,7 +64,7 @@ def _own_value(axes: Axes, baseline: FrozenTrial | None) -> None:
 
 
 def _slice(axes: Axes, parameter: Parameter, trials: list[FrozenTrial], limits: tuple[float, float]) -> None:
-    frame(axes, parameter.name.removeprefix("model."))
+    frame(axes, parameter.name.removeprefix("model.").removeprefix("training."))
     values = [t.user_attrs["values"][parameter.name] for t in trials]
     if parameter.choices:
         names = list(dict.fromkeys([*map(str, parameter.choices), *map(str, values)]))
@@ -75,19 +75,19 @@ def _slice(axes: Axes, parameter: Parameter, trials: list[FrozenTrial], limits: 
         return
     known = [(t, v) for t, v in zip(trials, values, strict=True) if isinstance(v, int | float)]
     _points(axes, [t for t, _ in known], [v for _, v in known], limits)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
-    room = 0.04 * (parameter.high - parameter.low)
+    decades, room = 0.0, 0.04 * (parameter.high - parameter.low)
     low, high = parameter.low - room, parameter.high + room
     if parameter.log and all(v > 0 for _, v in known):
         low, high = parameter.low / 1.1, parameter.high * 1.1
         axes.set_xscale("log")
         decades = np.log10(parameter.high / parameter.low)
-        if decades >= 0.7:
-            axes.xaxis.set_major_locator(LogLocator(subs=[1, 2, 5] if decades < 1.4 else [1, 3] if decades < 2.2 else [1]))
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
+    if decades < 0.7:
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
+    else:
+        subs = [1, 2, 5] if decades < 1.4 else [1, 3] if decades < 2.2 else [1]
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
     axes.set_xlim(low, high)
 
 

@@ -111,7 +111,8 @@ def show(search: Search, seconds: float) -> None:
     if best is None:
         return
     sign = -1 if search.space.goal == "maximize" else 1
-    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (sign * t.values[0], t.number))
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    complete.sort(key=lambda t: (sign * t.values[0], t.number))
     _print_table(search, complete[:SHOWN] + [t for t in complete[SHOWN:] if t.user_attrs.get("baseline")])
     if baseline is not None and best.number == baseline.number:
         print(f"the configuration's own values are the best so far: {metric} {best.value:.4f}")
@@ -139,5 +140,5 @@ def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
         cells = [text(t.user_attrs[name]) for t in trials]
         table.add_row(name.replace("_", " "), *cells, end_section=name == "seconds")
     for name in search.own:
-        table.add_row(name.removeprefix("model."), *(text(t.user_attrs["values"][name]) for t in trials))
+        table.add_row(name.removeprefix("model.").removeprefix("training."), *(text(t.user_attrs["values"][name]) for t in trials))
     Console().print(table)

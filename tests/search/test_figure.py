@@ -46,8 +46,8 @@ def test_the_best_so_far(panels) -> None:
 
 
 def test_a_panel_a_parameter(panels) -> None:
-    assert [*panels][1:] == ["training.lr", "training.l2", "training.temperature", "dim", "dropout", "hidden_dims"]
-    complete, pruned = panels["training.lr"].collections
+    assert [*panels][1:] == ["lr", "l2", "temperature", "dim", "dropout", "hidden_dims"]
+    complete, pruned = panels["lr"].collections
     assert [*map(tuple, complete.get_offsets())] == [(3e-4, 0.2), (1e-3, 0.1), (3e-4, 0.3)]
     assert [*map(tuple, pruned.get_offsets())] == [(3e-4, 0.15)]
 
