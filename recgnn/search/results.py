@@ -140,5 +140,6 @@ def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
         cells = [text(t.user_attrs[name]) for t in trials]
         table.add_row(name.replace("_", " "), *cells, end_section=name == "seconds")
     for name in search.own:
-        table.add_row(name.removeprefix("model.").removeprefix("training."), *(text(t.user_attrs["values"][name]) for t in trials))
+        cells = [text(t.user_attrs["values"][name]) for t in trials]
+        table.add_row(name.removeprefix("model.").removeprefix("training."), *cells)
     Console().print(table)

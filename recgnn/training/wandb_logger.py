@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 
 from recgnn.errors import ConfigError, RunError
+from recgnn.evaluation.figures import DPI
 from recgnn.files import atomic_path
 
 PROJECT = "recgnn"
@@ -27,7 +28,7 @@ STEP = "trainer/global_step"  # Lightning's x-axis
 
 
 class WandbLogger(LightningWandbLogger):
-    """Lightning's W&B logger, which never asks for a key and says nothing while it works offline.
+    """Lightning's W&B logger; it never asks for a key, and says nothing while it is offline.
 
     Args:
         project: the W&B project; WANDB_PROJECT, or else recgnn, when None.
@@ -35,14 +36,13 @@ class WandbLogger(LightningWandbLogger):
         group: joins runs, such as the seeds of one setting.
         job_type: what kind of run of its group it is.
         tags: labels to filter runs by.
-        save_dir: files are written to ``<save_dir>/wandb``; the working folder when None.
-        mode: ``auto`` follows WANDB_MODE or W&B's settings file; without those it is online where
-            an API key is configured (WANDB_API_KEY, ``wandb login``), else offline. Nothing is
-            asked, of a person or of a server, to find out. The other modes are taken as they are.
-        id: continues the run with this id.
+        save_dir: folder of the files (`<save_dir>/wandb`); the working folder when None.
+        mode: `auto` follows WANDB_MODE or W&B's settings file; without those it is online if an API key is configured
+            (WANDB_API_KEY, `wandb login`), else offline. Neither a person nor a server is asked to find out.
+        id: the run to continue.
 
     Raises:
-        ConfigError: unknown mode, online without a key, or wandb is not installed.
+        ConfigError: If the mode is unknown, it is online without a key, or wandb is not installed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class WandbLogger(LightningWandbLogger):
             super().__init__(
                 project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=name,
-                save_dir=save_dir,
+                save_dir=save_dir,  # type: ignore[arg-type]  # None is W&B's own folder
                 id=id,
                 group=group,
                 job_type=job_type,
@@ -80,10 +80,15 @@ class WandbLogger(LightningWandbLogger):
         self._run_dir: str | None = None
 
     def belong_to(self, folder: Path, name: str, group: str, job_type: str, tags: list[str], resume: bool) -> None:
-        """Take what was not given from a run folder: its name and labels, and where files go.
+        """Take name, labels and the place of files from a run folder, as far as they were not given.
 
         Args:
-            resume: go on with the W&B run that the folder is.
+            folder: the run folder.
+            name: the run's name.
+            group: the group it belongs to.
+            job_type: its kind within the group.
+            tags: its labels.
+            resume: continue the W&B run of the folder.
         """
         of_folder = {"dir": str(folder), "name": name, "group": group, "job_type": job_type, "tags": tags}
         if resume and (folder / RUN_ID).is_file():
@@ -97,7 +102,7 @@ class WandbLogger(LightningWandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started when first asked for; a stand-in that does nothing if disabled."""
+        """The W&B run, started on first use; a stand-in that does nothing if disabled."""
         if self.mode == "disabled":
             return _Nothing()
         if self._experiment is None:
@@ -116,7 +121,7 @@ class WandbLogger(LightningWandbLogger):
 
     @property
     def sync_command(self) -> str | None:
-        """What to type to send an offline run to W&B; None if there is nothing to send."""
+        """The command that sends an offline run to W&B; None if there is nothing to send."""
         if self.mode != "offline" or self._run_dir is None:
             return None
         here = Path(self._run_dir)
@@ -142,11 +147,10 @@ class WandbLogger(LightningWandbLogger):
         if self.mode != "disabled":
             from PIL import Image
 
-            file = figure
+            file = io.BytesIO()
             if isinstance(figure, Figure):
-                file = io.BytesIO()
-                figure.savefig(file, dpi=144, format="png", facecolor="white")
-            self.log_image(key, [Image.open(file)], step)
+                figure.savefig(file, dpi=DPI, format="png", facecolor="white")
+            self.log_image(key, [Image.open(file if isinstance(figure, Figure) else figure)], step)
 
     @rank_zero_only
     def log_table(
@@ -165,7 +169,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def log_summary(self, values: Mapping[str, float]) -> None:
-        """Values of the whole run, which stand in the table of runs."""
+        """Log values of the whole run, for the table of runs."""
         if self.mode != "disabled":
             self.experiment.summary.update(dict(values))
 
@@ -173,14 +177,14 @@ class WandbLogger(LightningWandbLogger):
     def log_checkpoint(
         self, name: str, folder: Path, files: Iterable[Path], aliases: list[str], metadata: dict[str, Any]
     ) -> None:
-        """Log files of a run folder as a version of an artifact, which, downloaded, is a run folder again.
+        """Log files of a run folder as a version of an artifact; downloaded, it is a run folder again.
 
         Args:
             name: the artifact is called <name>-<run id>.
             folder: the run folder.
             files: the files, relative to it.
             aliases: names of this version, such as best.
-            metadata: what is known of it.
+            metadata: its facts, such as the epoch and metrics.
         """
         if self.mode == "disabled":
             return
@@ -194,7 +198,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def finish(self) -> None:
-        """End the run; W&B does so by itself at the end of the process."""
+        """End the run, as W&B does by itself at the end of the process."""
         if self._experiment is not None:
             self._id = self._wandb_init["id"] = self._experiment.id
             self._experiment.finish()
@@ -251,7 +255,7 @@ def _settings() -> Any:
 
 
 class _Nothing:
-    """Takes any call, attribute or item, and does nothing."""
+    """A stand-in that takes any call, attribute or item, and does nothing."""
 
     def __getattr__(self, name: str) -> _Nothing:
         if name.startswith("__"):
