@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recgnn.comparison.suites import find_suite, read_suite, split_seed
+from recgnn.benchmark import split_seed
+from recgnn.comparison.suites import find_suite, read_suite
 from recgnn.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,7 @@ def test_configurations_instead_of_a_suite(entry, here, suite) -> None:
         (["--suite", "mine.yaml", "--configs", "mf.yaml"], "not both"),
         (["--suite", "nowhere"], "--suite nowhere: no such suite; there are: none, conf/suites is looked for"),
         (["--configs", "fm.yaml"], "fm.yaml: no such configuration (did you mean 'mf.yaml'?)"),
-        (["--suite", "mine.yaml", "--model.lr=1"], "unrecognized arguments: --model.lr=1"),
+        (["--suite", "mine.yaml", "--model.lr=1"], "unknown option --model.lr"),
     ],
 )
 def test_mistakes_are_one_line(entry, suite, options, message) -> None:
@@ -127,7 +128,7 @@ def test_mistakes_are_one_line(entry, suite, options, message) -> None:
         ("configs: [mf.yaml]\nseed: [1]", r"no field is named 'seed' \(did you mean 'seeds'\?\)"),
         ("configs: [mf.yaml]\nseeds: 3", "seeds are 3, expected a list of whole numbers"),
         ("configs: [mf.yaml]\noptions: [a]", r"options are \['a'\], expected option: value"),
-        ("configs: [mf.yaml, {config: ./mf.yaml}]", "mf comes twice; give each a name"),
+        ("configs: [mf.yaml, {config: ./mf.yaml}]", "mf is listed twice; give each a name"),
         ("configs: [{config: mf.yaml, nam: x}]", "no field is named 'nam'"),
     ],
 )

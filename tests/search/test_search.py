@@ -13,7 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from recgnn import search as tuning
+from recgnn import tune
 from recgnn.cli.training import main
 from recgnn.errors import ConfigError
 from recgnn.models import LightGCN
@@ -22,7 +22,7 @@ optuna = pytest.importorskip("optuna")
 
 from recgnn.search.search import Search  # noqa: E402
 from recgnn.search.space import read_space  # noqa: E402
-from recgnn.search.trial import configuration, value_of  # noqa: E402
+from recgnn.search.trial_training import configuration, value_of  # noqa: E402
 
 METRIC = "val/ndcg@5"
 HEAD = f"method: grid\nmetric: {{name: {METRIC}, goal: maximize}}\n"
@@ -51,7 +51,7 @@ def search(tiny, here):
 
     def run(space: str, *options: object, output: str = "out") -> pd.DataFrame:
         Path("space.yaml").write_text(space)
-        tuning.main(["--config", str(tiny), "--space", "space.yaml", "--output", output, *map(str, options)])
+        tune.main(["--config", str(tiny), "--space", "space.yaml", "--output", output, *map(str, options)])
         return table(output)
 
     return run
@@ -71,7 +71,7 @@ def grid(tiny, tmp_path_factory) -> Path:
         patch.setattr(LightGCN, "test_step", seen)
         patch.setattr(LightGCN, "on_test_epoch_start", seen)
         options = ["--config", str(tiny), "--space", str(output.parent / "space.yaml"), "--output", str(output)]
-        tuning.main([*options, "--trials", "9", "--max_epochs", "2"])
+        tune.main([*options, "--trials", "9", "--max_epochs", "2"])
     (output.parent / "printed.txt").write_text(printed.getvalue())
     return output
 
@@ -167,7 +167,7 @@ def test_a_second_call_goes_on_as_if_there_had_been_one(search, capsys):
     first = search(BAYES, "--trials", 1, "--max_epochs", 1)
     assert len(search(BAYES, "--trials", 9, "--max_epochs", 1, "--timeout", 0)) == 1  # no time to start another
     second = search(BAYES, "--trials", 2, "--max_epochs", 1)
-    assert "out: goes on after 1 trials" in capsys.readouterr().out
+    assert "out: continues after 1 trials" in capsys.readouterr().out
     assert len(second) == 2 and second.iloc[:1].equals(first.astype(second.dtypes))
     whole = search(BAYES, "--trials", 2, "--max_epochs", 1, output="whole")
     columns = ["model.lr", "model.num_layers", METRIC, "state"]
