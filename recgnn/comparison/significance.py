@@ -67,16 +67,16 @@ def paired(difference: np.ndarray, seed: int = 0) -> Paired:
 def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Return the 95 % interval of the mean of values [n] by resampling them, with fewer resamples for very many."""
     number, batch = int(np.clip(DRAWS // len(values), FEWEST, RESAMPLES)), max(1, 2**22 // len(values))
-    random = np.random.default_rng(seed)
-    found = stats.bootstrap((values,), np.mean, n_resamples=number, batch=batch, method="percentile", random_state=random)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    options = {"n_resamples": number, "batch": batch, "random_state": np.random.default_rng(seed)}
+    interval = stats.bootstrap((values,), np.mean, method="percentile", **options).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def holm(p: Sequence[float]) -> list[float]:
     r"""Correct m p-values by Holm's step-down method.
 
-    In ascending order, each becomes the largest of :math:`(m - j + 1) p_{(j)}` up to its place, at most 1. NaN stays and
-    does not count.
+    In ascending order, each becomes the largest of :math:`(m - j + 1) p_{(j)}` up to its place, at most 1. NaN stays
+    and does not count.
     """
     found, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(np.asarray(p, dtype=float)[known], kind="stable")]
