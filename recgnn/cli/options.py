@@ -96,10 +96,3 @@ def item_filters(options: argparse.Namespace) -> dict[str, list[str] | None]:
 def option(name: str, value: Any) -> str:
     """An option of `fit` as text, the way W&B's agent writes a parameter (except for nulls)."""
     return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-def flat(config: Any, place: str = "") -> dict[str, Any]:
-    """A nested configuration as dotted names: {"model.init_args.embedding_dim": 64, …}."""
-    if not isinstance(config, dict) or not config:
-        return {place: config}
-    return {k: v for key, inner in config.items() for k, v in flat(inner, f"{place}.{key}" if place else key).items()}

@@ -18,7 +18,7 @@ from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.evaluation.metrics.clicks import by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import UserRankings
 from recgnn.evaluation.metrics.names import PER_USER
-from recgnn.evaluation.reports.events import raw_groups
+from recgnn.evaluation.reports.clicks import raw_groups
 
 
 def metrics_of(run: Path) -> dict:

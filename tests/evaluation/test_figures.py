@@ -105,6 +105,33 @@ def test_group_bars():
     figures.group_bars([float("nan")], [0], ["1"], "x", "nothing to show")
 
 
+def overlap(axes, texts) -> bool:
+    """Whether two neighbours of a row of texts cover each other."""
+    axes.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in texts]
+    return any(one.x1 > other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+
+
+def test_many_groups_stay_readable_and_the_figure_narrow():
+    """Thirty hours and minutes: the largest 24 in the order given."""
+    labels = [f"{n:02d}:30" for n in range(30)]
+    figure = figures.group_bars([0.61] * 30, [*range(1000, 1024), *range(6)], labels, "hour", "AUC by hour", "AUC")
+    [axes] = figure.axes
+    assert figure.get_figwidth() <= 10.5
+    ticks = axes.get_xticklabels()
+    assert [tick.get_text()[:5] for tick in ticks] == labels[:24] and ticks[3].get_text() == "03:30, n = 1,003"
+    assert axes.get_title(loc="right") == "the 24 largest of 30"
+    assert not overlap(axes, ticks) and not overlap(axes, axes.texts)
+
+
+def test_attention_explains_negative_weights():
+    for weights, explained in (([-0.3, -0.1], True), ([0.3, 0.7], False)):
+        [axes] = figures.attention(["old", "new"], weights, "target").axes
+        assert [bar.get_width() for bar in axes.patches] == weights
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == ["old", "new"]
+        assert ("the sign alone says nothing" in axes.get_xlabel()) == explained
+
+
 def test_save_is_whole_or_absent(tmp_path, monkeypatch):
     path = tmp_path / "figures" / "curves.png"
     figure = figures.learning_curves(ROWS, "val/ndcg@20", 1)
@@ -125,7 +152,7 @@ def test_save_is_whole_or_absent(tmp_path, monkeypatch):
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys; from recgnn import figures as f;"
+        "import sys; from recgnn.evaluation import figures as f;"
         "f.group_bars([1.0], [1], ['1'], 'x', 't'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

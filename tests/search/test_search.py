@@ -22,7 +22,7 @@ optuna = pytest.importorskip("optuna")
 
 from recgnn.search.search import Search  # noqa: E402
 from recgnn.search.space import read_space  # noqa: E402
-from recgnn.search.trial import configuration, value_of  # noqa: E402
+from recgnn.search.trial_training import configuration, value_of  # noqa: E402
 
 METRIC = "val/ndcg@5"
 HEAD = f"method: grid\nmetric: {{name: {METRIC}, goal: maximize}}\n"

@@ -18,6 +18,7 @@ from recgnn import dashboard
 from recgnn.errors import ConfigError, RunError
 from recgnn.training import wandb_keys as logged
 
+wandb = pytest.importorskip("wandb")
 pytest.importorskip("wandb_workspaces", reason="dashboards are an extra")
 DOCS = Path(__file__).parents[2] / "docs" / "wandb.md"
 
@@ -29,6 +30,7 @@ def nobody(tmp_path, monkeypatch) -> None:
     def connect(*args):
         raise AssertionError("a connection")
 
+    wandb.teardown()  # it remembers the settings that it has read first
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -200,15 +202,13 @@ class Server(BaseHTTPRequestHandler):
 
 
 def test_saving_sends_what_is_printed(monkeypatch, capsys):
-    import wandb
-
     monkeypatch.undo()  # the network of this machine is needed, an account is not
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     address = f"http://127.0.0.1:{server.server_address[1]}"
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    wandb.teardown()  # it remembers the address that it has seen first
+    wandb.teardown()
     dashboard.main(["--entity", "me", "--ks", "5"])
     wandb.teardown()
     server.shutdown()
@@ -220,8 +220,6 @@ def test_saving_sends_what_is_printed(monkeypatch, capsys):
 
 
 def test_what_w_and_b_refuses_is_one_line(monkeypatch):
-    import wandb
-
     def refuse(view):
         raise wandb.errors.CommError("no project\nhere")
 
