@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from inspect import Parameter, getdoc, signature
+from inspect import Parameter, signature
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -61,7 +61,7 @@ PLACES = {
     "training.negatives": Place("class of negatives", (NEGATIVES,), _in(NEGATIVES, "Negatives"), named=True),
     "training.metrics": Place(
         "metric",
-        (METRICS,),
+        _in(METRICS, "clicks", "ranking", "regression"),
         _in(METRICS, "Metric", "RankingMetric", "CatalogueMetric", "ClickMetric", "ErrorMetric"),
         named=True,
     ),
@@ -181,8 +181,3 @@ def _accepts(hint: Any, cls: type) -> bool:
     if get_origin(hint) in (Union, UnionType):
         return any(_accepts(one, cls) for one in get_args(hint))
     return isinstance(hint, type) and issubclass(cls, hint)
-
-
-def summary_of(cls: type) -> str:
-    """The first sentence of a class's docstring, on one line."""
-    return " ".join((getdoc(cls) or "").split("\n\n")[0].split())

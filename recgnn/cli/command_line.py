@@ -29,9 +29,10 @@ TEXT, MAPPING = "tag:yaml.org,2002:str", "tag:yaml.org,2002:map"
 OF_LOSSES = ("temperature", "popularity_correction")
 
 
-class ModelArgument(NamedTuple):
-    """An argument that is given under `model`, and where it stands."""
+class Given(NamedTuple):
+    """An argument that is given under `model` or `training`, and where it stands."""
 
+    section: str
     name: str
     where: str
 
@@ -57,7 +58,7 @@ class CommandLine:
         self.classes: dict[str, type] = {}
         self.help: tuple[str, str | None] | None = None
         self.data_task: str | None = None
-        self.model_arguments: list[ModelArgument] = []
+        self.given: list[Given] = []
         words = list(argv)
         while words:
             name, sign, value = words.pop(0).partition("=")
@@ -65,12 +66,12 @@ class CommandLine:
                 sign, value = "=", words.pop(0)
             self.argv.append(self._option("--config" if name == "-c" else name, sign, value))
         self.model: type[Model] | None = self.classes.get("model")
-        given: type[Training] | None = self.classes.get("training")
+        named: type[Training] | None = self.classes.get("training")
+        self.training = named or default_training(self.model, self.data_task)
         if self.model is not None:
-            self._check_sections(self.model)
-            if given is not None:
-                check_fit(given, self.model)
-        self.training = given or default_training(self.model, self.data_task)
+            if named is not None:
+                check_fit(named, self.model)
+            self._check_sections(self.model, by_model=named is None)
 
     def _option(self, name: str, sign: str, value: str) -> str:
         """An option with its classes resolved."""
@@ -133,15 +134,27 @@ class CommandLine:
     def _note(self, place: str, value: object, where: str) -> None:
         """Keep what is needed of a value that is no class."""
         section, _, name = place.partition(".")
-        if section == "model" and name and "." not in name:
-            self.model_arguments.append(ModelArgument(name, where))
+        if section in ("model", "training") and name and "." not in name:
+            self.given.append(Given(section, name, where))
         if place == "data.task":
             self.data_task = str(value)
 
-    def _check_sections(self, model: type[Model]) -> None:
-        """Refuse arguments under `model` that belong under `training`."""
-        own = argument_names(model)
-        for name, where in self.model_arguments:
+    def _check_sections(self, model: type[Model], by_model: bool) -> None:
+        """Refuse arguments under `model` that belong under `training`, and those of another task's training.
+
+        Args:
+            model: Class of the model.
+            by_model: Whether the training was chosen by the model, and not by name.
+        """
+        own, training = argument_names(model), self.training.__name__
+        for section, name, where in self.given:
+            if section == "training":
+                if by_model and name in training_arguments() and name not in argument_names(self.training):
+                    raise ConfigError(
+                        f"{where}: training.{name} is no option of {training}, which {model.__name__} is trained by; "
+                        "leave it out, or choose another class under `training:`"
+                    )
+                continue
             if name in own:
                 continue
             if name in OF_LOSSES:

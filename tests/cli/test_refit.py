@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError
 from recgnn.training import run_folder as runs
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 
 CONFIG = """\
 seed_everything: 3
@@ -29,7 +29,7 @@ model:
   init_args: {embedding_dim: 4, hidden_dims: [8], attention_dims: [6], dropout: 0.2, l2: 1.0e-3, l2_on: mba, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 5, enable_progress_bar: false}
 """
-BST = ["--model=BST", "--model.embedding_dim=4", "--model.hidden_dims=[8]", "--model.num_heads=2", "--model.lr=0.02"]
+BST = ["--model=BST", "--model.embedding_dim=4", "--model.hidden_dims=[8]", "--model.num_heads=2", "--training.lr=0.02"]
 KILLER = """\
 import os, signal
 from lightning import Callback

@@ -15,7 +15,7 @@ import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
 from recgnn.cli import entry as programs
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.training import run_folder as runs
 
@@ -123,7 +123,7 @@ def test_a_dry_run_leaves_no_metrics(tiny, here):
 def test_configurations_compose_and_dotted_options_win(tiny, here):
     (here / "b.yaml").write_text("model: {init_args: {embedding_dim: 6, lr: 0.01}}\ntrainer: {max_epochs: 2}\n")
     base = ["--config", str(tiny), "--config", "b.yaml"]
-    done = main("fit", [*base, "--model.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
+    done = main("fit", [*base, "--training.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
     assert done.model.hparams.embedding_dim == 6 and done.model.hparams.num_layers == 2
     assert done.model.hparams.lr == 0.2 and done.trainer.max_epochs == 1 and done.datamodule.num_users == 50
     assert done.model.user_embedding.weight.shape == (50, 6)
@@ -137,7 +137,7 @@ def test_another_model_and_source_by_name(tiny, here):
 
 def test_print_config(tiny, here, capsys):
     with pytest.raises(SystemExit) as stop:
-        main("fit", ["--config", str(tiny), "--model.lr=0.5", "--print_config"])
+        main("fit", ["--config", str(tiny), "--training.lr=0.5", "--print_config"])
     assert not stop.value.code
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["init_args"]["lr"] == 0.5 and config["data"]["init_args"]["batch_size"] == 128
