@@ -80,9 +80,7 @@ class CommandLine:
             return f"--config={self._file(Path(value))}"
         if (target := place.removesuffix(".help")) in PLACES and target != place:
             self.help = target, value or None
-        if value == "None":  # which Python writes for null
-            value = "null"
-        if place in PLACES and value:
+        if place in PLACES and value not in ("", "None"):
             try:
                 node = yaml.compose(value, yaml.SafeLoader)
             except yaml.YAMLError:

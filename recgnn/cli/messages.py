@@ -56,12 +56,12 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
     if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
         return f"no class {match[1] or match[2]}; expected a class of Lightning or torch, or a dotted path"
     keys = re.findall(r'Parser key "([\w.]+)"', text)
-    if match := re.search(r".*Union subtypes Subtypes: \[(.+?)\] Errors:.*?Given value: (.+?)(?: Expected|$)", text):
-        types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match[1]).replace("NoneType", "null").split(", ")
-        return f"option {keys[-1] if keys else ''}{of}: expected {' or '.join(types)}, found {match[2]}"
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
         expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
         return f"option {keys[-1] if keys else ''}{of}: expected {expected}, found {match[2]}"
+    if match := re.search(r".*Union subtypes Subtypes: \[(.+?)\] Errors:.*?Given value: (.+?)(?: Expected|$)", text):
+        types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match[1]).replace("NoneType", "null").split(", ")
+        return f"option {keys[-1] if keys else ''}{of}: expected {' or '.join(types)}, found {match[2]}"
     return text if len(text) < 600 else text[:300] + " … " + text[-280:]
 
 

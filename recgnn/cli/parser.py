@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.messages import mistake_in, one_line
@@ -12,6 +15,11 @@ from recgnn.errors import ConfigError
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line with the nearest real name."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **kwargs: Any) -> Any:
+        if args is not None:  # jsonargparse writes the null of a class within a class as Python's None
+            args = [f"{word.removesuffix('None')}null" if re.fullmatch(r"--[\w.+]+=None", word) else word for word in args]
+        return super().parse_args(args, namespace, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:

@@ -37,7 +37,8 @@ data:
     batch_size: 64
 model:
   class_path: DeepFM
-  init_args: {embedding_dim: 4, hidden_dims: [8], dropout: 0.2, l2: 1.0e-4, lr: 0.02}
+  init_args: {embedding_dim: 4, hidden_dims: [8], dropout: 0.2}
+training: {l2: 1.0e-4, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 6, enable_progress_bar: false}
 """
 KILLER = """\
@@ -424,9 +425,9 @@ def test_numbers_are_predicted_too(here, capsys) -> None:
     Path("ctr.yaml").write_text(CONFIG)
     argv = ["--config", "ctr.yaml", "--model=FM", "--training.lr=0.05", "--data.label=price", "--run_dir=run"]
     argv += ["--data.fields={user: categorical, item: categorical}", "--trainer.max_epochs=20"]
-    with pytest.raises(ConfigError, match="the model's task is regression and the data's ctr"):
-        main("fit", [*argv, "--data.label=clicked", "--model.task=regression", "--run_dir=other"])
-    cli = main("fit", [*argv, "--model.task=regression", "--data.task=regression"])
+    with pytest.raises(ConfigError, match="the training is for regression and the data for clicks"):
+        main("fit", [*argv, "--data.label=clicked", "--training=RegressionTraining", "--run_dir=other"])
+    cli = main("fit", [*argv, "--data.task=regression"])
     found = content("run")
     rows = frame[cli.datamodule.split.split(frame) == 2]
     predicted = load("run").predict(rows)["prediction"]

@@ -30,7 +30,7 @@ MODELS = {
     "item": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"],
     "user": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
     + ["--training.cold_rating=2.25"],
-    "mf": ["--model=MF", "--model.loss=mse", "--model.embedding_dim=4", "--model.biases=true", "--training.lr=0.05"]
+    "mf": ["--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true", "--training.lr=0.05"]
     + ["--training.l2=0.01"],
 }
 CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--training.l2=0.1", "--training.lr=0.03", "--training.ks=[5,10]"]
@@ -243,7 +243,7 @@ def test_what_fit_says(entry, folder, here, monkeypatch) -> None:
         assert words in out
     assert "  cold " in out and "dropped" not in out, "cold rows are measured, not dropped"
     assert f"python -m recgnn.predict --run {run}" in out
-    ranking = ("--model=MF", "--model.loss=bpr", "--training.ks=[5]", "--trainer.max_epochs=1")
+    ranking = ("--model=MF", "--training.loss=BPR", "--training.ks=[5]", "--trainer.max_epochs=1")
     out = entry("fit", "--config", "base.yaml", *ranking, "--run_dir", here / "ranking")[1]
     assert "  dropped " in out and "  cold " not in out and "recgnn.predict" not in out
 

@@ -24,7 +24,8 @@ data:
     batch_size: 16
 model:
   class_path: AutoRec
-  init_args: {by: user, hidden_dims: [8], l2: 1.0, lr: 0.02}
+  init_args: {by: user, hidden_dims: [8]}
+training: {l2: 1.0, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: false}
 """
 KILLER = """\
