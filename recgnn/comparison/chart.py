@@ -1,4 +1,4 @@
-"""A chart of the page: a figure of matplotlib as SVG that stands in the page itself and tells its values on hover."""
+"""A chart of the page: a matplotlib figure as SVG inside the page, which shows its values on hover."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Chart:
         self.figure = Figure(figsize=(4.6, height), layout="constrained")
         self.axes: Axes = self.figure.add_subplot()
         frame(self.axes, "")
-        self.tips: dict[str, tuple[int, list[str]]] = {}  # row and texts of an artist, by its id
+        self.tips: dict[str, tuple[int, list[str]]] = {}  # the row and texts of an artist, by its id
 
     def label(self, x: str, y: str = "") -> None:
         """Name the axes."""
@@ -62,14 +62,14 @@ class Chart:
         self.tell(line, place, tips)
 
     def tell(self, artist: Artist, place: int, tips: list[str]) -> None:
-        """Have an artist belong to a row, and tell texts under the pointer."""
+        """Assign an artist to a row, with the texts that it shows under the pointer."""
         artist.set_gid(f"tip{len(self.tips)}")
         self.tips[f"tip{len(self.tips)}"] = (place, tips)
 
     def svg(self) -> str:
-        """Return the figure as SVG without styles or scripts, so that the page's policy may forbid all others'."""
+        """Return the figure as SVG without styles, which the page's policy forbids, with a title in each point."""
         file = io.StringIO()
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": str(id(self))}):
+        with rc_context({"svg.fonttype": "none"}):
             self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         root = ElementTree.fromstring(file.getvalue().replace(' xmlns="http://www.w3.org/2000/svg"', ""))
         root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": self.title}

@@ -49,7 +49,7 @@ def number(value: float) -> str:
 def measured(row: Row, metric: str) -> list[tuple[Run, float]]:
     """Return the runs that have a test metric, with its value."""
     values = [(run, run.content["test"].get(metric)) for run in row.runs]
-    return [(run, value) for run, value in values if value is not None]
+    return [(run, value) for run, value in values if value is not None and value == value]
 
 
 def curves(table: Table, column: str, height: float) -> Chart | None:

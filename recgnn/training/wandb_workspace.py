@@ -28,22 +28,22 @@ def _packages():
 def workspace(
     entity: str, project: str = PROJECT, name: str = NAME, ks: Sequence[int] = KS, fields: Sequence[str] = ()
 ):
-    """The workspace, which `save` sends to W&B; nothing here needs a network.
+    """Build the workspace that `save` sends to W&B, without a network.
 
     Args:
         entity: user or team.
         project: its project.
-        name: what the workspace is called.
+        name: its name.
         ks: list lengths whose metrics are shown.
         fields: fields whose figure of AUC is shown.
 
     Raises:
-        ConfigError: if wandb-workspaces is not installed.
+        ConfigError: If wandb-workspaces is not installed.
     """
     ws, _, expr = _packages()
     parts = sections(ks, fields)
     for section in parts:
-        for place, panel in enumerate(section.panels):  # W&B makes up names; the same workspace is to be the same text
+        for place, panel in enumerate(section.panels):  # instead of random ids: equal workspaces have equal texts
             panel._id = hashlib.sha256(f"{section.name}/{place}".encode()).hexdigest()[:12]
     shown = ["best/epoch", "time/seconds", *headline(ks)]
     columns = [f"config:{key}.value" for key in GROUPING] + ["config:data_statistics.value.train"]
@@ -62,8 +62,10 @@ def workspace(
 
 
 def sections(ks: Sequence[int], fields: Sequence[str]) -> list:
-    """Training, validation and test by family, figures, tables, data: each key of `wandb_keys` in a panel. Runs that
-    are grouped are drawn as their mean and its spread."""
+    """Return the sections: training, validation and test by family, figures, tables, data and cost.
+
+    Each key of `wandb_keys` has a panel. Grouped runs are drawn as their mean and spread.
+    """
     ws, wr, _ = _packages()
 
     def curve(y: str, x: str = "epoch"):
@@ -100,29 +102,29 @@ def sections(ks: Sequence[int], fields: Sequence[str]) -> list:
 
 
 def measured(part: str, names: Iterable[str], ks: Sequence[int]) -> list[str]:
-    """The metrics of a part, as they are logged."""
+    """Return the metrics of a part under their logged names."""
     logged = [f"{part}/{name.replace('<k>', str(k))}" for name in names for k in ks]
     return list(dict.fromkeys(logged))
 
 
 def headline(ks: Sequence[int]) -> list[str]:
-    """The test metric that each family is judged by first."""
+    """Return the main test metric of each family."""
     return [f"test/ndcg@{ks[0]}", "test/rmse", "test/auc"]
 
 
 def specification(view) -> dict[str, Any]:
-    """What W&B is sent of a workspace."""
+    """Return a workspace as W&B receives it."""
     model = view._to_model()
     spec = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
     return {"project": model.project, "displayName": model.display_name, "spec": spec}
 
 
 def save(view) -> str:
-    """Send a workspace to W&B; returns its address.
+    """Send a workspace to W&B and return its address.
 
     Raises:
-        ConfigError: without an API key.
-        RunError: if W&B does not take it.
+        ConfigError: If no API key is configured.
+        RunError: If W&B refuses it.
     """
     from recgnn.training.wandb_logger import has_key
 

@@ -163,6 +163,15 @@ def test_cards_are_of_one_size_and_none_is_empty(made, tmp_path) -> None:
     assert len({line.get_color() for line in drawn[2].axes.lines}) == 10
 
 
+def test_a_run_without_a_value_is_left_out(made, tmp_path) -> None:
+    for seed, value in (("1", 0.1), ("2", float("nan"))):
+        made(f"a/{seed}", {"ndcg@10": 0.2, "gini@10": value}, int(seed))
+    made("b/1", {"ndcg@10": 0.3, "gini@10": 0.2}, model="NGCF")
+    (table,) = tables(find([tmp_path])[0])
+    svg = bars(table, "gini@10", 3).svg()
+    assert re.findall(r"<title>([^<]*)</title>", svg) == ["NGCF: 0.2", "MF: 0.1", "MF, seed 1: 0.1"]
+
+
 def test_the_settings_that_differ_are_a_table(made, tmp_path) -> None:
     for name, rate in (("a", 0.1), ("b", 0.5)):
         made(f"{name}/1", {"ndcg@10": rate}, options={"lr": rate, "dim": 8, "loss": "bpr" if rate == 0.1 else None})

@@ -175,7 +175,7 @@ def test_what_is_written(made, tmp_path, capsys) -> None:
         (["nowhere"], "nowhere: no such folder"),
         (["."], "no run folder there; python -m recgnn.fit makes one"),
         ([], "the following arguments are required: FOLDER"),
-        ([".", "--metrik", "x"], "unrecognized arguments: --metrik x"),
+        ([".", "--metrik", "x"], "unknown option --metrik"),
     ],
 )
 def test_mistakes_are_one_line(entry, here, options, message) -> None:

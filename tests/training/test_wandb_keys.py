@@ -187,7 +187,7 @@ def test_every_key_that_was_written_is_documented(written, family, folder):
     others = {name for name in (n.partition("|")[0] for n in found.summary) if not name.startswith("_")}
     assert all(logged.documented(name, "summary") for name in others - set(found.logged))
     configuration = yaml.safe_load((folder / "runs" / family / "config.yaml").read_text())
-    arguments = runs.read_checkpoint(folder / "runs" / family / "checkpoints/best.ckpt")["hyper_parameters"]
+    arguments = runs.read_checkpoint(folder / "runs" / family / "checkpoints/best.ckpt")["recgnn"]["arguments"]
     assert set(found.config) - {"_wandb"} <= OURS | configuration.keys() | arguments.keys()
 
 
