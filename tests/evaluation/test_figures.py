@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from recgnn.errors import RunError
 from recgnn.evaluation import figures
@@ -75,6 +77,32 @@ def test_learning_curves_show_four_metrics_at_most():
     rows = [{"epoch": 0, **{f"val/m{i}": float(i) for i in range(9)}}]
     panels = by_title(figures.learning_curves(rows, "val/m7", 0))
     assert list(panels) == ["loss", "m7", "m0", "m1", "m2"]
+
+
+def points(figure) -> np.ndarray:
+    """Points of a figure's own line, the last that was drawn: [n, 2]."""
+    return figure.axes[0].lines[-1].get_xydata()
+
+
+@pytest.mark.parametrize("n", [2, 3000])
+def test_curves_are_scikit_learns(n) -> None:
+    random = np.random.default_rng(0)
+    chances, truth = random.random(n).round(2), np.arange(n) % 2  # with many ties
+    curves = figures.binary_curves(chances, truth)
+    assert curves.keys() == {"roc", "precision_recall", "calibration"}
+    fall_out, recall, _ = roc_curve(truth, chances, drop_intermediate=False)
+    np.testing.assert_allclose(points(curves["roc"]), np.c_[fall_out, recall], atol=1e-12)
+    precision, recall, _ = precision_recall_curve(truth, chances)
+    found = points(curves["precision_recall"])
+    expected = np.c_[recall, precision][-2::-1]  # theirs falls from recall 1 and ends in a point of its own
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_points_of_calibration() -> None:
+    chances = np.repeat([0.1, 0.4, 0.7], 10)
+    labels = np.r_[[1] * 2 + [0] * 8, [1] * 4 + [0] * 6, [1] * 9 + [0]]
+    found = points(figures.binary_curves(chances, labels, bins=3)["calibration"])
+    np.testing.assert_allclose(found, [(0.1, 0.2), (0.4, 0.4), (0.7, 0.9)], atol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [[], [{"epoch": 0}], [{"epoch": 0, "train/loss": float("inf")}]])

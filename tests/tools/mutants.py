@@ -7,6 +7,7 @@ copy. A mutant that no test notices survives. The last line counts them; the exi
 not explained in EXPLAINED, or where a line to change is no longer there.
 """
 
+# ruff: noqa: E501 (a mutant is a line)
 from __future__ import annotations
 
 import argparse

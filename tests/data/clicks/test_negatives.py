@@ -31,7 +31,8 @@ def test_a_user_has_every_item_by_distinct_items_alone() -> None:
 
 
 def test_user_and_time_are_never_the_items() -> None:
-    frame = pd.DataFrame({"user": list("abcd"), "item": [1, 2, 3, 4], "timestamp": [5, 6, 7, 8], "colour": list("rgbw")})
+    columns = {"user": list("abcd"), "item": [1, 2, 3, 4], "timestamp": [5, 6, 7, 8], "colour": list("rgbw")}
+    frame = pd.DataFrame(columns)
     assert columns_of(frame, "item") == ["item", "colour"]
     events, labels, _ = with_negatives(frame, np.zeros(4), 2, seed=1)
     negatives = events[labels == 0]
