@@ -55,6 +55,7 @@ class ActivationUnit(nn.Module):
 
     def forward(self, history: Tensor, target: Tensor, segments: Segments) -> Tensor:
         first, *others = self.mlp
+        assert isinstance(first, nn.Linear)
         past, own, difference, product = first.weight.chunk(4, 1)
         both = torch.cat([history, history * spread(target, segments)], 1)
         x = F.linear(both, torch.cat([past + difference, product], 1))
@@ -165,6 +166,8 @@ class ItemSide(nn.Module):
         ConfigError: if there are none.
     """
 
+    item_slots: Tensor
+
     def __init__(self, slots: Sequence[int], item_slots: Sequence[int] | None):
         super().__init__()
         if not item_slots:
@@ -188,7 +191,8 @@ class ItemSide(nn.Module):
         total, place = past_ids.shape[0], None
         if history is not None and getattr(history, "items", None) is not None:  # each item of the batch once
             rows, place = history.items.unique(return_inverse=True)
-            past_ids, past_values = (None if x is None else x[rows] for x in history.table)
+            past_ids, past_values = history.table[0][rows], history.table[1]
+            past_values = None if past_values is None else past_values[rows]
         # One lookup, so that the table has one gradient.
         vectors = table(torch.cat([ids.flatten(), past_ids.flatten()]))
         x, past = (
