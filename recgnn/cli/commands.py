@@ -10,12 +10,13 @@ import pandas as pd
 import torch
 
 from recgnn.cli.options import OptionParser
-from recgnn.data.readers.rows import check_output, read_rows, write
+from recgnn.data.readers.tables import text_blocks
 from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_file
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.ids import POPULARITY
 from recgnn.serving.loading import load
+from recgnn.serving.output import check_output, write
 
 
 def main(command: str, argv: list[str]) -> pd.DataFrame | None:
@@ -124,7 +125,7 @@ def _recommend_histories(options: argparse.Namespace) -> pd.DataFrame | None:
     if options.histories_file is not None:
         if options.history_ratings is not None:
             raise ConfigError("--history_ratings is for --history; a histories_file has a column rating")
-        frame = pd.concat(list(read_rows(options.histories_file, ["user", "item"])), ignore_index=True)
+        frame = pd.concat(list(text_blocks(options.histories_file, ["user", "item"])), ignore_index=True)
         blocks = trained.history_blocks(frame, options.k, fallback=options.fallback, **_filters(options))
         return write(blocks, options.output)
     ratings = None
@@ -156,7 +157,7 @@ def _predict(argv: list[str]) -> pd.DataFrame | None:
     cold = [0, 0]  # rows with an unknown user or item, all rows
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for frame in read_rows(options.input, list(names), "; name it with --user or --item"):
+        for frame in text_blocks(options.input, list(names), "name it with --user or --item"):
             users, items = trained.rows_of(frame[list(names)].rename(columns=names))
             cold[0] += int(((users < 0) | (items < 0)).sum())
             cold[1] += len(frame)
@@ -176,7 +177,7 @@ def _predict_events(trained: TrainedCTR, options: argparse.Namespace) -> pd.Data
     lacking: list[str] = []
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(read_rows(options.input, [])):
+        for number, frame in enumerate(text_blocks(options.input, [])):
             if number == 0:
                 lacking.extend(trained.missing(frame))
                 if len(lacking) == len(trained.columns):

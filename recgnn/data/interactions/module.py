@@ -22,9 +22,9 @@ from recgnn.data.interactions.loaders import (
     TrainBatch,
     UserBlocks,
 )
+from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
-from recgnn.data.log import Source
 from recgnn.errors import ConfigError, DataError
 
 __all__ = ["EvalBatch", "GraphDataModule", "RatingBatch", "RowBatch", "TrainBatch"]

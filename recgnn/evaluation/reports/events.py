@@ -11,7 +11,7 @@ from recgnn.data.clicks.encoders import Categorical
 from recgnn.data.clicks.prepare import hashed
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.log import USER
+from recgnn.data.interactions.log import USER
 from recgnn.evaluation import figures
 from recgnn.evaluation.metrics import ClickSample, GroupedErrors, auc, by_group, calibration_bins
 from recgnn.evaluation.reports.attention import NUM_PAST, attended

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.clicks.fields import Field, as_field, as_text, declared, guess
+from recgnn.data.clicks.fields import Field, as_field, declared, guess
+from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError
 
 COLUMNS = ["user", "price", "genres"]

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.log import InteractionLog, Origin
+from recgnn.data.interactions.log import InteractionLog
+from recgnn.data.readers.origin import Origin
 from recgnn.errors import DataError
 
 
