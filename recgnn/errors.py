@@ -49,3 +49,25 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     names = {str(k).casefold(): str(k) for k in known}
     near = difflib.get_close_matches(str(name).casefold(), list(names), n=1, cutoff=0.55)
     return f" (did you mean '{names[near[0]]}'?)" if near else ""
+
+
+def at_least(lowest: float, **values: float) -> None:
+    """Refuse arguments that are too small.
+
+    Raises:
+        ConfigError: names the argument.
+    """
+    for name, value in values.items():
+        if not value >= lowest:
+            raise ConfigError(f"{name} must be at least {lowest:g}, found {value}")
+
+
+def share(**values: float) -> None:
+    """Refuse arguments that are not a share, from 0 to below 1, such as a dropout rate.
+
+    Raises:
+        ConfigError: names the argument.
+    """
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"{name} must be from 0 to below 1, found {value}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from recgnn.evaluation.metrics import FORMULAS
+from recgnn.evaluation.metrics.ranking import PER_USER
 
 MAIN = {"ranking": "ndcg", "rating": "rmse", "ctr": "auc", "regression": "rmse"}
 LOWER = ("rmse", "mae", "logloss", "ne", "ece")
-HIGHER = (*FORMULAS, "auc", "gauc", "coverage")
+HIGHER = (*PER_USER, "auc", "gauc", "coverage")
 SHOWN = {
     "ranking": ("ndcg", "recall", "mrr", "hitrate", "precision", "map", "coverage", "popularity", "gini"),
     "rating": ("rmse", "mae"),

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError, DataError
-from recgnn.evaluation.metrics import BEYOND_ACCURACY, FORMULAS, CTRMetrics, RankingMetrics, RatingMetrics
+from recgnn.evaluation.metrics.clicks import CLICKS
+from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics, RankingMetrics
+from recgnn.evaluation.metrics.ranking import RANKING
 
 
 class Evaluation(nn.Module):
@@ -47,7 +49,7 @@ class RankingEvaluation(Evaluation):
         if not ks or min(ks) < 1:
             raise ConfigError(f"ks must be one or more positive list lengths, found {list(ks)}")
         self.num_items, self.ks = num_items, sorted(set(ks))
-        self.metrics = nn.ModuleDict({part: RankingMetrics(self.ks, num_items) for part in ("val", "test")})
+        self.metrics = nn.ModuleDict({part: RankingMetrics(num_items, self.ks) for part in ("val", "test")})
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -55,7 +57,7 @@ class RankingEvaluation(Evaluation):
 
     @property
     def metric_names(self) -> list[str]:
-        return [f"val/{name}@{k}" for name in (*FORMULAS, *BEYOND_ACCURACY) for k in self.ks]
+        return [f"val/{name}@{k}" for name in RANKING for k in self.ks]
 
     def check(self) -> None:
         """Refuse lists that are longer than the catalogue."""
@@ -91,7 +93,7 @@ class RatingEvaluation(Evaluation):
     def __init__(self, cold_rating: float | None):
         super().__init__()
         self.cold_rating = cold_rating
-        self.metrics = nn.ModuleDict({part: RatingMetrics() for part in ("val", "test")})
+        self.metrics = nn.ModuleDict({part: ErrorMetrics() for part in ("val", "test")})
         for name in ("low", "high", "mean"):
             self.register_buffer(name, torch.tensor(0.0), persistent=False)
 
@@ -137,7 +139,7 @@ class NumberEvaluation(Evaluation):
 
     def __init__(self) -> None:
         super().__init__()
-        self.metrics = nn.ModuleDict({part: RatingMetrics() for part in ("val", "test")})
+        self.metrics = nn.ModuleDict({part: ErrorMetrics() for part in ("val", "test")})
 
     def step(self, model, part: str, batch) -> dict[str, Tensor]:
         numbers = model.logits(batch).float()
@@ -146,14 +148,14 @@ class NumberEvaluation(Evaluation):
 
 
 class ClickEvaluation(Evaluation):
-    """AUC, log loss and calibration of predicted clicks (see `CTRMetrics`)."""
+    """AUC, log loss and calibration of predicted clicks (see `ClickMetrics`)."""
 
     monitor = ("val/auc", "max")
-    metric_names = tuple(f"val/{name}" for name in CTRMetrics.names)
+    metric_names = tuple(f"val/{name}" for name in CLICKS)
 
     def __init__(self) -> None:
         super().__init__()
-        self.metrics = nn.ModuleDict({part: CTRMetrics() for part in ("val", "test")})
+        self.metrics = nn.ModuleDict({part: ClickMetrics() for part in ("val", "test")})
 
     def step(self, model, part: str, batch) -> dict[str, Tensor]:
         logits = model.logits(batch).float()

@@ -3,55 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import HeteroData
 
 from recgnn.errors import ConfigError, DataError, one_of
-from recgnn.models.base import Pair, Recommender, Task
-from recgnn.nn import losses
+from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
+from recgnn.nn.losses import half_square
 from recgnn.nn.propagation import CSR, select_rows
 
 
 class RowRecommender(Recommender):
     r"""A model :math:`\hat y = f(W z + b)` of a row of the interaction matrix, where z is its encoding.
 
-    A subclass has `encode`, the layers before z, and `training_step`. Rows are R users of C = I columns or, by item,
+    A subclass has `encode`, the layers before z, and `outputs`. Rows are R users of C = I columns or, by item,
     R items of C = U columns.
 
     Args:
-        num_users: U, given by the data.
-        num_items: I, given by the data.
         by: whose rows.
         hidden_dims: widths of the hidden layers, the last of which is z.
         hidden_activation: g, behind each hidden layer.
         output_activation: f. Where it is bounded, ratings are spread over the range of those in train.
         tied: W is the transposed weight of the first layer; for one hidden layer.
-        lr: learning rate of Adam, the default optimizer.
-        ks: lengths of the recommendation lists that are measured.
-        task: see `Recommender`; ratings are the values of a row for `rating`, ones for `ranking`.
-        cold_rating: see `Recommender`.
     """
 
     def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        by: Literal["user", "item"],
-        hidden_dims: Sequence[int],
-        hidden_activation: Activation,
-        output_activation: Activation,
-        tied: bool,
-        lr: float,
-        ks: Sequence[int] = (10,),
-        task: Task = "ranking",
-        cold_rating: float | None = None,
-    ):
-        super().__init__(num_users, num_items, lr, ks, task, cold_rating)
+        self, num_users: int, num_items: int, by: Side, hidden_dims: Sequence[int], hidden_activation: Activation,
+        output_activation: Activation, tied: bool = False,
+    ):  # fmt: skip
+        super().__init__(num_users, num_items)
         if not hidden_dims or min(hidden_dims) < 1:
             raise ConfigError(f"hidden_dims must be one or more widths, found {list(hidden_dims)}")
         if tied and len(hidden_dims) > 1:
@@ -60,7 +43,8 @@ class RowRecommender(Recommender):
             if name not in ACTIVATIONS:
                 raise ConfigError(f"no activation is named {name!r}; there are {', '.join(ACTIVATIONS)}")
         one_of("by", by, ("user", "item"))
-        self.by, self.output_activation = by, output_activation
+        self.by = self.training_rows = by
+        self.output_activation = output_activation
         self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)
         self.first = SparseLinear(self.num_columns, hidden_dims[0])  # V, mu
         self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True))
@@ -74,10 +58,6 @@ class RowRecommender(Recommender):
         self.g, self.f = activation(hidden_activation), activation(output_activation)
         self._matrix: CSR | None = None
         self._codes: Tensor | None = None
-
-    @property
-    def training_rows(self) -> Literal["user", "item"]:
-        return self.by
 
     # ---- the paper's equations
 
@@ -110,26 +90,23 @@ class RowRecommender(Recommender):
     def finish(self, scores: Tensor) -> Tensor:
         """f, whose range is that of the ratings where both are bounded."""
         if self.task == "rating" and self.output_activation == "sigmoid":
-            low, high = self.evaluation.low, self.evaluation.high
-            return low + (high - low) * self.f(scores)
+            return self.low + (self.high - self.low) * self.f(scores)
         return self.f(scores)
 
     def inputs(self, csr: CSR) -> CSR:
-        """What the first layer is given of rows; the same in training and after it."""
+        """The rows as the first layer is given them, in training and after it."""
         return csr
 
-    def rows_of(self, batch) -> CSR:
+    def rows_of(self, batch: Any) -> CSR:
         """The rows of a training batch, as the first layer is given them."""
         return self.inputs(as_csr(batch.place, batch.columns, batch.values, batch.rows.numel(), self.num_columns))
 
     # ---- scores
 
-    def set_graph(self, graph: HeteroData) -> None:
-        super().set_graph(graph)
-        edge = graph["user", "rates", "item"]
-        user, item = edge.edge_index
-        row, column = (user, item) if self.by == "user" else (item, user)
-        values = edge.rating if self.task == "rating" else torch.ones(user.numel())
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        super().set_graph(edge_index, ratings)
+        row, column = edge_index if self.by == "user" else edge_index.flip(0)
+        values = torch.ones(row.numel()) if ratings is None else ratings
         order = torch.argsort(row * self.num_columns + column)
         self._matrix = self.inputs(
             as_csr(row[order], column[order], values[order], self.num_rows, self.num_columns)
@@ -140,7 +117,7 @@ class RowRecommender(Recommender):
 
     @torch.no_grad()
     def codes(self) -> Tensor:
-        """z of all rows of train, uncorrupted, computed once until training goes on: [R, D]."""
+        """z of all training rows, uncorrupted, computed once until training goes on: [R, D]."""
         if self._codes is None:
             if self._matrix is None:
                 raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")
@@ -148,8 +125,8 @@ class RowRecommender(Recommender):
             matrix = self._matrix = CSR(*(x.to(device) for x in self._matrix[:3]), self.num_columns)
             blocks = torch.arange(self.num_rows, device=device).split(4096)
             with torch.autocast(device.type, enabled=False):
-                found = [self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks]
-            self._codes = torch.cat(found)
+                codes = [self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks]
+            self._codes = torch.cat(codes)
         return self._codes
 
     @torch.no_grad()
@@ -170,10 +147,10 @@ class RowRecommender(Recommender):
     @torch.no_grad()
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         rows, columns = (users, items) if self.by == "user" else (items, users)
-        codes, found = self.codes(), []
+        codes, scores = self.codes(), []
         for row, column in zip(rows.split(2**14), columns.split(2**14), strict=True):
-            found.append((codes[row] * self.weight[column]).sum(1) + self.decoder_bias[column])
-        return self.finish(torch.cat(found)) if found else self.decoder_bias.new_zeros(0)
+            scores.append((codes[row] * self.weight[column]).sum(1) + self.decoder_bias[column])
+        return self.finish(torch.cat(scores)) if scores else self.decoder_bias.new_zeros(0)
 
     @torch.no_grad()
     def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
@@ -186,8 +163,8 @@ class RowRecommender(Recommender):
         with torch.autocast(self.decoder_bias.device.type, enabled=False):
             return self.finish(self.decode(self.encode(None, self.first(csr))))
 
-    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
-        """Nothing: a new row is encoded as those of train are."""
+    def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
+        """Nothing: a new row is encoded as the training rows are."""
         if side != self.by:
             raise ConfigError(
                 f"{type(self).__name__} by {self.by} has parameters for each {side} and none for a new one; train it "
@@ -195,7 +172,11 @@ class RowRecommender(Recommender):
             )
         return {}
 
-    def penalty(self, l2: float, parameters: Sequence[Tensor]) -> Tensor:
-        r""":math:`\frac{\lambda}{2}\sum\lVert w\rVert^2` per row: λ is on the scale of an objective that is summed over
-        all R rows, as in the papers, while a training step's loss is a mean over rows."""
-        return l2 / self.num_rows * sum(losses.half_square(w) for w in parameters)
+    def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
+        r""":math:`\frac{\lambda}{2}\sum\lVert W\rVert^2` of all weight matrices, per row: λ is on the scale of an
+        objective that is summed over all R rows, as in the papers, while a step's loss is a mean over rows."""
+        return self.per_row(l2, self.weights())
+
+    def per_row(self, l2: float, parameters: Sequence[Tensor]) -> Tensor | float:
+        """`l2` / 2 times the squared norm of parameters, over R."""
+        return l2 / self.num_rows * sum(half_square(w) for w in parameters)

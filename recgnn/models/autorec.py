@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.data import HeteroData
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.errors import one_of, share
 from recgnn.models.autoencoder import RowRecommender
-from recgnn.nn import losses
+from recgnn.models.base import Rated
 from recgnn.nn.autoencoder import Activation
+from recgnn.nn.losses import pick, single
 
 
 class AutoRec(RowRecommender):
@@ -30,8 +30,6 @@ class AutoRec(RowRecommender):
     predicted ratings, which are not clipped there.
 
     Args:
-        num_users: U, given by the data.
-        num_items: I, given by the data.
         by: `item` rebuilds the ratings of an item, `user` those of a user.
         hidden_dims: widths of the hidden layers; one in the paper, several for its deep variant.
         hidden_activation: g.
@@ -39,53 +37,29 @@ class AutoRec(RowRecommender):
         dropout: rate at which hidden units are dropped in training; 0 in the paper.
         input_dropout: rate at which ratings are hidden from the input in training; 0 in the paper.
         bias_init: `mean` starts b at the mean rating of each column, `zero` at 0, as the paper.
-        l2: lambda, of all weight matrices and of no bias.
-        encoder_l2: lambda of V, where it is to be another (the authors' code has one for each); None for `l2`.
-        cold_rating: the rating of users and items that train lacks, 3 in the paper; None for the mean of train.
-        lr: learning rate of Adam.
     """
 
+    tasks = ("rating",)
+    defaults = {"l2": 100.0, "lr": 1e-3}
+    started: Tensor
+
     def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        by: Literal["item", "user"] = "item",
-        hidden_dims: Sequence[int] = (500,),
-        hidden_activation: Activation = "sigmoid",
-        output_activation: Activation = "identity",
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
+        self, num_users: int, num_items: int, by: Literal["item", "user"] = "item",
+        hidden_dims: Sequence[int] = (500,), hidden_activation: Activation = "sigmoid",
+        output_activation: Activation = "identity", dropout: float = 0.0, input_dropout: float = 0.0,
         bias_init: Literal["mean", "zero"] = "mean",
-        l2: float = 100.0,
-        encoder_l2: float | None = None,
-        cold_rating: float | None = None,
-        lr: float = 1e-3,
-    ):
-        super().__init__(
-            num_users,
-            num_items,
-            by,
-            hidden_dims,
-            hidden_activation,
-            output_activation,
-            tied=False,
-            lr=lr,
-            task="rating",
-            cold_rating=cold_rating,
-        )
+    ):  # fmt: skip
+        super().__init__(num_users, num_items, by, hidden_dims, hidden_activation, output_activation)
         one_of("bias_init", bias_init, ("mean", "zero"))
-        for name, value in (("dropout", dropout), ("input_dropout", input_dropout)):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name} must be from 0 to below 1, found {value}")
+        share(dropout=dropout, input_dropout=input_dropout)
         self.dropout, self.input_dropout, self.bias_init = dropout, input_dropout, bias_init
-        self.l2, self.encoder_l2 = l2, l2 if encoder_l2 is None else encoder_l2
+        self.encoder_l2: float | None = None
         self.register_buffer("started", torch.tensor(bias_init == "zero"))
 
-    def set_graph(self, graph: HeteroData) -> None:
-        super().set_graph(graph)
-        if not self.started:
-            edge = graph["user", "rates", "item"]
-            self._start_bias(edge.edge_index[1 if self.by == "user" else 0], edge.rating)
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        super().set_graph(edge_index, ratings)
+        if ratings is not None and not self.started:
+            self._start_bias(edge_index[1 if self.by == "user" else 0], ratings)
 
     @torch.no_grad()
     def _start_bias(self, columns: Tensor, ratings: Tensor) -> None:
@@ -94,7 +68,7 @@ class AutoRec(RowRecommender):
         total = torch.zeros(self.num_columns, dtype=torch.float64).index_add_(0, columns, ratings.double())
         start = (total + prior * mean) / (torch.bincount(columns, minlength=self.num_columns) + prior)
         if self.output_activation == "sigmoid":
-            low, high = self.evaluation.low.double(), self.evaluation.high.double()
+            low, high = self.low.double(), self.high.double()
             start = torch.logit(((start - low) / (high - low)).clamp(0.01, 0.99))
         self.decoder_bias.copy_(start)
         self.started.fill_(True)
@@ -102,15 +76,19 @@ class AutoRec(RowRecommender):
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         return F.dropout(super().encode(rows, x), self.dropout, self.training)
 
-    def training_step(self, batch, batch_idx: int) -> Tensor:
+    def outputs(self, batch: Any) -> Any:
+        """The predictions of the batch's ratings [n]."""
         csr = self.rows_of(batch)
         if self.input_dropout:
             csr = csr._replace(weight=F.dropout(csr.weight, self.input_dropout))
         output = self.finish(self.decode(self.encode(batch.rows, self.first(csr))))
-        loss = losses.observed_squared(output, batch.place, batch.columns, batch.values)
+        return Rated(pick(single(output), batch.place, batch.columns), [])
+
+    def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
+        """The penalty of all weight matrices; V has a weight of its own, `encoder_l2`, where that is set."""
         first, *others = self.weights()
-        for l2, weights in ((self.encoder_l2, [first]), (self.l2, others)):
-            if l2:
-                loss = loss + self.penalty(l2, weights)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.rows.numel())
-        return loss
+        total: Tensor | float = 0.0
+        for weight, matrices in ((l2 if self.encoder_l2 is None else self.encoder_l2, [first]), (l2, others)):
+            if weight:
+                total = total + self.per_row(weight, matrices)
+        return total

@@ -1,117 +1,146 @@
-"""The base classes: what the Trainer is told of every model, and what serving needs of recommenders."""
+"""The base classes of all models: plain torch modules, which the classes of `recgnn.training` train."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import wraps
 from inspect import signature
-from typing import Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
-from lightning import LightningModule
-from torch import Tensor
-from torch_geometric.data import HeteroData
+from torch import Tensor, nn
 
-from recgnn.errors import ConfigError
-from recgnn.evaluation.evaluations import Evaluation, RankingEvaluation, RatingEvaluation
+from recgnn.errors import ConfigError, DataError
 from recgnn.nn.folding import Entries
 
 Pair = tuple[Tensor, Tensor]
-Task = Literal["ranking", "rating"]
+Task = Literal["ranking", "rating", "clicks", "regression"]
+Side = Literal["user", "item"]
 
 
-class MeasuredModel(LightningModule):
-    """What the Trainer is told of every model here: the optimizer, and evaluation on validation and test.
+def _recording(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that keeps the arguments it was called with, defaults included, in `arguments`."""
 
-    Args:
-        evaluation: what it is measured by.
-        lr: learning rate of Adam, the default optimizer.
+    @wraps(init)
+    def recorded(self: Model, *args: Any, **kwargs: Any) -> None:
+        if "arguments" not in self.__dict__:  # the outermost constructor of the class
+            bound = signature(init).bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            object.__setattr__(self, "arguments", {name: bound.arguments[name] for name in list(bound.arguments)[1:]})
+        init(self, *args, **kwargs)
+
+    return recorded
+
+
+class Model(nn.Module):
+    """A model that recgnn can train, measure, save and serve.
+
+    The constructor has sizes and architecture only; sizes (`num_users`, `num_items`, or `field_dims` and what else the
+    fields are) are given by the data. Loss, negatives, regularisation, optimizer and metrics belong to the training.
+
+    Attributes:
+        tasks: what it can be trained for; the first is the default.
+        reads: `interactions` of users with items, or `events` with a label.
+        defaults: training arguments that suit it, such as `{"lr": 5e-3}`.
+        arguments: what its constructor was given, complete: `type(model)(**model.arguments)` is a model like it.
+        task: what it is trained for, one of `tasks`.
+        l2: the weight of the regularisation that it is trained with.
+
+    A model without gradient training defines `solve()`, which sets its parameters in closed form; it is called once.
     """
 
-    def __init__(self, evaluation: Evaluation, lr: float):
+    tasks: ClassVar[tuple[Task, ...]]
+    reads: ClassVar[Literal["interactions", "events"]]
+    defaults: ClassVar[dict[str, Any]] = {}
+    arguments: dict[str, Any]
+    task: Task
+    l2: float = 0.0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]  # the same signature
+
+    def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore="evaluation")
-        self.evaluation, self.lr = evaluation, lr
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The validation metric that chooses the best epoch, and its direction."""
-        return self.evaluation.monitor
-
-    @property
-    def metric_names(self) -> list[str]:
-        """The names under which validation metrics are logged."""
-        return list(self.evaluation.metric_names)
+        self.task = self.tasks[0]
 
     def refresh(self) -> None:
-        """Forget what was derived from the parameters, since they have changed; nothing by default."""
+        """Forget what was derived from the parameters, because they have changed; nothing by default."""
 
-    def configure_optimizers(self):
-        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
-        return torch.optim.Adam(self.parameters(), lr=self.lr, fused=not clipped)  # Lightning clips no fused one in AMP
+    def outputs(self, batch: Any) -> Any:
+        """Compute from a training batch what the loss and the regularisation need, with a gradient."""
+        raise AttributeError(f"{type(self).__name__} does not define outputs, so it cannot be trained by gradients")
 
-    def _finish(self, part: str) -> None:
-        metrics = self.evaluation.metrics[part]
-        values = metrics.compute()
-        metrics.reset()
-        best = self.monitor[0]
-        for name, value in values.items():
-            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == best)
-        self.refresh()
+    def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
+        """L2 regularisation of a training step with the weight `l2`: a scalar."""
+        return 0.0
 
-    def on_validation_epoch_start(self) -> None:
-        self.refresh()
+    def extra_loss(self, batch: Any, outputs: Any) -> Tensor | float:
+        """A loss of the model's own on top of the task's, for example contrastive: a scalar; 0 by default.
 
-    def validation_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self.evaluation.step(self, "val", batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self._finish("val")
-
-    def on_test_epoch_start(self) -> None:
-        self.refresh()
-
-    def test_step(self, batch, batch_idx: int) -> dict[str, Tensor]:
-        return self.evaluation.step(self, "test", batch)
-
-    def on_test_epoch_end(self) -> None:
-        self._finish("test")
+        Args:
+            batch: the training batch.
+            outputs: what `outputs` gave for it.
+        """
+        return 0.0
 
 
-class Recommender(MeasuredModel):
-    """A model that scores items for users. A subclass defines `score` and `training_step`.
+class Rated(NamedTuple):
+    """Predicted ratings of a training batch [n], and the rows of the parameters that are regularised, each [n, …]."""
+
+    predictions: Tensor
+    rows: list[Tensor]
+
+
+class Recommender(Model):
+    """A model that scores items for users. A subclass defines `score`, and `outputs` if it is trained by gradients.
 
     Args:
         num_users: U, given by the data.
         num_items: I, given by the data.
-        lr: learning rate of Adam, the default optimizer.
-        ks: lengths of the recommendation lists that are measured.
-        task: `ranking`, measured by full ranking, or `rating`, where scores are ratings, measured by RMSE and MAE.
-        cold_rating: the rating of users and items that train lacks; None for the mean of train.
+
+    Attributes:
+        training_rows: whose rows of the interaction matrix a training batch holds; None for batches of interactions.
+        cold_rating: for ratings: the answer for a user or item that is not in the training data; None for the mean
+            rating of the training data.
     """
 
-    def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        lr: float,
-        ks: Sequence[int] = (10,),
-        task: Task = "ranking",
-        cold_rating: float | None = None,
-    ):
-        rating = task == "rating"
-        super().__init__(RatingEvaluation(cold_rating) if rating else RankingEvaluation(num_items, ks), lr)
-        self.num_users, self.num_items, self.task = num_users, num_items, task
-        self.ks = sorted(set(ks))
+    tasks = ("ranking",)
+    reads = "interactions"
+    training_rows: Side | None = None
+    low: Tensor
+    high: Tensor
+    mean: Tensor
 
-    @property
-    def negative_sampling(self) -> dict | None:
-        """What the data is to sample against each positive, or None: see `GraphDataModule`."""
-        return None
+    def __init__(self, num_users: int, num_items: int):
+        super().__init__()
+        self.num_users, self.num_items = num_users, num_items
+        self.cold_rating: float | None = None
+        for name in ("low", "high", "mean"):  # of the training ratings
+            self.register_buffer(name, torch.tensor(0.0), persistent=False)
 
-    @property
-    def training_rows(self) -> Literal["user", "item"] | None:
-        """Whose rows of the interaction matrix a training batch holds; None for batches of interactions."""
-        return None
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        """Take the training graph: called before training, and when a run is loaded.
+
+        Args:
+            edge_index: users and items of the training interactions, [2, E].
+            ratings: their ratings, [E], where the task is rating.
+
+        Raises:
+            DataError: if all ratings are the same.
+        """
+        if ratings is not None:
+            low, high = ratings.min(), ratings.max()
+            if low == high:
+                raise DataError(
+                    f"all {ratings.numel():,} ratings of the training part are {float(low):g}: there is nothing to "
+                    "predict; check which column holds the ratings, or train on interactions, as LightGCN or CDAE do"
+                )
+            self.low, self.high, self.mean = low.float(), high.float(), ratings.double().mean().float()
+        self.refresh()
+
+    # ---- scores
 
     def score(self, users: Tensor) -> Tensor:
         """Scores of all items for `users` [B]: [B, I]."""
@@ -121,54 +150,19 @@ class Recommender(MeasuredModel):
         """Scores of pairs, users [B] and items [B]: [B]."""
         return self.score(users).gather(1, items[:, None]).squeeze(1)
 
-    # ---- users and items that train does not know
-
-    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
-        """Scores of all items for users whom train does not know, from what each of them has: [B, I].
-
-        Args:
-            place: whose, 0..B-1, ascending, [n].
-            items: which items, [n].
-            values: their ratings, or ones, [n].
-            size: B.
-        """
-        raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who was not in train")
-
-    def new_rows(self, side: Literal["user", "item"], entries: Entries) -> dict[str, Tensor]:
-        """What users or items that train does not know append to the parameters, the trained ones fixed.
-
-        Args:
-            side: whether they are users or items.
-            entries: what each of them has, n of them.
-
-        Shapes: by the parameter's name, [n, ...].
-        """
-        raise ConfigError(f"{type(self).__name__} has no way to take a new {side} in without training")
-
-    def enlarged(self, num_users: int, num_items: int, rows: dict[str, Tensor]) -> Recommender:
-        """This model for more users and items, with `rows` appended to its parameters (see `new_rows`)."""
-        options = {name: self.hparams[name] for name in signature(type(self)).parameters if name in self.hparams}
-        model = type(self)(**options | {"num_users": num_users, "num_items": num_items})
-        state = self.state_dict()
-        model.load_state_dict(state | {name: torch.cat([state[name], new]) for name, new in rows.items()})
-        return model.train(self.training)
-
     @torch.no_grad()
     def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """What the model has to say of pairs, -1 being a user or item that train lacks: users [B], items [B]; [B].
+        """The prediction for pairs of users [B] and items [B], -1 being one that is not in the training data: [B].
 
-        Ratings, clipped and complete, for the rating task; scores, and NaN for those lacking, for ranking.
+        Ratings within the range of the training ratings, `cold_rating` for a pair with -1; for ranking the score, and
+        NaN for such a pair.
         """
         known = (users >= 0) & (items >= 0)
         scores = self.score_pairs(users.clamp(min=0), items.clamp(min=0))
-        if self.task == "rating":
-            return self.evaluation.answer(scores, known)
-        return scores.masked_fill(~known, torch.nan)
-
-    def set_graph(self, graph: HeteroData) -> None:
-        """Take what the model needs of the training graph; called by `setup`, and when a run is loaded."""
-        self.evaluation.set_graph(graph)
-        self.refresh()
+        if self.task != "rating":
+            return scores.masked_fill(~known, torch.nan)
+        cold = self.mean if self.cold_rating is None else torch.full_like(self.mean, self.cold_rating)
+        return torch.where(known, scores.float().clamp(self.low, self.high), cold)
 
     @torch.no_grad()
     def recommend(self, users: Tensor, k: int, seen: Pair | None = None) -> Pair:
@@ -180,20 +174,42 @@ class Recommender(MeasuredModel):
             seen: (place in `users`, item) of the items to leave out, each [n]. Where fewer than k items are left,
                 the list ends in items of score -inf.
         """
-        return best(self.score(users), k, seen)
+        return top_k(self.score(users), k, seen)
 
-    def setup(self, stage: str) -> None:
-        self.evaluation.check()
-        self.set_graph(self.trainer.datamodule.graph)
-        # Constant on every rank: DDP need not broadcast the graph before each step.
-        kept = self.state_dict()
-        self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+    # ---- users and items that are not in the training data
 
-    def on_train_epoch_start(self) -> None:
-        self.refresh()
+    def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
+        """Scores of all items for new users, from the items that each of them has: [B, I].
+
+        Args:
+            place: whose, 0..B-1, ascending, [n].
+            items: which items, [n].
+            values: their ratings, or ones, [n].
+            size: B.
+        """
+        raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who is not in the training data")
+
+    def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
+        """The rows that new users or items append to the parameters, the trained ones fixed.
+
+        Args:
+            side: whether they are users or items.
+            entries: what each of them has, n of them.
+
+        Shapes: by the parameter's name, [n, ...].
+        """
+        raise ConfigError(f"{type(self).__name__} has no way to add a new {side} without training")
+
+    def enlarged(self, num_users: int, num_items: int, rows: dict[str, Tensor]) -> Recommender:
+        """This model for more users and items, with `rows` appended to its parameters (see `new_rows`)."""
+        model = type(self)(**self.arguments | {"num_users": num_users, "num_items": num_items})
+        model.task, model.cold_rating, model.l2 = self.task, self.cold_rating, self.l2
+        state = self.state_dict()
+        model.load_state_dict(state | {name: torch.cat([state[name], new]) for name, new in rows.items()})
+        return model.train(self.training)
 
 
-def best(scores: Tensor, k: int, seen: Pair | None) -> Pair:
+def top_k(scores: Tensor, k: int, seen: Pair | None) -> Pair:
     """The k best columns of scores [B, I] without the places `seen`: (scores, items), each [B, k]."""
     if seen is not None:
         scores[seen] = -torch.inf

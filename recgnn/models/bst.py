@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, one_of
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.segments import Segments, append, pack_to_padded, segment_sum
@@ -34,9 +34,6 @@ class BST(CTRModel):
     block then costs what is linear in the length. It is what other implementations do.
 
     Args:
-        field_dims: rows of each field, given by the data.
-        slots: the field of each feature, given by the data.
-        item_slots: the features that past items have too, given by the data.
         embedding_dim: D, of positions too.
         num_heads: h; divides the width of the sequence, D times the fields of an item and the position.
         num_blocks: how many transformer blocks.
@@ -52,38 +49,17 @@ class BST(CTRModel):
         init_std: standard deviation of the embeddings at the start.
         position_std: that of the vectors of positions; `init_std` when None. LayerNorm makes small vectors large, and
             their noise with them, unless positions are larger than the embeddings; then the first epochs learn faster.
-        l2: lambda of the embeddings of features.
-        l2_on: of the whole `table`, or of the rows of the `batch`.
-        lr: learning rate of Adam.
-        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
-        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
-        self,
-        field_dims: Sequence[int],
-        slots: Sequence[int] | None = None,
-        item_slots: Sequence[int] | None = None,
-        embedding_dim: int = 16,
-        num_heads: int = 8,
-        num_blocks: int = 1,
-        position: Literal["time", "order", "none"] = "time",
-        max_length: int = 50,
-        pooling: Literal["target", "mean", "concat"] = "target",
-        hidden_dims: Sequence[int] = (1024, 512, 256),
-        activation: UnitActivation = "leaky_relu",
-        dropout: float = 0.2,
-        batch_norm: bool = False,
-        layer_norm: bool = True,
-        init_std: float = 1e-2,
-        position_std: float | None = None,
-        l2: float = 1e-6,
-        l2_on: L2On = "table",
-        lr: float = 1e-3,
-        table_optimizer: TableOptimizer = "adam",
-        table_lr: float | None = None,
-    ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, item_slots: Sequence[int] | None = None,
+        embedding_dim: int = 16, num_heads: int = 8, num_blocks: int = 1,
+        position: Literal["time", "order", "none"] = "time", max_length: int = 50,
+        pooling: Literal["target", "mean", "concat"] = "target", hidden_dims: Sequence[int] = (1024, 512, 256),
+        activation: UnitActivation = "leaky_relu", dropout: float = 0.2, batch_norm: bool = False,
+        layer_norm: bool = True, init_std: float = 1e-2, position_std: float | None = None,
+    ):  # fmt: skip
+        super().__init__(field_dims, slots)
         one_of("position", position, ("time", "order", "none"))
         one_of("pooling", pooling, ("target", "mean", "concat"))
         self.position_kind, self.pooling, self.max_length = position, pooling, max_length
@@ -123,7 +99,7 @@ class BST(CTRModel):
             x = block(x, segments)
         return x, segments
 
-    def forward(self, ids: Tensor, values: Tensor | None = None, history=None) -> Tensor:
+    def forward(self, ids: Tensor, values: Tensor | None = None, history: Any = None) -> Tensor:
         vectors = self.items(self.embedding, ids, values, history)
         x, segments = self.before_last(vectors, None if history is None else history.gaps)
         if self.pooling == "target":
@@ -135,7 +111,7 @@ class BST(CTRModel):
         return self.bias + self.mlp(torch.cat([vectors.fields.flatten(1), pooled], 1)).squeeze(1)
 
     @torch.no_grad()
-    def attention(self, ids: Tensor, values: Tensor | None, history) -> Tensor:
+    def attention(self, ids: Tensor, values: Tensor | None, history: Any) -> Tensor:
         """How the target attends to each past item in the last block, mean over the heads: [N].
 
         An event's weights and that of the target itself, which is not among them, sum to 1.
@@ -145,8 +121,8 @@ class BST(CTRModel):
         past = torch.arange(history.ids.shape[0], device=ids.device) + vectors.segments.index
         return weights.mean(1)[past]
 
-    def logits(self, batch) -> Tensor:
+    def logits(self, batch: Any) -> Tensor:
         return self(batch.ids, batch.values, batch.history)
 
-    def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
+    def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
-from recgnn.nn import losses
 from recgnn.nn.autoencoder import Activation, mask_out
-from recgnn.nn.losses import RowLoss
+from recgnn.nn.losses import Multinomial
 from recgnn.nn.propagation import CSR
 
 Corruption = Literal["mask", "gaussian"]
@@ -30,44 +29,25 @@ class DAE(RowRecommender):
     loss is against y, never against its corruption, over all items.
 
     Args:
-        num_users: U, given by the data.
-        num_items: I, given by the data.
         hidden_dims: widths of the hidden layers.
         hidden_activation: g.
         corruption: `mask` or `gaussian`.
         corruption_rate: q: the rate at which items are masked, or the noise's standard deviation.
         normalise: divide a user's row by its Euclidean length before it is corrupted, as Mult-DAE.
-        loss: `multinomial` (cross entropy of a softmax over all items), `logistic` (of each item by itself) or
-            `squared`.
-        l2: lambda of :math:`\frac\lambda 2 \sum \lVert W \rVert^2`, of all weight matrices, on the scale of the loss
-            summed over all users.
-        lr: learning rate of Adam.
-        ks: lengths of the recommendation lists that are measured.
     """
 
+    defaults = {"loss": Multinomial, "l2": 100.0, "lr": 3e-3}
+
     def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        hidden_dims: Sequence[int] = (200,),
-        hidden_activation: Activation = "tanh",
-        corruption: Corruption = "mask",
-        corruption_rate: float = 0.2,
+        self, num_users: int, num_items: int, hidden_dims: Sequence[int] = (200,),
+        hidden_activation: Activation = "tanh", corruption: Corruption = "mask", corruption_rate: float = 0.2,
         normalise: bool = False,
-        loss: RowLoss = "multinomial",
-        l2: float = 100.0,
-        lr: float = 3e-3,
-        ks: Sequence[int] = (10, 20),
-    ):
-        super().__init__(
-            num_users, num_items, "user", hidden_dims, hidden_activation, "identity", tied=False, lr=lr, ks=ks
-        )
+    ):  # fmt: skip
+        super().__init__(num_users, num_items, "user", hidden_dims, hidden_activation, "identity")
         one_of("corruption", corruption, ("mask", "gaussian"))
-        one_of("loss", loss, ("multinomial", "logistic", "squared"))
         if not 0 <= corruption_rate <= (1 if corruption == "mask" else float("inf")):
             raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
-        self.loss, self.l2 = loss, l2
 
     def inputs(self, csr: CSR) -> CSR:
         if not self.normalise:
@@ -83,10 +63,6 @@ class DAE(RowRecommender):
         noise = torch.randn(size, self.num_columns, dtype=csr.weight.dtype, device=csr.weight.device)
         return self.first(csr) + self.corruption_rate * noise @ self.first.weight
 
-    def training_step(self, batch, batch_idx: int) -> Tensor:
-        scores = self.decode(self.encode(batch.rows, self.corrupted(self.rows_of(batch))))
-        loss = losses.all_columns(scores, batch.place, batch.columns, self.loss)
-        if self.l2:
-            loss = loss + self.penalty(self.l2, self.weights())
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.rows.numel())
-        return loss
+    def outputs(self, batch: Any) -> Any:
+        """The scores of the batch's rows, [B, I]."""
+        return self.decode(self.encode(batch.rows, self.corrupted(self.rows_of(batch))))

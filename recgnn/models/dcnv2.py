@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.interaction import CrossNet
 from recgnn.nn.mlp import MLP
@@ -24,8 +24,6 @@ class DCNv2(CTRModel):
     or, stacked, :math:`w^\top \mathrm{MLP}(x_L) + w_0`.
 
     Args:
-        field_dims: rows of each field, given by the data.
-        slots: the field of each feature, given by the data.
         embedding_dim: D.
         num_cross_layers: L.
         structure: `parallel` or `stacked`.
@@ -34,32 +32,15 @@ class DCNv2(CTRModel):
         dropout: behind each of them.
         batch_norm: in each of them.
         init_std: standard deviation of the embeddings at the start.
-        l2: lambda of the embeddings.
-        l2_on: of the whole `table`, or of the rows of the `batch`.
-        lr: learning rate of Adam.
-        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
-        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
-        self,
-        field_dims: Sequence[int],
-        slots: Sequence[int] | None = None,
-        embedding_dim: int = 16,
-        num_cross_layers: int = 3,
-        structure: Literal["parallel", "stacked"] = "parallel",
-        hidden_dims: Sequence[int] = (400, 400, 400),
-        activation: Activation = "relu",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        init_std: float = 1e-2,
-        l2: float = 1e-6,
-        l2_on: L2On = "table",
-        lr: float = 1e-3,
-        table_optimizer: TableOptimizer = "adam",
-        table_lr: float | None = None,
-    ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 16,
+        num_cross_layers: int = 3, structure: Literal["parallel", "stacked"] = "parallel",
+        hidden_dims: Sequence[int] = (400, 400, 400), activation: Activation = "relu", dropout: float = 0.0,
+        batch_norm: bool = False, init_std: float = 1e-2,
+    ):  # fmt: skip
+        super().__init__(field_dims, slots)
         width = self.num_fields * embedding_dim
         self.structure = structure
         self.embedding = self.table(embedding_dim, init_std)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.mlp import MLP
 from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
@@ -19,38 +19,20 @@ class DeepFM(CTRModel):
     .. math:: \hat y(x) = \hat y_{FM}(x) + \mathrm{MLP}([e_1, \dots, e_F])
 
     Args:
-        field_dims: rows of each field, given by the data.
-        slots: the field of each feature, given by the data.
         embedding_dim: k.
         hidden_dims: widths of the deep part's layers.
         activation: behind each of them.
         dropout: behind each of them.
         batch_norm: in each of them.
         init_std: standard deviation of the embeddings at the start.
-        l2: lambda of embeddings and weights.
-        l2_on: of the whole `table`, or of the rows of the `batch`.
-        lr: learning rate of Adam.
-        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
-        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
-        self,
-        field_dims: Sequence[int],
-        slots: Sequence[int] | None = None,
-        embedding_dim: int = 16,
-        hidden_dims: Sequence[int] = (400, 400, 400),
-        activation: Activation = "relu",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        init_std: float = 1e-2,
-        l2: float = 1e-6,
-        l2_on: L2On = "table",
-        lr: float = 1e-3,
-        table_optimizer: TableOptimizer = "adam",
-        table_lr: float | None = None,
-    ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 16,
+        hidden_dims: Sequence[int] = (400, 400, 400), activation: Activation = "relu", dropout: float = 0.0,
+        batch_norm: bool = False, init_std: float = 1e-2,
+    ):  # fmt: skip
+        super().__init__(field_dims, slots)
         self.linear = self.table(1)
         self.embedding = self.table(embedding_dim, init_std)
         self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer
+from recgnn.models.ctr import CTRModel
 from recgnn.nn.interaction import pairs_by_field
 
 
@@ -19,30 +19,15 @@ class FFM(CTRModel):
     Every feature has a vector for each field, all in one row of one table, [V, F k].
 
     Args:
-        field_dims: rows of each field, given by the data.
-        slots: the field of each feature, given by the data.
         embedding_dim: k.
         init_std: standard deviation of the vectors at the start.
-        l2: lambda of vectors and weights.
-        l2_on: of the whole `table`, or of the rows of the `batch`.
-        lr: learning rate of Adam.
-        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
-        table_lr: learning rate of the tables; `lr` when None.
     """
 
     def __init__(
-        self,
-        field_dims: Sequence[int],
-        slots: Sequence[int] | None = None,
-        embedding_dim: int = 8,
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 8,
         init_std: float = 1e-2,
-        l2: float = 1e-6,
-        l2_on: L2On = "table",
-        lr: float = 1e-3,
-        table_optimizer: TableOptimizer = "adam",
-        table_lr: float | None = None,
-    ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+    ):  # fmt: skip
+        super().__init__(field_dims, slots)
         self.linear = self.table(1)
         self.embedding = self.table(self.num_fields * embedding_dim, init_std)
 

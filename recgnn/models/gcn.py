@@ -7,12 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import HeteroData
 
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, Loss, Negatives, pick
+from recgnn.models.embedding import EmbeddingRecommender, pick
 from recgnn.nn.folding import Entries, user_rows
-from recgnn.nn.propagation import BipartiteOperator, GCNConv, csr_matmul
+from recgnn.nn.propagation import BipartiteOperator, GCNLayer, csr_matmul
 
 
 class GCN(EmbeddingRecommender):
@@ -24,66 +23,27 @@ class GCN(EmbeddingRecommender):
     (eq. 2), the last layer without ReLU.
 
     Args:
-        num_users: U, given by the data.
-        num_items: I, given by the data.
         embedding_dim: D, the width of the embeddings.
         layer_dims: output width of each layer.
         readout: what represents a node: its `last` layer (as Kipf & Welling), or all layers side by side
             (`concat`, as NGCF).
         dropout: rate, on each layer's input but the first, as the authors; off at evaluation.
-        loss: `bpr`, `softmax` (of the positive among negatives) or `bce`.
-        negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not know),
-            `shared` (one draw for the batch) or `in_batch` (its other positives); `auto` goes by the loss.
-        num_negatives: how many per positive, or per batch for `shared`.
-        popularity_alpha: exponent of the item counts for `popularity` and `shared` negatives.
-        popularity_correction: weight of the log of an item's frequency, taken off its score in the softmax.
-        temperature: divides the scores in the softmax.
-        l2: weight of the squared norm of the batch's embeddings.
-        lr: learning rate of Adam.
-        ks: lengths of the recommendation lists that are measured.
     """
 
+    operator: BipartiteOperator
+
     def __init__(
-        self,
-        num_users: int,
-        num_items: int,
-        embedding_dim: int = 64,
-        layer_dims: Sequence[int] = (64, 64),
-        readout: Literal["last", "concat"] = "last",
-        dropout: float = 0.0,
-        loss: Loss = "bpr",
-        negatives: Negatives = "auto",
-        num_negatives: int = 1,
-        popularity_alpha: float = 0.75,
-        popularity_correction: float = 1.0,
-        temperature: float = 1.0,
-        l2: float = 1e-3,
-        lr: float = 2e-3,
-        ks: Sequence[int] = (10, 20),
-    ):
-        super().__init__(
-            num_users,
-            num_items,
-            embedding_dim,
-            loss,
-            negatives,
-            num_negatives,
-            popularity_alpha,
-            popularity_correction,
-            temperature,
-            l2,
-            lr,
-            ks,
-        )
+        self, num_users: int, num_items: int, embedding_dim: int = 64, layer_dims: Sequence[int] = (64, 64),
+        readout: Literal["last", "concat"] = "last", dropout: float = 0.0,
+    ):  # fmt: skip
+        super().__init__(num_users, num_items, embedding_dim)
         self.readout = readout
         self.dropout = nn.Dropout(dropout)
         dims = [embedding_dim, *layer_dims]
-        self.convs = nn.ModuleList(GCNConv(a, b) for a, b in zip(dims, dims[1:], strict=False))
-        self.operator: BipartiteOperator | None = None
+        self.convs = nn.ModuleList(GCNLayer(a, b) for a, b in zip(dims, dims[1:], strict=False))
 
-    def set_graph(self, graph: HeteroData) -> None:
-        super().set_graph(graph)
-        edge_index = graph["user", "rates", "item"].edge_index
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        super().set_graph(edge_index, ratings)
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, "sym_self_loops")
 
     def propagate(self) -> Pair:
@@ -103,19 +63,19 @@ class GCN(EmbeddingRecommender):
                 x, rows = self.operator.rows(x, *rows), None
             else:
                 x = self.operator(x)
-            x = tuple(conv.transform(e) for e in x)
+            x = tuple(conv(e) for e in x)
             layers.append(pick(x, rows))
         if self.readout == "last":
             return layers[-1]
         return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))
 
-    # ---- users that train does not know
+    # ---- users that are not in the training data
 
     def propagate_layers(self) -> list[Pair]:
         layers = super().propagate_layers()
         for conv in self.convs:
             x = layers[-1] if len(layers) == 1 else tuple(e.relu() for e in layers[-1])
-            layers.append(tuple(conv.transform(e) for e in self.operator(x)))
+            layers.append(tuple(conv(e) for e in self.operator(x)))
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
@@ -126,5 +86,5 @@ class GCN(EmbeddingRecommender):
             x = layers[-1], items
             if conv is not self.convs[0]:
                 x = tuple(e.relu() for e in x)
-            layers.append(conv.transform(csr_matmul(csr, x[1]) + own * x[0]))
+            layers.append(conv(csr_matmul(csr, x[1]) + own * x[0]))
         return layers[-1] if self.readout == "last" else torch.cat(layers, 1)

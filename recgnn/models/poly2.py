@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.models.ctr import CTRModel, L2On, TableOptimizer, present
+from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 
@@ -20,28 +20,11 @@ class Poly2(CTRModel):
     into so many.
 
     Args:
-        field_dims: rows of each field, given by the data.
-        slots: the field of each feature, given by the data.
         max_crosses: weights of pairs at most.
-        l2: lambda of the weights.
-        l2_on: of the whole `table`, or of the rows of the `batch`.
-        lr: learning rate of Adam.
-        table_optimizer: of the tables: `adam`, or (at the batch's cost) `lazy_adam` or `rowwise_adagrad`.
-        table_lr: learning rate of the tables; `lr` when None.
     """
 
-    def __init__(
-        self,
-        field_dims: Sequence[int],
-        slots: Sequence[int] | None = None,
-        max_crosses: int = 2**22,
-        l2: float = 1e-6,
-        l2_on: L2On = "table",
-        lr: float = 1e-3,
-        table_optimizer: TableOptimizer = "adam",
-        table_lr: float | None = None,
-    ):
-        super().__init__(field_dims, slots, lr, l2, l2_on, table_optimizer, table_lr)
+    def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None, max_crosses: int = 2**22):
+        super().__init__(field_dims, slots)
         self.linear = self.table(1)
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses)
         self.crosses = self.table(1, num_rows=self.index.num_rows)

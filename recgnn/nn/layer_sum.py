@@ -8,18 +8,22 @@ from torch import Tensor
 from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scatter_rows, select_rows
 
 
-@torch.no_grad()
 def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
-    r""":math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes: ([U, D], [I, D]). No gradient.
+    r""":math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes, differentiable in x and alpha: ([U, D], [I, D]).
 
     Args:
         operator: Â, without self-loops.
         x: ([U, D], [I, D]).
         alpha: layer weights, [K+1].
     """
-    ui, _, iu, _ = operator.halves()
     user, item = x
     out_user, out_item = alpha[0] * user, alpha[0] * item
+    if torch.is_grad_enabled():
+        for weight in alpha[1:]:
+            user, item = operator((user, item))
+            out_user, out_item = out_user + weight * user, out_item + weight * item
+        return out_user, out_item
+    ui, _, iu, _ = operator.halves()
     for weight in alpha[1:]:
         user, item = csr_matmul(ui, item), csr_matmul(iu, user)
         out_user.addcmul_(user, weight)

@@ -1,75 +1,170 @@
-"""Losses on scores and embeddings: plain functions of tensors."""
+"""Losses: one class each, named in a configuration, and the functions that they and the models are made of.
+
+A loss is given scores and returns a scalar; it knows nothing of models or data. There is a kind for each task:
+`PairLoss` (positives against negatives), `RowLoss` (rows of the interaction matrix), `RatingLoss` and `EventLoss`.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recgnn.errors import ConfigError
 
-def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+LogQ = Callable[[Tensor], Tensor | None]
+
+
+class Loss(nn.Module):
+    """The base class of all losses."""
+
+
+class PairLoss(Loss):
+    """A loss of positives against sampled negatives. A subclass defines `forward`.
+
+    Where it also defines `in_batch(scores [B, B], items [B], log_q [B] or None)`, the other positives of the batch can
+    be its negatives.
+
+    Attributes:
+        popularity_correction: the weight of the log of an item's sampling rate, which is subtracted from its score; 0
+            for none.
+        negatives: the negatives that suit it where none are asked for, by name.
+    """
+
+    popularity_correction: float = 0.0
+    negatives: ClassVar[str] = "uniform"
+
+    def forward(
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        positive_log_q: Tensor | None = None,
+        negative_log_q: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of a batch.
+
+        Shapes: positive [B]; negative [B, n], -inf where an item is no negative; positive_log_q [B] and negative_log_q
+            [n] or [B, n], logs of sampling rates times `popularity_correction`, or None; a scalar.
+        """
+        raise AttributeError(f"{type(self).__name__} does not define forward")
+
+    def of_representations(
+        self, user: Tensor, item: Tensor, positives: Tensor, negatives: Tensor | None, log_q: LogQ
+    ) -> Tensor:
+        """The loss of inner products.
+
+        Args:
+            user: representations of the batch's users, [B, D].
+            item: those of its positives, then of its negatives, [B + ..., D].
+            positives: items, [B].
+            negatives: items, [B, n], or [n] for all, or None for the other positives of the batch.
+            log_q: the weighted log rate at which items are sampled, like `positives` and `negatives`; or None.
+        """
+        size = positives.numel()
+        if negatives is None:
+            return self.in_batch(user @ item.T, positives, log_q(positives))  # type: ignore[operator]  # see above
+        positive = (user * item[:size]).sum(-1)
+        if negatives.dim() == 1:
+            negative = user @ item[size:].T
+            negative = negative.masked_fill(positives[:, None] == negatives, -torch.inf)  # not against itself
+        else:
+            negative = torch.einsum("bd,bnd->bn", user, item[size:].view(*negatives.shape, -1))
+        return self(positive, negative, log_q(positives), log_q(negatives))
+
+
+class BPR(PairLoss):
     r"""Bayesian personalised ranking (`Rendle et al., 2009 <https://arxiv.org/abs/1205.2618>`_).
 
     .. math:: -\frac{1}{Bn}\sum \ln\sigma(\hat y_{ui} - \hat y_{uj})
 
-    Shapes: positive [B], negative [B, n]; a scalar.
+    >>> float(BPR()(torch.tensor([2.0]), torch.tensor([[2.0, 2.0]])))  # doctest: +ELLIPSIS
+    0.6931...
     """
-    return F.softplus(negative - positive[:, None]).mean()
+
+    def forward(
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        positive_log_q: Tensor | None = None,
+        negative_log_q: Tensor | None = None,
+    ) -> Tensor:
+        return F.softplus(negative - positive[:, None]).mean()
 
 
-def bce(positive: Tensor, negative: Tensor) -> Tensor:
+class BCE(PairLoss):
     """Logistic loss with label 1 for positives and 0 for negatives, summed per positive, mean over the batch.
 
-    Shapes: positive [B], negative [B, n]; a scalar.
+    >>> float(BCE()(torch.tensor([0.0]), torch.tensor([[0.0]])))  # doctest: +ELLIPSIS
+    1.3862...
     """
-    return F.softplus(-positive).mean() + F.softplus(negative).sum(1).mean()
+
+    def forward(
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        positive_log_q: Tensor | None = None,
+        negative_log_q: Tensor | None = None,
+    ) -> Tensor:
+        return F.softplus(-positive).mean() + F.softplus(negative).sum(1).mean()
 
 
-def sampled_softmax(
-    positive: Tensor,
-    negative: Tensor,
-    positive_log_q: Tensor | None = None,
-    negative_log_q: Tensor | None = None,
-    temperature: float = 1.0,
-) -> Tensor:
+class SampledSoftmax(PairLoss):
     r"""Cross entropy of the positive among itself and its negatives.
 
-    .. math:: -\ln\frac{e^{s_i}}{e^{s_i} + \sum_j e^{s_j}}, \quad s = \hat y / \tau - \ln q
+    .. math:: -\ln\frac{e^{s_i}}{e^{s_i} + \sum_j e^{s_j}}, \quad s = \hat y / \tau - c \ln q
 
-    With q the rate at which an item is met as a negative, it estimates the softmax over all items
+    With q the rate at which an item is met as a negative and c = 1, it estimates the softmax over all items
     (`Bengio & Senecal, 2008 <https://doi.org/10.1109/TNN.2007.912312>`_).
 
-    Shapes: positive [B], negative [B, n], positive_log_q [B], negative_log_q [n] or [B, n]; a scalar.
-    """
-    positive, negative = positive / temperature, negative / temperature
-    if positive_log_q is not None:
-        positive = positive - positive_log_q
-        negative = negative - negative_log_q
-    return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
-
-
-def in_batch_softmax(
-    scores: Tensor, items: Tensor, log_q: Tensor | None = None, temperature: float = 1.0
-) -> Tensor:
-    """`sampled_softmax` in which the batch's other positives are the negatives.
-
-    A column that is the row's own positive again is left out.
-
     Args:
-        scores: every user of the batch with every positive of the batch, [B, B].
-        items: the positives, [B].
-        log_q: log of the items' frequency in train, [B], or None for no correction.
-        temperature: divides the scores.
+        temperature: tau, which divides the scores.
+        popularity_correction: c; 0 leaves the scores as they are.
+
+    >>> float(SampledSoftmax()(torch.tensor([0.0]), torch.tensor([[0.0, 0.0, 0.0]])))  # ln 4  # doctest: +ELLIPSIS
+    1.3862...
     """
-    logits = scores / temperature
-    if log_q is not None:
-        logits = logits - log_q
-    diagonal = torch.arange(items.numel(), device=items.device)
-    again = items[:, None] == items
-    again[diagonal, diagonal] = False
-    return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal)
+
+    negatives = "in_batch"
+
+    def __init__(self, temperature: float = 1.0, popularity_correction: float = 1.0):
+        super().__init__()
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be positive, found {temperature}")
+        self.temperature, self.popularity_correction = temperature, popularity_correction
+
+    def forward(
+        self,
+        positive: Tensor,
+        negative: Tensor,
+        positive_log_q: Tensor | None = None,
+        negative_log_q: Tensor | None = None,
+    ) -> Tensor:
+        positive, negative = positive / self.temperature, negative / self.temperature
+        if positive_log_q is not None and negative_log_q is not None:
+            positive = positive - positive_log_q
+            negative = negative - negative_log_q
+        return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
+
+    def in_batch(self, scores: Tensor, items: Tensor, log_q: Tensor | None = None) -> Tensor:
+        """The loss with the batch's other positives as the negatives.
+
+        A column that is the row's own positive again is left out.
+
+        Args:
+            scores: every user of the batch with every positive of the batch, [B, B].
+            items: the positives, [B].
+            log_q: weighted log of the items' frequency in the training data, [B], or None for no correction.
+        """
+        logits = scores / self.temperature
+        if log_q is not None:
+            logits = logits - log_q
+        diagonal = torch.arange(items.numel(), device=items.device)
+        again = items[:, None] == items
+        again[diagonal, diagonal] = False
+        return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal)
 
 
 def embedding_l2(*embeddings: Tensor) -> Tensor:
@@ -78,9 +173,6 @@ def embedding_l2(*embeddings: Tensor) -> Tensor:
     Shapes: each [B, D] or [B, n, D]; repeated rows count each time; divided by the first one's B.
     """
     return sum(e.square().sum() for e in embeddings) / (2 * embeddings[0].shape[0])
-
-
-RowLoss = Literal["multinomial", "logistic", "squared"]
 
 
 class _HalfSquare(torch.autograd.Function):
@@ -128,52 +220,133 @@ def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return _Pick.apply(x, rows * x.shape[1] + columns)
 
 
-def observed_squared(output: Tensor, rows: Tensor, columns: Tensor, ratings: Tensor) -> Tensor:
-    r"""Squared error over the observed entries alone, per row (AutoRec, eq. 2).
+class RowLoss(Loss):
+    """A loss of rows of zeros and ones, from the scores of all columns, per row. A subclass defines `forward`.
+
+    Attributes:
+        after_activation: whether it is given the model's output, or the scores before the last activation.
+    """
+
+    after_activation: ClassVar[bool] = False
+
+    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+        """The loss of a batch, without ever making its rows dense.
+
+        Args:
+            scores: [B, C].
+            rows: rows of the ones, which are distinct places, [n].
+            columns: their columns, [n].
+            negatives: for each one sampled columns of zeros, which may repeat, [n, k]; None takes all zeros of the row.
+
+        Shapes: a scalar.
+        """
+        raise AttributeError(f"{type(self).__name__} does not define forward")
+
+
+def zeros_at(scores: Tensor, rows: Tensor, negatives: Tensor) -> Tensor:
+    """The scores of sampled zeros, [n k]: scores [B, C], rows [n], negatives [n, k]."""
+    return torch.gather(scores.reshape(-1), 0, (rows[:, None] * scores.shape[1] + negatives).flatten())
+
+
+class Multinomial(RowLoss):
+    r"""Cross entropy of a softmax over all columns (Mult-DAE, `Liang et al., 2018 <https://arxiv.org/abs/1802.05814>`_).
+
+    .. math:: -\frac1B \sum_{b,c} y_{bc} \ln \mathrm{softmax}(s_b)_c
+    """
+
+    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+        if negatives is not None:
+            raise ConfigError("the loss Multinomial is over all items: leave negatives out, or take Logistic")
+        scores = single(scores)
+        total = torch.logsumexp(scores, 1)[rows].sum() - pick(scores, rows, columns).sum()
+        return total / scores.shape[0]
+
+
+class Logistic(RowLoss):
+    r"""Cross entropy of each column by itself.
+
+    .. math:: -\frac1B \sum_{b,c} y_{bc} \ln\sigma(s_{bc}) + (1 - y_{bc}) \ln(1 - \sigma(s_{bc}))
+
+    With negatives, the sum is over the ones and the sampled zeros (CDAE, section 3.3).
+    """
+
+    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+        scores = single(scores)
+        ones = pick(scores, rows, columns)
+        if negatives is None:
+            total = F.softplus(scores).sum() - ones.sum()
+        else:
+            total = F.softplus(-ones).sum() + F.softplus(zeros_at(scores, rows, negatives)).sum()
+        return total / scores.shape[0]
+
+
+class Squared(RowLoss):
+    r"""Squared error of the model's output.
+
+    .. math:: \frac1B \sum_{b,c} (y_{bc} - \hat y_{bc})^2
+
+    With negatives, the sum is over the ones and the sampled zeros (CDAE, section 3.3).
+    """
+
+    after_activation = True
+
+    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+        scores = single(scores)
+        ones = pick(scores, rows, columns)
+        if negatives is None:
+            total = scores.square().sum() + (1 - 2 * ones).sum()
+        else:
+            total = (1 - ones).square().sum() + zeros_at(scores, rows, negatives).square().sum()
+        return total / scores.shape[0]
+
+
+class RatingLoss(Loss):
+    """The error of predicted ratings. A subclass defines `forward`."""
+
+    def forward(self, predictions: Tensor, ratings: Tensor, num_rows: int) -> Tensor:
+        """The sum over the ratings of a batch, divided by its number of rows.
+
+        Args:
+            predictions: [n].
+            ratings: [n].
+            num_rows: rows of the interaction matrix in the batch; n where a batch is of single ratings.
+
+        Shapes: a scalar.
+        """
+        raise AttributeError(f"{type(self).__name__} does not define forward")
+
+
+class SquaredError(RatingLoss):
+    r"""Squared error over the observed ratings alone, per row (AutoRec, eq. 2).
 
     .. math:: \frac{1}{B}\sum_{(b,c) \in \mathcal O} (r_{bc} - \hat r_{bc})^2
-
-    Shapes: output [B, C], and distinct entries: rows [n], columns [n], ratings [n]; a scalar.
     """
-    return (pick(single(output), rows, columns) - ratings).square().sum() / output.shape[0]
+
+    def forward(self, predictions: Tensor, ratings: Tensor, num_rows: int) -> Tensor:
+        return (predictions - ratings).square().sum() / num_rows
 
 
-def all_columns(output: Tensor, rows: Tensor, columns: Tensor, kind: RowLoss) -> Tensor:
-    r"""Loss of rows of zeros and ones over all columns, per row, without ever making the rows dense.
+class EventLoss(Loss):
+    """A loss of events from their logits. A subclass defines `forward`."""
 
-    With scores s and targets y:
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over a batch: logits [B], labels [B]; a scalar."""
+        raise AttributeError(f"{type(self).__name__} does not define forward")
 
-    - `multinomial`: :math:`-\sum_c y_c \ln \mathrm{softmax}(s)_c`
-    - `logistic`: :math:`-\sum_c y_c \ln\sigma(s_c) + (1 - y_c) \ln(1 - \sigma(s_c))`
-    - `squared`: :math:`\sum_c (y_c - s_c)^2`
 
-    Shapes: output [B, C] (the scores), and the distinct places of the ones: rows [n], columns [n]; a scalar.
+class CrossEntropy(EventLoss):
+    """Mean cross entropy of labels 0 and 1.
+
+    >>> float(CrossEntropy()(torch.tensor([0.0]), torch.tensor([1.0])))  # doctest: +ELLIPSIS
+    0.6931...
     """
-    output = single(output)
-    ones = pick(output, rows, columns)
-    if kind == "multinomial":
-        total = torch.logsumexp(output, 1)[rows].sum() - ones.sum()
-    elif kind == "logistic":
-        total = F.softplus(output).sum() - ones.sum()
-    else:
-        total = output.square().sum() + (1 - 2 * ones).sum()
-    return total / output.shape[0]
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, labels)
 
 
-def sampled_columns(
-    output: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor, kind: RowLoss
-) -> Tensor:
-    """`all_columns` over the ones and, for each of them, sampled zeros, which may repeat (CDAE, section 3.3).
+class MeanSquaredError(EventLoss):
+    """Mean squared error of predicted numbers."""
 
-    Shapes: output [B, C], rows [n], columns [n], negatives [n, k]; a scalar.
-    """
-    output = single(output)
-    ones = pick(output, rows, columns)
-    zeros = torch.gather(output.reshape(-1), 0, (rows[:, None] * output.shape[1] + negatives).flatten())
-    if kind == "multinomial":
-        raise ValueError("the multinomial loss is over all columns")
-    if kind == "logistic":
-        total = F.softplus(-ones).sum() + F.softplus(zeros).sum()
-    else:
-        total = (1 - ones).square().sum() + zeros.square().sum()
-    return total / output.shape[0]
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(logits, labels)

@@ -1,4 +1,4 @@
-"""Propagation on the user-item graph: the normalised operator and the graph convolutions.
+"""Propagation on the user-item graph: the normalised operator and the layers of the graph models.
 
 Node order everywhere: users first, then items, N = U + I. A pair `(x_user [U, D], x_item [I, D])` is the
 same thing as `torch.cat` of the two, without the copy.
@@ -11,8 +11,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import MessagePassing
-from torch_geometric.utils import spmm
 
 Norm = Literal["sym", "row", "sym_self_loops", "row_self_loops"]
 Pair = tuple[Tensor, Tensor]
@@ -219,76 +217,31 @@ class BipartiteOperator(nn.Module):
         return f"{self.num_users} users, {self.num_items} items, {self.num_edges} edges, {self.norm}"
 
 
-class _Conv(MessagePassing):
-    """Weighted sum over neighbours, for any of the three forms of the graph."""
+class GCNLayer(nn.Module):
+    r"""The weights of the graph convolution of `Kipf & Welling, 2017 <https://arxiv.org/abs/1609.02907>`_, eq. 2,
+    before its non-linearity.
 
-    def __init__(self):
-        super().__init__(aggr="add")
-
-    def aggregate_neighbours(self, x, adjacency, edge_weight: Tensor | None = None):
-        """Σ_j a_ij x_j; `adjacency` is a BipartiteOperator, a CSR tensor [N, N] (row = target) or an
-        edge_index [2, E] (source, target) with `edge_weight` [E]."""
-        if isinstance(adjacency, BipartiteOperator):
-            return adjacency(x)
-        if adjacency.layout == torch.sparse_csr:
-            return spmm(adjacency, x, reduce="sum")
-        return self.propagate(adjacency, x=x, edge_weight=edge_weight)
-
-    def message(self, x_j: Tensor, edge_weight: Tensor | None) -> Tensor:
-        return x_j if edge_weight is None else edge_weight[:, None] * x_j
-
-
-def _map(function, *args):
-    """Apply to tensors, or to both halves of pairs."""
-    if isinstance(args[0], tuple):
-        return tuple(function(*halves) for halves in zip(*args, strict=True))
-    return function(*args)
-
-
-class LightGCNConv(_Conv):
-    r"""The light graph convolution, LightGCN (`He et al., 2020 <https://arxiv.org/abs/2002.02126>`_, eq. 3).
-
-    .. math:: e_u^{(k+1)} = \sum_{i \in N_u} \frac{1}{\sqrt{|N_u||N_i|}} e_i^{(k)}
-
-    Shapes: x [N, D] or a pair; adjacency as in `aggregate_neighbours`, normalised `sym`; out like x.
-    """
-
-    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
-        return self.aggregate_neighbours(x, adjacency, edge_weight)
-
-
-class GCNConv(_Conv):
-    r"""The graph convolution of `Kipf & Welling, 2017 <https://arxiv.org/abs/1609.02907>`_, eq. 2, before
-    its non-linearity.
-
-    .. math:: X' = \tilde D^{-1/2} (A + I) \tilde D^{-1/2} X W + b
+    .. math:: X' = \hat A X W + b, \quad \hat A = \tilde D^{-1/2} (A + I) \tilde D^{-1/2}
 
     Args:
         in_dim: D.
         out_dim: D'.
 
-    Shapes: x [N, D] or a pair; adjacency normalised `sym_self_loops`; out [N, D'] or a pair.
+    Shapes: the aggregated neighbourhood :math:`\hat A X`, [n, D]; [n, D'].
     """
 
     def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
         self.linear = nn.Linear(in_dim, out_dim)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def transform(self, aggregated: Tensor) -> Tensor:
-        """W and b on the aggregated neighbourhood, row by row."""
+    def forward(self, aggregated: Tensor) -> Tensor:
         return self.linear(aggregated)
 
-    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
-        return _map(self.transform, self.aggregate_neighbours(x, adjacency, edge_weight))
 
-
-class NGCFConv(_Conv):
-    r"""The embedding propagation of NGCF (`Wang et al., 2019 <https://arxiv.org/abs/1905.08108>`_, eq. 7).
+class NGCFLayer(nn.Module):
+    r"""The weights of NGCF's embedding propagation (`Wang et al., 2019 <https://arxiv.org/abs/1905.08108>`_, eq. 7).
 
     .. math:: E' = \mathrm{LeakyReLU}\left((\mathcal L + I) E W_1 + \mathcal L E \odot E W_2\right)
 
@@ -302,8 +255,8 @@ class NGCFConv(_Conv):
         out_dim: D'.
         variant: `paper` or `authors`.
 
-    Shapes: x [N, D] or a pair; adjacency normalised `sym` (paper) or `row_self_loops` (authors);
-        out [N, D'] or a pair.
+    Shapes: the aggregated neighbourhood `side` [n, D] (normalised `sym` for the paper, `row_self_loops` for the
+        authors) and the nodes themselves `x` [n, D]; [n, D'].
     """
 
     def __init__(self, in_dim: int, out_dim: int, variant: Literal["paper", "authors"] = "paper"):
@@ -312,19 +265,12 @@ class NGCFConv(_Conv):
         bias = variant == "authors"
         self.linear_sum = nn.Linear(in_dim, out_dim, bias=bias)  # W_1
         self.linear_product = nn.Linear(in_dim, out_dim, bias=bias)  # W_2
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
         for linear in (self.linear_sum, self.linear_product):
             nn.init.xavier_uniform_(linear.weight)
             if linear.bias is not None:
                 nn.init.xavier_uniform_(linear.bias[None])
 
-    def transform(self, side: Tensor, x: Tensor) -> Tensor:
-        """The layer from the aggregated neighbourhood `side` [n, D] and the nodes themselves `x` [n, D]."""
+    def forward(self, side: Tensor, x: Tensor) -> Tensor:
         if self.variant == "paper":
             return F.leaky_relu(self.linear_sum(side + x) + self.linear_product(side * x), 0.01)
         return F.leaky_relu(self.linear_sum(side), 0.2) + F.leaky_relu(self.linear_product(side * x), 0.2)
-
-    def forward(self, x, adjacency, edge_weight: Tensor | None = None):
-        return _map(self.transform, self.aggregate_neighbours(x, adjacency, edge_weight), x)

@@ -18,7 +18,7 @@ from recgnn.data.progress import progress
 from recgnn.data.readers.origin import need_columns
 from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError, did_you_mean
-from recgnn.models.base import best
+from recgnn.models.base import top_k
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.field_vectors import vectors_of
 from recgnn.serving.ids import HINT, check_fallback
@@ -145,7 +145,7 @@ class TrainedCTR(EventReader):
                 unknown = torch.from_numpy(block < 0)
                 scores[unknown] = torch.where(torch.from_numpy(allowed)[unknown], popular, -torch.inf)
                 source = None if fallback is None else np.where(block < 0, fallback, "model")
-                found = best(scores, min(k, len(items)), None)
+                found = top_k(scores, min(k, len(items)), None)
                 yield self._frame(USER, names[start : start + step], items, *found, source)
                 done(len(block))
 

@@ -75,7 +75,7 @@ class EventReader:
 
     @property
     def task(self) -> str:
-        """`ctr` or `regression`."""
+        """`clicks` or `regression`."""
         return self.model.task
 
     @property

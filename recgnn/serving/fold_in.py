@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.prepare import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -96,11 +95,16 @@ def _entries(own: np.ndarray, others: np.ndarray, ratings: np.ndarray | None, st
     return Entries(*(torch.from_numpy(x) for x in (own[some] - start, others[some], values)), stop - start)
 
 
+def set_graph(model: Recommender, train: Part) -> None:
+    """Give a model the training interactions, with ratings if it is trained for them."""
+    edge_index = torch.from_numpy(np.stack([train.user, train.item]))
+    rated = model.task == "rating" and train.rating is not None
+    model.set_graph(edge_index, torch.from_numpy(train.rating) if rated else None)
+
+
 def _grown(model: Recommender, train: Part, num_users: int, num_items: int, rows: dict) -> Recommender:
-    """The model on a larger graph; what it knows of the ratings stays that of its training."""
+    """The model on a larger graph; the range and mean of the ratings stay those of its training."""
     grown = model.enlarged(num_users, num_items, rows)
-    grown.set_graph(to_hetero(train, num_users, num_items))
-    if model.task == "rating":
-        for name in ("low", "high", "mean"):
-            getattr(grown.evaluation, name).copy_(getattr(model.evaluation, name))
+    set_graph(grown, train)
+    grown.low, grown.high, grown.mean = model.low, model.high, model.mean
     return grown

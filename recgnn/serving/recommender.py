@@ -10,15 +10,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.data.interactions.graph import UserItems, to_hetero
+from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepare import PreparedLog
 from recgnn.data.progress import progress
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError
-from recgnn.models.base import Recommender, best
+from recgnn.models.base import Recommender, top_k
 from recgnn.nn.folding import Entries
 from recgnn.serving import fold_in as folding
+from recgnn.serving.fold_in import set_graph
 from recgnn.serving.histories import histories_of
 from recgnn.serving.ids import check_fallback, required
 from recgnn.serving.output import concatenated, ranked
@@ -42,8 +43,7 @@ class TrainedRecommender:
         self.model, self.prepared = model.eval(), prepared
         if prepared is None:
             self.prepared = PreparedLog.load(self.run / "vocabulary")
-            graph = to_hetero(self.prepared.train, self.prepared.num_users, self.prepared.num_items)
-            self.model.set_graph(graph)
+            set_graph(self.model, self.prepared.train)
         parts = [self.prepared.train, self.prepared.test]
         if not self.prepared.summary["val_is_test"]:
             parts.insert(1, self.prepared.val)
@@ -145,10 +145,10 @@ class TrainedRecommender:
             others[own.of(places)] = False
             scores.masked_fill_(others, -torch.inf)
         if not exclude_seen:
-            return best(scores, k, None)
+            return top_k(scores, k, None)
         place, items = self.seen.of(users)
         kept = ~unknown[place]
-        return best(scores, k, (place[kept], items[kept]))
+        return top_k(scores, k, (place[kept], items[kept]))
 
     def _users(self, users: Iterable | None, fallback: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Rows of users, -1 for those whom train lacks, and their ids."""
@@ -233,7 +233,7 @@ class TrainedRecommender:
         """`recommend_history` in blocks of users."""
         k = self._length(k)
         check_fallback(fallback)
-        highest = float(self.model.evaluation.high) if self.model.task == "rating" else None
+        highest = float(self.model.high) if self.model.task == "rating" else None
         names, entries = histories_of(histories, ratings, self.prepared.items, highest, fallback is not None)
         blocked, counts = self._blocked(candidates, exclude), entries.counts.numpy()
         with progress("recommending", len(names)) as step:
@@ -255,7 +255,7 @@ class TrainedRecommender:
             scores[empty] = self.popularity
         if blocked is not None:
             scores.masked_fill_(blocked, -torch.inf)
-        return best(scores, k, (entries.place, entries.others))
+        return top_k(scores, k, (entries.place, entries.others))
 
     def fold_in(self, frame: pd.DataFrame) -> TrainedRecommender:
         """A recommender that knows the users, items and interactions of a frame too; this one does not change.

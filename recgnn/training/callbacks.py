@@ -12,20 +12,21 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 
+from recgnn.data.shard import epoch_seed
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
-from recgnn.training import run_folder as runs
+from recgnn.training import new_run
+from recgnn.training.base import Training
 
 
 class EpochSeed(Callback):
     """Makes what is drawn in an epoch (dropout, say) follow from the seed, the epoch and the rank alone, so that a
     run continued from an epoch's end is the run that was not interrupted."""
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seed = trainer.datamodule.seed
-        torch.manual_seed(hash((seed, trainer.current_epoch, trainer.global_rank)) & (2**63 - 1))
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Training) -> None:
+        torch.manual_seed(epoch_seed(trainer.datamodule.seed, trainer.current_epoch, trainer.global_rank))
 
 
 class RunFolder(Callback):
@@ -42,7 +43,7 @@ class RunFolder(Callback):
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: Training) -> None:
         """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
         stored = self.folder / "vocabulary"
         continued = bool(trainer.ckpt_path) and stored.is_dir()
@@ -52,8 +53,8 @@ class RunFolder(Callback):
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 if self.stage == "select":
-                    runs.clear(self.folder.parent)
-                runs.clear(self.folder, selection=self.stage == "fit")
+                    new_run.clear(self.folder.parent)
+                new_run.clear(self.folder, selection=self.stage == "fit")
             if not continued:
                 trainer.datamodule.prepared.save(stored)
             with atomic_path(self.folder / "config.yaml") as path:
@@ -61,10 +62,10 @@ class RunFolder(Callback):
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(self.config))
         described = {
-            "model_name": type(pl_module).__name__,
+            "model_name": type(pl_module.model).__name__,
             "data_name": trainer.datamodule.name,
-            "task": getattr(pl_module, "task", None),
-            "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "task": pl_module.task,
+            "parameters": sum(p.numel() for p in pl_module.model.parameters()),
             "data_statistics": trainer.datamodule.prepared.summary,
         }
         for logger in trainer.loggers:
@@ -72,7 +73,7 @@ class RunFolder(Callback):
             if hasattr(logger, "define_metrics"):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Training, checkpoint: dict[str, Any]) -> None:
         """A run folder may have been moved: the savers' memory of their best files moves with it."""
         here = os.path.realpath(self.folder / "checkpoints")
         for state in checkpoint["callbacks"].values():
@@ -83,7 +84,7 @@ class RunFolder(Callback):
                 state[name] = state.get(name, "").replace(there, here, 1)
             state["best_k_models"] = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: Training) -> None:
         self.read_rows(trainer)
         for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
             trainer.should_stop |= callback.wait_count >= callback.patience > 0
@@ -95,19 +96,19 @@ class RunFolder(Callback):
             rows = pd.read_csv(file).to_dict("records")
             self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Training) -> None:
         self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.trained = time.perf_counter() - self.started - self.evaluation_seconds
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_start(self, trainer: Trainer, pl_module: Training) -> None:
         self.evaluation_started = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Training) -> None:
         self.evaluation_seconds += time.perf_counter() - self.evaluation_started
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Training) -> None:
         seconds, validated = self.trained, self.evaluation_seconds > 0
         rest = time.perf_counter() - self.started - seconds  # evaluation, and keeping the best checkpoint
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}

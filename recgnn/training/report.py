@@ -132,7 +132,7 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     run = shlex.quote(str(run_dir))
     predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
     commands = [f"python -m recgnn.test --run {run}"]
-    if task in ("ctr", "regression"):
+    if task in ("clicks", "regression"):
         if prepared.can_recommend:
             commands.insert(0, f"python -m recgnn.recommend --run {run} --k 10 --output recommendations.csv")
         commands.insert(0, predict)

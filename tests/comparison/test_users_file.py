@@ -15,7 +15,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from recgnn import load
 from recgnn.cli.training import main
 from recgnn.data.interactions.prepared import PreparedLog
-from recgnn.evaluation.metrics import UserRankings, by_group, calibration_bins
+from recgnn.evaluation.metrics.clicks import by_group, calibration_bins
+from recgnn.evaluation.metrics.grouped import UserRankings
+from recgnn.evaluation.metrics.names import PER_USER
 from recgnn.evaluation.reports.events import raw_groups
 
 
@@ -86,7 +88,7 @@ def test_by_group_is_scikit_learns() -> None:
 
 
 def test_users_without_a_relevant_item_and_empty_blocks_change_nothing() -> None:
-    users, none = UserRankings([1, 2], num_items=5), torch.zeros(0, dtype=torch.long)
+    users, none = UserRankings(5, [1, 2], [m() for m in PER_USER.values()]), torch.zeros(0, dtype=torch.long)
     users.update(none, none.new_zeros(0, 2), none, none)
     users.update(torch.tensor([7, 3]), torch.tensor([[4, 1], [0, 1]]), torch.tensor([0, 0]), torch.tensor([1, 2]))
     users.update(torch.tensor([5]), torch.tensor([[3, 1]]), torch.tensor([0]), torch.tensor([3]))

@@ -177,7 +177,7 @@ def label_column(columns: list[str], label: str) -> str:
     return column
 
 
-def labels_of_block(frame: pd.DataFrame, label: str, task: str = "ctr") -> tuple[np.ndarray, str]:
+def labels_of_block(frame: pd.DataFrame, label: str, task: str = "clicks") -> tuple[np.ndarray, str]:
     """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
     rule = _RULE.match(label) if label not in frame.columns else None
     column = label_column([str(c) for c in frame.columns], label)

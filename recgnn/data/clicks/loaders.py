@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.history import History, packed
-from recgnn.data.clicks.prepared import EventPart
+from recgnn.data.clicks.prepared import EventPart, PreparedEvents
+from recgnn.data.shard import Shard
 
 IN_MEMORY = 2**30  # bytes of a part up to which it lies on the training device
 CHUNK, TOGETHER = 2**16, 8  # events read at once from a larger one, and chunks that are shuffled together
@@ -32,20 +33,24 @@ class EventBatches:
 
     A part of at most `IN_MEMORY` bytes lies on the training device, and a batch is a slice of it. A larger one stays
     on disk and is read in chunks: for train, chunks in random order, several at once, shuffled together.
+
+    Args:
+        prepared: the encoded events.
+        part: `train`, `val` or `test`.
+        size: events per batch and process.
+        now: the share of this process.
     """
 
-    def __init__(self, data, part: str):
-        self.data, self.trainer, self.train = data, data.trainer, part == "train"
-        self.rows: EventPart = getattr(data.prepared, part)
-        self.device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        self.rank, self.world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        self.size = data.batch_size if self.train else data.eval_batch_size
+    def __init__(self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard]):
+        self.now, self.size, self.train = now, size, part == "train"
+        self.rows: EventPart = getattr(prepared, part)
+        shard = now()
+        self.device, self.rank, self.world = shard.device, shard.rank, shard.world
         self.count = len(self.rows)
         self.num_slots = self.rows.ids.shape[1]
-        weighted = data.prepared.encoders.weighted
+        weighted = prepared.encoders.weighted
         self.weighted = None if all(weighted) else torch.tensor(np.flatnonzero(weighted), device=self.device)
         self.streamed = self.rows.size > IN_MEMORY
-        prepared = data.prepared
         self.past = tuple(self._whole(a) for a in (self.rows.past_items, self.rows.past_times))
         self.items = tuple(self._whole(a) for a in (prepared.item_ids, prepared.item_values))
         self.columns = None if self.streamed else self._read(slice(*self._own()))
@@ -77,10 +82,6 @@ class EventBatches:
             own = stop - start
         return -(-own // self.size)
 
-    def _generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        return torch.Generator(device).manual_seed(hash((self.data.seed or 0, epoch, 0)) & (2**63 - 1))
-
     def _batch(self, columns: list[Tensor | None], rows: Tensor | slice) -> CTRBatch:
         ids, values, labels, groups, *past = (None if column is None else column[rows] for column in columns)
         history = None if self.past[0] is None else packed(*past, self.past, self.items)
@@ -100,7 +101,7 @@ class EventBatches:
 
     def _shuffled(self) -> Iterator[CTRBatch]:
         """This process's share of a random order of all events."""
-        order = torch.randperm(self.count, generator=self._generator(self.device), device=self.device)
+        order = torch.randperm(self.count, generator=self.now().generator(0), device=self.device)
         if self.world > 1:
             order = torch.cat([order, order[: self._share() * self.world - self.count]])[self.rank :: self.world]
         for rows in cut(order, self.size):
@@ -121,7 +122,7 @@ class EventBatches:
         return (len(bounds) - 1) // self.world * int(max(np.diff(bounds)))
 
     def _shuffled_chunks(self) -> Iterator[CTRBatch]:
-        generator, bounds = self._generator(), self._chunks()
+        generator, bounds = self.now().generator(0, torch.device("cpu")), self._chunks()
         order = torch.randperm(len(bounds) - 1, generator=generator)[self.rank :: self.world].tolist()
         left, rest = self._share(), None
         for start in range(0, len(order), TOGETHER):

@@ -19,6 +19,7 @@ from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, Source
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, did_you_mean, one_of
 
 
@@ -46,7 +47,7 @@ class CTRDataModule(LightningDataModule):
             with options (see `Field`). Columns that are not named are left out. None guesses, and says what.
         split: how train, validation and test are made; by default 8:1:1 of all events, at random.
         group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
-        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
+        task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
         batch_size: events per training step and process.
         eval_batch_size: events per step of evaluation.
         cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
@@ -67,7 +68,7 @@ class CTRDataModule(LightningDataModule):
         fields: dict[str, str | Field] | None = None,
         split: Split | None = None,
         group: str | None = None,
-        task: Literal["ctr", "regression"] = "ctr",
+        task: Literal["clicks", "regression"] = "clicks",
         batch_size: int = 4096,
         eval_batch_size: int = 2**15,
         cache_dir: str | None = None,
@@ -83,7 +84,7 @@ class CTRDataModule(LightningDataModule):
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
         if batch_size < 1 or eval_batch_size < 1:
             raise ConfigError("batch_size and eval_batch_size must be at least 1")
-        one_of("data.init_args.task", task, ("ctr", "regression"))
+        one_of("data.init_args.task", task, ("clicks", "regression"))
         self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
         self.split = split or RatioSplit(by="all")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -132,8 +133,7 @@ class CTRDataModule(LightningDataModule):
     def row_counts(self) -> Tensor:
         """How many events of train have each row of the table of all fields, as their own or in their past, with a
         value other than 0: [V]."""
-        attached, self.trainer = self.trainer, None
-        loader, size = EventBatches(self, "train"), sum(self.field_dims)
+        loader, size = EventBatches(self.prepared, "train", self.batch_size, Shard), sum(self.field_dims)
         counts = torch.zeros(size, dtype=torch.long)
         for batch in loader:
             parts = [(torch.arange(len(batch.ids)), batch.ids, batch.values)]
@@ -145,7 +145,6 @@ class CTRDataModule(LightningDataModule):
                 key = event[:, None] * size + ids
                 keys.append(key.flatten() if values is None else key[values != 0])
             counts += torch.bincount(torch.cat(keys).unique() % size, minlength=size)
-        self.trainer = attached
         return counts
 
     def item_names(self, rows: Tensor) -> list[str]:
@@ -200,11 +199,15 @@ class CTRDataModule(LightningDataModule):
         if self.seed is None:
             self.seed = torch.initial_seed()
 
+    def shard(self) -> Shard:
+        """The share of the work that this process has now."""
+        return Shard.of(self.trainer, self.seed)
+
     def train_dataloader(self) -> EventBatches:
-        return EventBatches(self, "train")
+        return EventBatches(self.prepared, "train", self.batch_size, self.shard)
 
     def val_dataloader(self) -> EventBatches:
-        return EventBatches(self, "val")
+        return EventBatches(self.prepared, "val", self.eval_batch_size, self.shard)
 
     def test_dataloader(self) -> EventBatches:
-        return EventBatches(self, "test")
+        return EventBatches(self.prepared, "test", self.eval_batch_size, self.shard)

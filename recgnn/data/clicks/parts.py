@@ -112,7 +112,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     labels, keys = [], []
     for block in blocks(_looked_at(name, blocks, asked)):
         found, labelled = labels_of_block(block, label, task)
-        labels.append(found.astype(np.uint8) if task == "ctr" else found)
+        labels.append(found.astype(np.uint8) if task == "clicks" else found)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
     labels = np.concatenate(labels)
     if not len(labels):

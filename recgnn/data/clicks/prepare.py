@@ -36,7 +36,7 @@ def prepare_events(
     split: Split,
     group: str | None = None,
     cache_dir: str | Path | None = None,
-    task: str = "ctr",
+    task: str = "clicks",
     negatives: int = 0,
     negatives_seed: int = 42,
     history: Histories | None = None,
@@ -50,7 +50,7 @@ def prepare_events(
         split: Gives every event its part.
         group: The column whose events are ranked against each other; None: `user` if there is one.
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
-        task: `ctr`, labels are 0 or 1; or `regression`, they are numbers.
+        task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
         negatives: Sampled for each positive event; the events with another label, if any, are left out.
         negatives_seed: Of that draw.
         history: What events are to see of their users' past.
@@ -117,7 +117,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
             frame = pd.concat(list(blocks()), ignore_index=True)
             whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
     labels, part = events.labels, events.part
-    if asked.task == "ctr" and not 0 < labels[part == 0].mean() < 1:
+    if asked.task == "clicks" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
     with progress(f"reading {name}", len(labels)) as step:
         own = asked.history is not None and asked.history.columns is not None

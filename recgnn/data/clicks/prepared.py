@@ -16,7 +16,7 @@ from recgnn.data.interactions.log import PARTS
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 4
+FORMAT = 5
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -148,7 +148,7 @@ class PreparedEvents:
     def describe(self) -> str:
         """The summary as a compact block of text."""
         s = self.summary
-        shown = "{:.1%} positive" if s["task"] == "ctr" else "mean {:.4g}"
+        shown = "{:.1%} positive" if s["task"] == "clicks" else "mean {:.4g}"
         rates = ", ".join(f"{part} {s[part]:,} ({shown.format(s['positive'][part])})" for part in PARTS if s[part])
         lines = [
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "

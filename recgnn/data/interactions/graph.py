@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch_geometric.data import HeteroData
 
 from recgnn.data.interactions.prepare import Part
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 
 def to_hetero(part: Part, num_users: int, num_items: int) -> HeteroData:
@@ -18,6 +20,8 @@ def to_hetero(part: Part, num_users: int, num_items: int) -> HeteroData:
     Node types `user` and `item`, edge types `(user, rates, item)` and its reverse `(item, rated_by, user)`,
     each with `edge_index` [2, E] and, where the log has them, `rating` [E] and `time` [E].
     """
+    from torch_geometric.data import HeteroData  # which takes longer to import than all else
+
     graph = HeteroData()
     graph["user"].num_nodes, graph["item"].num_nodes = num_users, num_items
     edge_index = torch.stack([torch.tensor(part.user), torch.tensor(part.item)])

@@ -1,18 +1,35 @@
-"""What the data module of graph recommenders yields, and the loaders that make it on the training device."""
+"""What is trained and measured on, and the loaders that make it on the training device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from recgnn.data.interactions.graph import Rows, UserItems
-from recgnn.data.interactions.sampling import NegativeSampler, user_uniform
+from recgnn.data.interactions.sampling import Negatives, user_uniform
+from recgnn.data.shard import Shard
 
-if TYPE_CHECKING:
-    from recgnn.data.interactions.module import GraphDataModule
+Now = Callable[[], Shard]  # the share of this process, at the moment of asking
+Pair = tuple[Tensor, Tensor]
+
+
+class Request(NamedTuple):
+    """What a training asks of the data.
+
+    Args:
+        task: `ranking` or `rating`.
+        rows: whose rows of the interaction matrix a batch holds; None for batches of interactions.
+        negatives: what stands against each positive; None for nothing.
+        nothing: one empty batch an epoch, for models without gradient training.
+    """
+
+    task: Literal["ranking", "rating"] = "ranking"
+    rows: Literal["user", "item"] | None = None
+    negatives: Negatives | None = None
+    nothing: bool = False
 
 
 class TrainBatch(NamedTuple):
@@ -24,7 +41,7 @@ class TrainBatch(NamedTuple):
 
 
 class RatingBatch(NamedTuple):
-    """Ratings: users [B], items [B], ratings [B]. A user or item that train lacks is -1; none is in training."""
+    """Ratings: users [B], items [B], ratings [B]. A user or item that is not in the training data is -1."""
 
     users: Tensor
     items: Tensor
@@ -46,8 +63,8 @@ class RowBatch(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """A block of users to rank for: users [B]; what they know, to leave out, and what is right, each as pairs of
-    (place in `users`, item): seen_rows [n], seen_items [n], label_rows [m], label_items [m]."""
+    """A block of users to rank for: users [B]; the items they have, to leave out, and the relevant ones, each as pairs
+    of (place in `users`, item): seen_rows [n], seen_items [n], label_rows [m], label_items [m]."""
 
     users: Tensor
     seen_rows: Tensor
@@ -56,138 +73,118 @@ class EvalBatch(NamedTuple):
     label_items: Tensor
 
 
-class _OnDevice:
-    """What all loaders ask the trainer: the device, the model, and which share of the work is this process's."""
-
-    def __init__(self, data: GraphDataModule):
-        self.data, self.trainer = data, data.trainer
-
-    @property
-    def device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-
-    @property
-    def rank(self) -> int:
-        return self.trainer.global_rank if self.trainer else 0
-
-    @property
-    def world(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
-
-    def asked(self, name: str, otherwise=None):
-        """What the model asks of its data."""
-        model = self.trainer.lightning_module if self.trainer else None
-        return getattr(model, name, otherwise)
-
-    def generator(self, rank: int) -> torch.Generator:
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        seed = hash((self.data.seed or 0, epoch, rank)) & (2**63 - 1)
-        return torch.Generator(self.device).manual_seed(seed)
-
-    def shuffled(self, size: int) -> Tensor:
-        """This process's share of 0..size-1 in the epoch's order; all shares have one size."""
-        order = torch.randperm(size, generator=self.generator(0), device=self.device)
-        if self.world > 1:
-            share = -(-size // self.world)
-            order = torch.cat([order, order[: share * self.world - size]])[self.rank :: self.world]
-        return order
-
-    def negative_sampler(self) -> NegativeSampler | None:
-        """The sampler of the negatives that the model asks for: items that a user has not in train."""
-        self.request = self.asked("negative_sampling")
-        if self.request is None:
-            return None
-        users, items = (x.to(self.device) for x in self.data.pairs("train"))
-        known = UserItems.from_pairs(users, items, self.data.num_users)
-        counts = torch.bincount(items, minlength=self.data.num_items)
-        return NegativeSampler(known, self.data.num_items, counts, self.request["alpha"])
-
-
-class InteractionBatches(_OnDevice):
+class InteractionBatches:
     """One epoch of training batches of interactions, sampled on the device.
 
     With several processes each takes its share of every global batch. All have the same number of steps: where the
     interactions do not divide evenly, the epoch's first ones are visited again.
+
+    Args:
+        pairs: users and items of the training part, ([n], [n]).
+        sizes: (U, I).
+        batch_size: interactions per step and process.
+        now: the share of this process.
+        negatives: what stands against each positive; None for nothing.
+        by_user: draw users uniformly and then one of their items, instead of visiting every interaction.
     """
 
-    def __init__(self, data: GraphDataModule):
-        super().__init__(data)
-        self.users, self.items = (x.to(self.device) for x in data.pairs("train"))
-        self.ratings = data.ratings("train").to(self.device) if self.asked("task") == "rating" else None
-        self.known = UserItems.from_pairs(self.users, self.items, data.num_users)
+    def __init__(
+        self, pairs: Pair, sizes: tuple[int, int], batch_size: int, now: Now, negatives: Negatives | None,
+        by_user: bool = False,
+    ):  # fmt: skip
+        self.now, self.batch_size, self.by_user = now, batch_size, by_user
+        self.users, self.items = (x.to(now().device) for x in pairs)
+        self.known = UserItems.from_pairs(self.users, self.items, sizes[0])
         self.active = (self.known.ptr.diff() > 0).nonzero().squeeze(1)
-        self.sample = self.negative_sampler()
+        self.negatives = prepared(negatives, self.known, sizes[1])
 
     def __len__(self) -> int:
-        per_step = self.data.batch_size * self.world
-        return -(-self.users.numel() // per_step)
+        return -(-self.users.numel() // (self.batch_size * self.now().world))
 
-    def __iter__(self) -> Iterator[TrainBatch | RatingBatch]:
-        own = self.generator(self.rank + 1)
-        if self.ratings is not None:
-            order = self.shuffled(self.users.numel())
-            columns = (x[order].split(self.data.batch_size) for x in (self.users, self.items, self.ratings))
-            yield from map(RatingBatch._make, zip(*columns, strict=True))
-            return
-        for users, positives in self._positives(own):
-            if self.request is None:
-                negatives = None
-            elif self.request["shared"]:
-                negatives = self.sample.shared(self.request["num"], own)
-            else:
-                negatives = self.sample(users, self.request["num"], own)
-            yield TrainBatch(users, positives, negatives)
+    def __iter__(self) -> Iterator[TrainBatch]:
+        shard = self.now()
+        own = shard.generator(shard.rank + 1)
+        for users, positives in self._positives(shard, own):
+            yield TrainBatch(users, positives, None if self.negatives is None else self.negatives(users, own))
 
-    def _positives(self, own: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.data.batch_size
-        share = -(-self.users.numel() // self.world)
-        if self.data.sampling == "user":
+    def _positives(self, shard: Shard, own: torch.Generator) -> Iterator[Pair]:
+        size = self.batch_size
+        if self.by_user:
+            share = -(-self.users.numel() // shard.world)
             for start in range(0, share, size):
                 yield user_uniform(self.known, self.active, min(size, share - start), own)
             return
-        order = self.shuffled(self.users.numel())
-        users, items = self.users[order], self.items[order]
-        yield from zip(users.split(size), items.split(size), strict=True)
+        order = shard.shuffled(self.users.numel())
+        yield from zip(self.users[order].split(size), self.items[order].split(size), strict=True)
 
 
-class RowBatches(_OnDevice):
-    """One epoch of training batches of rows of the interaction matrix: those of the users, or those of the items.
+class RatingBatches:
+    """One epoch of training batches of ratings: users, items and ratings [n], in the order of the epoch."""
 
-    Every row with an entry is visited once; several processes share them as `InteractionBatches` its interactions.
-    """
-
-    def __init__(self, data: GraphDataModule, by: str):
-        super().__init__(data)
-        users, items = data.pairs("train")
-        values = data.ratings("train") if self.asked("task") == "rating" else torch.ones(users.numel())
-        row, column, size = (users, items, data.num_users) if by == "user" else (items, users, data.num_items)
-        self.matrix = Rows.from_entries(*(x.to(self.device) for x in (row, column, values)), size)
-        self.active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
-        self.sample = self.negative_sampler()
+    def __init__(self, columns: tuple[Tensor, Tensor, Tensor], batch_size: int, now: Now):
+        self.now, self.batch_size = now, batch_size
+        self.columns = [x.to(now().device) for x in columns]
 
     def __len__(self) -> int:
-        return -(-self.active.numel() // (self.data.batch_size * self.world))
+        return -(-self.columns[0].numel() // (self.batch_size * self.now().world))
+
+    def __iter__(self) -> Iterator[RatingBatch]:
+        order = self.now().shuffled(self.columns[0].numel())
+        columns = (x[order].split(self.batch_size) for x in self.columns)
+        yield from map(RatingBatch._make, zip(*columns, strict=True))
+
+
+class RowBatches:
+    """One epoch of training batches of rows of the interaction matrix, each row with an entry once.
+
+    Args:
+        rows: the row of each entry, [n].
+        columns: its column, [n].
+        values: its value, [n].
+        sizes: (number of rows, number of columns).
+        batch_size: rows per step and process.
+        now: the share of this process.
+        negatives: columns to stand against each entry; None for nothing.
+    """
+
+    def __init__(
+        self, rows: Tensor, columns: Tensor, values: Tensor, sizes: tuple[int, int], batch_size: int, now: Now,
+        negatives: Negatives | None,
+    ):  # fmt: skip
+        self.now, self.batch_size = now, batch_size
+        self.matrix = Rows.from_entries(*(x.to(now().device) for x in (rows, columns, values)), sizes[0])
+        self.active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
+        self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
+
+    def __len__(self) -> int:
+        return -(-self.active.numel() // (self.batch_size * self.now().world))
 
     def __iter__(self) -> Iterator[RowBatch]:
-        own = self.generator(self.rank + 1)
-        for rows in self.active[self.shuffled(self.active.numel())].split(self.data.batch_size):
+        shard = self.now()
+        own = shard.generator(shard.rank + 1)
+        for rows in self.active[shard.shuffled(self.active.numel())].split(self.batch_size):
             place, columns, values = self.matrix.of(rows)
-            negatives = None
-            if self.sample is not None:
-                negatives = self.sample(rows[place], self.request["num"], own)
+            negatives = None if self.negatives is None else self.negatives(rows[place], own)
             yield RowBatch(rows, place, columns, values, negatives)
 
 
-class UserBlocks(_OnDevice):
-    """The users who have something in a part, in blocks; every process has its own, none twice."""
+class UserBlocks:
+    """The users who have something in a part, in blocks; every process has its own, none twice.
 
-    def __init__(self, data: GraphDataModule, part: str):
-        super().__init__(data)
-        users, items = (x.to(self.device) for x in data.pairs(part))
-        self.labels = UserItems.from_pairs(users, items, data.num_users)
-        self.seen = UserItems.from_pairs(*(x.to(self.device) for x in data.known(part)), data.num_users)
-        self.users = (self.labels.ptr.diff() > 0).nonzero().squeeze(1)[self.rank :: self.world]
-        self.size = data.eval_batch_size or min(4096, max(64, 2**25 // data.num_items))
+    Args:
+        labels: users and items of the part, ([n], [n]).
+        seen: what they have already, ([m], [m]).
+        num_users: U.
+        size: users per block.
+        now: the share of this process.
+    """
+
+    def __init__(self, labels: Pair, seen: Pair, num_users: int, size: int, now: Now):
+        shard, self.size = now(), size
+        self.labels, self.seen = (
+            UserItems.from_pairs(*(x.to(shard.device) for x in pair), num_users) for pair in (labels, seen)
+        )
+        self.users = (self.labels.ptr.diff() > 0).nonzero().squeeze(1)[shard.rank :: shard.world]
 
     def __len__(self) -> int:
         return -(-self.users.numel() // self.size)
@@ -197,16 +194,12 @@ class UserBlocks(_OnDevice):
             yield EvalBatch(users, *self.seen.of(users), *self.labels.of(users))
 
 
-class RatingBlocks(_OnDevice):
-    """The ratings of a part in blocks, those of users and items that train lacks included; every process has its
-    own, none twice."""
+class RatingBlocks:
+    """The ratings of a part in blocks; every process has its own, none twice."""
 
-    SIZE = 2**16
-
-    def __init__(self, data: GraphDataModule, part: str):
-        super().__init__(data)
-        self.size = data.eval_batch_size or self.SIZE
-        self.columns = [x[self.rank :: self.world].to(self.device) for x in data.rated(part)]
+    def __init__(self, columns: tuple[Tensor, ...], size: int, now: Now):
+        shard, self.size = now(), size
+        self.columns = [x[shard.rank :: shard.world].to(shard.device) for x in columns]
 
     def __len__(self) -> int:
         return -(-self.columns[0].numel() // self.size)
@@ -214,3 +207,10 @@ class RatingBlocks(_OnDevice):
     def __iter__(self) -> Iterator[RatingBatch]:
         blocks = (column.split(self.size)[: len(self)] for column in self.columns)
         yield from map(RatingBatch._make, zip(*blocks, strict=True))
+
+
+def prepared(negatives: Negatives | None, known: UserItems, num_items: int) -> Negatives | None:
+    """Negatives that know whom they are for."""
+    if negatives is None:
+        return None
+    return negatives.prepare(known, num_items, torch.bincount(known.items, minlength=num_items))

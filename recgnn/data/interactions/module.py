@@ -1,41 +1,42 @@
-"""The data module of graph recommenders: a training graph, batches of interactions, blocks of users to rank for."""
+"""The data module of recommenders: a training graph, batches of interactions, blocks of users to rank for."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch_geometric.data import HeteroData
 
 from recgnn.data.interactions.filters import Filter
 from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.loaders import (
-    EvalBatch,
     InteractionBatches,
-    RatingBatch,
+    RatingBatches,
     RatingBlocks,
-    RowBatch,
+    Request,
     RowBatches,
-    TrainBatch,
     UserBlocks,
 )
 from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, DataError
 
-__all__ = ["EvalBatch", "GraphDataModule", "RatingBatch", "RowBatch", "TrainBatch"]
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+RATINGS = 2**16  # per block of evaluation
 
 
 class GraphDataModule(LightningDataModule):
     """Turns an interaction log into a bipartite graph of its training part and the batches around it.
 
-    The model says what it trains on: interactions, with negatives or with ratings, or whole rows of the interaction
-    matrix, by user or by item; and what it is measured by: the ranking of all items, or ratings. Sampling and
-    batching are tensor operations on the training device. Everything drawn in an epoch follows from the seed, the
+    The training says by its `request` what a batch is: interactions, with negatives or with ratings, or whole rows of
+    the interaction matrix, by user or by item; and what is measured: the ranking of all items, or ratings. Sampling
+    and batching are tensor operations on the training device. Everything drawn in an epoch follows from the seed, the
     epoch and the rank, so that a resumed run goes on as it would have.
 
     Args:
@@ -73,6 +74,7 @@ class GraphDataModule(LightningDataModule):
         self.batch_size, self.sampling, self.eval_batch_size = batch_size, sampling, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.seed: int | None = None
+        self.request = Request()
 
     # ---- the log, prepared
 
@@ -99,6 +101,11 @@ class GraphDataModule(LightningDataModule):
     @property
     def num_items(self) -> int:
         return self.prepared.num_items
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Users and items of the training part, [2, E]."""
+        return torch.stack(self.pairs("train"))
 
     @cached_property
     def graph(self) -> HeteroData:
@@ -150,9 +157,24 @@ class GraphDataModule(LightningDataModule):
         if self.seed is None:
             self.seed = torch.initial_seed()
 
-    def train_dataloader(self) -> InteractionBatches | RowBatches:
-        by = getattr(self._model, "training_rows", None)
-        return InteractionBatches(self) if by is None else RowBatches(self, by)
+    def shard(self) -> Shard:
+        """The share of the work that this process has now."""
+        return Shard.of(self.trainer, self.seed)
+
+    def train_dataloader(self) -> Any:
+        """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""
+        if self.request.nothing:
+            return [()]
+        by, (users, items), sizes = self.request.rows, self.pairs("train"), (self.num_users, self.num_items)
+        rated, common = self.request.task == "rating", (self.batch_size, self.shard)
+        if by is None and rated:
+            return RatingBatches((users, items, self.ratings("train")), *common)
+        if by is None:
+            by_user = self.sampling == "user"
+            return InteractionBatches((users, items), sizes, *common, self.request.negatives, by_user)
+        values = self.ratings("train") if rated else torch.ones(users.numel())
+        rows, columns, sizes = (users, items, sizes) if by == "user" else (items, users, sizes[::-1])
+        return RowBatches(rows, columns, values, sizes, *common, self.request.negatives)
 
     def val_dataloader(self) -> UserBlocks | RatingBlocks:
         return self._blocks("val")
@@ -160,10 +182,9 @@ class GraphDataModule(LightningDataModule):
     def test_dataloader(self) -> UserBlocks | RatingBlocks:
         return self._blocks("test")
 
-    @property
-    def _model(self):
-        return self.trainer.lightning_module if self.trainer else None
-
     def _blocks(self, part: str) -> UserBlocks | RatingBlocks:
-        rating = getattr(self._model, "task", "ranking") == "rating"
-        return RatingBlocks(self, part) if rating else UserBlocks(self, part)
+        size = self.eval_batch_size
+        if self.request.task == "rating":
+            return RatingBlocks(self.rated(part), size or RATINGS, self.shard)
+        size = size or min(4096, max(64, 2**25 // self.num_items))
+        return UserBlocks(self.pairs(part), self.known(part), self.num_users, size, self.shard)

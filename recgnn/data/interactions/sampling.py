@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.interactions.graph import UserItems
+from recgnn.errors import at_least
 
 RESOLUTION = 2**40  # total integer weight of the items under popularity sampling, while U * W fits 63 bits
 
@@ -69,6 +70,79 @@ class NegativeSampler:
         """`num` items for a whole batch, not caring who knows them: [num]."""
         total = torch.full((num,), self.total, device=self.upper.device)
         return torch.searchsorted(self.upper, random_below(total, generator), right=True)
+
+
+class Negatives:
+    """What stands against each positive in training. A subclass draws it.
+
+    Attributes:
+        num: how many per positive, or per batch.
+        exponent: items are drawn in proportion to their training count to this power; for the softmax's correction.
+    """
+
+    num: int = 1
+    exponent: float = 0.0
+
+    def prepare(self, known: UserItems, num_items: int, counts: Tensor) -> Negatives:
+        """Take what is drawn from: each user's items, I, and the training counts of items [I]; returns itself."""
+        return self
+
+    def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Draw the negatives of a batch: users [B]; [B, n], or [n] for all of them, or None for the other positives."""
+        raise AttributeError(f"{type(self).__name__} does not define __call__")
+
+
+class Uniform(Negatives):
+    """Items that the user does not have in the training data, all equally likely.
+
+    Args:
+        num: how many per positive.
+    """
+
+    def __init__(self, num: int = 1):
+        at_least(1, num=num)
+        self.num = num
+
+    def prepare(self, known: UserItems, num_items: int, counts: Tensor) -> Negatives:
+        self.sampler = NegativeSampler(known, num_items, counts, self.exponent)
+        return self
+
+    def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        return self.sampler(users, self.num, generator)
+
+
+class Popularity(Uniform):
+    """Items that the user does not have in the training data, the popular ones more often.
+
+    Args:
+        num: how many per positive.
+        exponent: items are drawn in proportion to their training count to this power.
+    """
+
+    def __init__(self, num: int = 1, exponent: float = 0.75):
+        super().__init__(num)
+        self.exponent = exponent
+
+
+class Shared(Popularity):
+    """Items drawn once for the whole batch, whoever has them, the popular ones more often.
+
+    Args:
+        num: how many per batch.
+        exponent: items are drawn in proportion to their training count to this power.
+    """
+
+    def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        return self.sampler.shared(self.num, generator)
+
+
+class InBatch(Negatives):
+    """The other positives of the batch."""
+
+    exponent = 1.0
+
+    def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        return None
 
 
 def user_uniform(known: UserItems, active: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,35 +1,76 @@
-"""What models are measured by: rankings, ratings and clicks."""
+"""Metrics, one class each, and the collections that count those of a task together.
 
-from recgnn.evaluation.metrics.base import quantile_groups
-from recgnn.evaluation.metrics.ctr import Clicks, ClickSample, CTRMetrics, auc, aucs, calibration_bins, grouped_auc
-from recgnn.evaluation.metrics.per_user import UserRankings, by_group
-from recgnn.evaluation.metrics.ranking import (
-    BEYOND_ACCURACY,
-    FORMULAS,
-    GroupedRecall,
-    RankingMetrics,
-    gini,
-    judge,
+The classes need torch alone; the collections are imported when asked for, since torchmetrics takes as long as torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recgnn.evaluation.metrics.base import Metric
+from recgnn.evaluation.metrics.clicks import (
+    AUC,
+    ECE,
+    GAUC,
+    Calibration,
+    ClickMetric,
+    LogLoss,
+    NormalisedEntropy,
 )
-from recgnn.evaluation.metrics.rating import GroupedErrors, RatingMetrics
+from recgnn.evaluation.metrics.names import METRICS
+from recgnn.evaluation.metrics.ranking import (
+    MAP,
+    MRR,
+    NDCG,
+    CatalogueMetric,
+    Coverage,
+    Gini,
+    HitRate,
+    Popularity,
+    Precision,
+    RankingMetric,
+    Recall,
+    check_ks,
+)
+from recgnn.evaluation.metrics.regression import MAE, RMSE, ErrorMetric
+
+if TYPE_CHECKING:
+    from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics, RankingMetrics
 
 __all__ = [
-    "BEYOND_ACCURACY",
-    "ClickSample",
-    "Clicks",
-    "CTRMetrics",
-    "FORMULAS",
-    "GroupedErrors",
-    "GroupedRecall",
+    "AUC",
+    "Calibration",
+    "CatalogueMetric",
+    "ClickMetric",
+    "ClickMetrics",
+    "Coverage",
+    "ECE",
+    "ErrorMetric",
+    "ErrorMetrics",
+    "GAUC",
+    "Gini",
+    "HitRate",
+    "LogLoss",
+    "MAE",
+    "MAP",
+    "METRICS",
+    "MRR",
+    "Metric",
+    "NDCG",
+    "NormalisedEntropy",
+    "Popularity",
+    "Precision",
+    "RMSE",
+    "RankingMetric",
     "RankingMetrics",
-    "RatingMetrics",
-    "UserRankings",
-    "auc",
-    "aucs",
-    "by_group",
-    "calibration_bins",
-    "gini",
-    "grouped_auc",
-    "judge",
-    "quantile_groups",
+    "Recall",
+    "check_ks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ClickMetrics", "ErrorMetrics", "RankingMetrics"):
+        from recgnn.evaluation.metrics import collections
+
+        return getattr(collections, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

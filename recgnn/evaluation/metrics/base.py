@@ -1,55 +1,76 @@
-"""What metrics of sums are made of, and groups to report them by."""
+"""The base of all metrics: small objects with a name and a direction, chosen by short name or by `class_path`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
-
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, did_you_mean
 
 
-class OwnPrecision:
-    """Moves with the module around it but is not cast by it: bfloat16 sums stop growing at 256."""
+class Metric:
+    """A figure that says how good predictions are; an object without state, so parts of the data may share it.
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> nn.Module:
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+    Attributes:
+        name: the name it is logged under; a subclass that gives none is called after its class, in lower case.
+        higher_is_better: whether it is to be raised or lowered; None where neither is better.
+    """
 
-        return super()._apply(move, *args, **kwargs)
+    name: str
+    higher_is_better: bool | None = True
 
-
-class SumMetric(OwnPrecision, Metric):
-    """A metric whose state is sums, over batches and over processes."""
-
-    full_state_update = False
-    is_differentiable = False
-
-    def add_sum(self, name: str, *size: int, dtype: torch.dtype = torch.long) -> None:
-        """A sum of that name and shape, 0 at first."""
-        self.add_state(name, torch.zeros(size, dtype=dtype), dist_reduce_fx="sum")
+    def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            cls.name = cls.__name__.lower()
 
 
-def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]:
-    """Cut users or items into groups of about equal size by their train count.
+M = TypeVar("M", bound=Metric)
 
-    Equal counts share a group, so with many ties there may be fewer groups than asked for.
+
+def chosen(metrics: Sequence[str | M], table: Mapping[str, type[M]], kinds: tuple[type[M], ...]) -> list[M]:
+    """Make the metrics of a list of short names and objects, in its order.
+
+    Args:
+        metrics: short names of `table`, or metrics of one's own.
+        table: the classes that have a short name.
+        kinds: base classes of what can be counted here.
+
+    Raises:
+        ConfigError: for an unknown name, an object of another kind, a name that stands twice, or an empty list.
+    """
+    if isinstance(metrics, str) or not metrics:
+        raise ConfigError(f"metrics: found {metrics!r}, expected a list such as [{', '.join(list(table)[:2])}]")
+    made: dict[str, M] = {}
+    for entry in metrics:
+        if isinstance(entry, str):
+            if entry not in table:
+                raise ConfigError(
+                    f"metrics: no metric is named {entry!r}{did_you_mean(entry, table)}; there are {', '.join(table)}"
+                )
+            entry = table[entry]()
+        if not isinstance(entry, kinds):
+            raise ConfigError(
+                f"metrics: found a {type(entry).__name__}, expected a name ({', '.join(table)}) or a "
+                f"{' or '.join(kind.__name__ for kind in kinds)}"
+            )
+        if entry.name in made:
+            raise ConfigError(f"metrics: two are named {entry.name!r}; leave one out or give it another name")
+        made[entry.name] = entry
+    return list(made.values())
+
+
+def monitored(metrics: Sequence[Metric], preferred: str) -> tuple[str, str]:
+    """Choose the metric that tells the best epoch: the preferred one, or else the first that has a direction.
 
     Returns:
-        The group of every entry, smallest counts first, and each group's label, such as "1-12".
+        Its name, and "max" or "min".
 
-    Shapes: counts [n] -> group [n].
+    Raises:
+        ConfigError: if none has a direction.
     """
-    if num_groups < 1:
-        raise ConfigError(f"number of groups: found {num_groups}, expected 1 or more")
-    values, which, sizes = counts.long().unique(return_inverse=True, return_counts=True)
-    middle = sizes.cumsum(0).double() - sizes / 2  # of the ranks that share a value
-    wanted = (middle / max(counts.numel(), 1) * num_groups).long()
-    groups, of_value = wanted.unique(return_inverse=True)
-    spans = [values[of_value == g].tolist() for g in range(groups.numel())]
-    labels = [f"{span[0]}-{span[-1]}" if len(span) > 1 else f"{span[0]}" for span in spans]
-    return of_value[which], labels
+    directed = [metric for metric in metrics if metric.higher_is_better is not None]
+    if not directed:
+        names = ", ".join(metric.name for metric in metrics)
+        raise ConfigError(f"metrics: {names} cannot tell which epoch is best; add one that can, such as {preferred}")
+    best = next((metric for metric in directed if metric.name == preferred), directed[0])
+    return best.name, "max" if best.higher_is_better else "min"

@@ -13,7 +13,9 @@ from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import USER
 from recgnn.evaluation import figures
-from recgnn.evaluation.metrics import ClickSample, GroupedErrors, auc, by_group, calibration_bins
+from recgnn.evaluation.metrics.clicks import auc, by_group, calibration_bins
+from recgnn.evaluation.metrics.grouped import GroupedErrors
+from recgnn.evaluation.metrics.grouped import SampledEvents as ClickSample
 from recgnn.evaluation.reports.attention import NUM_PAST, attended
 from recgnn.evaluation.reports.common import Report, as_groups, draw, log_table, save_figures, save_users
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 
-from recgnn.evaluation.metrics import GroupedRecall, UserRankings, quantile_groups
+from recgnn.evaluation.metrics.grouped import GroupedRecall, UserRankings, quantile_groups
 from recgnn.evaluation.reports.common import (
     NUM_GROUPS,
     NUM_SAMPLES,
@@ -33,7 +33,7 @@ class RecommendationReport(Report):
         self.recall = GroupedRecall(
             self.k, user_groups, item_groups, len(self.user_labels), len(self.item_labels)
         ).to(pl_module.device)
-        self.users = UserRankings(pl_module.ks, data.num_items).to(pl_module.device)
+        self.users = UserRankings(data.num_items, pl_module.ks, pl_module.evaluation.metrics['test'].per_user).to(pl_module.device)
         nobody = users.new_zeros(0, device=pl_module.device)  # a process without a user has something to gather
         self.users.update(nobody, nobody.new_zeros(0, max(pl_module.ks)), nobody, nobody)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from lightning import LightningModule, Trainer
 
-from recgnn.evaluation.metrics import GroupedErrors, quantile_groups
+from recgnn.evaluation.metrics.grouped import GroupedErrors, quantile_groups
 from recgnn.evaluation.reports.common import (
     NUM_GROUPS,
     NUM_SAMPLES,

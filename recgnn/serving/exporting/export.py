@@ -180,7 +180,7 @@ def _output(trained: TrainedCTR | TrainedRecommender) -> dict:
     """The output's name and shape."""
     model = trained.model
     if isinstance(trained, TrainedCTR):
-        return {"name": "probability" if model.task == "ctr" else "number", "shape": ["batch"]}
+        return {"name": "probability" if model.task == "clicks" else "number", "shape": ["batch"]}
     columns = model.num_columns if isinstance(model, RowRecommender) else model.num_items
     return {"name": "scores", "shape": ["batch", columns]}
 

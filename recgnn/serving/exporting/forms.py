@@ -30,7 +30,7 @@ class EventForm(nn.Module):
         return self.model(ids, values)
 
     def answer(self, logits: Tensor) -> Tensor:
-        return logits.sigmoid() if self.model.task == "ctr" else logits
+        return logits.sigmoid() if self.model.task == "clicks" else logits
 
     def forward(self, ids: Tensor, values: Tensor) -> Tensor:
         return self.answer(self.logits(ids, values))

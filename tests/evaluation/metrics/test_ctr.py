@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics import log_loss, precision_recall_curve, roc_auc_score, roc_curve
 
 from recgnn.evaluation.figures import binary_curves
-from recgnn.evaluation.metrics import CTRMetrics, auc, grouped_auc
+from recgnn.evaluation.metrics.clicks import CLICKS, auc, grouped_auc
+from recgnn.evaluation.metrics.collections import ClickMetrics
 
 
 def drawn(n: int = 3000, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -43,7 +44,7 @@ def test_auc_by_group_is_weighted_and_leaves_single_classes_out() -> None:
 
 
 def computed(*parts) -> dict[str, float]:
-    metric = CTRMetrics()
+    metric = ClickMetrics()
     for part in parts:
         metric.update(*part)
     return {k: v.item() for k, v in metric.compute().items()}
@@ -60,7 +61,7 @@ def test_all_of_them() -> None:
     assert found["ne"] == pytest.approx(loss / -(rate * np.log(rate) + (1 - rate) * np.log(1 - rate)), abs=1e-9)
     assert found["calibration"] == pytest.approx(chances.sum() / labels.sum().item(), abs=1e-9)
     assert found["gauc"] == pytest.approx(grouped_auc(logits, labels, groups).item())
-    assert found.keys() == set(CTRMetrics.names)
+    assert found.keys() == set(CLICKS)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -88,7 +89,7 @@ def test_one_class_has_no_auc_but_a_loss() -> None:
 def test_two_processes_are_one() -> None:
     """What the states are joined to is what one process has."""
     logits, labels, groups = drawn()
-    one, two, both = CTRMetrics(), CTRMetrics(), CTRMetrics()
+    one, two, both = ClickMetrics(), ClickMetrics(), ClickMetrics()
     one.update(logits[::2], labels[::2], groups[::2])
     two.update(logits[1::2], labels[1::2], groups[1::2])
     for name in ("logits", "labels", "groups"):
@@ -168,7 +169,7 @@ def test_the_order_of_events_does_not_matter() -> None:
 
 def test_a_reset_forgets() -> None:
     logits, labels, groups = drawn(200)
-    metric = CTRMetrics()
+    metric = ClickMetrics()
     metric.update(-logits, labels, groups)
     metric.compute()
     metric.reset()
@@ -228,7 +229,7 @@ def test_counts_by_logit_are_near_the_exact_values() -> None:
     logits = torch.from_numpy(random.normal(size=20_000) * 2 - 1).float()
     labels = (torch.from_numpy(random.random(20_000)) < torch.sigmoid(1.3 * logits)).float()
     exact = computed((logits, labels))
-    metric = CTRMetrics()
+    metric = ClickMetrics()
     metric.exact = 3000
     for part in range(0, 20_000, 1700):
         metric.update(logits[part : part + 1700], labels[part : part + 1700])
@@ -248,7 +249,7 @@ def test_counts_of_ties_and_of_far_logits() -> None:
     """Few values: nearly all events tie, and two lie outside the steps."""
     logits = torch.tensor([-50.0, 0, 0, 0, 2, 2, 50])
     labels = torch.tensor([0.0, 1, 0, 0, 1, 0, 1])
-    metric = CTRMetrics()
+    metric = ClickMetrics()
     metric.exact = 0
     metric.update(logits, labels)
     found = metric.compute()

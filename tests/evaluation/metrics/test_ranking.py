@@ -11,7 +11,9 @@ import torch
 from torch_geometric import metrics as pyg
 
 from recgnn.errors import ConfigError
-from recgnn.evaluation.metrics import GroupedErrors, GroupedRecall, RankingMetrics, RatingMetrics, gini, quantile_groups
+from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
+from recgnn.evaluation.metrics.grouped import GroupedErrors, GroupedRecall, quantile_groups
+from recgnn.evaluation.metrics.ranking import Gini
 
 NAMES = ("recall", "precision", "ndcg", "map", "mrr", "hitrate")
 
@@ -132,7 +134,7 @@ def test_equals_pyg_on_clean_input():
     reference.update(topk, pairs)
     coverage.update(keep, pairs)
     average.update(keep, pairs)
-    metrics = RankingMetrics([10], 40, metrics=["recall", "ndcg", "map"])
+    metrics = RankingMetrics(40, [10], metrics=["recall", "ndcg", "map"])
     metrics.set_popularity(popularity)
     metrics.update(topk, rows, labels)
     found = metrics.compute()
@@ -143,7 +145,7 @@ def test_equals_pyg_on_clean_input():
 
 
 def test_pitfalls():
-    metrics = RankingMetrics([2], 5, beyond_accuracy=False)
+    metrics = RankingMetrics(5, [2])
     # padding of any kind hits nothing, not even a label of the row before or after
     for padding in ([5, 6], [-1, -1], [-2, -1], [99, -7]):
         topk = torch.tensor([padding, [5, 5], padding])
@@ -162,7 +164,7 @@ def test_pitfalls():
 
 
 def test_a_value_read_between_blocks_is_not_stale():
-    metrics = RankingMetrics([1], 3, metrics=["recall"], beyond_accuracy=False)
+    metrics = RankingMetrics(3, [1], metrics=["recall"])
     one = (torch.tensor([[0]]), torch.tensor([0]), torch.tensor([0]))
     two = (torch.tensor([[0]]), torch.tensor([0]), torch.tensor([1]))
     metrics.update(*one)
@@ -173,22 +175,22 @@ def test_a_value_read_between_blocks_is_not_stale():
 
 def test_clear_errors():
     with pytest.raises(ConfigError, match="'ndgc'.*did you mean 'ndcg'"):
-        RankingMetrics([5], 10, metrics=["ndgc"])
+        RankingMetrics(10, [5], metrics=["ndgc"])
     with pytest.raises(ConfigError, match="'x'; there are recall, precision"):
-        RankingMetrics([5], 10, metrics=["x"])
+        RankingMetrics(10, [5], metrics=["x"])
     for ks in ([], [0], [5, -1], [2.5]):
         with pytest.raises(ConfigError, match="expected numbers from 1 up"):
-            RankingMetrics(ks, 10)
-    metrics = RankingMetrics([5, 20], 10)
+            RankingMetrics(10, ks)
+    metrics = RankingMetrics(10, [5, 20])
     with pytest.raises(ConfigError, match="lists of 20 items, found 10"):
         metrics.update(torch.zeros(2, 10, dtype=torch.long), torch.tensor([0]), torch.tensor([0]))
 
 
 def test_no_state_in_checkpoints_and_its_own_precision():
     module = torch.nn.Module()
-    module.metrics = RankingMetrics([5], 40)
+    module.metrics = RankingMetrics(40, [5])
     module.metrics.set_popularity(torch.arange(40))
-    module.ratings = RatingMetrics()
+    module.ratings = ErrorMetrics()
     assert not module.state_dict()
     expected = copy.deepcopy(module.metrics)
     module.to(torch.bfloat16)
@@ -203,7 +205,7 @@ def test_no_state_in_checkpoints_and_its_own_precision():
 
 
 def test_usable_after_inference_mode():
-    metrics = RankingMetrics([5], 40)
+    metrics = RankingMetrics(40, [5])
     topk, rows, labels, _ = random_log(0)
     with torch.inference_mode():
         metrics.update(topk, rows, labels)
@@ -215,7 +217,7 @@ def test_usable_after_inference_mode():
 
 def test_update_never_waits_for_the_device():
     """A meta tensor has a shape but no values: reading one, which makes a GPU wait, fails."""
-    metrics = RankingMetrics([5, 10], 40).to("meta")
+    metrics = RankingMetrics(40, [5, 10]).to("meta")
     groups = GroupedRecall(10, torch.arange(57) % 3, torch.arange(40) % 4, 3, 4).to("meta")
     topk = torch.zeros(57, 12, dtype=torch.long, device="meta")
     rows = torch.zeros(90, dtype=torch.long, device="meta")
@@ -247,7 +249,7 @@ def test_grouped_recall():
         assert int(found["by_item_count"][g]) == len(wanted)
         assert float(found["by_item"][g]) == pytest.approx(hits / len(wanted))
     assert math.isnan(found["by_user"][3]) and math.isnan(found["by_item"][4])
-    overall = RankingMetrics([10], 40, metrics=["recall"], beyond_accuracy=False)
+    overall = RankingMetrics(40, [10], metrics=["recall"])
     overall.update(topk, rows, labels)
     weighted = (found["by_user"] * found["by_user_count"])[:3].sum() / found["by_user_count"].sum()
     assert float(weighted) == pytest.approx(float(overall.compute()["recall@10"]))
@@ -270,14 +272,14 @@ def test_quantile_groups():
 
 
 def test_gini():
-    assert float(gini(torch.tensor([4, 4, 4, 4]))) == 0
-    assert float(gini(torch.tensor([0, 0, 0, 8]))) == pytest.approx(3 / 4)  # (n - 1) / n
-    assert float(gini(torch.tensor([0, 0]))) == 0
+    assert float(Gini().of_counts(torch.tensor([4, 4, 4, 4]), None)) == 0
+    assert float(Gini().of_counts(torch.tensor([0, 0, 0, 8]), None)) == pytest.approx(3 / 4)  # (n - 1) / n
+    assert float(Gini().of_counts(torch.tensor([0, 0]), None)) == 0
 
 
 def test_rating_metrics():
     pred, target = torch.randn(101), torch.randn(101)
-    metrics = RatingMetrics()
+    metrics = ErrorMetrics()
     for at in range(0, 101, 25):
         metrics.update(pred[at : at + 25], target[at : at + 25])
     found = metrics.compute()
@@ -293,7 +295,7 @@ def _worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     topk, rows, labels, _ = random_log(5)
-    metrics = RankingMetrics([5, 10], 40)
+    metrics = RankingMetrics(40, [5, 10])
     metrics.set_popularity(torch.arange(40))
     groups = GroupedRecall(10, torch.arange(57) % 3, torch.arange(40) % 4, 3, 4)
     parts = blocks(topk, rows, labels, 10)
@@ -312,7 +314,7 @@ def _worker(rank: int, folder: str) -> None:
 def test_two_processes_equal_one(tmp_path):
     torch.multiprocessing.spawn(_worker, (str(tmp_path),), nprocs=2)
     topk, rows, labels, _ = random_log(5)
-    metrics = RankingMetrics([5, 10], 40)
+    metrics = RankingMetrics(40, [5, 10])
     metrics.set_popularity(torch.arange(40))
     metrics.update(topk, rows, labels)
     groups = GroupedRecall(10, torch.arange(57) % 3, torch.arange(40) % 4, 3, 4)
@@ -350,7 +352,7 @@ def test_grouped_errors():
         assert float(found["rmse"][number]) == pytest.approx(np.sqrt(np.mean(error**2)))
         assert float(found["mae"][number]) == pytest.approx(np.mean(np.abs(error)))
         assert float(found["predicted"][number]) == pytest.approx(np.mean(p[own]))
-    rows, overall = found["count"], RatingMetrics()
+    rows, overall = found["count"], ErrorMetrics()
     overall.update(pred, target)
     total = (found["rmse"].nan_to_num() ** 2 * rows).sum() / rows.sum()
     assert float(total.sqrt()) == pytest.approx(float(overall.compute()["rmse"]))

@@ -1,0 +1,19 @@
+"""Which metrics have a short name, by task: for whoever needs names and directions alone (no torchmetrics)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recgnn.evaluation.metrics.base import Metric
+from recgnn.evaluation.metrics.clicks import CLICKS
+from recgnn.evaluation.metrics.ranking import BEYOND_ACCURACY, PER_USER, RANKING
+from recgnn.evaluation.metrics.regression import ERRORS
+
+METRICS: dict[str, Mapping[str, type[Metric]]] = {
+    "ranking": RANKING,
+    "rating": ERRORS,
+    "clicks": CLICKS,
+    "regression": ERRORS,
+}
+
+__all__ = ["BEYOND_ACCURACY", "CLICKS", "ERRORS", "METRICS", "PER_USER", "RANKING"]

@@ -1,0 +1,161 @@
+"""The LightningModule around any model: optimizer, regularisation, and measuring on validation and test."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from recgnn.errors import ConfigError, at_least
+from recgnn.models.base import Model, Task
+from recgnn.nn.losses import Loss
+from recgnn.training.run_folder import FORMAT
+
+
+class Training(LightningModule):
+    """How a model learns and how it is measured. A subclass is for a task and defines `data_loss` and `measure`.
+
+    Args:
+        model: the model; its `task` becomes this training's.
+        loss: the loss; the model's default, or the task's, when None.
+        l2: weight of the L2 regularisation (see the model's `penalty`); the model's default when None.
+        lr: learning rate of Adam, the default optimizer; the model's default when None.
+
+    Attributes:
+        task: what this class trains for.
+        reads: what its models read, `interactions` or `events`.
+        metrics: what is counted for `val` and for `test`.
+
+    Raises:
+        ConfigError: if model and task, or model and loss, do not fit.
+    """
+
+    task: ClassVar[Task]
+    reads: ClassVar[str]
+
+    def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
+        super().__init__()
+        name = type(model).__name__
+        if self.task not in model.tasks:
+            raise ConfigError(
+                f"{type(self).__name__} is for the task {self.task}, and {name} is for {' or '.join(model.tasks)}; "
+                "leave `training` out, or choose another model"
+            )
+        l2 = model.defaults.get("l2", 0.0) if l2 is None else l2
+        lr = model.defaults.get("lr", 1e-3) if lr is None else lr
+        at_least(0, l2=l2, lr=lr)
+        self.model, self.loss, self.lr = model, loss, lr
+        model.task, model.l2 = self.task, l2
+        self.solved = not hasattr(model, "solve")
+        self.metrics = nn.ModuleDict()
+        if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
+            self.automatic_optimization = False
+            self.nothing = nn.Parameter(torch.zeros(()))
+
+    @property
+    def l2(self) -> float:
+        """The weight of the regularisation."""
+        return self.model.l2
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The validation metric that chooses the best epoch, and its direction, `max` or `min`."""
+        name, mode = self.metrics["val"].monitor  # type: ignore[union-attr]
+        return f"val/{name}", mode
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names under which validation metrics are logged."""
+        return [f"val/{name}" for name in self.metrics["val"].names]  # type: ignore[union-attr]
+
+    # ---- what a subclass defines
+
+    def data_loss(self, batch: Any, outputs: Any) -> Tensor:
+        """The task's loss of a training batch: a scalar.
+
+        Args:
+            batch: a batch of the data module.
+            outputs: what the model's `outputs` gave for it.
+        """
+        raise AttributeError(f"{type(self).__name__} does not define data_loss")
+
+    def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
+        """Count a batch of `val` or `test` in the metrics; returns the model's answers."""
+        raise AttributeError(f"{type(self).__name__} does not define measure")
+
+    # ---- training
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """The task's loss, plus the L2 penalty, plus the model's own loss."""
+        if not self.automatic_optimization:
+            if not self.solved:
+                self.model.solve()
+                self.solved = True
+            self.optimizers().step()  # counts as a step, so that a checkpoint is written
+            return None
+        outputs = self.model.outputs(batch)
+        loss = self.data_loss(batch, outputs)
+        if self.l2:
+            loss = loss + self.model.penalty(self.l2, batch, outputs)
+        loss = loss + self.model.extra_loss(batch, outputs)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
+        return loss
+
+    def configure_optimizers(self) -> Optimizer:
+        if not self.automatic_optimization:
+            return torch.optim.SGD([self.nothing], lr=0.0)
+        return self.adam(self.parameters())
+
+    def adam(self, parameters: Any) -> Optimizer:
+        """Adam, fused unless gradients are clipped, which Lightning refuses together in mixed precision."""
+        clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
+        return torch.optim.Adam(parameters, lr=self.lr, fused=not clipped)
+
+    def on_train_epoch_start(self) -> None:
+        self.model.refresh()
+
+    def on_train_epoch_end(self) -> None:
+        if not self.automatic_optimization:
+            self.trainer.should_stop = True
+
+    # ---- measuring
+
+    def on_validation_epoch_start(self) -> None:
+        self.model.refresh()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return self.measure("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._finish("val")
+
+    def on_test_epoch_start(self) -> None:
+        self.model.refresh()
+
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return self.measure("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._finish("test")
+
+    def _finish(self, part: str) -> None:
+        metrics: Any = self.metrics[part]
+        for name, value in metrics.compute().items():
+            self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == self.monitor[0])
+        metrics.reset()
+        self.model.refresh()
+
+    # ---- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what makes the model again: its class, its arguments, and what it was trained for."""
+        model, kind = self.model, type(self.model)
+        checkpoint["recgnn"] = {
+            "format": FORMAT,
+            "model": f"{kind.__module__}.{kind.__qualname__}",
+            "arguments": model.arguments,
+            "trained": {name: getattr(model, name) for name in ("task", "l2", "cold_rating") if hasattr(model, name)},
+        }

@@ -1,0 +1,204 @@
+"""Training of CTR models: for clicks and for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from recgnn.errors import ConfigError, one_of
+from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
+from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
+from recgnn.models.ctr import CTRModel
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square
+from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
+from recgnn.training.base import Training
+
+ROW_OPTIMIZERS = {"lazy_adam": LazyAdam, "rowwise_adagrad": RowwiseAdagrad}
+WIDE_OPTIMIZERS = {"ftrl": FTRL, "adagrad": ProximalAdagrad}
+
+
+class ClickTraining(Training):
+    r"""Trains a CTR model by the cross entropy of clicks, and measures its probabilities.
+
+    The regularisation is :math:`\frac\lambda 2 \lVert E \rVert^2` of the whole embedding tables, or of the batch's rows
+    (each counted once, per event of the batch).
+
+    Args:
+        model: a CTR model.
+        loss: the cross entropy when None.
+        l2: lambda, of embeddings and linear weights; the model's default when None.
+        l2_on: the whole `table` in every step; the rows of the `batch`; or `mba`, DIN's mini-batch aware
+            regularisation (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, section 5.1): the rows of the
+            batch, each over the number of training events that have it,
+            :math:`\frac\lambda 2 \sum_{j \in B} \frac{1}{n_j} \lVert w_j \rVert^2`.
+        lr: learning rate of Adam; the model's default when None.
+        table_optimizer: what moves the tables: `adam`, every row in every step; or, at a cost that follows the batch
+            and not the vocabulary, `lazy_adam` or `rowwise_adagrad`, the rows of the batch. Everything else is moved
+            by Adam.
+        table_lr: learning rate of the tables; `lr` when None.
+        wide_optimizer: Wide & Deep: what moves the wide part: `same` as the tables, or (as in the paper) `ftrl`, or
+            `adagrad`, both with an L1 penalty in place of `l2` and at the batch's cost.
+        wide_lr: learning rate of that.
+        wide_l1: lambda of its L1 penalty, which makes weights exactly 0.
+        metrics: what is measured, by name, or a class of one's own; the first chooses the best epoch.
+    """
+
+    task = "clicks"
+    reads = "events"
+    model: CTRModel
+    counts: Tensor | None
+
+    def __init__(
+        self,
+        model: CTRModel,
+        loss: EventLoss | None = None,
+        l2: float | None = None,
+        l2_on: Literal["table", "batch", "mba"] = "table",
+        lr: float | None = None,
+        table_optimizer: Literal["adam", "lazy_adam", "rowwise_adagrad"] = "adam",
+        table_lr: float | None = None,
+        wide_optimizer: Literal["same", "ftrl", "adagrad"] = "same",
+        wide_lr: float = 0.05,
+        wide_l1: float = 0.0,
+        metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
+    ):
+        super().__init__(model, loss or self.default_loss(), l2, lr)
+        one_of("l2_on", l2_on, ("table", "batch", "mba"))
+        one_of("table_optimizer", table_optimizer, ("adam", *ROW_OPTIMIZERS))
+        one_of("wide_optimizer", wide_optimizer, ("same", *WIDE_OPTIMIZERS))
+        self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
+        self.table_lr, self.wide_lr, self.wide_l1 = self.lr if table_lr is None else table_lr, wide_lr, wide_l1
+        if table_optimizer != "adam" and self.l2 and l2_on == "table":
+            raise ConfigError(
+                f"l2_on: table takes a pass over every row in every step, which {table_optimizer} is there to avoid; "
+                "set l2_on: batch (the rows of the batch), or l2: 0"
+            )
+        self.wide_tables: list[FieldEmbedding] = []
+        if wide_optimizer != "same":
+            if not hasattr(model, "wide_tables"):
+                raise ConfigError(f"wide_optimizer is for the wide part of WideDeep; {type(model).__name__} has none")
+            self.wide_tables = model.wide_tables()
+        for table in model.tables():
+            table.sparse = table_optimizer != "adam" or table in self.wide_tables
+        self.register_buffer("counts", None, persistent=False)
+        for part in ("val", "test"):
+            self.metrics[part] = self.new_metrics(metrics)
+
+    def default_loss(self) -> EventLoss:
+        """The loss where none is given."""
+        return CrossEntropy()
+
+    def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
+        """What is measured on a part; all there is where no metrics are named."""
+        return ClickMetrics() if metrics is None else ClickMetrics(metrics)
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        task = getattr(data, "task", None)
+        if task is None:
+            raise ConfigError(
+                f"{type(self.model).__name__} reads events with a label, and {type(data).__name__} gives interactions; "
+                "take data of class CTRDataModule, or a model that recommends"
+            )
+        if task != self.task:
+            raise ConfigError(
+                f"the training is for {self.task} and the data for {task}; set data.init_args.task to {self.task}, or "
+                "choose another class under `training`"
+            )
+        if stage == "fit" and self.l2_on == "mba":
+            self.set_counts(data.row_counts())
+            self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank
+
+    def set_counts(self, counts: Tensor) -> None:
+        """Take the number of training events that have each row, as target, context or past item: [V]."""
+        self.counts = counts.to(self.model.bias.device)
+
+    # ---- training
+
+    def data_loss(self, batch: Any, outputs: Any) -> Tensor:
+        return self.loss(outputs.float(), batch.labels)  # type: ignore[misc]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        outputs = self.model.outputs(batch)
+        loss = self.data_loss(batch, outputs)
+        if self.l2:
+            loss = loss + self.l2 * self.regularisation(batch)
+        loss = loss + self.model.extra_loss(batch, outputs)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
+        return loss
+
+    def regularisation(self, batch: Any) -> Tensor:
+        """Half the squared norm of the tables, or of the batch's rows: a scalar."""
+        if self.l2_on == "table":
+            return sum(half_square(t.weight) for t in self.model.tables() if t not in self.wide_tables)  # type: ignore[return-value]
+        own = [(table, rows) for table, rows in self.model.rows_of_batch(batch) if table not in self.wide_tables]
+        if self.l2_on == "batch":
+            return sum(table.half_square(rows) for table, rows in own) / batch.labels.numel()  # type: ignore[return-value]
+        if self.counts is None:
+            raise ConfigError("l2_on: mba needs how often the training events have each value: see set_counts")
+        counts = self.counts.clamp(min=1)
+        return sum((table(rows).square().sum(1) / counts[rows]).sum() / 2 for table, rows in own)  # type: ignore[return-value]
+
+    def configure_optimizers(self) -> Optimizer:
+        own: list[tuple[Sequence[FieldEmbedding], Callable[[list], Optimizer]]] = []
+        if self.wide_tables:
+            rule = WIDE_OPTIMIZERS[self.wide_optimizer]
+            own.append((self.wide_tables, lambda weights: rule(weights, lr=self.wide_lr, l1=self.wide_l1)))
+        if self.table_optimizer != "adam":
+            others = [table for table in self.model.tables() if table not in self.wide_tables]
+            own.append((others, lambda weights: ROW_OPTIMIZERS[self.table_optimizer](weights, lr=self.table_lr)))
+        if not own:
+            return super().configure_optimizers()
+        weights = [[table.weight for table in tables] for tables, _ in own]
+        taken = {id(weight) for group in weights for weight in group}
+        rest = self.adam([parameter for parameter in self.parameters() if id(parameter) not in taken])
+        return Together([rest, *(made(group) for (_, made), group in zip(own, weights, strict=True) if group)])
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """As Lightning's, which refuses sparse gradients."""
+        moved = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        sparse = [parameter for parameter in moved if parameter.grad.is_sparse]  # type: ignore[union-attr]
+        if not gradient_clip_val or not sparse:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for parameter in sparse:
+            parameter.grad = parameter.grad.coalesce()  # type: ignore[union-attr]
+        gradients = [p.grad.values() if p.grad.is_sparse else p.grad for p in moved]  # type: ignore[union-attr]
+        if gradient_clip_algorithm == "value":
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        for gradient in gradients:
+            gradient.mul_((gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
+
+    # ---- measuring
+
+    def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
+        logits = self.model.logits(batch).float()
+        self.metrics[part].update(logits, batch.labels, batch.groups)  # type: ignore[operator]
+        return {"logits": logits}
+
+
+class RegressionTraining(ClickTraining):
+    """Trains a CTR model to predict a number by the squared error; its arguments are those of `ClickTraining`."""
+
+    task = "regression"
+
+    def default_loss(self) -> EventLoss:
+        return MeanSquaredError()
+
+    def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
+        return ErrorMetrics() if metrics is None else ErrorMetrics(metrics)
+
+    def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
+        logits = self.model.logits(batch).float()
+        self.metrics[part].update(logits, batch.labels)  # type: ignore[operator]
+        return {"logits": logits}

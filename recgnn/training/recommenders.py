@@ -1,0 +1,205 @@
+"""Training of recommenders: for rankings and for ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
+from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
+from recgnn.errors import ConfigError, at_least, one_of
+from recgnn.evaluation.metrics import ErrorMetric, RankingMetric, check_ks
+from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
+from recgnn.evaluation.metrics.names import ERRORS, RANKING
+from recgnn.models.base import Recommender
+from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError
+from recgnn.training.base import Training
+
+NEGATIVES = ("auto", "uniform", "popularity", "shared", "in_batch", "all")
+
+
+class RecommenderTraining(Training):
+    """What training for rankings and for ratings have in common: the graph."""
+
+    reads = "interactions"
+    model: Recommender
+    request: Request
+
+    def setup(self, stage: str) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(data, "edge_index"):
+            raise ConfigError(
+                f"{type(self.model).__name__} reads interactions, and {type(data).__name__} gives events; take data of "
+                "class GraphDataModule, or a model of clicks"
+            )
+        data.request = self.request
+        ratings = data.ratings("train") if self.task == "rating" else None
+        self.set_graph(data.edge_index, ratings)
+        # Constant on every rank: DDP need not broadcast the graph before each step.
+        kept = self.state_dict()
+        self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        """Give the model the training graph: edge_index [2, E], ratings [E] or None."""
+        self.model.set_graph(edge_index, ratings)
+
+
+class RankingTraining(RecommenderTraining):
+    """Trains a recommender to rank, and measures the ranking of all items that a user does not have yet.
+
+    Args:
+        model: a recommender.
+        loss: `BPR`, `BCE` or `SampledSoftmax` for models by inner product; `Multinomial`, `Logistic` or `Squared` for
+            autoencoders; the model's own default when None.
+        negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not have, drawn
+            per positive), `shared` (one draw by popularity for the whole batch), `in_batch` (the other positives of the
+            batch; the last two need a loss that can take them, as `SampledSoftmax`), or `all` (every other item, for
+            autoencoders); `auto` is what suits the loss. Or a class of one's own.
+        num_negatives: how many per positive, or per batch for `shared`.
+        popularity_alpha: exponent of the item counts for `popularity` and `shared`.
+        l2: weight of the L2 regularisation; the model's default when None.
+        lr: learning rate of Adam; the model's default when None.
+        metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
+        ks: lengths of the recommendation lists that are measured.
+    """
+
+    task = "ranking"
+
+    def __init__(
+        self,
+        model: Recommender,
+        loss: PairLoss | RowLoss | None = None,
+        negatives: str | Negatives = "auto",
+        num_negatives: int = 1,
+        popularity_alpha: float = 0.75,
+        l2: float | None = None,
+        lr: float | None = None,
+        metrics: Sequence[str | RankingMetric] = (*RANKING,),
+        ks: Sequence[int] = (10, 20),
+    ):
+        if loss is None and "loss" in model.defaults:
+            loss = model.defaults["loss"]()
+        super().__init__(model, loss, l2, lr)
+        if isinstance(negatives, str):
+            negatives_ = self._named(negatives, num_negatives, popularity_alpha)
+        else:
+            negatives_ = negatives
+        self.negatives = negatives_
+        self._check_loss()
+        nothing = not self.automatic_optimization
+        self.request = Request("ranking", model.training_rows, None if nothing else negatives_, nothing)
+        for part in ("val", "test"):
+            self.metrics[part] = RankingMetrics(model.num_items, ks, metrics)
+        self.ks = self.metrics["val"].ks
+        self.register_buffer("item_log_q", torch.zeros(model.num_items), persistent=False)
+
+    def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
+        """The negatives of a name; None for all the others of a row."""
+        one_of("negatives", name, NEGATIVES)
+        at_least(1, num_negatives=num)
+        if name == "auto":
+            name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")
+        made = {"uniform": lambda: Uniform(num), "popularity": lambda: Popularity(num, alpha),
+                "shared": lambda: Shared(num, alpha), "in_batch": InBatch, "all": lambda: None}  # fmt: skip
+        return made[name]()
+
+    def _check_loss(self) -> None:
+        """Refuse a loss that the model cannot be trained by, or negatives that the loss cannot take."""
+        name, rows = type(self.model).__name__, self.model.training_rows is not None
+        if not self.automatic_optimization:
+            return
+        if not isinstance(self.loss, RowLoss if rows else PairLoss):
+            expected = "Multinomial, Logistic or Squared" if rows else "BPR, BCE or SampledSoftmax"
+            raise ConfigError(f"{name} needs a loss such as {expected}, found {type(self.loss).__name__}")
+        if rows != (self.negatives is None) and not (rows and type(self.negatives) in (Uniform, Popularity)):
+            taken = "all, uniform or popularity" if rows else "no `all`, which is for autoencoders"
+            raise ConfigError(f"negatives: {name} takes {taken}")
+        if not rows and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
+            kind = "in_batch" if isinstance(self.negatives, InBatch) else "shared"
+            raise ConfigError(
+                f"negatives: {kind} needs a loss such as SampledSoftmax, found {type(self.loss).__name__}; use uniform "
+                "or popularity negatives"
+            )
+
+    def setup(self, stage: str) -> None:
+        check_ks(self.ks, self.model.num_items)
+        super().setup(stage)
+
+    def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
+        super().set_graph(edge_index, ratings)
+        items = edge_index[1]
+        counts = torch.bincount(items, minlength=self.model.num_items)
+        for metrics in self.metrics.values():
+            metrics.set_popularity(counts)  # type: ignore[operator]
+        self.item_log_q = (counts.clamp(min=1).double() / max(1, items.numel())).log().float()
+
+    def log_q(self, items: Tensor) -> Tensor | None:
+        """The correction for how often `items` are met as negatives: like items, or None for none."""
+        weight = getattr(self.negatives, "exponent", 0.0) * getattr(self.loss, "popularity_correction", 0.0)
+        return weight * self.item_log_q[items] if weight else None
+
+    def data_loss(self, batch: Any, outputs: Any) -> Tensor:
+        if isinstance(self.loss, PairLoss):
+            return self.loss.of_representations(*outputs, batch.positives, batch.negatives, self.log_q)
+        assert isinstance(self.loss, RowLoss)
+        scores = self.model.finish(outputs) if self.loss.after_activation else outputs
+        return self.loss(scores, batch.place, batch.columns, batch.negatives)
+
+    def measure(self, part: str, batch: EvalBatch) -> dict[str, Tensor]:
+        scores, items = self.model.recommend(batch.users, max(self.ks), (batch.seen_rows, batch.seen_items))
+        items = items.masked_fill(scores == -torch.inf, self.model.num_items)  # nothing more to recommend
+        self.metrics[part].update(items, batch.label_rows, batch.label_items)  # type: ignore[operator]
+        return {"items": items, "scores": scores}
+
+
+class RatingTraining(RecommenderTraining):
+    """Trains a recommender to predict ratings, and measures the error of its predictions.
+
+    A prediction is clipped to the range of the training ratings; for a user or item that is not in the training data
+    it is `cold_rating`.
+
+    Args:
+        model: a recommender that predicts ratings, as AutoRec and MF.
+        loss: the squared error when None.
+        l2: weight of the L2 regularisation; the model's default when None.
+        encoder_l2: autoencoders: weight for the first layer, where it is to be another; `l2` when None.
+        lr: learning rate of Adam; the model's default when None.
+        cold_rating: the rating of users and items that are not in the training data; None for the mean rating.
+        metrics: what is measured, by name, or a class of one's own; the first chooses the best epoch.
+    """
+
+    task = "rating"
+
+    def __init__(
+        self,
+        model: Recommender,
+        loss: RatingLoss | None = None,
+        l2: float | None = None,
+        encoder_l2: float | None = None,
+        lr: float | None = None,
+        cold_rating: float | None = None,
+        metrics: Sequence[str | ErrorMetric] = (*ERRORS,),
+    ):
+        super().__init__(model, loss or SquaredError(), l2, lr)
+        if encoder_l2 is not None:
+            if not hasattr(model, "encoder_l2"):
+                raise ConfigError(f"encoder_l2 is for autoencoders, and {type(model).__name__} has no encoder")
+            at_least(0, encoder_l2=encoder_l2)
+            model.encoder_l2 = encoder_l2
+        model.cold_rating = cold_rating
+        nothing = not self.automatic_optimization
+        self.request = Request("rating", model.training_rows, None, nothing)
+        for part in ("val", "test"):
+            self.metrics[part] = ErrorMetrics(metrics)
+
+    def data_loss(self, batch: Any, outputs: Any) -> Tensor:
+        ratings = batch.ratings if self.model.training_rows is None else batch.values
+        return self.loss(outputs.predictions, ratings, batch[0].numel())  # type: ignore[misc]
+
+    def measure(self, part: str, batch: RatingBatch) -> dict[str, Tensor]:
+        predictions = self.model.predict_pairs(batch.users, batch.items)
+        self.metrics[part].update(predictions, batch.ratings)  # type: ignore[operator]
+        return {"predictions": predictions}
