@@ -40,9 +40,8 @@ AS_RECBOLE = [  # RecBole's defaults for CDAE
     "--model.hidden_dim=64",
     "--model.hidden_activation=relu",
     "--model.corruption_rate=0.5",
-    "--model.loss=logistic",
-    "--model.num_negatives=0",
-    "--model.lr=1e-3",
+    "--training.loss=Logistic",
+    "--training.lr=1e-3",
 ]
 
 

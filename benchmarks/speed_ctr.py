@@ -60,6 +60,7 @@ def vocabulary(threads: int) -> None:
 
     import recgnn.cli.training  # noqa: F401  (the allocator's settings)
     from recgnn.models import DeepFM
+    from recgnn.training.clicks import ClickTraining
 
     torch.set_num_threads(threads)
     print("\n### A step, by the number of rows of the tables\n")
@@ -71,13 +72,13 @@ def vocabulary(threads: int) -> None:
             seed_everything(0, verbose=False)
             random, sizes = np.random.default_rng(0), criteo_shaped.sizes(rows)
             dims = [2] * 13 + sizes
-            model = DeepFM(dims, l2=0.0, table_optimizer=rule)
+            training = ClickTraining(DeepFM(dims), l2=0.0, table_optimizer=rule)
             starts, batches = np.cumsum([0, *dims])[:-1], []
             for _ in range(8):  # ids by Zipf's law, exponent 1
                 ids = [np.exp(random.random((4096, 1)) * np.log(size)).astype(np.int64) for size in sizes]
                 ids = [np.ones((4096, 13), dtype=np.int64), *ids]
                 batches.append(torch.from_numpy(np.concatenate(ids, 1) - 1 + starts).int())
-            sides[rows] = (model, model.configure_optimizers(), batches)
+            sides[rows] = (training.model, training.configure_optimizers(), batches)
             seconds[rows] = []
         labels = torch.randint(0, 2, (4096,)).float()
         for turn in range(30):

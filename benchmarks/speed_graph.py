@@ -31,6 +31,7 @@ from recgnn.data import GivenSplit, Gowalla, GraphDataModule  # noqa: E402
 from recgnn.models import LightGCN  # noqa: E402
 from recgnn.training.callbacks import EpochSeed  # noqa: E402
 from recgnn.training.progress import EpochProgress  # noqa: E402
+from recgnn.training.recommenders import RankingTraining  # noqa: E402
 
 DIM, LAYERS, BATCH, K = 64, 3, 2048, 20
 
@@ -39,17 +40,17 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ours(data: GraphDataModule) -> LightGCN:
+def ours(data: GraphDataModule) -> RankingTraining:
     seed_everything(0, verbose=False)
-    model = LightGCN(data.num_users, data.num_items, DIM, LAYERS, l2=0.0, ks=[K])
-    model.set_graph(data.graph)
-    return model
+    training = RankingTraining(LightGCN(data.num_users, data.num_items, DIM, LAYERS), l2=0.0, ks=[K])
+    training.set_graph(data.edge_index)
+    return training
 
 
-def our_step(model: LightGCN, optimizer: torch.optim.Optimizer) -> Callable:
+def our_step(training: RankingTraining, optimizer: torch.optim.Optimizer) -> Callable:
     def step(batch) -> torch.Tensor:
         optimizer.zero_grad()
-        loss = model.batch_loss(batch.users, batch.positives, batch.negatives)
+        loss = training.data_loss(batch, training.model.outputs(batch))
         loss.backward()
         optimizer.step()
         return loss.detach()
@@ -91,12 +92,13 @@ def median_seconds(step: Callable, batches: list, count: int) -> float:
 
 
 def training(data: GraphDataModule, batches: list, steps: int) -> dict:
-    model = ours(data)
+    ours_ = ours(data)
+    model = ours_.model
     edge_index, _ = model.operator.edges()
     steppers = {
         "pyg_csr": pyg_step(model, model.operator.csr()),
         "pyg_edge_index": pyg_step(model, edge_index),
-        "recgnn": our_step(model, torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)),
+        "recgnn": our_step(ours_, torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)),
     }
     first = {name: float(step(batches[0])) for name, step in steppers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steppers}
@@ -131,8 +133,8 @@ def trainer_overhead(data: GraphDataModule, steps: int) -> dict:
         return trainer.callbacks[0].seconds
 
     def bare() -> float:
-        model = ours(data)
-        step = our_step(model, model.configure_optimizers())
+        training = ours(data)
+        step = our_step(training, training.configure_optimizers())
         loader = data.train_dataloader()
         started = time.perf_counter()
         for _, batch in zip(range(steps), loader, strict=False):
@@ -159,7 +161,8 @@ class Clock(Callback):
 
 def evaluation(data: GraphDataModule) -> dict:
     """Full ranking of all test users: masked, six metrics at 20; and plain blocks of products and top-k."""
-    model = ours(data).eval()
+    training = ours(data).eval()
+    model, metrics = training.model, training.metrics["test"]
     model.embeddings()
     loader = data.test_dataloader()
 
@@ -167,9 +170,9 @@ def evaluation(data: GraphDataModule) -> dict:
         started = time.perf_counter()
         model.refresh()
         for batch in loader:
-            model.evaluation.step(model, "test", batch)
-        values = model.evaluation.metrics["test"].compute()
-        model.evaluation.metrics["test"].reset()
+            training.measure("test", batch)
+        values = metrics.compute()
+        metrics.reset()
         assert {"recall@20", "precision@20", "ndcg@20", "map@20", "mrr@20", "hitrate@20"} <= set(values)
         return time.perf_counter() - started
 
@@ -199,9 +202,7 @@ def main() -> None:
     data.trainer = None
     data.setup("fit")
     found = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    model = ours(data)
-    data.trainer = type("T", (), {"lightning_module": model, "current_epoch": 0, "global_rank": 0, "world_size": 1})()
-    data.trainer.strategy = type("S", (), {"root_device": torch.device("cpu")})()
+    data.request = ours(data).request
     batches = [batch for _, batch in zip(range(1 + 3 * options.steps), data.train_dataloader(), strict=False)]
     found["peak_mb_before"] = peak_mb()
     found["evaluation"] = evaluation(data)

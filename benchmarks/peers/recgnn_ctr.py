@@ -23,6 +23,7 @@ from trained import fit
 import recgnn.cli.training  # noqa: F401  (first: the allocator's settings)
 from recgnn.data import CTRDataModule, EventTable, GivenSplit
 from recgnn.models import FFM, FM, DeepFM, WideDeep
+from recgnn.training.clicks import ClickTraining
 
 warnings.filterwarnings("ignore")
 MODELS = {"deepfm": DeepFM, "widedeep": WideDeep, "fm": FM, "ffm": FFM}
@@ -53,10 +54,11 @@ def main() -> None:
         with encoding:
             data.prepare_data()
         seed_everything(options.seed, verbose=False)
-        given = {"embedding_dim": options.dim, "l2": 0.0, "lr": options.lr, "table_optimizer": tables}
+        given = {"embedding_dim": options.dim}
         given |= {"hidden_dims": options.hidden} if options.model in ("deepfm", "widedeep") else {}
-        model = MODELS[options.model](data.field_dims, data.slots, **given, table_lr=table_lr or None)
-        training = fit(model, data, options.epochs, precision)
+        model = MODELS[options.model](data.field_dims, data.slots, **given)
+        moved = {"table_optimizer": tables, "table_lr": table_lr or None}
+        training = fit(ClickTraining(model, l2=0.0, lr=options.lr, **moved), data, options.epochs, precision)
         test = data.prepared.test
         ids = torch.from_numpy(np.array(test.ids))
         data.eval_batch_size, data.trainer = options.batch, None

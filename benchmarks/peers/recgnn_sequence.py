@@ -22,6 +22,7 @@ from trained import fit
 import recgnn.cli.training  # noqa: F401  (first: the allocator's settings)
 from recgnn.data import CTRDataModule
 from recgnn.models import BST, DIN
+from recgnn.training.clicks import ClickTraining
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     data = CTRDataModule(prepared=str(options.data), batch_size=options.batch, eval_batch_size=options.batch)
     seed_everything(options.seed, verbose=False)
     given = {"embedding_dim": options.dim, "hidden_dims": options.hidden, "dropout": options.dropout}
-    given |= {"l2": options.l2, "lr": options.lr, "init_std": options.init_std}
+    given |= {"init_std": options.init_std}
     if options.model == "din":
         given |= {"attention_dims": options.attention, "activation": options.activation}
         given |= {"attention_activation": options.activation}
@@ -55,7 +56,7 @@ def main() -> None:
     else:
         given |= {"num_heads": options.heads, "position": "order", "position_std": options.position_std}
         model = BST(data.field_dims, data.slots, data.item_slots, **given)
-    training = fit(model, data, options.epochs)
+    training = fit(ClickTraining(model, l2=options.l2, lr=options.lr), data, options.epochs)
     data.trainer = None
     model.eval()
     prediction = harness.Span()

@@ -50,6 +50,7 @@ class Training(LightningModule):
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")
+        self.own_loss = type(model).extra_loss is not Model.extra_loss
         self.metrics = nn.ModuleDict()
         if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
             self.automatic_optimization = False
@@ -86,6 +87,10 @@ class Training(LightningModule):
         """Count a batch of `val` or `test` in the metrics; returns the model's answers."""
         raise AttributeError(f"{type(self).__name__} does not define measure")
 
+    def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
+        """The L2 regularisation of a training step, weighted: a scalar."""
+        return self.model.penalty(self.l2, batch, outputs)
+
     # ---- training
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
@@ -99,8 +104,9 @@ class Training(LightningModule):
         outputs = self.model.outputs(batch)
         loss = self.data_loss(batch, outputs)
         if self.l2:
-            loss = loss + self.model.penalty(self.l2, batch, outputs)
-        loss = loss + self.model.extra_loss(batch, outputs)
+            loss = loss + self.penalty(batch, outputs)
+        if self.own_loss:
+            loss = loss + self.model.extra_loss(batch, outputs)
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
 

@@ -123,14 +123,8 @@ class ClickTraining(Training):
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         return self.loss(outputs.float(), batch.labels)  # type: ignore[misc]
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        outputs = self.model.outputs(batch)
-        loss = self.data_loss(batch, outputs)
-        if self.l2:
-            loss = loss + self.l2 * self.regularisation(batch)
-        loss = loss + self.model.extra_loss(batch, outputs)
-        self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch.labels.numel())
-        return loss
+    def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
+        return self.l2 * self.regularisation(batch)
 
     def regularisation(self, batch: Any) -> Tensor:
         """Half the squared norm of the tables, or of the batch's rows: a scalar."""
