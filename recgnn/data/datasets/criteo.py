@@ -126,10 +126,13 @@ class EventFiles(EventSource):
         remedy = f"{self.name} has the columns {', '.join(self.columns[:5])}, ..."
         need_columns(self.columns, table.names, str(path), remedy)
         line, start = table.line_of if isinstance(table, TextTable) else None, 0
-        for piece in table.tables(self.columns) if line else table.tables(self.columns, ROWS):
+        for piece in table.tables(self.columns) if isinstance(table, TextTable) else table.tables(self.columns, ROWS):
             for first_row in range(0, piece.num_rows, ROWS):
-                block = piece.slice(first_row, ROWS)
-                yield block, Origin(str(path), line, start=start)
+                block, origin = piece.slice(first_row, ROWS), Origin(str(path), line, start=start)
+                if names is not None:  # Kaggle's own file has integers only
+                    for place, name in enumerate(self.numbers, 1):
+                        block = block.set_column(place, name, _as_number(block[name], pa.int64(), name, origin))
+                yield block, origin
                 start += block.num_rows
 
 

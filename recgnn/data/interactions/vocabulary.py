@@ -64,8 +64,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, ids: pd.Series, table: pd.DataFrame | None = None) -> Vocabulary:
-        """The sorted unique ids of a column (integers by value, strings by code point) and their
-        counts.
+        """Fit the sorted unique ids of a column (integers by value, strings by code point) and their counts.
 
         Args:
             ids: Integer or string ids, repeated as they occur.
@@ -120,7 +119,7 @@ class Vocabulary:
         return np.where(clean.isna(), -1, rows)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
+        """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}")
@@ -142,29 +141,34 @@ class Vocabulary:
         return clean.astype("int64" if self.is_integer else object).tolist()
 
     def require(self, ids: Iterable[object], what: str = "id") -> np.ndarray:
-        """Rows of raw ids that must all be known.
+        """Return the rows of raw ids that must all be known.
 
         Args:
             ids: Raw ids; text is accepted for integer ids, and the other way round.
             what: "user" or "item", for the error.
 
         Raises:
-            DataError: Naming the first unknown id, how many are known, and the nearest.
+            DataError: Names the first unknown id, how many are known, and the nearest.
         """
-        parsed = self.parse(ids)
-        rows = self.encode(parsed)
+        ids = list(ids)
+        rows = self.encode(pd.Series(ids, dtype=object).infer_objects())
         if (rows < 0).any():
-            unknown = [i for i, row in zip(parsed, rows, strict=True) if row < 0]
-            more = f" (and {len(unknown) - 1} more of {len(parsed)})" if len(unknown) > 1 else ""
+            unknown = [i for i, row in zip(ids, rows, strict=True) if row < 0]
+            first = shown(unknown[0])
+            if self.is_integer:
+                first = first.strip("'")
+                if not first.lstrip("+-").rstrip(".").isdigit():
+                    raise DataError(f"{shown(unknown[0])} is no id here: ids are whole numbers ({self._range()})")
+            more = f" (and {len(unknown) - 1} more of {len(ids)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
+            nearest = f"; nearest: {near}" if near else ""
             raise DataError(
-                f"unknown {what} {shown(unknown[0])}{more}: {len(self)} {what}s are known "
-                f"({self._range()})" + (f"; nearest: {near}" if near else "")
+                f"unknown {what} {first}{more}: {len(self)} {what}s are known ({self._range()}){nearest}"
             )
         return rows
 
     def title(self, rows: np.ndarray | Sequence[int]) -> np.ndarray | None:
-        """Titles of rows (an object array, None where unknown); None when there are no titles."""
+        """Return titles of rows (an object array, None where unknown); None when there are no titles."""
         if self.attributes is None or TITLE not in self.attributes:
             return None
         rows = np.asarray(rows, dtype=np.int64)
@@ -173,7 +177,7 @@ class Vocabulary:
         return titles[rows.ravel()].reshape(rows.shape)
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary to one Parquet file."""
+        """Write the vocabulary to one Parquet file."""
         columns = {"id": pa.array(self.ids), "frequency": pa.array(self.frequency)}
         for name in () if self.attributes is None else self.attributes.columns:
             columns[f"attribute:{name}"] = pa.Array.from_pandas(self.attributes[name])
@@ -184,7 +188,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: If the file is missing or broken.
@@ -216,9 +220,12 @@ class Vocabulary:
     def _nearest(self, wanted: object, count: int = 3) -> list[object]:
         """Known ids like the wanted one: by value, or by spelling."""
         if self.is_integer:
-            order = np.argsort(
-                np.abs(self.ids.to_numpy().astype(float) - float(wanted)), kind="stable"
-            )
-            return [int(i) for i in self.ids[order[:count]]]
-        known = self.ids[:200_000].tolist()
-        return difflib.get_close_matches(str(wanted), known, n=count, cutoff=0.5)
+            distance = np.abs(self.ids.to_numpy().astype(float) - float(str(wanted)))
+            return [int(i) for i in self.ids[np.argsort(distance, kind="stable")[:count]]]
+        text = str(wanted)
+        near = difflib.get_close_matches(text, self.ids[:200_000].tolist(), n=4 * count, cutoff=0.5)
+
+        def unlike(known: str) -> float:  # u1003 is less like u003 than u004 is
+            return abs(len(known) - len(text)) / 5 - difflib.SequenceMatcher(None, known, text).ratio()
+
+        return sorted(near, key=unlike)[:count]
