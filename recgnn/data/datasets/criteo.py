@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.interactions.log import PARTS, SPLIT
+from recgnn.data.readers.decoding import chunks
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.parquet import is_parquet
 from recgnn.data.readers.tables import ROWS, open_table
-from recgnn.data.readers.text import TextTable, numbered_lines
+from recgnn.data.readers.text import TextTable
 from recgnn.data.readers.values import as_text
 from recgnn.errors import DataError, first_line
 from recgnn.files import existing_file
@@ -118,7 +119,8 @@ class EventFiles(EventSource):
         """The columns that are read, as they stand in the file, some rows at a time."""
         separator, names = None, None
         if not is_parquet(path):
-            _, first = next(numbered_lines(path), (0, ""))
+            first = next(chunks(path, 2**16), b"").lstrip(b"\r\n").splitlines()[:1]
+            first = b"".join(first).decode("utf-8", "replace")
             separator = "\t" if "\t" in first else ","
             if self.headless and self.label not in [name.strip('"') for name in first.split(separator)]:
                 names = self.columns

@@ -287,7 +287,7 @@ def test_hours_that_are_none(hour, tmp_path, monkeypatch) -> None:
     ("content", "expected"),
     [
         (avazu(["14102100"]).replace("banner_pos", "banner"), "no column 'banner_pos' .did you mean 'banner'"),
-        (avazu(["14102100"]).partition("\n")[2], "line 1: two columns are named '0'; .* if there is no header line"),
+        (avazu(["14102100"]).partition("\n")[2], "line 1: two columns are named '0'; .* give columns"),
         (avazu(["14102100"] * 2) + "1,0,14102100\n", "line 4: 3 fields where the header has 24"),
         (avazu(["14102100"] * 2).replace(",1,14", ",click,14"), "line 3, column 'click': 'click' is not an integer"),
         (avazu(["14102100"] * 2).replace(",1,14", ",7,14"), "line 3, column 'click': 7; expected 0 or 1"),
