@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, at_least
+from recgnn.errors import ConfigError, RunError, at_least
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
@@ -35,6 +35,9 @@ class Training(LightningModule):
 
     task: ClassVar[Task]
     reads: ClassVar[str]
+    model: Any
+    loss: Any
+    metrics: Any
 
     def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
         super().__init__()
@@ -52,6 +55,8 @@ class Training(LightningModule):
         self.solved = not hasattr(model, "solve")
         self.own_loss = type(model).extra_loss is not Model.extra_loss
         self.metrics = nn.ModuleDict()
+        self.total: Tensor | float = 0.0  # of the epoch's losses: whether it is finite is looked at once an epoch
+        self.not_a_number: Tensor | bool = False  # among the predictions that are being measured
         if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
             self.automatic_optimization = False
             self.nothing = nn.Parameter(torch.zeros(()))
@@ -64,13 +69,13 @@ class Training(LightningModule):
     @property
     def monitor(self) -> tuple[str, str]:
         """The validation metric that chooses the best epoch, and its direction, `max` or `min`."""
-        name, mode = self.metrics["val"].monitor  # type: ignore[union-attr]
+        name, mode = self.metrics["val"].monitor
         return f"val/{name}", mode
 
     @property
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
-        return [f"val/{name}" for name in self.metrics["val"].names]  # type: ignore[union-attr]
+        return [f"val/{name}" for name in self.metrics["val"].names]
 
     # ---- what a subclass defines
 
@@ -99,7 +104,7 @@ class Training(LightningModule):
             if not self.solved:
                 self.model.solve()
                 self.solved = True
-            self.optimizers().step()  # counts as a step, so that a checkpoint is written
+            cast(Any, self.optimizers()).step()  # counts as a step, so that a checkpoint is written
             return None
         outputs = self.model.outputs(batch)
         loss = self.data_loss(batch, outputs)
@@ -107,6 +112,7 @@ class Training(LightningModule):
             loss = loss + self.penalty(batch, outputs)
         if self.own_loss:
             loss = loss + self.model.extra_loss(batch, outputs)
+        self.total = self.total + loss.detach()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
 
@@ -121,19 +127,35 @@ class Training(LightningModule):
         return torch.optim.Adam(parameters, lr=self.lr, fused=not clipped)
 
     def on_train_epoch_start(self) -> None:
+        self.total = 0.0
         self.model.refresh()
 
+    def check_loss(self) -> None:
+        """Stop where the loss is not finite, before anything is measured or saved.
+
+        Raises:
+            RunError: says what to change.
+        """
+        if not torch.as_tensor(self.total).isfinite():
+            raise RunError(
+                f"the loss of {type(self.model).__name__} is not finite in epoch {self.current_epoch}: the training "
+                f"diverged; lower the learning rate (--training.lr, now {self.lr:g}), or clip gradients "
+                "(--trainer.gradient_clip_val 1.0)"
+            )
+
     def on_train_epoch_end(self) -> None:
+        self.check_loss()
         if not self.automatic_optimization:
             self.trainer.should_stop = True
 
     # ---- measuring
 
     def on_validation_epoch_start(self) -> None:
+        self.check_loss()
         self.model.refresh()
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return self.measure("val", batch)
+        return self._measured("val", batch)
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -142,13 +164,24 @@ class Training(LightningModule):
         self.model.refresh()
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return self.measure("test", batch)
+        return self._measured("test", batch)
 
     def on_test_epoch_end(self) -> None:
         self._finish("test")
 
+    def _measured(self, part: str, batch: Any) -> dict[str, Tensor]:
+        answers = self.measure(part, batch)
+        for values in answers.values():
+            self.not_a_number = self.not_a_number | values.isnan().any()
+        return answers
+
     def _finish(self, part: str) -> None:
-        metrics: Any = self.metrics[part]
+        if self.not_a_number:
+            raise RunError(
+                f"{type(self.model).__name__} predicts values that are not numbers: its weights are not finite; train "
+                "it with a lower learning rate (--training.lr), or use another checkpoint"
+            )
+        metrics = self.metrics[part]
         for name, value in metrics.compute().items():
             self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == self.monitor[0])
         metrics.reset()

@@ -66,6 +66,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
+        if _head(path) != b"\x80":  # a pickle has no checksums
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_whole(path):
@@ -74,7 +78,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 "loaded; nothing was executed. Use checkpoints written by recgnn only"
             ) from error
         raise RunError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{path}: is damaged and cannot be read ({reason}); use another checkpoint") from error
     if not isinstance(content, dict) or "state_dict" not in content:
@@ -84,9 +88,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file that cannot be read is at least a complete archive, or might be a pickle."""
+    return _head(path) == b"\x80" or zipfile.is_zipfile(path)
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(2)
-    return zipfile.is_zipfile(path) if head == b"PK" else head[:1] == b"\x80"
+        return file.read(1)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
