@@ -22,6 +22,11 @@ class RunError(RecGNNError):
     """A run cannot go on: a folder that cannot be written, a full disk, a broken run folder."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its class where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a value that is none of those allowed.
 

@@ -10,18 +10,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.data.clicks.fields import as_text
 from recgnn.data.clicks.history import packed
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.log import ITEM, TITLE, USER
-from recgnn.data.readers.blocks import progress
-from recgnn.data.readers.rows import concatenated, ranked
+from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.progress import progress
+from recgnn.data.readers.origin import need_columns
+from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.models.base import top_k
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.field_vectors import vectors_of
-from recgnn.serving.ids import HINT, check_fallback, need_columns
+from recgnn.serving.ids import HINT, check_fallback
+from recgnn.serving.output import concatenated, ranked
 
 BLOCK = 2**15  # events at once, less what their histories hold
 
@@ -117,7 +118,7 @@ class TrainedCTR(EventReader):
         check_fallback(fallback)
         own = None
         if isinstance(candidates, pd.DataFrame):
-            need_columns(candidates, (USER, ITEM), "candidates")
+            need_columns((USER, ITEM), candidates.columns, "candidates")
             own, users = candidates, candidates[USER].unique() if users is None else users
             candidates = own[ITEM].unique()
         names = tables.users[USER] if users is None else as_text(pd.Series(list(users)))

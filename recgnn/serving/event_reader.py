@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import as_text
 from recgnn.data.clicks.history import Histories, History, packed, past_of_columns
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.log import TIMESTAMP, USER, Origin, clean_times
+from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.values import as_text, clean_times
 from recgnn.errors import RunError
 from recgnn.models.ctr import CTRModel
 from recgnn.training import run_folder as runs

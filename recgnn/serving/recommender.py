@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from recgnn.data.interactions.graph import UserItems
+from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepare import PreparedLog
-from recgnn.data.log import ITEM, USER
-from recgnn.data.readers.blocks import progress
-from recgnn.data.readers.rows import concatenated, ranked
+from recgnn.data.progress import progress
+from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError
 from recgnn.models.base import Recommender, top_k
 from recgnn.nn.folding import Entries
 from recgnn.serving import fold_in as folding
 from recgnn.serving.fold_in import set_graph
 from recgnn.serving.histories import histories_of
-from recgnn.serving.ids import as_ids, check_fallback, need_columns, required, typed
+from recgnn.serving.ids import check_fallback, required
+from recgnn.serving.output import concatenated, ranked
 from recgnn.training import run_folder as runs
 
 
@@ -155,7 +156,7 @@ class TrainedRecommender:
         if users is None:
             rows = np.arange(len(vocabulary))
             return rows, vocabulary.decode(rows)
-        ids = typed(users, vocabulary)
+        ids = vocabulary.parse(users)
         if fallback is None:
             rows = required(ids, vocabulary, USER)
             return rows, vocabulary.decode(rows)
@@ -176,11 +177,11 @@ class TrainedRecommender:
 
     def _own_candidates(self, frame: pd.DataFrame, users: Iterable | None) -> tuple[UserItems, list]:
         """Each user's candidates, and the users; by default those of the frame, in its order."""
-        need_columns(frame, (USER, ITEM), "candidates")
+        need_columns((USER, ITEM), frame.columns, "candidates")
         items = torch.from_numpy(self.prepared.items.require(frame[ITEM], ITEM))
-        asked = pd.Index(typed(frame[USER].unique() if users is None else users, self.prepared.users))
+        asked = pd.Index(self.prepared.users.parse(frame[USER].unique() if users is None else users))
         codes, distinct = pd.factorize(asked)
-        place = torch.from_numpy(distinct.get_indexer(typed(frame[USER], self.prepared.users)))
+        place = torch.from_numpy(distinct.get_indexer(self.prepared.users.parse(frame[USER])))
         table = UserItems.from_pairs(place[place >= 0], items[place >= 0], len(distinct))
         whose, which = table.of(torch.from_numpy(codes))
         return UserItems.from_pairs(whose, which, len(asked)), asked.tolist()
@@ -327,7 +328,7 @@ class TrainedRecommender:
         Raises:
             DataError: for a missing column, or a user or item that is not in the training data.
         """
-        need_columns(frame, (USER, ITEM), "score")
+        need_columns((USER, ITEM), frame.columns, "score")
         users = self.prepared.users.require(frame[USER], USER)
         items = self.prepared.items.require(frame[ITEM], ITEM)
         return frame.assign(score=self.scores_of(users, items))
@@ -349,9 +350,9 @@ class TrainedRecommender:
         Raises:
             DataError: for a missing column.
         """
-        need_columns(frame, (USER, ITEM), "predict")
+        need_columns((USER, ITEM), frame.columns, "predict")
         sides = ((USER, self.prepared.users), (ITEM, self.prepared.items))
-        users, items = (vocabulary.encode(as_ids(frame[side], vocabulary)) for side, vocabulary in sides)
+        users, items = (vocabulary.encode(frame[side]) for side, vocabulary in sides)
         return users, items
 
     def scores_of(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

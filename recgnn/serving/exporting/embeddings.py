@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, TITLE, USER
 from recgnn.errors import ConfigError
 from recgnn.serving.exporting.forms import inner_product
 from recgnn.serving.recommender import TrainedRecommender

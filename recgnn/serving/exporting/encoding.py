@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN, Categorical, Encoder, LogBucket, Multi, Quantile, Time
-from recgnn.data.log import TIMESTAMP
+from recgnn.data.interactions.log import TIMESTAMP
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
 from recgnn.training.run_folder import write_json
