@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import sys
 import uuid
@@ -57,7 +59,9 @@ def sha256_of(path: str | Path) -> str:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, moved onto it on success and removed on failure.
+    """Yield a temporary path beside `path`, which is moved onto it on success and removed on failure.
+
+    The content is on disk before the move, so that a power loss leaves the old file or the new one.
 
     Args:
         path: The file to write; its folder is made, the temporary name has its suffix.
@@ -66,12 +70,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         RunError: If it cannot be written (permission, full disk), naming the path and the reason.
     """
     path = Path(path).expanduser()
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         with _writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
+            _to_disk(temporary)
             os.replace(temporary, path)
+            _to_disk(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -79,7 +85,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yields an empty temporary folder beside `path`; it takes the place of `path` on success only.
+    """Yield an empty temporary folder beside `path`, which takes the place of `path` on success only.
+
+    Where the system can exchange two folders in one move (Linux), `path` is there at every moment.
 
     Raises:
         RunError: If it cannot be written (permission, full disk), naming the path and the reason.
@@ -87,22 +95,63 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path).expanduser()
     if path.is_file():
         raise RunError(f"{path}: cannot be written: a file stands where a folder is needed")
-    token = uuid.uuid4().hex[:12]
-    temporary = path.with_name(f".tmp-{token}-{path.name}")
-    old = path.with_name(f".old-{token}-{path.name}")
+    temporary = temporary_beside(path)
     try:
         with _writing(path, temporary):
             temporary.mkdir(parents=True)
             yield temporary
-            if path.exists():
+            for file in temporary.rglob("*"):
+                _to_disk(file)
+            if path.exists() and not _exchanged(temporary, path):
+                old = temporary_beside(path)
                 os.replace(path, old)
-            os.replace(temporary, path)
+                os.replace(temporary, path)
+                temporary = old
+            elif temporary.exists() and not path.exists():
+                os.replace(temporary, path)
+            _to_disk(path.parent)
     finally:
-        with suppress(OSError):
-            shutil.rmtree(temporary, ignore_errors=True)
-            if not path.exists() and old.exists():
-                os.replace(old, path)
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for work in progress beside `path`, which tells whose it is; what dead processes left there is removed."""
+    host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    for left in path.parent.glob(f".tmp-{host}-*-*-*"):
+        if not _alive(left.name.split("-")[2]):
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f".tmp-{host}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):  # no number, or somebody else's process
+        return True
+    return True
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk, as far as the system lets us."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two folders in one move; False where the system cannot."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError, AttributeError):
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        return rename(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0  # AT_FDCWD, RENAME_EXCHANGE
+    return False
 
 
 @contextmanager

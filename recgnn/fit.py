@@ -1,6 +1,84 @@
-"""`python -m recgnn.fit`."""
+"""`python -m recgnn.fit`: train a model, test its best checkpoint and write a run folder."""
 
-from recgnn.cli.entry import entry
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recgnn.cli.entry import run
+
+if TYPE_CHECKING:
+    from recgnn.cli.training import RecCLI
+
+HELP = """\
+usage: python -m recgnn.fit --config FILE [--config FILE …] [--SECTION.OPTION VALUE …]
+
+Train a model, stop when its validation metric no longer improves, test the best checkpoint, write a run folder and
+print a table of metrics and the next commands to type.
+
+configuration
+  --config FILE             YAML file with the sections below; may be given several times, later files win.
+                            conf/ has a complete, commented one for each model
+  --print_config            print the resulting configuration and stop
+  --seed_everything N       seed of everything that is random in training (default: 42)
+
+sections: in YAML, or as options with dotted names, which win over files
+  --data CLASS              GraphDataModule (users and items) or CTRDataModule (events with fields)
+  --data.source CLASS       where the data come from: TableLog, EventTable, MovieLens100K, Criteo …
+  --data.filters LIST       KCore, MinRating, Deduplicate …
+  --data.split CLASS        RatioSplit, LeaveOneOut, TemporalSplit or GivenSplit
+  --data.batch_size N       rows per training step
+  --model CLASS             the architecture: LightGCN, NGCF, MF, AutoRec, DeepFM, DIN …, or a class of your own by its
+                            dotted path
+  --model.OPTION VALUE      as --model.embedding_dim 128
+  --training CLASS          the task: RankingTraining, RatingTraining, ClickTraining or RegressionTraining (default: the
+                            first task of the model)
+  --training.OPTION VALUE   loss, negatives, regularisation, learning rate, metrics: --training.lr 1e-3,
+                            --training.loss BPR, --training.ks '[10, 20]'
+  --optimizer, --lr_scheduler CLASS
+                            in place of the task's own optimizer: --optimizer SGD --optimizer.lr 0.1
+
+run folder
+  --run_dir DIR             where the run is written (default: runs/<model>-<data>/<number>)
+  --overwrite true          replace the run in --run_dir
+  --ckpt_path last          continue the run in --run_dir, or the latest one
+  --refit true              choose the number of epochs on validation data, then train on training and validation data
+                            together for that many epochs, and test that once
+  --log_checkpoints true    send the best and the last checkpoint to W&B, as an artifact that is a run folder
+
+trainer (of PyTorch Lightning)
+  --trainer.max_epochs N    at most so many epochs (default: 300)
+  --trainer.devices N       with --trainer.strategy ddp: one process per device
+  --trainer.accelerator A   cpu, gpu … (default: auto)
+  --trainer.precision P     bf16-mixed halves the memory and time of large models
+  --trainer.logger false    no W&B (which needs no account: runs are logged offline)
+  --trainer.callbacks LIST  in place of early stopping and the best checkpoint with their defaults
+
+examples
+  python -m recgnn.fit --config conf/lightgcn.yaml --model.embedding_dim 128 --run_dir runs/a
+  python -m recgnn.fit --config conf/lightgcn.yaml --run_dir runs/a --ckpt_path last
+  python -m recgnn.fit --config conf/mf.yaml --training RatingTraining --data.source TableLog \\
+      --data.source.path ratings.csv
+
+more
+  --model.help LightGCN, --training.help RankingTraining, --data.help GraphDataModule, --data.source.help TableLog …
+                            explain the options of a class
+  --help_all                list every option of every section, including Lightning's Trainer
+"""
+
+
+def main(argv: list[str]) -> RecCLI | None:
+    """Run `fit` with the options `argv`.
+
+    Returns:
+        The finished CLI, with `.trainer`, `.model`, `.datamodule` and `.run_dir`; None if help was asked for.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(HELP, end="")
+        return None
+    from recgnn.cli.training import main
+
+    return main("fit", argv)
+
 
 if __name__ == "__main__":
-    entry("fit")
+    run(main)

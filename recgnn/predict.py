@@ -1,6 +1,117 @@
-"""`python -m recgnn.predict`."""
+"""`python -m recgnn.predict`: a rating, probability or score for each row of a table, from a trained run."""
 
-from recgnn.cli.entry import entry
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from recgnn.cli.entry import run
+from recgnn.cli.options import OptionParser
+from recgnn.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DESCRIPTION = """\
+Add a column `prediction` to a table: the probability of a click (models of clicks), the rating (models that predict
+ratings) or the score (models that rank) of each row. The table may have any number of rows.
+"""
+EXAMPLES = """\
+examples:
+  python -m recgnn.predict --run runs/deepfm-ml-100k/1 --input rows.csv --output predictions.parquet
+  python -m recgnn.predict --run runs/autorec-ml-100k/1 --input pairs.csv --user customer --item product
+"""
+
+
+def parser() -> OptionParser:
+    """The options of the command."""
+    parser = OptionParser("predict", DESCRIPTION, "--run DIR --input FILE [options]", epilog=EXAMPLES)
+    parser.add_run()
+    parser.add_argument(
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="csv, tsv or parquet file with a column of users and a column of items, or with the fields of a model of "
+        "clicks",
+    )
+    parser.add_output()
+    parser.add_argument("--user", default="user", metavar="NAME", help="name of the column of users (default: user)")
+    parser.add_argument("--item", default="item", metavar="NAME", help="name of the column of items (default: item)")
+    return parser
+
+
+def main(argv: list[str]) -> pd.DataFrame | None:
+    """Predict the rows of the table named on the command line.
+
+    Returns:
+        The table that was printed; None if it was written to a file.
+    """
+    options = parser().parse_args(argv)
+    from recgnn.serving.output import check_output
+    from recgnn.serving.clicks import TrainedCTR
+    from recgnn.serving.loading import load
+
+    check_output(options.output)
+    trained = load(options.run)
+    return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
+
+
+def _predict_pairs(trained, options: Namespace) -> pd.DataFrame | None:
+    """Predict rows of a user and an item, and count those that the training data does not have."""
+    import torch
+
+    from recgnn.data.readers.tables import text_blocks
+    from recgnn.serving.output import write
+
+    names = {options.user: "user", options.item: "item"}
+    unknown = rows = 0
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        nonlocal unknown, rows
+        for frame in text_blocks(options.input, list(names), "name it with --user or --item"):
+            users, items = trained.rows_of(frame[list(names)].rename(columns=names))
+            unknown += int(((users < 0) | (items < 0)).sum())
+            rows += len(frame)
+            yield frame.assign(prediction=trained.scores_of(users, items))
+
+    written = write(blocks(), options.output)
+    if unknown:
+        outcome = "left empty"
+        if trained.model.task == "rating":
+            rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
+            outcome = f"predicted as {float(rating):.4g}"
+        print(
+            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data: {outcome}",
+            file=sys.stderr,
+        )
+    return written
+
+
+def _predict_events(trained, options: Namespace) -> pd.DataFrame | None:
+    """Predict rows of fields, and name the fields that the table does not have."""
+    from recgnn.data.readers.tables import text_blocks
+    from recgnn.serving.output import write
+
+    missing: list[str] = []
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        for number, frame in enumerate(text_blocks(options.input, [])):
+            if number == 0:
+                missing.extend(trained.missing(frame))
+                if len(missing) == len(trained.columns):
+                    raise DataError(
+                        f"{options.input}: has none of the model's columns ({', '.join(trained.columns)}); found: "
+                        f"{', '.join(map(str, frame.columns[:12]))}"
+                    )
+            yield trained.predict(frame)
+
+    written = write(blocks(), options.output)
+    if missing:
+        print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
+    return written
+
 
 if __name__ == "__main__":
-    entry("predict")
+    run(main)

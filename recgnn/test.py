@@ -1,6 +1,46 @@
-"""`python -m recgnn.test`."""
+"""`python -m recgnn.test`: measure a trained run on its test data."""
 
-from recgnn.cli.entry import entry
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recgnn.cli.entry import run
+
+if TYPE_CHECKING:
+    from recgnn.cli.training import RecCLI
+
+HELP = """\
+usage: python -m recgnn.test --run DIR [options]
+
+Measure the best checkpoint of a run on its test data and print a table of metrics.
+
+  --run DIR                 run folder, as written by python -m recgnn.fit; nothing else is needed
+  --output FILE             also write the metrics to this .json file
+  --ckpt_path FILE          measure another checkpoint of the run
+  --training.OPTION VALUE   as --training.ks '[5, 50]' or --training.metrics '[recall, mrr]'
+  --data.eval_batch_size N  users or rows measured at once
+  --trainer.devices N       with --trainer.strategy ddp: one process per device
+  --help_all                list every option, including those of Lightning's Trainer
+
+examples
+  python -m recgnn.test --run runs/lightgcn-ml-100k/1
+  python -m recgnn.test --run runs/lightgcn-ml-100k/1 --training.ks '[5, 50]' --output metrics.json
+"""
+
+
+def main(argv: list[str]) -> RecCLI | None:
+    """Run `test` with the options `argv`.
+
+    Returns:
+        The finished CLI, with `.trainer`, `.model` and `.datamodule`; None if help was asked for.
+    """
+    if "-h" in argv or "--help" in argv:
+        print(HELP, end="")
+        return None
+    from recgnn.cli.training import main
+
+    return main("test", argv)
+
 
 if __name__ == "__main__":
-    entry("test")
+    run(main)

@@ -75,7 +75,7 @@ def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         monkeypatch.setattr(sys, "argv", [f"recgnn.{command}", *map(str, options)])
         capsys.readouterr()
         try:
-            programs.entry(command)
+            programs.run(programs.main_of(command))
             code = 0
         except SystemExit as stop:
             code = stop.code or 0

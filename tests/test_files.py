@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +47,36 @@ def test_atomic_folder_replaces_whole_folders(tmp_path: Path) -> None:
         raise KeyError
     assert [p.name for p in target.iterdir()] == ["two.txt"]
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_dead_process_left_is_removed_and_what_a_living_one_works_on_is_not(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_die_while_writing, args=(tmp_path / "a.txt",))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 9 and [p.name[:5] for p in tmp_path.iterdir()] == [".tmp-"]
+    with atomic_path(tmp_path / "b.txt") as own:
+        own.write_text("b")
+        with atomic_folder(tmp_path / "c"):
+            assert own.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.txt", "c"]
+
+
+def _die_while_writing(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        os._exit(9)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged in one move on Linux alone")
+def test_a_folder_is_replaced_without_a_moment_of_absence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, moves = tmp_path / "run", []
+    for content in "ab":
+        with atomic_folder(target) as temporary:
+            (temporary / content).touch()
+            if content == "b":  # from now on no move may take the folder away
+                monkeypatch.setattr(os, "replace", lambda *paths: moves.append(paths))
+    assert [p.name for p in target.iterdir()] == ["b"] and not moves
 
 
 @pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])

@@ -202,7 +202,7 @@ def popularity_ndcg(run: Path) -> float:
     scores -= torch.arange(log.num_items) * 1e-6  # ties by row
     for part in (log.train, log.val):
         scores[torch.from_numpy(part.user), torch.from_numpy(part.item)] = -torch.inf
-    metric = RankingMetrics([10], log.num_items, beyond_accuracy=False)
+    metric = RankingMetrics(log.num_items, [10], ["ndcg"])
     labels = torch.from_numpy(log.test.user), torch.from_numpy(log.test.item)
     metric.update(scores.topk(10).indices, *labels)
     return float(metric.compute()["ndcg@10"])

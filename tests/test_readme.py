@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from recgnn import load
-from recgnn.cli import commands
-from recgnn.cli.entry import COMMANDS
+from recgnn.cli.entry import COMMANDS, main_of
 from recgnn.cli.training import main
 from recgnn.data import SyntheticLog
 
@@ -65,7 +64,7 @@ def test_own_data_in_twelve_lines(clicks: Path) -> None:
     assert cli.datamodule.num_users == 40 and cli.datamodule.num_items == 30
     words = shlex.split(recommend)
     assert words[:3] == ["python", "-m", "recgnn.recommend"]
-    commands.main("recommend", words[3:])
+    main_of("recommend")(words[3:])
     found = pd.read_csv("recommendations.csv")
     assert found["user"].nunique() == 40 and found["item"].str.startswith("sku/").all()
     known = set(map(tuple, pd.read_csv("clicks.csv").to_numpy()))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from recgnn.search.space import MISSING, read_space
-from recgnn.search.trial import configuration, value_of
+from recgnn.search.trial_training import configuration, value_of
 
 CONF = Path(__file__).parents[1] / "conf"
 SWEEPS = sorted((CONF / "sweeps").glob("*.yaml"))

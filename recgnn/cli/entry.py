@@ -1,66 +1,93 @@
-"""The programs: `python -m recgnn.<command>` and `recgnn <command>`."""
+"""The programs: `python -m recgnn.<command>` and `recgnn <command>`, with their exit codes."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from recgnn.errors import RecGNNError, did_you_mean
 
 COMMANDS = {
-    "fit": "train a model, test its best checkpoint, write a run folder",
-    "validate": "validation metrics of a run",
-    "test": "test metrics of a run",
-    "predict": "a rating (or score) for each row of a table, from a run",
-    "recommend": "the best items for users, from a run",
-    "similar": "the items most like others, from a run",
-    "export": "a run as ONNX, torch.export program or embeddings",
-    "compare": "runs side by side: tables, significance, a page of figures",
-    "benchmark": "train a list of configurations over several seeds, and compare them",
+    "fit": "train a model, test its best checkpoint and write a run folder",
+    "validate": "measure a run on its validation data",
+    "test": "measure a run on its test data",
+    "recommend": "the best items for users",
+    "similar": "the items most similar to given items",
+    "predict": "a rating, probability or score for each row of a table",
+    "export": "a run as an ONNX model, a torch program or embeddings",
+    "compare": "compare runs in tables and on a page of figures",
+    "benchmark": "train several configurations with several seeds and compare them",
     "tune": "search for better values of a configuration",
-    "dashboard": "the W&B workspace of a project's runs: panels from the keys that runs log",
+    "dashboard": "build a W&B workspace for the runs of a project",
 }
-ROOMS = {  # where the commands beyond the training and the use of a run live
-    "export": "recgnn.serving.exporting",
-    "compare": "recgnn.comparison",
-    "benchmark": "recgnn.comparison.suites",
-    "tune": "recgnn.search",
-    "dashboard": "recgnn.training.wandb_workspace",
-}
+MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
 
 
-def entry(command: str, argv: list[str] | None = None) -> None:
-    """`python -m recgnn.<command>`: a mistake is one line on standard error and exit code 2."""
-    argv = sys.argv[1:] if argv is None else argv
+class Terminated(SystemExit):
+    """Raised in the main thread when the process receives SIGTERM; unwinds as Ctrl-C does."""
+
+
+def main_of(command: str) -> Callable[[list[str]], Any]:
+    """Return the function that runs a command, given its options."""
+    return import_module(f"recgnn.{command}").main
+
+
+def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
+    """Run a command and turn its failures into exit codes.
+
+    A person's mistake is one line on standard error and exit code 2; Ctrl-C is 130 and SIGTERM 143, each with the line
+    that the command left as a note (how to continue). Any other exception is a bug and keeps its traceback.
+
+    Args:
+        main: The command's function.
+        argv: Its options; those of this process by default.
+    """
     try:
-        if command in ("fit", "validate", "test"):
-            from recgnn.cli.training import main
-
-            main(command, argv)
-        elif command in ROOMS:
-            import_module(ROOMS[command]).main(argv)
-        else:
-            from recgnn.cli import commands
-
-            commands.main(command, argv)
+        _terminate_gracefully()
+        main(sys.argv[1:] if argv is None else argv)
     except RecGNNError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
+        sys.exit(MISTAKE)
+    except (KeyboardInterrupt, Terminated) as stop:
+        for note in getattr(stop, "__notes__", [])[-1:]:  # the outermost command's
+            print(note, file=sys.stderr)
+        sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+    except BrokenPipeError:  # as of `recgnn recommend … | head`
         sys.stderr.close()
+
+
+def _terminate_gracefully() -> None:
+    """Make SIGTERM an exception, so that temporary files are removed and loggers are closed."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated(TERMINATED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
 
 
 def console() -> None:
     """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
-    if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
-        entry(sys.argv[1], sys.argv[2:])  # sys.argv stays as it is: Lightning starts the other processes from it
+    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if command in COMMANDS:
+        run(main_of(command), sys.argv[2:])  # sys.argv stays as it is: Lightning starts further processes from it
+        return
+    if command == "--version":
+        from recgnn import __version__
+
+        print(f"recgnn {__version__}")
         return
     lines = "\n".join(f"  {name:10} {text}" for name, text in COMMANDS.items())
-    usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help tells more."
-    if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help"):
-        print(f"error: no command {sys.argv[1]}{did_you_mean(sys.argv[1], COMMANDS)}", file=sys.stderr)
-        print(usage, file=sys.stderr)
-        sys.exit(2)
-    print(usage)
+    usage = f"usage: recgnn <command> [options]\n\n{lines}\n\nrecgnn <command> --help explains its options."
+    if command in ("-h", "--help"):
+        print(usage)
+        return
+    kind = "option" if command.startswith("-") else "command"
+    print(f"error: no {kind} {command}{did_you_mean(command, COMMANDS)}", file=sys.stderr)
+    print(usage, file=sys.stderr)
+    sys.exit(MISTAKE)

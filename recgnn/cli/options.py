@@ -1,28 +1,98 @@
-"""Options: of the commands that are not Lightning's, and those of `fit` as other commands give them."""
+"""Options of the commands that do not train: a parser with one-line errors, and options that several commands have."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, did_you_mean
+from recgnn.files import existing_file
 
 
 class OptionParser(argparse.ArgumentParser):
-    """argparse whose mistakes are those of a person: one line, exit code 2."""
+    """An argparse parser whose errors are one line with the nearest option's name.
 
-    def error(self, message: str):
+    Args:
+        command: Name of the command.
+        description: What it does, shown by --help.
+        usage: Its options in short.
+        **kwargs: Further arguments of argparse.ArgumentParser.
+    """
+
+    def __init__(self, command: str, description: str, usage: str = "--run DIR [options]", **kwargs: Any):
+        super().__init__(
+            prog=(prog := f"python -m recgnn.{command}"),
+            usage=f"{prog} {usage}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **kwargs,
+        )
+
+    def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help lists the options")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        for text in args or []:  # before argparse notices that others are missing
+            self.check_name(text)
+        return super().parse_args(args, namespace)
+
+    def check_name(self, text: str) -> None:
+        """Raise ConfigError if `text` is an option that this parser does not have."""
+        name = text.partition("=")[0]
+        if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            self.error(f"unknown option {name}{did_you_mean(name, known)}")
+
+    def add_run(self) -> None:
+        """Add --run."""
+        self.add_argument("--run", required=True, metavar="DIR", help="run folder, as written by python -m recgnn.fit")
+
+    def add_output(self) -> None:
+        """Add --output, a table."""
+        self.add_argument(
+            "--output", default="-", metavar="FILE", help="file.csv, file.parquet, or - for the screen (default)"
+        )
+
+
+def add_ids(parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: str, text: str) -> None:
+    """Add `--<name>` and `--<name>_file`, which `ids_of` reads."""
+    parser.add_argument(f"--{name}", metavar="IDS", help=f"{text}, separated by commas")
+    parser.add_argument(f"--{name}_file", metavar="FILE", help="file with one id per line")
+
+
+def add_item_filters(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add --candidates and --exclude, which `item_filters` reads."""
+    add_ids(parser, "candidates", "item ids to choose from (default: all)")
+    add_ids(parser, "exclude", "item ids to leave out")
+
+
+def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
+    """The ids given by `--<name>` and `--<name>_file`, as text; None if neither was given.
+
+    Raises:
+        ConfigError: If they were given and are empty.
+        DataError: If the file cannot be read.
+    """
+    text, file = getattr(options, name), getattr(options, f"{name}_file")
+    if text is None and file is None:
+        return None
+    parts = [] if text is None else text.split(",")
+    if file is not None:
+        parts += existing_file(file, "file of ids").read_text(encoding="utf-8").splitlines()
+    ids = [part.strip() for part in parts if part.strip()]
+    if not ids:
+        raise ConfigError(f"--{name if file is None else name + '_file'}: no ids given")
+    return ids
+
+
+def item_filters(options: argparse.Namespace) -> dict[str, list[str] | None]:
+    """The arguments `candidates` and `exclude` of a trained model's methods."""
+    return {name: ids_of(options, name) for name in ("candidates", "exclude")}
 
 
 def option(name: str, value: Any) -> str:
-    """An option of `fit`, as the command line has it; the same as W&B's agent makes of a parameter, but for nulls."""
+    """An option of `fit` as text, the way W&B's agent writes a parameter (except for nulls)."""
     return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-def flat(config: Any, place: str = "") -> dict[str, Any]:
-    """A configuration by dotted names: {"model.init_args.lr": 0.01, …}."""
-    if not isinstance(config, dict) or not config:
-        return {place: config}
-    return {k: v for key, inner in config.items() for k, v in flat(inner, f"{place}.{key}" if place else key).items()}

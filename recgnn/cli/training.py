@@ -408,7 +408,7 @@ def main(command: str, argv: list[str] | None = None) -> RecCLI:
     Raises:
         RecGNNError: for a person's mistake.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = [{"--help_all": "--help"}.get(option, option) for option in (sys.argv[1:] if argv is None else argv)]
     if command in ("validate", "test"):
         argv = of_run(argv)
     check_names(argv)

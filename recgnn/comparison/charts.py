@@ -1,183 +1,189 @@
-"""The figures of a table of runs."""
+"""The charts of a table of runs: learning curves, test metrics, training times, groups, calibration."""
 
 from __future__ import annotations
 
-import math
 import statistics
 from typing import Any
 
-from recgnn.comparison.found import Run
-from recgnn.comparison.lines import Line
-from recgnn.comparison.svg import Chart, Scale, number
-from recgnn.comparison.tables import Table
-from recgnn.comparison.written import seconds
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-BARS, MOST_POINTS = 4, 400  # metrics, points of a curve
-ORDERED = {
+from recgnn.comparison.chart import Chart, look
+from recgnn.comparison.reading import Run
+from recgnn.comparison.row import Row
+from recgnn.comparison.tables import Table
+from recgnn.evaluation.figures import GREY, INK, STEPS
+
+BARS, MOST_POINTS, MARKED = 4, 400, 12  # metrics with bars, points of a curve, points that are still marked
+SEED: dict[str, Any] = {"joined": False, "markersize": 4, "markerfacecolor": "white"}  # the point of a single seed
+ORDERED = {  # groups that follow each other: subject, axis
     "by_activity": ("user activity", "interactions of the user in train"),
     "by_popularity": ("item popularity", "interactions of the item in train"),
     "by_rating": ("rating", "rating in test"),
     "by_label": ("label", "label in test"),
 }
 
-
-def charts(table: Table) -> list[str]:
-    """All figures of a table for which its runs have the figures, as HTML."""
-    drawn = [curves(table, "train/loss", "training loss"), curves(table, f"val/{table.metric}", "validation")]
-    if len(table.lines) > 1:
-        drawn += [bars(table, metric) for metric in table.metrics[:BARS]]
-    drawn.append(times(table))
-    groups = dict.fromkeys(name for line in table.lines for run in line.runs for name in run.content.get("groups", {}))
-    drawn += [by_group(table, name) for name in groups if name != "calibration"]
-    drawn.append(calibration(table) if "calibration" in groups else None)
-    return [chart.html() for chart in drawn if chart is not None]
-
-
-def label(line: Line, run: Run) -> str:
-    """What to call a run."""
-    return f"{line.name}, seed {run.seed}" if len(line.runs) > 1 else line.name
+def charts(table: Table) -> list[Chart]:
+    """Draw all charts of a table for which its runs have the values, each of the same size."""
+    height = max(3.4, 0.9 + 0.24 * len(table.rows))
+    drawn = [curves(table, "train/loss", height), curves(table, f"val/{table.metric}", height)]
+    if len(table.rows) > 1:
+        drawn += [bars(table, metric, height) for metric in table.metrics[:BARS]]
+    drawn.append(times(table, height))
+    groups = dict.fromkeys(name for row in table.rows for run in row.runs for name in run.content.get("groups", {}))
+    drawn += [by_group(table, name, height) for name in groups if name != "calibration"]
+    drawn.append(calibration(table, height))
+    return [chart for chart in drawn if chart is not None]
 
 
-def curves(table: Table, column: str, what: str) -> Chart | None:
-    """A column of metrics.csv by epoch, a curve for each run; the best epoch marked on validation."""
+def label(row: Row, run: Run) -> str:
+    """Name a run."""
+    return f"{row.name}, seed {run.seed}" if len(row.runs) > 1 else row.name
+
+
+def number(value: float) -> str:
+    """Write a value in few characters: 0.2727, 12.5, 3,600."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def measured(row: Row, metric: str) -> list[tuple[Run, float]]:
+    """Return the runs that have a test metric, with its value."""
+    values = [(run, run.content["test"].get(metric)) for run in row.runs]
+    return [(run, value) for run, value in values if value is not None and value == value]
+
+
+def curves(table: Table, column: str, height: float) -> Chart | None:
+    """Draw a column of metrics.csv by epoch, a curve for each run; of validation, its best epoch is marked.
+
+    None if no run has two epochs.
+    """
     found = []
-    for place, line in enumerate(table.lines):
-        for run in line.runs:
-            if column not in run.epochs:
-                continue
-            rows = run.epochs[["epoch", column]].replace([math.inf, -math.inf], math.nan).dropna()
-            rows = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
-            if len(rows):
-                found.append((place, line, run, rows["epoch"].tolist(), rows[column].tolist()))
-    if not found:
+    for place, row in enumerate(table.rows):
+        for run in row.runs:
+            if column in run.epochs:
+                points = run.epochs[["epoch", column]].to_numpy(float)
+                points = points[np.isfinite(points).all(axis=1)]
+                found.append((place, row, run, points[:: -(-len(points) // MOST_POINTS) or 1].T))
+    if max((len(epochs) for *_, (epochs, _) in found), default=0) < 2:
         return None
-    name = column.removeprefix("val/").replace("train/loss", "loss")
-    values = [v for *_, ys in found for v in ys]
-    log = column == "train/loss" and min(values) > 0 and max(values) / min(values) > 8
-    several = name == "loss" and len({line.model for line in table.lines}) > 1
+    loss = column == "train/loss"
+    several = loss and len({row.model for row in table.rows}) > 1
     note = "each model's own loss: heights do not compare" if several else ""
-    chart = Chart(f"Learning curves: {what} {name if what == 'validation' else ''}".strip(), note=note)
-    x = Scale(0, max(1, max(e for *_, epochs, _ in found for e in epochs)), chart.x0, chart.x1, exact=True)
-    y = Scale(min(values), max(values), chart.y0, chart.y1, log=log)
-    chart.x_axis(x, "epoch", whole=True)
-    chart.y_axis(y, name + (" (logarithmic)" if log else ""))
-    for place, line, run, epochs, ys in found:
-        tips = [f"{label(line, run)}, epoch {int(e)}: {number(v)}" for e, v in zip(epochs, ys, strict=True)]
-        chart.curve(place, [(x(e), y(v)) for e, v in zip(epochs, ys, strict=True)], tips)
-        if len(epochs) == 1:
-            chart.marker(place, x(epochs[0]), y(ys[0]), tips[0], 0.9)
-    for place, line, run, epochs, ys in found:
-        best = run.content["best_epoch"]
-        if what == "validation" and best in epochs:
-            value = ys[epochs.index(best)]
-            tip = f"{label(line, run)}, best epoch {int(best)}: {number(value)}"
-            chart.marker(place, x(best), y(value), tip, 0.9)
+    chart = Chart(f"Learning curves: {'training loss' if loss else f'validation {table.metric}'}", height, note)
+    every = np.concatenate([values for *_, (_, values) in found])
+    log = loss and every.min() > 0 and every.max() / every.min() > 8
+    chart.axes.set_yscale("log" if log else "linear")
+    chart.axes.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS, integer=True))
+    chart.label("epoch", ("loss" if loss else table.metric) + (" (logarithmic)" if log else ""))
+    for place, row, run, (epochs, values) in found:
+        if not len(epochs):
+            continue
+        name = label(row, run)
+        tips = [f"{name}, epoch {int(e)}: {number(v)}" for e, v in zip(epochs, values, strict=True)]
+        marked = len(epochs) <= MARKED
+        chart.plot(place, epochs, values, tips if marked else [name], marked, markersize=3.5)
+        best = np.flatnonzero(epochs == run.content["best_epoch"])
+        if not loss and len(best):
+            at = int(best[0])
+            tip = f"{name}, best epoch {int(epochs[at])}: {number(values[at])}"
+            chart.plot(place, epochs[[at]], values[[at]], [tip])
     return chart
 
 
-def bars(table: Table, metric: str) -> Chart | None:
-    """A test metric of all lines: mean, each seed, and the standard deviation. From 0, unless all values are alike."""
-    lines = [(place, line) for place, line in enumerate(table.lines) if line.values(metric)]
-    if not lines:
+def bars(table: Table, metric: str, height: float) -> Chart | None:
+    """Draw a test metric of all rows: mean, each seed, standard deviation. From 0, unless all values are close."""
+    shown = [(place, row, mean) for place, row in enumerate(table.rows) if (mean := row.mean(metric)) is not None]
+    if not shown:
         return None
-    ends = [line.mean(metric) + sign * (line.spread(metric) or 0) for _, line in lines for sign in (-1, 1)]
-    ends += [value for _, line in lines for value in line.values(metric)]
+    ends = [mean + sign * (row.spread(metric) or 0) for _, row, mean in shown for sign in (-1, 1)]
+    ends += [value for _, row, _ in shown for value in row.values(metric)]
     low, high = min(ends), max(ends)
     from_zero = low >= 0 and (high == 0 or (high - low) / high > 0.25)
-    names = [line.name for _, line in lines]
-    left = 20 + min(190, max(int(6.9 * len(name)) for name in names))
-    several = any(len(line.runs) > 1 for _, line in lines)
-    note = "mean of the seeds (dots), ± standard deviation" if several else ""
-    note += "" if from_zero else f"{'; ' if note else ''}not from 0"
-    chart = Chart(f"Test {metric}", height=58 + 30 * len(lines), left=left, note=note)
-    x = Scale(0 if from_zero else low, high * 1.05 if from_zero else high, chart.x0, chart.x1 - 58, exact=from_zero)
-    chart.x_axis(x, metric)
-    for row, (place, line) in enumerate(lines):
-        middle, mean, spread = chart.y1 + 30 * row + 16, line.mean(metric), line.spread(metric)
-        name = line.name if len(line.name) * 6.9 <= 190 else line.name[:26] + "…"
-        chart.text(chart.x0 - 8, middle + 4, name, "row", "end")
+    several = any(len(row.runs) > 1 for _, row, _ in shown)
+    notes = ["mean of the seeds (dots), ± standard deviation"] * several + ["not from 0"] * (not from_zero)
+    chart = Chart(f"Test {metric}", height, "; ".join(notes))
+    for at, (place, row, mean) in enumerate(shown):
+        spread = row.spread(metric)
+        told = f"{row.name}: {number(mean)}" + ("" if spread is None else f" ± {spread:.2g} over {len(row.runs)} runs")
         if from_zero:
-            chart.bar(place, chart.x0, middle - 9, x(mean) - chart.x0, 18)
+            chart.tell(chart.axes.barh(at, mean, 0.7, color=look(place)[0], alpha=0.8)[0], place, [told])
         if spread is not None:
-            chart.whisker(place, x(mean - spread), x(mean + spread), middle)
-        for run in line.runs:
-            value = run.content["test"].get(metric)
-            if value is not None and len(line.runs) > 1:
-                chart.marker(place, x(value), middle, f"{label(line, run)}: {number(value)}", 0.55, open_=True)
-        told = f"{number(mean)}" + ("" if spread is None else f" ± {spread:.2g} over {len(line.runs)} runs")
-        if from_zero:
-            chart.marker(place, x(mean), middle, f"{line.name}: {told}", 0.01)
-        else:
-            chart.marker(place, x(mean), middle, f"{line.name}: {told}")
-        chart.text(chart.x1, middle + 4, f"{mean:.4f}" if abs(mean) < 10 else number(mean), "value", "end")
+            chart.axes.errorbar(mean, at, xerr=spread, color=INK, linewidth=1.2, capsize=3)
+        if len(row.runs) > 1:
+            runs = measured(row, metric)
+            tips = [f"{label(row, run)}: {number(value)}" for run, value in runs]
+            values = [value for _, value in runs]
+            chart.plot(place, values, [at] * len(runs), tips, **SEED, markeredgecolor=look(place)[0])
+        if not from_zero:
+            chart.plot(place, [mean], [at], [told])
+        value = f"{mean:.4f}" if abs(mean) < 10 else number(mean)
+        chart.axes.text(1.02, at, value, transform=chart.axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
+    names = [row.name if len(row.name) < 27 else f"{row.name[:26]}…" for _, row, _ in shown]
+    chart.axes.set_yticks(range(len(shown)), names, color=INK)
+    chart.axes.set_ylim(len(shown) - 0.4, -0.6)
+    chart.axes.grid(visible=False, axis="y")
+    chart.axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+    chart.label(metric)
     return chart
 
 
-def times(table: Table) -> Chart | None:
-    """The main metric by the time of training, a marker for each run and a larger one for the mean."""
-    lines = [(place, line) for place, line in enumerate(table.lines) if line.values(table.metric)]
-    points = [
-        (place, line, run, max(run.content["seconds"], 0.1), run.content["test"][table.metric])
-        for place, line in lines
-        for run in line.runs
-        if table.metric in run.content["test"]
-    ]
-    if not points:
+def times(table: Table, height: float) -> Chart | None:
+    """Draw the main metric by the time of training, a point for each run and a larger one for the mean."""
+    metric = table.metric
+    rows = [(place, row, mean) for place, row in enumerate(table.rows) if (mean := row.mean(metric)) is not None]
+    if not rows:
         return None
-    note = "large: mean of the seeds" if any(len(line.runs) > 1 for _, line in lines) else ""
-    chart = Chart(f"Test {table.metric} against training time", note=note)
-    x = Scale(min(p[3] for p in points), max(p[3] for p in points), chart.x0, chart.x1, log=True)
-    y = Scale(min(p[4] for p in points), max(p[4] for p in points), chart.y0, chart.y1)
-    chart.x_axis(x, "seconds, training and validation (logarithmic)")
-    chart.y_axis(y, table.metric)
-    for place, line, run, time, value in points:
-        tip = f"{label(line, run)}: {number(value)} in {number(time)} s"
-        several = len(line.runs) > 1
-        chart.marker(place, x(time), y(value), tip, 0.7 if several else 1.0, open_=several)
-    for place, line in lines:
-        if len(line.runs) > 1:
-            time, value = max(seconds(line), 0.1), line.mean(table.metric)
-            chart.marker(place, x(time), y(value), f"{line.name}: {number(value)} in {number(time)} s", 1.3)
+    several = any(len(row.runs) > 1 for _, row, _ in rows)
+    chart = Chart(f"Test {metric} against training time", height, "large: mean of the seeds" if several else "")
+    chart.axes.set_xscale("log")
+    chart.axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    chart.axes.xaxis.set_major_formatter(lambda value, _: number(value))
+    chart.axes.xaxis.set_minor_locator(NullLocator())
+    chart.label("seconds, training and validation (logarithmic)", metric)
+    for place, row, mean in rows:
+        if len(row.runs) > 1:
+            runs = measured(row, metric)
+            seconds = [max(run.content["seconds"], 0.1) for run, _ in runs]
+            tips = [f"{label(row, run)}: {number(value)} in {number(run.content['seconds'])} s" for run, value in runs]
+            chart.plot(place, seconds, [value for _, value in runs], tips, **SEED, markeredgecolor=look(place)[0])
+        time = max(row.seconds, 0.1)
+        chart.plot(place, [time], [mean], [f"{row.name}: {number(mean)} in {number(time)} s"], markersize=8)
     return chart
 
 
-def by_group(table: Table, name: str) -> Chart | None:
-    """What a run found for groups of users, items or events: the mean over the runs, a line for each setting."""
-    found = {place: of_group(line, name) for place, line in enumerate(table.lines)}
-    found = {place: records for place, records in found.items() if records}
-    if not found:
+def by_group(table: Table, name: str, height: float) -> Chart | None:
+    """Draw a metric by groups of users, items or events: the mean over the runs, a line for each row."""
+    found = {place: of_group(row, name) for place, row in enumerate(table.rows)}
+    first = next((records for records in found.values() if records), [])
+    found = {place: records for place, records in found.items() if records and len(records) == len(first)}
+    if not any(record["value"] is not None for records in found.values() for record in records):
         return None
-    groups = [record["group"] for record in next(iter(found.values()))]
-    found = {place: records for place, records in found.items() if len(records) == len(groups)}
-    value = next(iter(found.values()))[0]["name"]
+    value = first[0]["name"]
     subject, axis = ORDERED.get(name, (name.removeprefix("by_"), name.removeprefix("by_")))
-    chart = Chart(f"{value} by {subject}", height=314, bottom=60)
-    rows = [f"n = {record['rows']:,.0f}" for record in next(iter(found.values()))]
-    places = chart.x_names(groups, rows, axis)
-    values = [record["value"] for records in found.values() for record in records if record["value"] is not None]
-    if not values:
-        return None
-    low, high = min(values), max(values)
-    from_zero = low >= 0 and (high - low) / (high or 1) > 0.25
-    y = Scale(0 if from_zero else low, high * 1.05 if from_zero else high, chart.y0 - 2, chart.y1, exact=from_zero)
-    chart.y_axis(y, value)
+    chart = Chart(f"{value} by {subject}", height)
     for place, records in found.items():
-        known = [(x, r) for x, r in zip(places, records, strict=True) if r["value"] is not None]
-        tips = [f"{table.lines[place].name}, {r['group']}: {number(r['value'])}" for _, r in known]
-        points = [(x, y(r["value"])) for x, r in known]
-        if name in ORDERED:
-            chart.curve(place, points, tips)
-        for point, tip in zip(points, tips, strict=True):
-            chart.marker(place, *point, tip, 0.9)
+        known = [(x, r) for x, r in enumerate(records) if r["value"] is not None]
+        told = table.rows[place].name
+        tips = [f"{told}, {r['group']} (n = {r['rows']:,.0f}): {number(r['value'])}" for _, r in known]
+        chart.plot(place, [x for x, _ in known], [r["value"] for _, r in known], tips, joined=name in ORDERED)
+    groups = [record["group"] for record in first]
+    sizes = [f"\nn = {record['rows']:,.0f}" if len(first) <= 5 else "" for record in first]
+    crowded = sum(map(len, groups)) > 40
+    chart.axes.set_xticks(range(len(groups)), [group + size for group, size in zip(groups, sizes, strict=True)])
+    chart.axes.tick_params(axis="x", labelrotation=90 if crowded else 0)
+    chart.axes.set_xlim(-0.5, len(groups) - 0.5)
+    chart.label(axis, value)
     return chart
 
 
-def of_group(line: Line, name: str) -> list[dict[str, Any]]:
-    """The mean over the runs of what they found by group, group by group; of those with as many groups as the first.
-    Groups' bounds may differ a little with the split: they are those of the first."""
-    several = [run.content["groups"][name] for run in line.runs if run.content.get("groups", {}).get(name)]
+def of_group(row: Row, name: str) -> list[dict[str, Any]]:
+    """Average a metric by group over the runs that have as many groups as the first one.
+
+    The bounds of groups may differ a little with the split; they are those of the first run.
+    """
+    several = [run.content["groups"][name] for run in row.runs if run.content.get("groups", {}).get(name)]
     if name in ("by_activity", "by_popularity") and not all(records[0]["group"] == "0" for records in several):
-        several = [[r for r in records if r["group"] != "0"] for records in several]  # those that train lacks
+        several = [[r for r in records if r["group"] != "0"] for records in several]  # not in the training data
     several = [records for records in several if len(records) == len(several[0])]
     if not several or not several[0]:
         return []
@@ -191,32 +197,22 @@ def of_group(line: Line, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def calibration(table: Table) -> Chart | None:
-    """How often what was given a chance came about, in bins of equally many events; the mean over the runs."""
+def calibration(table: Table, height: float) -> Chart | None:
+    """Draw the share of positives by predicted probability, in bins of equally many events; the mean over the runs."""
     found = []
-    for place, line in enumerate(table.lines):
-        several = [run.content["groups"]["calibration"] for run in line.runs
-                   if run.content.get("groups", {}).get("calibration")]  # fmt: skip
+    for place, row in enumerate(table.rows):
+        several = [bins for run in row.runs if (bins := run.content.get("groups", {}).get("calibration"))]
         several = [bins for bins in several if len(bins) == len(several[0])]
-        points = [
-            tuple(statistics.mean(b[key] for b in bins) for key in ("predicted", "observed"))
-            for bins in zip(*several, strict=True)
-        ]
-        found += [(place, line, points)] if points else []
+        if several:
+            points = [[[b["predicted"], b["observed"]] for b in bins] for bins in several]
+            found.append((place, row, np.mean(points, axis=0).T))
     if not found:
         return None
-    values = [value for *_, points in found for point in points for value in point]
-    high = min(1.0, 1.05 * max(values))
-    low = 0.0 if min(values) < 0.3 * high else max(0.0, min(values) - 0.05 * high)
-    chart = Chart("Calibration", height=390, note="each point: a twentieth of the events; dashed: as predicted")
-    x = Scale(low, high, chart.x0, chart.x1, exact=True)
-    y = Scale(low, high, chart.y0, chart.y1, exact=True)
-    chart.x_axis(x, "predicted probability")
-    chart.y_axis(y, "share of positives")
-    chart.rule(x(low), y(low), x(high), y(high), "ideal")
-    for place, line, points in found:
-        tips = [f"{line.name}: predicted {number(p)}, observed {number(o)}" for p, o in points]
-        chart.curve(place, [(x(p), y(o)) for p, o in points], tips)
-        for (predicted, observed), tip in zip(points, tips, strict=True):
-            chart.marker(place, x(predicted), y(observed), tip, 0.6)
+    chart = Chart("Calibration", height, "each point: a twentieth of the events; dashed: as predicted")
+    chart.axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    for place, row, (predicted, observed) in found:
+        tips = [f"{row.name}: predicted {number(p)}, observed {number(o)}"
+                for p, o in zip(predicted, observed, strict=True)]  # fmt: skip
+        chart.plot(place, predicted, observed, tips, markersize=4)
+    chart.label("predicted probability", "share of positives")
     return chart

@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that needs nothing else: no network, no other file."""
+"""The comparison as one HTML page that needs nothing else: no network and no other file."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from datetime import datetime
 from html import escape
 from importlib.resources import files
 
+from recgnn.comparison.chart import MARKERS, look
 from recgnn.comparison.charts import charts
-from recgnn.comparison.lines import Line
-from recgnn.comparison.svg import look, shape
 from recgnn.comparison.tables import Table
-from recgnn.comparison.written import IN_FILES, against, difference_of, legend, p_value, per_epoch, seconds
+from recgnn.comparison.text import IN_FILES, against, cell, difference_of, legend
 
 METHOD = """\
-Lines are settings, and their values means over runs that differ in seeds alone, ± the standard deviation over these.
-A difference is tested over users: each user's value is the mean over a line's runs, and a line is paired with the
-reference on the users that both were tested on. p is that of the paired t-test, corrected for the number of lines by
+Rows are configurations, and their values means over runs that differ in seeds alone, ± the standard deviation over
+these. A difference is tested over users: each user's value is the mean over a row's runs, and a row is paired with the
+reference on the users that both were tested on. p is that of the paired t-test, corrected for the number of rows by
 Holm's method; the interval is the percentile bootstrap over users. For means of many users these agree with the
 randomisation test, and Wilcoxon's test, given beside them, asks another question (Smucker, Allan and Carterette, A
 comparison of statistical significance tests for information retrieval evaluation, CIKM 2007; Sakai, Evaluating
 evaluation metrics based on the bootstrap, SIGIR 2006; Holm, A simple sequentially rejective multiple test procedure,
 1979). They tell of other users of the same data, not of other data sets; and a reference that was chosen because it is
 the best looks a little better than it is."""
+MANY = 12  # settings, which are folded away
 
 
 def page(tables: Sequence[Table], left: Sequence[str]) -> str:
-    """All tables with their figures.
+    """Return the page with all tables and their figures.
 
     Args:
-        tables: of the page.
-        left: what was left out, a line each.
+        tables: the tables.
+        left: a line for each run that was left out.
     """
     style, script = (files("recgnn.comparison").joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     allowed = f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; img-src data:; "
     allowed += "base-uri 'none'; form-action 'none'"
-    sections = "".join(section(table) for table in tables)
-    lines = sum(len(table.lines) for table in tables)
-    runs = sum(len(line.runs) for table in tables for line in table.lines)
+    rows = sum(len(table.rows) for table in tables)
+    runs = sum(len(row.runs) for table in tables for row in table.rows)
     notes = "".join(f'<p class="note">{escape(text)}</p>' for text in left)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -54,10 +53,9 @@ def page(tables: Sequence[Table], left: Sequence[str]) -> str:
 </head>
 <body>
 <h1>{runs} runs compared</h1>
-<p class="soft">{lines} settings, {datetime.now():%Y-%m-%d %H:%M}, by recgnn. A point or a row under the pointer \
-stands out everywhere; a click on a column's head sorts.</p>
-{notes}{sections}<details><summary>How to read the figures</summary><p>{escape(METHOD)}</p></details>
-<div class="tip" role="tooltip" hidden></div>
+<p class="soft">{rows} configurations, {datetime.now():%Y-%m-%d %H:%M}, by recgnn. A point or a row under the pointer \
+stands out everywhere, and a point tells its value; a click on a column's head sorts.</p>
+{notes}{"".join(map(section, tables))}{details("How to read the figures", f"<p>{escape(METHOD)}</p>")}
 <script>{script}</script>
 </body>
 </html>
@@ -65,76 +63,89 @@ stands out everywhere; a click on a column's head sorts.</p>
 
 
 def digest(text: str) -> str:
-    """What a Content-Security-Policy names an inline style or script by."""
+    """Return the name of an inline style or script in a Content-Security-Policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def section(table: Table) -> str:
-    """A table, its notes, and its figures."""
+    """Write a table, its notes, its figures and its settings."""
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
-    keys = "".join(
-        f'<span data-line="{place}">{swatch(place)}{escape(line.name)}</span>' for place, line in enumerate(table.lines)
+    keys = "".join(f'<span data-row="{at}">{key(at)}{escape(row.name)}</span>' for at, row in enumerate(table.rows))
+    figures = "".join(
+        f"<figure><figcaption>{escape(chart.title)}<small>{escape(chart.note)}</small></figcaption>{chart.svg()}</figure>"
+        for chart in charts(table)
     )
-    tested = any(line.against for line in table.lines)
-    told = f'<p class="soft">{escape(legend(table))}</p>' if tested else ""
     return (
-        f"<section><h2>{escape(table.title)}</h2><p class='soft'>{escape(table.protocol)}</p>{notes}"
-        f'<div class="wide">{html_table(table, tested)}</div>{told}<div class="legend">{keys}</div>'
-        f'<div class="figures">{"".join(charts(table))}</div>{folders(table)}</section>\n'
+        f"<section><h2>{escape(table.title)}</h2><p class='soft'>{escape(table.protocol)}</p>{notes}{results(table)}"
+        f'<p class="soft">{escape(legend(table))}</p><div class="legend">{keys}</div>'
+        f'<div class="figures">{figures}</div>{settings(table)}{folders(table)}</section>\n'
     )
 
 
-def html_table(table: Table, tested: bool) -> str:
-    """The sortable table."""
+def key(place: int) -> str:
+    """Draw colour and marker of a table's row."""
+    colour, marker, _ = look(place)
+    return (
+        f'<svg class="key" viewBox="0 0 16 16" aria-hidden="true"><text x="8" y="13" text-anchor="middle" '
+        f'font-size="15" fill="{colour}">{MARKERS[marker]}</text></svg>'
+    )
+
+
+def results(table: Table) -> str:
+    """Write the table of metrics, differences and times."""
     names = table.metrics[:IN_FILES]
     heads = ["model", "runs", *names]
-    heads += [difference_of(table), "p (t)", "p (Wilcoxon)"] if tested else []
-    heads += ["s/epoch", "seconds"]
-    cells = "".join(f'<th scope="col"><button type="button">{escape(head)}</button></th>' for head in heads)
-    rows = []
-    for place, line in enumerate(table.lines):
-        row = [td(f"{swatch(place)}{escape(line.name)}", line.name), td(len(line.runs), len(line.runs))]
-        row += [metric_cell(table, line, name) for name in names]
-        if tested:
-            pair, shown = line.against, against(table, line)
-            values = (pair.difference, pair.p_t) if pair else (0.0 if shown[0] else "", "")
-            row += [td(escape(text), value) for text, value in zip(shown, values, strict=True)]
-            row.append(td(escape(p_value(pair.p_wilcoxon)), pair.p_wilcoxon) if pair else td("", ""))
-        row += [td(f"{per_epoch(line):.2f}", per_epoch(line)), td(f"{seconds(line):,.0f}", seconds(line))]
-        rows.append(f'<tr data-line="{place}">{"".join(row)}</tr>')
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    heads += [difference_of(table), "p (t)", "p (Wilcoxon)"] if table.tested else []
+    body = []
+    for place, row in enumerate(table.rows):
+        cells = [td(f"{key(place)}{escape(row.name)}", row.name), td(len(row.runs), len(row.runs))]
+        for name in names:
+            mean, _, spread = cell(row, name).partition(" ±")
+            small = f' <span class="sd">±{spread}</span>' if spread else ""
+            cells.append(td(mean + small, row.mean(name), "best" if table.best(name) is row else ""))
+        if table.tested:
+            values: tuple[object, ...] = (0.0 if row is table.reference else "", "", "")
+            if row.against is not None:
+                values = row.against.difference, row.against.p_t, row.against.p_wilcoxon
+            cells += [td(escape(text), value) for text, value in zip(against(table, row), values, strict=True)]
+        cells += [td(f"{row.seconds_per_epoch:.2f}", row.seconds_per_epoch), td(f"{row.seconds:,.0f}", row.seconds)]
+        body.append(f'<tr data-row="{place}">{"".join(cells)}</tr>')
+    return html_table([*heads, "s/epoch", "seconds"], body)
 
 
-def td(content: object, value: object, kind: str = "") -> str:
-    """A cell: what it shows (HTML), and what it is sorted by."""
-    marked = f' class="{kind}"' if kind else ""
-    return f'<td{marked} data-value="{escape(str(value))}">{content}</td>'
-
-
-def metric_cell(table: Table, line: Line, name: str) -> str:
-    mean, spread = line.mean(name), line.spread(name)
-    if mean is None:
-        return td("", "")
-    digits = 4 if abs(mean) < 10 else 1
-    shown = f"{mean:.{digits}f}" + ("" if spread is None else f' <span class="sd">± {spread:.{digits}f}</span>')
-    return td(shown, mean, "best" if table.best(name) is line else "")
-
-
-def swatch(place: int) -> str:
-    """A line's colour, dashes and marker."""
-    return (
-        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true"><polyline class="curve {look(place)}" '
-        f'points="1,7 33,7"/><path class="mark {look(place)}" transform="translate(17 7)" d="{shape(place)}"/></svg>'
-    )
+def settings(table: Table) -> str:
+    """Write the settings that differ between the rows; nothing if there are none."""
+    names = table.differing
+    if not names:
+        return ""
+    body = [f"<tr>{''.join(td(escape(x), x) for x in (name, *values))}</tr>" for name, values in names.items()]
+    heads = ["setting", *(row.name for row in table.rows)]
+    return details("Settings that differ", html_table(heads, body), len(names) <= MANY)
 
 
 def folders(table: Table) -> str:
-    """Where the runs are."""
-    rows = "".join(
-        f"<tr><td>{escape(line.name)}</td><td>{escape(str(run.seed))}</td><td>{run.content['best_epoch']} of "
-        f"{run.content['epochs']}</td><td>{run.content['seconds']:,.0f}</td><td>{escape(str(run.folder))}</td></tr>"
-        for line in table.lines
-        for run in line.runs
-    )
-    head = "<tr><th>model</th><th>seed</th><th>best epoch</th><th>seconds</th><th>run folder</th></tr>"
-    return f'<details><summary>Runs</summary><div class="wide"><table>{head}{rows}</table></div></details>'
+    """Write the seed, epochs, time and folder of each run."""
+    body = []
+    for row in table.rows:
+        for run in row.runs:
+            epochs = f"{run.content['best_epoch']} of {run.content['epochs']}"
+            shown = (row.name, run.seed, epochs, f"{run.content['seconds']:,.0f}", run.folder)
+            body.append(f"<tr>{''.join(td(escape(str(x)), x) for x in shown)}</tr>")
+    return details("Runs", html_table(["model", "seed", "best epoch", "seconds", "run folder"], body))
+
+
+def html_table(heads: Sequence[str], body: Sequence[str]) -> str:
+    """Write a table that a click on a head sorts, of rows in HTML."""
+    cells = "".join(f'<th scope="col"><button type="button">{escape(head)}</button></th>' for head in heads)
+    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def details(title: str, content: str, unfolded: bool = False) -> str:
+    """Write a part that can be folded away."""
+    return f"<details{' open' * unfolded}><summary>{title}</summary>{content}</details>"
+
+
+def td(content: object, value: object, kind: str = "") -> str:
+    """Write a cell: its content in HTML, and the value by which it is sorted."""
+    marked = f' class="{kind}"' if kind else ""
+    return f'<td{marked} data-value="{escape("" if value is None else str(value))}">{content}</td>'

@@ -1,6 +1,6 @@
-"""Whether a difference between two models is more than the chance of which users there are.
+"""Significance of the difference between two models, over users.
 
-The unit is the user: his value is the mean over the runs of a model, and two models are compared on the users that both
+The unit is the user: its value is the mean over the runs of a model, and two models are compared on the users that both
 were tested on. For each model against a reference:
 
 - the paired t-test of the mean difference, which for means of many users agrees with the bootstrap and with Fisher's
@@ -40,18 +40,18 @@ class Paired(NamedTuple):
 
 
 def differences(one: Mapping[str, pd.Series], other: Mapping[str, pd.Series]) -> np.ndarray:
-    """How much each user's value differs: [n].
+    """Return the difference of each user's values: [n].
 
     Args:
-        one: values by user, for each test part; NaN where a user has none.
-        other: the same of the reference. Users and parts that only one has are left out.
+        one: values by user, for each test part; NaN for a user without one.
+        other: those of the reference. Users and parts that only one of them has are left out.
     """
     parts = [(one[part] - other[part]).dropna() for part in one if part in other]
     return pd.concat(parts).groupby(level=0).mean().to_numpy() if parts else np.zeros(0)
 
 
 def paired(difference: np.ndarray, seed: int = 0) -> Paired:
-    """Both tests and the interval, of users' differences [n]; NaN for what less than two users cannot tell."""
+    """Run both tests and the bootstrap on users' differences [n]; NaN for fewer than two users."""
     n = len(difference)
     mean = float(difference.mean()) if n else np.nan
     if n < 2:
@@ -65,21 +65,19 @@ def paired(difference: np.ndarray, seed: int = 0) -> Paired:
 
 
 def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of the mean of values [n] by resampling them; for many, where it needs fewer draws, fewer."""
-    n, random = len(values), np.random.default_rng(seed)
-    number = int(np.clip(DRAWS // n, FEWEST, RESAMPLES))
-    together = max(1, 2**22 // n)
-    means = [
-        values[random.integers(0, n, (min(together, number - start), n))].mean(axis=1)
-        for start in range(0, number, together)
-    ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return float(low), float(high)
+    """Return the 95 % interval of the mean of values [n] by resampling them, with fewer resamples for very many."""
+    number, batch = int(np.clip(DRAWS // len(values), FEWEST, RESAMPLES)), max(1, 2**22 // len(values))
+    options = {"n_resamples": number, "batch": batch, "random_state": np.random.default_rng(seed)}
+    interval = stats.bootstrap((values,), np.mean, method="percentile", **options).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    r"""Holm's step-down correction: of the m values in ascending order, the largest of :math:`(m - j + 1) p_{(j)}` up
-    to its place, at most 1. NaN stays, and does not count."""
+    r"""Correct m p-values by Holm's step-down method.
+
+    In ascending order, each becomes the largest of :math:`(m - j + 1) p_{(j)}` up to its place, at most 1. NaN stays
+    and does not count.
+    """
     found, known = np.full(len(p), np.nan), np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(np.asarray(p, dtype=float)[known], kind="stable")]
     steps = (len(order) - np.arange(len(order))) * np.asarray(p, dtype=float)[order]

@@ -1,1 +1,1 @@
-"""Metrics, the evaluation of a part of the data, and reports by group."""
+"""Metrics, reports by group, and figures. The metrics are in `recgnn.evaluation.metrics`."""

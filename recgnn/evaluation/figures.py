@@ -1,4 +1,4 @@
-"""The pictures of a run: plain ``Figure`` objects, without pyplot, a screen or global state."""
+"""The figures of a run: plain matplotlib `Figure`s, without pyplot, a screen or global state."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from recgnn.files import atomic_path
@@ -18,7 +19,9 @@ from recgnn.files import atomic_path
 BLUE, ORANGE = "#0072B2", "#D55E00"
 INK, GREY, GRID = "#222222", "#666666", "#E4E4E4"
 DPI = 144
+NEGATIVE = "\nnot normalised: the item with the larger size counts more; the sign alone says nothing"
 STEPS = [1, 2, 5, 10]  # round numbers on the axes
+MOST_GROUPS, FEW_GROUPS = 24, 8  # in one figure; with upright labels
 GRIDS = [(1, 1), (1, 1), (2, 1), (3, 1), (2, 2)]  # rows and columns for 0..4 metrics
 
 
@@ -26,16 +29,15 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
     """Draw the loss, and beside it up to four validation metrics, each on its own scale.
 
     Args:
-        rows: dicts with ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/…``; one epoch may
+        rows: dicts with `epoch` and any of `train/loss`, `val/loss`, `val/…`; one epoch may
             be spread over several. Missing and non-finite values are skipped.
         monitor: the metric that the best epoch was chosen by, drawn first. The others are those of
-            the same list length (``@20``), in the order they were logged.
+            the same list length (`@20`), in the order they were logged.
         best_epoch: the epoch to mark, or None.
     """
     names = _metrics_to_show(rows, monitor)
     height, width = GRIDS[len(names)]
-    figure = Figure(figsize=(10, 5.2 if height == 3 else 4.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    figure = new_figure(10, 5.2 if height == 3 else 4.6)
     grid = figure.add_gridspec(height, 1 + width, width_ratios=[width] + [1] * width)
 
     losses = figure.add_subplot(grid[:, 0])
@@ -50,9 +52,9 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
     for at, name in enumerate(names):
         panel = figure.add_subplot(grid[at // width, 1 + at % width])
         values = _line(panel, rows, name, ORANGE if name == monitor else BLUE)
-        best = values.get(best_epoch)
+        best = None if best_epoch is None else values.get(best_epoch)
         frame(panel, name.removeprefix("val/"), "" if best is None else f"{best:#.4g}")
-        if best is not None:
+        if best_epoch is not None and best is not None:
             panel.plot([best_epoch], [best], "o", color=INK, markersize=5.5, zorder=4)
         _epochs(panel, best_epoch, bool(values), last=at + width >= len(names))
     if not names:
@@ -70,74 +72,83 @@ def group_bars(
     title: str,
     ylabel: str = "recall",
 ) -> Figure:
-    """Draw one bar per group, with its value on top and the group's size under its label.
+    """Draw one bar per group, with its value on top and the group's size at its label.
+
+    At most 24 groups, the largest ones, are drawn, in the order given.
 
     Args:
         values: a value per group; NaN (an empty group) is a dash.
-        counts: how many users or labels each value stands on.
+        counts: the number of users or labels in each group.
         labels: the groups' names.
-        xlabel: what the groups are.
+        xlabel: the name of the grouping.
         title: the figure's title.
-        ylabel: what the values are.
+        ylabel: the name of the values.
     """
-    values = [float(value) for value in values]
-    heights = [value if math.isfinite(value) else 0.0 for value in values]
-    places = range(len(values))
-    figure = Figure(figsize=(max(5.4, 1.4 + len(values)), 4.0), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+    groups = [(float(v), int(n), name) for v, n, name in zip(values, counts, labels, strict=True)]
+    kept = sorted(sorted(range(len(groups)), key=lambda i: -groups[i][1])[:MOST_GROUPS])
+    note = f"the {MOST_GROUPS} largest of {len(groups)}" if len(groups) > MOST_GROUPS else ""
+    groups = [groups[i] for i in kept]
+    few = len(groups) <= FEW_GROUPS
+    heights = [value if math.isfinite(value) else 0.0 for value, _, _ in groups]
+    places = range(len(groups))
+    figure = new_figure(max(5.4, 1.4 + len(groups)) if few else min(10.0, 3.0 + 0.3 * len(groups)), 4.0)
     axes = figure.add_subplot()
-    frame(axes, title)
+    frame(axes, title, note)
     axes.grid(visible=False, axis="x")
     bars = axes.bar(places, heights, width=0.66, color=BLUE)
-    texts = [f"{value:#.3g}" if math.isfinite(value) else "–" for value in values]
-    axes.bar_label(bars, texts, padding=3, color=INK, fontsize=10)
-    axes.set_ylim(0, 1.12 * max(heights, default=0) or 1)
+    texts = [f"{value:#.3g}" if math.isfinite(value) else "–" for value, _, _ in groups]
+    axes.bar_label(bars, texts, padding=3, color=INK, fontsize=10 if few else 8, rotation=0 if few else 90)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylim(0, (1.12 if few else 1.25) * max(heights, default=0) or 1)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
-    sizes = [f"n = {int(count):,}" for count in counts]
-    ticks = [f"{label}\n{size}" for label, size in zip(labels, sizes, strict=True)]
-    axes.set_xticks(places, ticks)
-    axes.tick_params(axis="x", length=0)
+    between = "\n" if few else ", "
+    axes.set_xticks(places, [f"{_short(name, 30)}{between}n = {count:,}" for _, count, name in groups])
+    axes.tick_params(axis="x", length=0, labelrotation=0 if few else 90)
     axes.set_xlabel(xlabel, color=INK, fontsize=10, labelpad=7)
     axes.set_ylabel(ylabel, color=INK, fontsize=10, labelpad=7)
     return figure
 
 
 def binary_curves(chances: Any, labels: Any, bins: int = 20) -> dict[str, Figure]:
-    """Draw the ROC curve, precision by recall, and how often what was given a chance came about.
+    """Draw the ROC curve, precision by recall, and calibration: the share of positives by predicted probability.
 
     Args:
-        chances: probabilities of the events, [n].
+        chances: predicted probabilities of the events, [n].
         labels: 0 or 1, [n], of both classes.
-        bins: points of the last one, each of about equally many events.
+        bins: points of the calibration, each of about equally many events.
     """
     chances, labels = np.asarray(chances, dtype=float), np.asarray(labels, dtype=float)
     order = np.argsort(-chances, kind="stable")
     label, chance = labels[order], chances[order]
-    last = np.r_[chance[1:] != chance[:-1], True]  # of equal chances: they count together
+    last = np.r_[chance[1:] != chance[:-1], True]  # equal chances count together
     hits, misses = np.cumsum(label)[last], np.cumsum(1 - label)[last]
     recall, fall_out = np.r_[0, hits / hits[-1]], np.r_[0, misses / misses[-1]]
     groups = np.array_split(order[::-1], min(bins, len(order)))
     calibration = np.array([(chances[g].mean(), labels[g].mean()) for g in groups if len(g)])
     rate = f"{labels.mean():.3g} positive"
+    predicted, observed = calibration.T
     return {
-        "roc": _curve(fall_out, recall, "false positive rate", "true positive rate", "ROC", ((0, 1), (0, 1))),
+        "roc": _curve(fall_out, recall, "false positive rate", "true positive rate", "ROC", diagonal=1.0),
         "precision_recall": _curve(
-            recall[1:], hits / (hits + misses), "recall", "precision", "precision and recall", ((0, 1), None), rate
+            recall[1:], hits / (hits + misses), "recall", "precision", "precision and recall", note=rate
         ),
         "calibration": _curve(
-            *calibration.T, "predicted probability", "share of positives", "calibration", ((0, 1), (0, 1)), rate, "o"
+            predicted, observed, "predicted probability", "share of positives", "calibration",
+            diagonal=1.05 * float(calibration.max()), note=rate, marker="o",
         ),
-    }
+    }  # fmt: skip
 
 
-def _curve(x, y, xlabel: str, ylabel: str, title: str, diagonal, note: str = "", marker: str | None = None) -> Figure:
-    figure = Figure(figsize=(5.4, 4.8), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.09, h_pad=0.09)
+def _curve(
+    x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str, title: str,
+    diagonal: float = 0.0, note: str = "", marker: str | None = None,
+) -> Figure:  # fmt: skip
+    """Draw one curve, with a dashed diagonal up to a value above 0."""
+    figure = new_figure(5.4, 4.8)
     axes = figure.add_subplot()
     frame(axes, title, note)
-    if diagonal[1] is not None:
-        top = 1.0 if marker is None else 1.05 * max(float(np.max(x)), float(np.max(y)))
-        axes.plot([0, top], [0, top], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if diagonal:
+        axes.plot([0, diagonal], [0, diagonal], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.plot(x, y, color=BLUE, linewidth=1.8, marker=marker, markersize=4.5)
     axes.set_xlabel(xlabel, color=INK, fontsize=10, labelpad=7)
     axes.set_ylabel(ylabel, color=INK, fontsize=10, labelpad=7)
@@ -152,18 +163,24 @@ def attention(names: list[str], weights: list[float], target: str) -> Figure:
         weights: theirs, [n].
         target: name of the target item.
     """
-    figure = Figure(figsize=(7.2, 1.6 + 0.25 * len(names)), layout="constrained")
+    negative = min(weights, default=0) < 0
+    figure = new_figure(7.2, 1.6 + 0.2 * negative + 0.25 * len(names))
     axes = figure.add_subplot()
     frame(axes, f"attention for {_short(target)}")
     axes.barh(range(len(names)), weights, color=BLUE, height=0.7)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), [_short(name) for name in names], fontsize=8.5, color=INK)
-    axes.set_xlabel("weight; the newest item on top", color=INK, fontsize=10, labelpad=7)
+    axes.set_xlabel(f"weight; the newest item on top{NEGATIVE * negative}", color=INK, fontsize=10, labelpad=7)
     return figure
 
 
 def _short(name: str, most: int = 42) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure with some room around its panels; sizes are in inches."""
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09))
 
 
 def save(figure: Figure, path: str | Path) -> Path:
@@ -190,19 +207,12 @@ def _line(
     axes: Axes, rows: list[dict[str, Any]], name: str, colour: str, label: str | None = None
 ) -> dict[int, float]:
     """Draw a column of the rows and return its values by epoch."""
-    pairs = [(row.get("epoch"), row.get(name)) for row in rows]
-    known = [pair for pair in pairs if None not in pair and all(map(math.isfinite, pair))]
-    values = {int(epoch): float(value) for epoch, value in known}
+    pairs = [(row["epoch"], row[name]) for row in rows if row.get("epoch") is not None and row.get(name) is not None]
+    values = {int(epoch): float(value) for epoch, value in pairs if math.isfinite(value)}
+    values = dict(sorted(values.items()))
     if values:
         marker = "o" if len(values) < 13 else None
-        axes.plot(
-            *zip(*sorted(values.items()), strict=True),
-            color=colour,
-            linewidth=1.8,
-            marker=marker,
-            markersize=4,
-            label=label,
-        )
+        axes.plot([*values], [*values.values()], color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
     return values
 
 
@@ -226,6 +236,7 @@ def _epochs(axes: Axes, best_epoch: int | None, drawn: bool, last: bool = True) 
 
 
 def frame(axes: Axes, title: str, note: str = "") -> None:
+    """Give axes their title, a note beside it, and the looks of all figures."""
     axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", pad=8)
     axes.set_title(note, loc="right", color=GREY, fontsize=10, pad=8)
     axes.grid(color=GRID, linewidth=0.8)

@@ -1,4 +1,4 @@
-"""The picture of a search: its history, and the metric by each parameter."""
+"""The figure of a search: its history, and the metric by each parameter."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from recgnn.evaluation.figures import BLUE, GREY, INK, ORANGE, STEPS, frame
+from recgnn.evaluation.figures import BLUE, GREY, INK, ORANGE, STEPS, frame, new_figure
 from recgnn.search.space import Parameter, Space
 
 ACROSS = 3  # panels side by side, below the history
 
 
 def search_figure(space: Space, trials: list[FrozenTrial], baseline: FrozenTrial | None) -> Figure:
-    """Draw the trials' values in their order, and below them by each parameter.
+    """Draw the metric of the trials in their order, and below it by each parameter.
 
     Args:
-        space: what was searched.
-        trials: those that have ended; failed ones are left out.
-        baseline: the one with the configuration's own values, marked by a line.
+        space: the space that was searched.
+        trials: the trials that have ended; failed ones are left out.
+        baseline: the trial with the configuration's own values, marked by a line.
     """
     shown = [t for t in trials if "best_value" in t.user_attrs and t.state != TrialState.FAIL]
     down = math.ceil(len(space.parameters) / ACROSS)
-    figure = Figure(figsize=(10, 3.4 + 2.7 * down), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure = new_figure(10, 3.4 + 2.7 * down)
     grid = figure.add_gridspec(1 + down, ACROSS, height_ratios=[1.25] + [1] * down)
     low, high = _limits(shown, better=-1 if space.goal == "maximize" else 1)
     history = figure.add_subplot(grid[0, :])
@@ -38,8 +37,7 @@ def search_figure(space: Space, trials: list[FrozenTrial], baseline: FrozenTrial
         panel.set_ylim(low, high)
         panel.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
         panel.tick_params(labelleft=at % ACROSS == 0)
-        if baseline is not None:
-            panel.axhline(baseline.value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        _own_value(panel, baseline)
     history.set_ylim(low, high)
     return figure
 
@@ -47,42 +45,50 @@ def search_figure(space: Space, trials: list[FrozenTrial], baseline: FrozenTrial
 def _history(
     axes: Axes, space: Space, trials: list[FrozenTrial], baseline: FrozenTrial | None, limits: tuple[float, float]
 ) -> None:
-    note = "" if baseline is None else f"dashed: the configuration's own values, {baseline.value:.4f}"
+    note = "" if baseline is None else f"dashed: the configuration's own values, {baseline.values[0]:.4f}"
     frame(axes, space.metric, note)
-    better = max if space.goal == "maximize" else min
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    so_far = [better(t.value for t in complete[: i + 1]) for i in range(len(complete))]
+    best = np.maximum if space.goal == "maximize" else np.minimum
+    so_far = best.accumulate(np.array([t.values[0] for t in complete]))
     axes.step([t.number for t in complete], so_far, where="post", color=ORANGE, linewidth=1.8, label="best so far")
     _points(axes, trials, [t.number for t in trials], limits)
-    if baseline is not None:
-        axes.axhline(baseline.value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    _own_value(axes, baseline)
     axes.set_xlabel("trial", color=INK, fontsize=10)
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=STEPS, integer=True))
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+def _own_value(axes: Axes, baseline: FrozenTrial | None) -> None:
+    if baseline is not None:
+        axes.axhline(baseline.values[0], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+
+
 def _slice(axes: Axes, parameter: Parameter, trials: list[FrozenTrial], limits: tuple[float, float]) -> None:
-    frame(axes, parameter.name.removeprefix("model."))
+    frame(axes, parameter.name.removeprefix("model.").removeprefix("training."))
     values = [t.user_attrs["values"][parameter.name] for t in trials]
     if parameter.choices:
         names = list(dict.fromkeys([*map(str, parameter.choices), *map(str, values)]))
         _points(axes, trials, [names.index(str(value)) for value in values], limits)
-        axes.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 8 else 0)
+        crowded = sum(map(len, names)) > 22
+        axes.set_xticks(range(len(names)), names, rotation=25 if crowded else 0, ha="right" if crowded else "center")
         axes.set_xlim(-0.5, len(names) - 0.5)
         return
     known = [(t, v) for t, v in zip(trials, values, strict=True) if isinstance(v, int | float)]
     _points(axes, [t for t, _ in known], [v for _, v in known], limits)
+    decades, room = 0.0, 0.04 * (parameter.high - parameter.low)
+    low, high = parameter.low - room, parameter.high + room
     if parameter.log and all(v > 0 for _, v in known):
+        low, high = parameter.low / 1.1, parameter.high * 1.1
         axes.set_xscale("log")
-        narrow = parameter.high < 5 * parameter.low
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS) if narrow else LogLocator(subs=(1, 2, 5)))
+        decades = np.log10(parameter.high / parameter.low)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlim(parameter.low / 1.1, parameter.high * 1.1)
+    if decades < 0.7:
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
     else:
-        room = 0.04 * (parameter.high - parameter.low)
-        axes.set_xlim(parameter.low - room, parameter.high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
+        subs = [1, 2, 5] if decades < 1.4 else [1, 3] if decades < 2.2 else [1]
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    axes.set_xlim(low, high)
 
 
 def _points(axes: Axes, trials: list[FrozenTrial], places: list[float], limits: tuple[float, float]) -> None:

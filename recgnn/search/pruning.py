@@ -1,4 +1,4 @@
-"""When a trial is given up: W&B's hyperband, for Optuna."""
+"""Early termination of bad trials: W&B's hyperband, for Optuna."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Bands(BasePruner):
         return self.falls_behind(histories[-1], histories)
 
     def falls_behind(self, history: Sequence[float], histories: Sequence[Sequence[float]]) -> bool:
-        """Whether a trial is to be given up.
+        """Return whether a trial is to be given up.
 
         Args:
-            history: its values, one an epoch; less is better.
-            histories: those of all trials, its own included.
+            history: its values, one per epoch; lower is better.
+            histories: the values of all trials, its own included.
         """
         reached = [band for band in self.bands if band <= len(history)]
         if not reached:

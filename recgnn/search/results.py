@@ -1,4 +1,4 @@
-"""What a search has found: a line a trial, the table, trials.csv, best.yaml and a figure."""
+"""Results of a search: a line per trial, the table, trials.csv, best.yaml and search.png."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from recgnn.evaluation.figures import DPI
 from recgnn.files import atomic_path
 from recgnn.search.figure import search_figure
 from recgnn.search.search import STATES, Search
-from recgnn.search.trial import configuration
+from recgnn.search.trial_training import configuration
 
 SHOWN = 5  # trials in the table
 
 
 def text(value: Any) -> str:
-    """A value in few characters."""
+    """Write a value in few characters."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def line(search: Search, trial: FrozenTrial, trials: int) -> str:
-    """How a trial ended, in one line."""
+    """Tell how a trial ended, in one line."""
     attrs, best = trial.user_attrs, search.best
     head = f"trial {trial.number} ({len(search.trials)} of {trials})"
     if trial.state == TrialState.FAIL:
@@ -47,7 +47,7 @@ def line(search: Search, trial: FrozenTrial, trials: int) -> str:
 
 
 def write_table(search: Search) -> None:
-    """Write trials.csv, a row a trial that has ended."""
+    """Write trials.csv, a row for each trial that has ended."""
     with atomic_path(search.output / "trials.csv") as path:
         pd.DataFrame([_row(search, trial) for trial in search.trials]).to_csv(path, index=False)
 
@@ -63,10 +63,12 @@ def write_best(search: Search, command: str) -> None:
     """Write best.yaml: the complete configuration of the best trial.
 
     Args:
-        search: the search, with a best trial.
-        command: what was typed.
+        search: the search.
+        command: the command that was typed.
     """
     best, baseline, metric = search.best, search.baseline, search.space.metric
+    if best is None:
+        return
     own = "" if baseline is None else f"; with the configuration's own values {baseline.value:.6f}"
     head = [
         f"# found by {command}",
@@ -87,7 +89,7 @@ def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def importances(search: Search) -> dict[str, float]:
-    """How much of the metric goes by each parameter (PED-ANOVA), most first; none below six complete trials."""
+    """Return how much of the metric depends on each parameter (PED-ANOVA), most first; empty below six trials."""
     complete = search.study.get_trials(states=(TrialState.COMPLETE,))
     if len(complete) < 6:
         return {}
@@ -99,7 +101,7 @@ def importances(search: Search) -> dict[str, float]:
 
 
 def show(search: Search, seconds: float) -> None:
-    """Print the best trials, what counts, where all is, and what to type next."""
+    """Print the best trials, the importance of parameters, the files written and the next commands."""
     trials, best, baseline, metric = search.trials, search.best, search.baseline, search.space.metric
     counts = {name: sum(t.state == state for t in trials) for state, name in STATES.items()}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
@@ -109,7 +111,8 @@ def show(search: Search, seconds: float) -> None:
     if best is None:
         return
     sign = -1 if search.space.goal == "maximize" else 1
-    complete = sorted((t for t in trials if t.state == TrialState.COMPLETE), key=lambda t: (sign * t.value, t.number))
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    complete.sort(key=lambda t: (sign * t.values[0], t.number))
     _print_table(search, complete[:SHOWN] + [t for t in complete[SHOWN:] if t.user_attrs.get("baseline")])
     if baseline is not None and best.number == baseline.number:
         print(f"the configuration's own values are the best so far: {metric} {best.value:.4f}")
@@ -126,7 +129,7 @@ def show(search: Search, seconds: float) -> None:
 
 
 def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
-    """A trial a column, the best first."""
+    """Print a column per trial, the best first."""
     table = Table()
     table.add_column("trial", overflow="fold")
     for trial in trials:
@@ -137,5 +140,6 @@ def _print_table(search: Search, trials: list[FrozenTrial]) -> None:
         cells = [text(t.user_attrs[name]) for t in trials]
         table.add_row(name.replace("_", " "), *cells, end_section=name == "seconds")
     for name in search.own:
-        table.add_row(name.removeprefix("model."), *(text(t.user_attrs["values"][name]) for t in trials))
+        cells = [text(t.user_attrs["values"][name]) for t in trials]
+        table.add_row(name.removeprefix("model.").removeprefix("training."), *cells)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""The search: trials one after another, kept in a folder from which it goes on after any end."""
+"""A search: trials one after another, kept in a folder from which it goes on after any end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
@@ -17,13 +18,14 @@ import yaml
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from recgnn.cli.options import flat, option
+from recgnn.cli.options import option
+from recgnn.comparison.reading import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
 from recgnn.files import locked
 from recgnn.search.pruning import Bands
 from recgnn.search.space import MISSING, Space
-from recgnn.search.store import LOCK, is_held, open_study, plain
-from recgnn.search.trial import Watch, configuration, train, value_of
+from recgnn.search.study import LOCK, is_held, open_study, plain
+from recgnn.search.trial_training import Watch, configuration, train, value_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 STOPPED = "stopped by a person"
@@ -36,11 +38,11 @@ class Search:
     Several processes may work on one folder. A trial whose process has ended without it is repeated once.
 
     Args:
-        space: what is searched.
-        options: the options of `fit`, without what is searched.
-        output: folder of the search: its data base, and a run folder a trial.
-        prune: `hyperband` as the space has it, `median`, or `none`.
-        seed: of the draws; trial by trial, so that a search that was stopped goes on as if it had not been.
+        space: the space to search.
+        options: the options of `fit`, without those that are searched.
+        output: folder of the search, for its database and a run folder per trial.
+        prune: `hyperband` as in the space, `median`, or `none`.
+        seed: seed of the draws, trial by trial, so that a search that was stopped goes on as if it had not been.
         keep_all: keep every trial's checkpoints instead of the best one's.
     """
 
@@ -51,12 +53,12 @@ class Search:
         self.own = {p.name: value_of(yaml.safe_load(self.config), p.name) for p in space.parameters}
         self._check_parameters(options)
         pruner = {
-            "hyperband": lambda: Bands(**space.hyperband),
+            "hyperband": lambda: Bands(**space.hyperband or {}),
             "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=5),
             "none": optuna.pruners.NopPruner,
         }[prune]()
         self.process = uuid.uuid4().hex[:12]
-        what = {
+        what: dict[str, Any] = {
             "metric": f"{space.metric}, {space.goal}",
             "space": {p.name: repr(p) for p in space.parameters},
             "configuration": flat(yaml.safe_load(self.config)),
@@ -64,7 +66,7 @@ class Search:
         self.study = open_study(output, space.goal, pruner, what)
 
     def _check_parameters(self, options: list[str]) -> None:
-        """Refuse what `fit` would, before anything is trained."""
+        """Refuse options that `fit` would refuse, before anything is trained."""
         given = {plain(o.partition("=")[0].removeprefix("--")) for o in options if o.startswith("--")}
         for name in (*self.own, *self.space.constants):
             if plain(name) in given:
@@ -78,7 +80,7 @@ class Search:
             raise ConfigError(": ".join([str(self.space.path), *guilty[:1], str(mistake)]))
 
     def _mistake(self, options: list[str]) -> ConfigError | None:
-        """What is wrong with options of `fit` behind the search's own."""
+        """Return the mistake in options of `fit` that are added to the search's own."""
         try:
             configuration([*self.options, *options])
         except ConfigError as error:
@@ -91,15 +93,15 @@ class Search:
     # ---- trials
 
     def run(self, trials: int, timeout: float | None, tell: Callable[[FrozenTrial], None]) -> None:
-        """Train until there are `trials` in all, or `timeout` seconds are over (a trial that runs is not cut off).
+        """Train until there are enough trials, or the time is over (a running trial is not cut off).
 
         Args:
-            trials: how many, earlier calls' included.
-            timeout: in seconds; None for none.
-            tell: called with each trial at its end.
+            trials: the number of trials, those of earlier calls included.
+            timeout: seconds after which no trial is started; None for no limit.
+            tell: called with each trial when it has ended.
 
         Raises:
-            RecGNNError: what is wrong, if the configuration's own values cannot be trained.
+            RecGNNError: If the configuration's own values cannot be trained.
         """
         end = None if timeout is None else time.monotonic() + timeout
         mine = self._process_lock(self.process)
@@ -118,11 +120,11 @@ class Search:
             mine.unlink(missing_ok=True)
 
     def alone(self) -> AbstractContextManager[None]:
-        """While it lasts, other processes of the search wait."""
+        """Lock the search: other processes wait until the context ends."""
         return locked(self.output / LOCK)
 
     def _next(self, most: int) -> Trial | None:
-        """The next trial with its values; None where there are enough."""
+        """Return the next trial with its values; None if there are enough."""
         with self.alone():
             self._retire()
             trials = self.study.trials
@@ -155,7 +157,7 @@ class Search:
         return optuna.samplers.RandomSampler(seed=seed)
 
     def _retire(self) -> None:
-        """End the trials whose process has ended, and have each tried once more."""
+        """End the trials whose process has ended, and queue each once more."""
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
             process = trial.user_attrs.get("process")
             if process == self.process or (process and is_held(self._process_lock(process))):
@@ -170,14 +172,15 @@ class Search:
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
     def _train(self, trial: Trial) -> RecGNNError | None:
-        """Train a trial, and write down how it ended; returns the mistake that it ended by."""
+        """Train a trial and record how it ended; return the mistake that ended it, if any."""
         baseline = trial.user_attrs.get("baseline")
 
         def give_up(epochs: int, value: float) -> bool:
             trial.report(value, epochs)
             return not baseline and trial.should_prune()
 
-        watch, error, started = Watch(self.space, give_up), None, time.monotonic()
+        watch, started = Watch(self.space, give_up), time.monotonic()
+        error: RecGNNError | None = None
         try:
             train(self.options_of(self.study.trials[trial.number]), self.folder(trial.number), watch)
             if watch.best is None:
@@ -211,32 +214,32 @@ class Search:
                 self.study.tell(trial, state=TrialState.FAIL)
             elif watch.pruned:
                 self.study.tell(trial, state=TrialState.PRUNED)
-            else:
+            elif watch.best is not None:
                 self.study.tell(trial, watch.best[1])
             if not self.keep_all:
                 self._tidy()
 
     def _tidy(self) -> None:
-        """Remove the checkpoints of all trials that have ended but the best one."""
+        """Remove the checkpoints of all ended trials but the best one."""
         best = self.best
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and (best is None or trial.number != best.number):
                 for name in ("checkpoints", "vocabulary"):
                     shutil.rmtree(self.folder(trial.number) / name, ignore_errors=True)
 
-    # ---- what was found
+    # ---- results
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """The trials that have ended, without those that were stopped and are to be done again."""
+        """The trials that have ended, without those that were stopped and will be repeated."""
         return [t for t in self.study.trials if t.state.is_finished() and "stopped" not in t.user_attrs]
 
     @property
     def best(self) -> FrozenTrial | None:
-        """The best of the complete trials, the earliest of equals; None where there is none."""
+        """The best complete trial, the earliest of equals; None if there is none."""
         sign = -1 if self.space.goal == "maximize" else 1
         complete = self.study.get_trials(states=(TrialState.COMPLETE,))
-        return min(complete, key=lambda t: (sign * t.value, t.number), default=None)
+        return min(complete, key=lambda t: (sign * t.values[0], t.number), default=None)
 
     @property
     def baseline(self) -> FrozenTrial | None:
@@ -245,11 +248,11 @@ class Search:
         return next((t for t in complete if t.user_attrs.get("baseline")), None)
 
     def folder(self, number: int) -> Path:
-        """The run folder of a trial."""
+        """Return the run folder of a trial."""
         return self.output / "trials" / str(number)
 
     def options_of(self, trial: FrozenTrial) -> list[str]:
-        """The options of `fit` that a trial trains with."""
+        """Return the options of `fit` that a trial trains with."""
         if trial.user_attrs.get("baseline"):
             return self.options
         return [*self.options, *(option(name, value) for name, value in trial.user_attrs["values"].items())]

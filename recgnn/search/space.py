@@ -1,4 +1,4 @@
-"""What a search may change: a W&B sweep configuration, read and checked."""
+"""The space of a search: a W&B sweep configuration, read and checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -16,9 +16,12 @@ from recgnn.cli.mistakes import check_files
 from recgnn.errors import ConfigError, did_you_mean, one_of
 from recgnn.files import existing_file
 
+if TYPE_CHECKING:
+    from optuna import Trial
+
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
-LABELS = ("name", "description", "project", "entity")  # of a sweep's page; nothing to a local search
-DISTRIBUTIONS = {  # what each is given
+LABELS = ("name", "description", "project", "entity")  # of a sweep's page; a local search has none
+DISTRIBUTIONS = {  # W&B's distributions that Optuna knows too, and their keys
     "constant": ("value",),
     "categorical": ("values",),
     "uniform": ("min", "max"),
@@ -26,18 +29,6 @@ DISTRIBUTIONS = {  # what each is given
     "q_uniform": ("min", "max", "q"),
     "log_uniform_values": ("min", "max"),
     "q_log_uniform_values": ("min", "max", "q"),
-}
-LEFT_OUT = {  # what W&B knows and Optuna does not
-    "log_uniform": "log_uniform_values, whose bounds are values and no exponents",
-    "inv_log_uniform": "log_uniform_values",
-    "inv_log_uniform_values": "log_uniform_values, which draws the same",
-    "categorical_w_probabilities": "categorical",
-    "normal": "uniform",
-    "q_normal": "q_uniform",
-    "log_normal": "log_uniform_values",
-    "q_log_normal": "q_log_uniform_values",
-    "beta": "uniform",
-    "q_beta": "q_uniform",
 }
 MISSING = object()
 
@@ -47,12 +38,12 @@ class Parameter:
     """An option that is searched: a choice, or a number between two bounds.
 
     Args:
-        name: the option, without its dashes: `model.lr`.
-        choices: the values there are; empty for a number.
-        low: the least number.
-        high: the greatest.
+        name: the option, without its dashes: `training.lr`.
+        choices: the possible values; empty for a number.
+        low: the lowest number.
+        high: the highest number.
         log: whether its logarithm is drawn uniformly.
-        step: what numbers are multiples of; None for any.
+        step: the number of which values are multiples; None for any value.
         whole: whether it is an integer.
     """
 
@@ -64,42 +55,38 @@ class Parameter:
     step: float | None = None
     whole: bool = False
 
-    def suggest(self, trial: Any) -> Any:
-        """The option's value in an Optuna trial."""
+    def suggest(self, trial: Trial) -> Any:
+        """Draw the option's value in an Optuna trial."""
         if self.choices:
-            return self.choices[self._labels().index(trial.suggest_categorical(self.name, self._labels()))]
-        if self.log:  # a number on a grid is rounded to it, as W&B does: Optuna has no such distribution
-            return self._on_grid(trial.suggest_float(self.name, self.low, self.high, log=True))
-        if self.whole:
-            return trial.suggest_int(self.name, self.low, self.high, step=self.step)
-        return self._on_grid(trial.suggest_float(self.name, self.low, self.high, step=self.step))  # 0.3, not 0.30…04
+            labels = [_label(choice) for choice in self.choices]
+            return self.choices[labels.index(trial.suggest_categorical(self.name, labels))]
+        if self.whole and not self.log:
+            return trial.suggest_int(self.name, int(self.low), int(self.high), step=int(self.step or 1))
+        step = None if self.log else self.step  # Optuna has no logarithm on a grid: rounded to it, as W&B does
+        return self._on_grid(trial.suggest_float(self.name, self.low, self.high, step=step, log=self.log))
 
     def stored(self, value: Any) -> Any:
-        """How Optuna stores a value; MISSING for one outside the space."""
+        """Return a value as Optuna stores it; MISSING for one outside the space."""
         if self.choices:
             same = (c for c in self.choices if isinstance(c, bool) == isinstance(value, bool) and c == value)
             return next(map(_label, same), MISSING)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
-            return MISSING
-        if self.step is None or math.isclose(self._on_grid(value), value):
-            return value
-        return MISSING
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        inside = number and self.low <= value <= self.high
+        return value if inside and (self.step is None or math.isclose(self._on_grid(value), value)) else MISSING
 
     def examples(self) -> tuple[Any, ...]:
-        """Every choice, or the two bounds."""
+        """Return every choice, or the two bounds."""
         return self.choices or (self._on_grid(self.low), self._on_grid(self.high))
 
-    def grid(self) -> tuple[Any, ...] | None:
-        """All its values, or None where they cannot be counted."""
+    def grid(self) -> tuple[Any, ...]:
+        """Return all its values; empty if they cannot be counted."""
         if self.choices or self.step is None or self.log:
-            return self.choices or None
+            return self.choices
         count = round((self.high - self.low) / self.step) + 1
         return tuple(self._on_grid(self.low + i * self.step) for i in range(count))
 
-    def _labels(self) -> list[Any]:
-        return [_label(choice) for choice in self.choices]
-
     def _on_grid(self, value: float) -> float:
+        """Round to a multiple of the step: 0.3, not 0.30000000000000004."""
         if self.step is not None:
             value = min(max(_multiple(value, self.step, round), self.low), self.high)
         return int(value) if self.whole else float(value)
@@ -107,17 +94,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched, by which measure, and when a trial is given up.
+    """A search space: its parameters, the metric to improve, and when a trial is given up.
 
     Args:
         path: the file it was read from.
         method: `bayes` (TPE), `random` or `grid`.
         metric: the validation metric.
-        goal: `maximize` or `minimize` it.
-        parameters: what is searched.
-        constants: options that hold for every trial.
+        goal: `maximize` or `minimize`.
+        parameters: the options that are searched.
+        constants: options with the same value in every trial.
         hyperband: `min_iter` or `max_iter`, `eta`, `s` and `strict` of W&B's early termination; None for none.
-        run_cap: the most trials, or None.
+        run_cap: the highest number of trials, or None.
     """
 
     path: Path
@@ -130,7 +117,7 @@ class Space:
     run_cap: int | None
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """Every combination of values of a grid, as Optuna stores them."""
+        """Yield every combination of values of a grid, as Optuna stores them."""
         values = [[p.stored(value) for value in p.grid()] for p in self.parameters]
         for combination in itertools.product(*values):
             yield dict(zip((p.name for p in self.parameters), combination, strict=True))
@@ -140,7 +127,7 @@ def read_space(path: str | Path) -> Space:
     """Read a W&B sweep configuration.
 
     Raises:
-        ConfigError: what is wrong in it, by parameter.
+        ConfigError: If something in it is wrong; names the parameter.
     """
     path = existing_file(path, "space file")
     check_files(["--config", str(path)])
@@ -165,7 +152,8 @@ def _space(path: Path, content: Any) -> Space:
         raise ConfigError(f"metric {metric['name']}: a search goes by a validation metric, such as val/ndcg@10")
     goal = metric.get("goal", "minimize")  # W&B's default
     one_of("metric goal", goal, ("maximize", "minimize"))
-    parameters, constants = [], {}
+    parameters: list[Parameter] = []
+    constants: dict[str, Any] = {}
     for name, given in content["parameters"].items():
         parameter = _parameter(str(name), given)
         if isinstance(parameter, Parameter):
@@ -174,7 +162,7 @@ def _space(path: Path, content: Any) -> Space:
             constants[name] = parameter[0]
     if not parameters:
         raise ConfigError("every parameter has a single value: there is nothing to search")
-    if method == "grid" and (endless := [p.name for p in parameters if p.grid() is None]):
+    if method == "grid" and (endless := [p.name for p in parameters if not p.grid()]):
         raise ConfigError(f"method grid: {endless[0]} has no list of values; give it `values`, or take method: bayes")
     cap = content.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or cap < 1):
@@ -184,14 +172,12 @@ def _space(path: Path, content: Any) -> Space:
 
 
 def _parameter(name: str, given: Any) -> Parameter | tuple[Any]:
-    """A parameter, or a constant's value in a tuple."""
+    """Return a parameter, or a constant's value in a tuple."""
     if not isinstance(given, dict):
         raise ConfigError(f"{name}: expected a value, values, or min and max; found {given!r}")
     if "parameters" in given:
         raise ConfigError(f"{name}: nested parameters are not for options; write {name}.lr and so on, one a line")
     kind = given.get("distribution") or _kind(given)
-    if kind in LEFT_OUT:
-        raise ConfigError(f"{name}: there is no distribution {kind} in a local search; use {LEFT_OUT[kind]}")
     one_of(f"{name}: distribution", kind, DISTRIBUTIONS)
     _known(f"key of {name}", given, ("distribution", *DISTRIBUTIONS[kind]))
     lacking = [key for key in DISTRIBUTIONS[kind] if key not in given and key != "q"]
@@ -235,7 +221,7 @@ def _number(name: str, kind: str, low: float, high: float, step: float) -> Param
 
 
 def _kind(given: dict[str, Any]) -> str:
-    """The distribution that W&B takes where none is named."""
+    """Return the distribution that W&B takes if none is named."""
     if "value" in given:
         return "constant"
     if "values" in given:
@@ -267,12 +253,12 @@ def _known(what: str, given: dict[Any, Any], known: tuple[str, ...]) -> None:
 
 
 def _multiple(value: float, step: float, rounding: Any) -> float:
-    """The multiple of `step` next to a value; what is one already stays, whatever its last digits."""
+    """Return the multiple of `step` next to a value; a multiple stays, whatever its last digits."""
     ratio = value / step
     count = round(ratio) if math.isclose(ratio, round(ratio), abs_tol=1e-9) else rounding(ratio)
     return count * step if isinstance(step, int) else float(f"{count * step:.12g}")
 
 
 def _label(choice: Any) -> Any:
-    """A choice as Optuna can store it: lists and dicts as JSON."""
+    """Return a choice as Optuna can store it: lists and dicts as JSON."""
     return choice if choice is None or isinstance(choice, bool | int | float | str) else json.dumps(choice)

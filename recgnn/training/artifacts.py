@@ -1,4 +1,4 @@
-"""Checkpoints of a run as W&B artifacts, each with all that its use needs."""
+"""Checkpoints of a run as W&B artifacts, each with the files that are needed to use it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from recgnn.training import run_folder as runs
 def log_checkpoints(
     logger: Any, run: Path, model: str, data: str, content: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
-    """The best and the last checkpoint as versions `best` and `last` of the run's artifact.
+    """Log the best and the last checkpoint as versions `best` and `last` of the run's artifact.
 
     Args:
         logger: a `WandbLogger`.
         run: the run folder.
         model: name of the model.
         data: name of the data.
-        content: what metrics.json holds.
-        rows: what metrics.csv holds, a dict per epoch.
+        content: metrics.json.
+        rows: metrics.csv, a dict per epoch.
     """
     of_best = {"epoch": content["best_epoch"], "val": measured(content["val"]), "test": measured(content["test"])}
     best = runs.best_checkpoint(run).relative_to(run)
@@ -38,13 +38,15 @@ def log_checkpoints(
 
 
 def measured(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics that have a value: W&B takes no NaN in what it knows of an artifact."""
+    """Return the metrics that have a value: W&B takes no NaN in an artifact's metadata."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def files_of_use(run: Path) -> list[Path]:
-    """The files of a run folder, relative to it, that its use needs beside a checkpoint: without the encoded events of
-    clicks, which may be larger than all else."""
+    """Return the files, relative to a run folder, that are needed to use it beside a checkpoint.
+
+    The encoded events of clicks, which may be larger than everything else, are not.
+    """
     stored = sorted(path for path in (run / "vocabulary").iterdir() if path.is_file())
     if (run / "vocabulary" / "fields.json").is_file():
         stored = [path for path in stored if path.name.partition(".")[0] not in ("train", "val", "test")]

@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, at_least
+from recgnn.errors import ConfigError, RunError, at_least
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
@@ -52,6 +52,8 @@ class Training(LightningModule):
         self.solved = not hasattr(model, "solve")
         self.own_loss = type(model).extra_loss is not Model.extra_loss
         self.metrics = nn.ModuleDict()
+        self.total: Tensor | float = 0.0  # of the epoch's losses: whether it is finite is looked at once an epoch
+        self.not_a_number: Tensor | bool = False  # among the predictions that are being measured
         if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
             self.automatic_optimization = False
             self.nothing = nn.Parameter(torch.zeros(()))
@@ -107,6 +109,7 @@ class Training(LightningModule):
             loss = loss + self.penalty(batch, outputs)
         if self.own_loss:
             loss = loss + self.model.extra_loss(batch, outputs)
+        self.total = self.total + loss.detach()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
 
@@ -121,19 +124,35 @@ class Training(LightningModule):
         return torch.optim.Adam(parameters, lr=self.lr, fused=not clipped)
 
     def on_train_epoch_start(self) -> None:
+        self.total = 0.0
         self.model.refresh()
 
+    def check_loss(self) -> None:
+        """Stop where the loss is not finite, before anything is measured or saved.
+
+        Raises:
+            RunError: says what to change.
+        """
+        if not torch.as_tensor(self.total).isfinite():
+            raise RunError(
+                f"the loss of {type(self.model).__name__} is not finite in epoch {self.current_epoch}: the training "
+                f"diverged; lower the learning rate (--training.lr, now {self.lr:g}), or clip gradients "
+                "(--trainer.gradient_clip_val 1.0)"
+            )
+
     def on_train_epoch_end(self) -> None:
+        self.check_loss()
         if not self.automatic_optimization:
             self.trainer.should_stop = True
 
     # ---- measuring
 
     def on_validation_epoch_start(self) -> None:
+        self.check_loss()
         self.model.refresh()
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return self.measure("val", batch)
+        return self._measured("val", batch)
 
     def on_validation_epoch_end(self) -> None:
         self._finish("val")
@@ -142,12 +161,23 @@ class Training(LightningModule):
         self.model.refresh()
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        return self.measure("test", batch)
+        return self._measured("test", batch)
 
     def on_test_epoch_end(self) -> None:
         self._finish("test")
 
+    def _measured(self, part: str, batch: Any) -> dict[str, Tensor]:
+        answers = self.measure(part, batch)
+        for values in answers.values():
+            self.not_a_number = self.not_a_number | values.isnan().any()
+        return answers
+
     def _finish(self, part: str) -> None:
+        if self.not_a_number:
+            raise RunError(
+                f"{type(self.model).__name__} predicts values that are not numbers: its weights are not finite; train "
+                "it with a lower learning rate (--training.lr), or use another checkpoint"
+            )
         metrics: Any = self.metrics[part]
         for name, value in metrics.compute().items():
             self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == self.monitor[0])

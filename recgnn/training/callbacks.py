@@ -98,6 +98,8 @@ class RunFolder(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: Training) -> None:
         self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
+        rates = {f"lr/{i}": o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
+        self.rates = {"lr": rates["lr/0"]} if len(rates) == 1 else rates  # before a scheduler sets the next epoch's
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.trained = time.perf_counter() - self.started - self.evaluation_seconds
@@ -115,8 +117,7 @@ class RunFolder(Callback):
         values["train/loss"] = values.pop("train/loss_epoch", values.get("train/loss", float("nan")))
         if not validated:
             values = {k: v for k, v in values.items() if not k.startswith("val/")}
-        rates = {f"lr/{i}": o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
-        rates = {"lr": rates["lr/0"]} if len(rates) == 1 else rates
+        rates = self.rates
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, **values, **rates}
         row |= {"seconds": round(seconds, 4), "evaluation_seconds": round(rest, 4)}
         self.rows.append(row)

@@ -28,7 +28,7 @@ def claimed_folder(base: Path) -> Path:
 
     Where a launcher starts all processes, each of which looks for itself, it is made later, by the first one.
     """
-    if any(name in os.environ for name in STARTED):
+    if any(name in os.environ for name in STARTED) and os.environ.get("SLURM_NTASKS") != "1":  # an array's job is alone
         return next_folder(base)
     while True:
         with suppress(FileExistsError):  # another run was quicker
@@ -63,7 +63,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
         folder = _agreed(lambda: latest_folder(base) if resume else claimed_folder(base))
     else:
         folder = Path(run_dir).expanduser()
-        has_run = any(any((folder / half / "checkpoints").glob("*.ckpt")) for half in ("", SELECTION))
+        has_run = can_continue(folder) or (folder / "metrics.json").is_file()  # else killed in its first epoch
         if resume and not can_continue(folder):
             raise RunError(f"{folder}: has no checkpoints/{LAST} to continue from; leave --ckpt_path out to start it")
         if has_run and not resume and not overwrite and rank_zero_only.rank == 0:

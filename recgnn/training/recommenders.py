@@ -11,7 +11,7 @@ from torch import Tensor
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
 from recgnn.errors import ConfigError, at_least, one_of
-from recgnn.evaluation.metrics import ErrorMetric, RankingMetric, check_ks
+from recgnn.evaluation.metrics import CatalogueMetric, ErrorMetric, RankingMetric, check_ks
 from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.models.base import Recommender
@@ -77,7 +77,7 @@ class RankingTraining(RecommenderTraining):
         popularity_alpha: float = 0.75,
         l2: float | None = None,
         lr: float | None = None,
-        metrics: Sequence[str | RankingMetric] = (*RANKING,),
+        metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
         ks: Sequence[int] = (10, 20),
     ):
         if loss is None and "loss" in model.defaults:

@@ -66,6 +66,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_whole(path):
@@ -74,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 "loaded; nothing was executed. Use checkpoints written by recgnn only"
             ) from error
         raise RunError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{path}: is damaged and cannot be read ({reason}); use another checkpoint") from error
     if not isinstance(content, dict) or "state_dict" not in content:

@@ -1,51 +1,41 @@
-"""Every key that a run logs: what it is, which models have it, and when it is logged."""
+"""Every key that a run logs to W&B: its meaning, the models that have it, and when it is logged."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-RANKING = {
-    "recall@<k>": "hits among the first k, over the user's relevant items",
-    "ndcg@<k>": "normalised discounted cumulative gain of the first k",
-    "precision@<k>": "hits among the first k, over k",
-    "map@<k>": "mean average precision of the first k",
-    "mrr@<k>": "reciprocal rank of the first hit among k",
-    "hitrate@<k>": "share of users with a hit among the first k",
-    "coverage@<k>": "share of the catalogue that somebody is recommended",
-    "popularity@<k>": "mean train count of what is recommended",
-    "gini@<k>": "how unevenly items are recommended: 0 all alike, towards 1 few items",
-}
-ERRORS = {"rmse": "root mean squared error", "mae": "mean absolute error"}
-CLICKS = {
-    "auc": "area under the ROC curve",
-    "logloss": "mean cross entropy",
-    "ne": "normalised entropy: log loss over that of the mean label",
-    "gauc": "AUC within each user, weighted by events",
-    "ece": "expected calibration error",
-    "calibration": "predicted positives over observed ones (1 is right)",
-}
-METRICS = {"ranking": RANKING, "rating": ERRORS, "ctr": CLICKS, "sequence": CLICKS, "regression": ERRORS}
-FAMILIES = {  # a model's task, clicks with histories apart
+from recgnn.evaluation.metrics.names import METRICS
+
+
+def _texts(task: str, suffix: str = "") -> dict[str, str]:
+    """The metrics of a task by name, each with the start of its docstring."""
+    texts = {name: re.split(r"[:;(,.]", metric.__doc__ or "", maxsplit=1)[0] for name, metric in METRICS[task].items()}
+    return {name + suffix: " ".join(text.split()) for name, text in texts.items()}
+
+
+RANKING, ERRORS, CLICKS = _texts("ranking", "@<k>"), _texts("rating"), _texts("clicks")
+OF_FAMILY = {"ranking": RANKING, "rating": ERRORS, "clicks": CLICKS, "sequence": CLICKS, "regression": ERRORS}
+FAMILIES = {  # the tasks, and clicks with histories beside the other clicks
     "ranking": "ranking (MF, GCN, NGCF, LightGCN, DAE, CDAE)",
-    "rating": "ratings (AutoRec, MF with loss: mse)",
-    "ctr": "clicks (LR to DCNv2)",
+    "rating": "ratings (AutoRec, MF with RatingTraining)",
+    "clicks": "clicks (LR to DCNv2)",
     "sequence": "clicks with histories (DIN, BST)",
-    "regression": "numbers (task: regression)",
+    "regression": "numbers (RegressionTraining)",
 }
 ALL = tuple(FAMILIES)
 EPOCH, END = "every epoch", "once, at the end"
-CLICK_FAMILIES = ("ctr", "sequence")
+CLICK_FAMILIES = ("clicks", "sequence")
 
 
 class Key(NamedTuple):
-    """A key of W&B.
+    """A key that is logged to W&B.
 
     Args:
         name: its name, in which `<k>` is a list length, `<n>` a number and `<field>` a field's name.
         kind: `curve`, `figure`, `table`, `summary` (one value of the whole run) or `config`.
-        families: the models that always have it; none where it depends on more.
-        what: what it is.
+        families: the models that always have it; none if it depends on more than the model.
+        what: its meaning.
         when: when it is logged.
     """
 
@@ -73,7 +63,7 @@ PARTS = {  # of the metrics: kind, where they are measured, when they are logged
 def _metrics() -> list[Key]:
     found = [(name, text) for names in (RANKING, ERRORS, CLICKS) for name, text in names.items()]
     return [
-        Key(f"{part}/{name}", kind, tuple(f for f in ALL if name in METRICS[f]), f"{text}; {where}", when)
+        Key(f"{part}/{name}", kind, tuple(f for f in ALL if name in OF_FAMILY[f]), f"{text}; {where}", when)
         for name, text in found
         for part, (kind, where, when) in PARTS.items()
     ]
@@ -108,19 +98,19 @@ KEYS = [
     Key("attention", "table", ("sequence",), "20 positive events: past items and their weights", END),
     Key("model_name", "config", ALL, "class of the model", "at the start"),
     Key("data_name", "config", ALL, "name of the data", "at the start"),
-    Key("task", "config", ALL, "ranking, rating, ctr or regression", "at the start"),
+    Key("task", "config", ALL, "ranking, rating, clicks or regression", "at the start"),
     Key("parameters", "config", ALL, "number of parameters", "at the start"),
     Key("data_statistics", "config", ALL, "rows, users, items, split and more of the data", "at the start"),
 ]
 
 
 def documented(name: str, kind: str | None = None) -> Key | None:
-    """The key that a logged name is, of a kind if one is given; None where there is none."""
+    """Return the key of a logged name, of a given kind if there is one; None if it is not documented."""
     return next((key for key in KEYS if kind in (None, key.kind) and key.matches(name)), None)
 
 
 def markdown() -> str:
-    """All keys as a table of Markdown; a metric's, which differ by the part alone, in one row."""
+    """Write all keys as a Markdown table; those of a metric, which differ by the part alone, in one row."""
     rows = [f"- `{part}/…`: metrics {where}; {when}, a {kind}" for part, (kind, where, when) in PARTS.items()]
     rows += ["", "| key | what | models | when |", "|---|---|---|---|"]
     for key in KEYS:

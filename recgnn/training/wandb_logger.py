@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import configparser
 import io
-import netrc
 import os
 import re
 import shlex
@@ -12,7 +10,6 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pandas as pd
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
@@ -21,17 +18,17 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 
 from recgnn.errors import ConfigError, RunError
+from recgnn.evaluation.figures import DPI
 from recgnn.files import atomic_path
 
 PROJECT = "recgnn"
 RUN_ID = Path("wandb") / "run_id"  # file of a run folder: which W&B run it is
 MODES = ("online", "offline", "disabled")
-HOSTS = ("https://api.wandb.ai", "https://api.forge.coreweave.com")  # W&B's own: until wandb 0.30, and since
 STEP = "trainer/global_step"  # Lightning's x-axis
 
 
 class WandbLogger(LightningWandbLogger):
-    """Lightning's W&B logger, which never asks for a key and says nothing while it works offline.
+    """Lightning's W&B logger; it never asks for a key, and says nothing while it is offline.
 
     Args:
         project: the W&B project; WANDB_PROJECT, or else recgnn, when None.
@@ -39,14 +36,13 @@ class WandbLogger(LightningWandbLogger):
         group: joins runs, such as the seeds of one setting.
         job_type: what kind of run of its group it is.
         tags: labels to filter runs by.
-        save_dir: files are written to ``<save_dir>/wandb``; the working folder when None.
-        mode: ``auto`` follows WANDB_MODE or W&B's settings file; without those it is online where
-            an API key is configured (WANDB_API_KEY, ``wandb login``), else offline. Nothing is
-            asked, of a person or of a server, to find out. The other modes are taken as they are.
-        id: continues the run with this id.
+        save_dir: folder of the files (`<save_dir>/wandb`); the working folder when None.
+        mode: `auto` follows WANDB_MODE or W&B's settings file; without those it is online if an API key is configured
+            (WANDB_API_KEY, `wandb login`), else offline. Neither a person nor a server is asked to find out.
+        id: the run to continue.
 
     Raises:
-        ConfigError: unknown mode, online without a key, or wandb is not installed.
+        ConfigError: If the mode is unknown, it is online without a key, or wandb is not installed.
     """
 
     def __init__(
@@ -60,13 +56,13 @@ class WandbLogger(LightningWandbLogger):
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
         id: str | None = None,
     ) -> None:
-        self.mode = resolve_mode(mode)
-        quiet = self.mode != "online"
         try:
+            self.mode = resolve_mode(mode)
+            quiet = self.mode != "online"
             super().__init__(
                 project=project or os.environ.get("WANDB_PROJECT") or PROJECT,
                 name=name,
-                save_dir=save_dir,
+                save_dir=save_dir,  # type: ignore[arg-type]  # None is W&B's own folder
                 id=id,
                 group=group,
                 job_type=job_type,
@@ -84,10 +80,15 @@ class WandbLogger(LightningWandbLogger):
         self._run_dir: str | None = None
 
     def belong_to(self, folder: Path, name: str, group: str, job_type: str, tags: list[str], resume: bool) -> None:
-        """Take what was not given from a run folder: its name and labels, and where files go.
+        """Take name, labels and the place of files from a run folder, as far as they were not given.
 
         Args:
-            resume: go on with the W&B run that the folder is.
+            folder: the run folder.
+            name: the run's name.
+            group: the group it belongs to.
+            job_type: its kind within the group.
+            tags: its labels.
+            resume: continue the W&B run of the folder.
         """
         of_folder = {"dir": str(folder), "name": name, "group": group, "job_type": job_type, "tags": tags}
         if resume and (folder / RUN_ID).is_file():
@@ -101,7 +102,7 @@ class WandbLogger(LightningWandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started when first asked for; a stand-in that does nothing if disabled."""
+        """The W&B run, started on first use; a stand-in that does nothing if disabled."""
         if self.mode == "disabled":
             return _Nothing()
         if self._experiment is None:
@@ -120,7 +121,7 @@ class WandbLogger(LightningWandbLogger):
 
     @property
     def sync_command(self) -> str | None:
-        """What to type to send an offline run to W&B; None if there is nothing to send."""
+        """The command that sends an offline run to W&B; None if there is nothing to send."""
         if self.mode != "offline" or self._run_dir is None:
             return None
         here = Path(self._run_dir)
@@ -146,11 +147,10 @@ class WandbLogger(LightningWandbLogger):
         if self.mode != "disabled":
             from PIL import Image
 
-            file = figure
+            file = io.BytesIO()
             if isinstance(figure, Figure):
-                file = io.BytesIO()
-                figure.savefig(file, dpi=144, format="png", facecolor="white")
-            self.log_image(key, [Image.open(file)], step)
+                figure.savefig(file, dpi=DPI, format="png", facecolor="white")
+            self.log_image(key, [Image.open(file if isinstance(figure, Figure) else figure)], step)
 
     @rank_zero_only
     def log_table(
@@ -169,7 +169,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def log_summary(self, values: Mapping[str, float]) -> None:
-        """Values of the whole run, which stand in the table of runs."""
+        """Log values of the whole run, for the table of runs."""
         if self.mode != "disabled":
             self.experiment.summary.update(dict(values))
 
@@ -177,14 +177,14 @@ class WandbLogger(LightningWandbLogger):
     def log_checkpoint(
         self, name: str, folder: Path, files: Iterable[Path], aliases: list[str], metadata: dict[str, Any]
     ) -> None:
-        """Log files of a run folder as a version of an artifact, which, downloaded, is a run folder again.
+        """Log files of a run folder as a version of an artifact; downloaded, it is a run folder again.
 
         Args:
             name: the artifact is called <name>-<run id>.
             folder: the run folder.
             files: the files, relative to it.
             aliases: names of this version, such as best.
-            metadata: what is known of it.
+            metadata: its facts, such as the epoch and metrics.
         """
         if self.mode == "disabled":
             return
@@ -198,7 +198,7 @@ class WandbLogger(LightningWandbLogger):
 
     @rank_zero_only
     def finish(self) -> None:
-        """End the run; W&B does so by itself at the end of the process."""
+        """End the run, as W&B does by itself at the end of the process."""
         if self._experiment is not None:
             self._id = self._wandb_init["id"] = self._experiment.id
             self._experiment.finish()
@@ -206,15 +206,16 @@ class WandbLogger(LightningWandbLogger):
 
 
 def resolve_mode(mode: str) -> str:
-    """The mode that ``mode`` means here and now: online, offline or disabled.
+    """Return the mode that `mode` means here and now: online, offline or disabled.
 
     Raises:
-        ConfigError: unknown mode, or online without a key.
+        ConfigError: If the mode is unknown, or it is online and no key is configured.
     """
     where, wanted = "logger mode", mode
     if mode == "auto":
-        where = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "W&B's settings file"
-        wanted = os.environ.get("WANDB_MODE") or _settings().get("mode", "auto")
+        where, wanted = "WANDB_MODE", os.environ.get("WANDB_MODE") or "auto"
+    if wanted == "auto" and "mode" in _settings().model_fields_set:  # in a settings file, as `wandb offline` writes it
+        where, wanted = "W&B's settings file", _settings().mode
     wanted = {"dryrun": "offline", "run": "online"}.get(wanted, wanted)  # W&B's old names
     if wanted == "auto":
         return "online" if has_key() else "offline"
@@ -229,39 +230,32 @@ def resolve_mode(mode: str) -> str:
 
 
 def has_key() -> bool:
-    """Whether W&B would find an API key: in the environment, a netrc file or its settings file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    settings = _settings()
-    if settings.get("api_key"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL") or settings.get("base_url")
-    machines = [urlsplit(url).netloc for url in ([host] if host else HOSTS)]
-    named = os.environ.get("NETRC")
-    for path in [named] if named else ["~/.netrc", "~/_netrc"]:
-        try:
-            hosts = netrc.netrc(Path(path).expanduser())
-        except (OSError, netrc.NetrcParseError):
-            continue
-        entries = [hosts.authenticators(machine) for machine in machines]
-        if any(entry and entry[2] for entry in entries):
-            return True
-    return False
+    """Whether W&B has credentials, as it looks for them itself; asks neither a person nor a server.
 
+    Raises:
+        ConfigError: If what is configured cannot be a key.
+    """
+    import wandb
+    from wandb.sdk.lib import wbauth
 
-def _settings() -> dict[str, str]:
-    """What `wandb login` and `wandb offline` wrote; the working folder's file goes first."""
-    folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
-    parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read([Path(folder).expanduser() / "settings", Path("wandb") / "settings"])
-    except (OSError, UnicodeError, configparser.Error):
-        return {}
-    return dict(parser["default"]) if parser.has_section("default") else {}
+        found = wbauth.authenticate_session(
+            host=_settings().base_url, source="recgnn", prompt=False, update_session=False
+        )
+    except wandb.errors.AuthenticationError as error:
+        raise ConfigError(f"W&B: {' '.join(str(error).split())}") from error
+    return found is not None
+
+
+def _settings() -> Any:
+    """W&B's settings of this process: files, then environment; starts nothing."""
+    from wandb.sdk import wandb_setup
+
+    return wandb_setup.singleton().settings
 
 
 class _Nothing:
-    """Takes any call, attribute or item, and does nothing."""
+    """A stand-in that takes any call, attribute or item, and does nothing."""
 
     def __getattr__(self, name: str) -> _Nothing:
         if name.startswith("__"):

@@ -1,70 +1,19 @@
-"""`python -m recgnn.dashboard`: the W&B workspace of a project, built from the keys that runs log."""
+"""The W&B workspace of a project, built from the keys that runs log."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-from recgnn.cli.options import OptionParser
 from recgnn.errors import ConfigError, RunError
-from recgnn.files import atomic_path
-from recgnn.training.wandb_keys import CLICKS, ERRORS, KEYS, RANKING, markdown
+from recgnn.training.wandb_keys import CLICKS, ERRORS, KEYS, RANKING
 
 GROUPING = ("model_name", "data_name")  # of the configuration: by what runs are grouped
 NAME, PROJECT, KS = "recgnn", "recgnn", (10, 20)
 FAMILIES = {"ranking": RANKING, "ratings and numbers": ERRORS, "clicks": CLICKS}
 MAX_RUNS = 50
-
-
-def main(argv: list[str]) -> None:
-    """Save the workspace to W&B, or print or write what it is."""
-    options = _parser().parse_args(argv)
-    if options.keys:
-        print(markdown(), end="")
-        return
-    if not all(k.strip().isdecimal() and int(k) for k in options.ks.split(",")):
-        raise ConfigError(f"--ks {options.ks}: expected list lengths, as 10,20")
-    ks = sorted({int(k) for k in options.ks.split(",")})
-    fields = [name.strip() for name in options.fields.split(",") if name.strip()]
-    here = options.print or options.output is not None
-    if options.entity is None and not here:
-        raise ConfigError(
-            "the workspace is saved to an account of W&B: name it with --entity, or write it without one: --print or "
-            "--output workspace.json"
-        )
-    if options.output is not None and Path(options.output).suffix != ".json":
-        raise ConfigError(f"--output {options.output}: expected a name that ends in .json")
-    view = workspace(options.entity or "", options.project, options.name, ks, fields)
-    text = json.dumps(specification(view), indent=2) + "\n"
-    if options.print:
-        print(text, end="")
-    if options.output is not None:
-        with atomic_path(Path(options.output).expanduser()) as path:
-            path.write_text(text, encoding="utf-8")
-    if not here:
-        print(save(view))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OptionParser(
-        prog="python -m recgnn.dashboard",
-        description="A W&B workspace with the curves, test metrics, figures and tables of a project's runs, grouped by "
-        "model and data. Saved as a new view of the project, or written down without a network.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--entity", help="the user or team of W&B that has the project; saves the workspace there")
-    parser.add_argument("--project", default=PROJECT, help=f"the project (default: {PROJECT})")
-    parser.add_argument("--name", default=NAME, help=f"what the workspace is called (default: {NAME})")
-    parser.add_argument("--ks", default=",".join(map(str, KS)), help="list lengths of rankings (default: 10,20)")
-    parser.add_argument("--fields", default="", help="fields whose figure auc_by_<field> is shown (report_by)")
-    parser.add_argument("--print", action="store_true", help="print the specification (JSON) instead of saving it")
-    parser.add_argument("--output", help="write the specification to this file (.json) instead of saving it")
-    parser.add_argument("--keys", action="store_true", help="print all logged keys as a table, and nothing else")
-    return parser
 
 
 def _packages():
@@ -79,22 +28,22 @@ def _packages():
 def workspace(
     entity: str, project: str = PROJECT, name: str = NAME, ks: Sequence[int] = KS, fields: Sequence[str] = ()
 ):
-    """The workspace, which `save` sends to W&B; nothing here needs a network.
+    """Build the workspace that `save` sends to W&B, without a network.
 
     Args:
         entity: user or team.
         project: its project.
-        name: what the workspace is called.
+        name: its name.
         ks: list lengths whose metrics are shown.
         fields: fields whose figure of AUC is shown.
 
     Raises:
-        ConfigError: if wandb-workspaces is not installed.
+        ConfigError: If wandb-workspaces is not installed.
     """
     ws, _, expr = _packages()
     parts = sections(ks, fields)
     for section in parts:
-        for place, panel in enumerate(section.panels):  # W&B makes up names; the same workspace is to be the same text
+        for place, panel in enumerate(section.panels):  # instead of random ids: equal workspaces have equal texts
             panel._id = hashlib.sha256(f"{section.name}/{place}".encode()).hexdigest()[:12]
     shown = ["best/epoch", "time/seconds", *headline(ks)]
     columns = [f"config:{key}.value" for key in GROUPING] + ["config:data_statistics.value.train"]
@@ -113,8 +62,10 @@ def workspace(
 
 
 def sections(ks: Sequence[int], fields: Sequence[str]) -> list:
-    """Training, validation and test by family, figures, tables, data: each key of `wandb_keys` in a panel. Runs that
-    are grouped are drawn as their mean and its spread."""
+    """Return the sections: training, validation and test by family, figures, tables, data and cost.
+
+    Each key of `wandb_keys` has a panel. Grouped runs are drawn as their mean and spread.
+    """
     ws, wr, _ = _packages()
 
     def curve(y: str, x: str = "epoch"):
@@ -151,29 +102,29 @@ def sections(ks: Sequence[int], fields: Sequence[str]) -> list:
 
 
 def measured(part: str, names: Iterable[str], ks: Sequence[int]) -> list[str]:
-    """The metrics of a part, as they are logged."""
+    """Return the metrics of a part under their logged names."""
     logged = [f"{part}/{name.replace('<k>', str(k))}" for name in names for k in ks]
     return list(dict.fromkeys(logged))
 
 
 def headline(ks: Sequence[int]) -> list[str]:
-    """The test metric that each family is judged by first."""
+    """Return the main test metric of each family."""
     return [f"test/ndcg@{ks[0]}", "test/rmse", "test/auc"]
 
 
 def specification(view) -> dict[str, Any]:
-    """What W&B is sent of a workspace."""
+    """Return a workspace as W&B receives it."""
     model = view._to_model()
     spec = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
     return {"project": model.project, "displayName": model.display_name, "spec": spec}
 
 
 def save(view) -> str:
-    """Send a workspace to W&B; returns its address.
+    """Send a workspace to W&B and return its address.
 
     Raises:
-        ConfigError: without an API key.
-        RunError: if W&B does not take it.
+        ConfigError: If no API key is configured.
+        RunError: If W&B refuses it.
     """
     from recgnn.training.wandb_logger import has_key
 

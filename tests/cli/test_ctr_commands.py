@@ -153,7 +153,7 @@ def test_predict_takes_raw_rows(inside, entry, tmp_path, suffix) -> None:
     frame = pd.read_csv(StringIO(ROWS), dtype={"note": str})
     frame.to_csv(source, index=False) if suffix == ".csv" else frame.to_parquet(source)
     code, _, err = entry("predict", "--run", "run", "--input", source, "--output", target)
-    assert code == 0 and "not there" not in err
+    assert code == 0 and "missing columns" not in err
     found = pd.read_parquet(target)
     assert list(found.columns) == ["item", "user", "price", "tags", "note", "prediction"]
     assert found["note"].tolist() == ["007", "x", "y"] and found["prediction"].between(0, 1).all()
@@ -165,7 +165,7 @@ def test_predict_without_a_column_without_rows_and_without_anything(inside, entr
     frame = pd.read_csv(StringIO(ROWS))
     frame.drop(columns="price").to_csv(tmp_path / "less.csv", index=False)
     code, out, err = entry("predict", "--run", "run", "--input", tmp_path / "less.csv")
-    assert code == 0 and "columns not there, taken as having no value: price" in err
+    assert code == 0 and "missing columns, taken as having no value: price" in err
     expected = load("run").predict(frame.assign(price=np.nan))["prediction"]
     np.testing.assert_allclose(pd.read_csv(StringIO(out))["prediction"], expected, rtol=1e-3)
     frame.iloc[:0].to_csv(tmp_path / "none.csv", index=False)

@@ -15,10 +15,11 @@ RANKING = """\
 data:
   class_path: GraphDataModule
   init_args:
-    source: {class_path: SyntheticLog, init_args: {num_users: 61, num_items: 40, seed: 3}}
+    source: {class_path: SyntheticLog, init_args: {num_users: 110, num_items: 40, seed: 3}}
     split: {class_path: RatioSplit, init_args: {seed: 1}}
     batch_size: 256
-model: {class_path: %s, init_args: {embedding_dim: 8, lr: 0.05, ks: [5, 10]}}
+model: {class_path: %s, init_args: {embedding_dim: 8}}
+training: {lr: 0.05, ks: [5, 10]}
 trainer: {accelerator: cpu, max_epochs: 2, enable_progress_bar: false, logger: false}
 """
 CLICKS = """\
@@ -31,7 +32,8 @@ data:
     fields: {user: categorical, item: categorical, daytime: categorical}
     split: {class_path: RatioSplit, init_args: {by: all, seed: 1}}
     batch_size: 256
-model: {class_path: %s, init_args: {lr: 0.05}}
+model: %s
+training: {lr: 0.05}
 trainer: {accelerator: cpu, max_epochs: 2, enable_progress_bar: false, logger: false}
 """
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recgnn.comparison.suites import find_suite, read_suite, split_seed
+from recgnn.benchmark import split_seed
+from recgnn.comparison.suites import find_suite, read_suite
 from recgnn.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,8 @@ data:
   init_args:
     source: {class_path: SyntheticLog, init_args: {num_users: 40, num_items: 30, seed: 3}}
     split: {class_path: RatioSplit, init_args: {seed: 42}}
-model: {class_path: MF, init_args: {embedding_dim: 4, ks: [5]}}
+model: {class_path: MF, init_args: {embedding_dim: 4}}
+training: {ks: [5]}
 trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
 """
 
@@ -30,7 +32,7 @@ def suite(here) -> Path:
     (here / "mf.yaml").write_text(CONFIG)
     (here / "broken.yaml").write_text(CONFIG.replace("embedding_dim: 4", "embedding_dim: -1"))
     small = {"config": "mf.yaml", "name": "small", "options": {"model.embedding_dim": 2}}
-    content = {"configs": ["mf.yaml", "broken.yaml", small], "seeds": [1, 2], "options": {"model.lr": 0.1}}
+    content = {"configs": ["mf.yaml", "broken.yaml", small], "seeds": [1, 2], "options": {"training.lr": 0.1}}
     path = here / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -41,7 +43,7 @@ def config_of(run: Path) -> dict:
 
 
 def test_a_suite_trains_compares_and_resumes(entry, here, suite) -> None:
-    code, out, err = entry("benchmark", "--suite", "mine.yaml", "--runs", "runs/x", "--", "--model.l2=0.5")
+    code, out, err = entry("benchmark", "--suite", "mine.yaml", "--runs", "runs/x", "--", "--training.l2=0.5")
     assert code == 1  # one failed, the rest went on
     assert err.count("broken, seed") == 2 and "failed: runs/x/broken/1, runs/x/broken/2" in err
     assert "1/6 mf, seed 1: test ndcg@5" in out
@@ -51,8 +53,8 @@ def test_a_suite_trains_compares_and_resumes(entry, here, suite) -> None:
     for seed in (1, 2):
         config = config_of(here / f"runs/x/small/{seed}")
         assert config["seed_everything"] == config["data"]["init_args"]["split"]["init_args"]["seed"] == seed
-        model = config["model"]["init_args"]
-        assert (model["embedding_dim"], model["lr"], model["l2"]) == (2, 0.1, 0.5)
+        training = config["training"]["init_args"]
+        assert (config["model"]["init_args"]["embedding_dim"], training["lr"], training["l2"]) == (2, 0.1, 0.5)
     lines = json.loads((here / "runs/x/compare/compare.json").read_text())["lines"]
     assert sorted((line["line"], line["runs"]) for line in lines) == [
         ("MF (embedding_dim 2)", 2),
@@ -63,7 +65,7 @@ def test_a_suite_trains_compares_and_resumes(entry, here, suite) -> None:
     shutil.rmtree(here / "runs/x/mf/2")
     kept = (here / "runs/x/small/1/metrics.json").stat().st_mtime_ns
     (here / "broken.yaml").write_text(CONFIG)  # mended
-    code, out, err = entry("benchmark", "--suite", "mine.yaml", "--runs", "runs/x", "--", "--model.l2=0.5")
+    code, out, err = entry("benchmark", "--suite", "mine.yaml", "--runs", "runs/x", "--", "--training.l2=0.5")
     assert code == 0 and out.count("finished already") == 3
     assert (here / "runs/x/small/1/metrics.json").stat().st_mtime_ns == kept
     assert (here / "runs/x/mf/2/metrics.json").is_file() and (here / "runs/x/broken/2/metrics.json").is_file()
@@ -74,13 +76,13 @@ def test_a_run_that_was_stopped_goes_on_unless_its_options_changed(entry, here) 
     call = ["benchmark", "--configs", "mf.yaml", "--seeds", "1", "--runs", "runs", "--"]
     last, result = here / "runs/mf/1/checkpoints/last.ckpt", here / "runs/mf/1/metrics.json"
     written = []
-    for options in (["--model.l2=0.5"], ["--model.l2=0.5"], ["--model.l2=0.25"]):
+    for options in (["--training.l2=0.5"], ["--training.l2=0.5"], ["--training.l2=0.25"]):
         assert entry(*call, *options)[0] == 0
         written.append(last.stat().st_mtime_ns)
         result.unlink()  # as if it had been stopped behind its last epoch
     first, again, other = written
     assert first == again < other
-    assert config_of(here / "runs/mf/1")["model"]["init_args"]["l2"] == 0.25
+    assert config_of(here / "runs/mf/1")["training"]["init_args"]["l2"] == 0.25
 
 
 def test_the_first_half_of_a_refit_is_not_done_twice(entry, here) -> None:
@@ -110,7 +112,7 @@ def test_configurations_instead_of_a_suite(entry, here, suite) -> None:
         (["--suite", "mine.yaml", "--configs", "mf.yaml"], "not both"),
         (["--suite", "nowhere"], "--suite nowhere: no such suite; there are: none, conf/suites is looked for"),
         (["--configs", "fm.yaml"], "fm.yaml: no such configuration (did you mean 'mf.yaml'?)"),
-        (["--suite", "mine.yaml", "--model.lr=1"], "unrecognized arguments: --model.lr=1"),
+        (["--suite", "mine.yaml", "--training.lr=1"], "unknown option --training.lr"),
     ],
 )
 def test_mistakes_are_one_line(entry, suite, options, message) -> None:
@@ -127,7 +129,7 @@ def test_mistakes_are_one_line(entry, suite, options, message) -> None:
         ("configs: [mf.yaml]\nseed: [1]", r"no field is named 'seed' \(did you mean 'seeds'\?\)"),
         ("configs: [mf.yaml]\nseeds: 3", "seeds are 3, expected a list of whole numbers"),
         ("configs: [mf.yaml]\noptions: [a]", r"options are \['a'\], expected option: value"),
-        ("configs: [mf.yaml, {config: ./mf.yaml}]", "mf comes twice; give each a name"),
+        ("configs: [mf.yaml, {config: ./mf.yaml}]", "mf is listed twice; give each a name"),
         ("configs: [{config: mf.yaml, nam: x}]", "no field is named 'nam'"),
     ],
 )

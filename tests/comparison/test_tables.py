@@ -1,30 +1,33 @@
-"""Which runs are one line, which lines are one table, and what is said of them."""
+"""Which runs are one row, which rows are one table, and what is said of them."""
 
 from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from recgnn.comparison import compare
-from recgnn.comparison.found import find
-from recgnn.comparison.measures import goodness
+from recgnn.comparison.metrics import goodness
+from recgnn.comparison.reading import find
 from recgnn.comparison.tables import tables
 from recgnn.errors import ConfigError, RunError
 
 
-def test_runs_that_differ_in_seeds_are_one_line(trained) -> None:
+def test_runs_that_differ_in_seeds_are_one_row(trained) -> None:
     found = tables(find([trained])[0])
-    assert sorted((t.task, sorted(line.name for line in t.lines)) for t in found) == [
-        ("ctr", ["FM", "LR"]),
+    assert sorted((t.task, sorted(row.name for row in t.rows)) for t in found) == [
+        ("clicks", ["FM", "LR"]),
         ("ranking", ["LightGCN", "MF"]),
     ]
-    assert all(len(line.runs) == 2 for t in found for line in t.lines)
+    assert all(len(row.runs) == 2 for t in found for row in t.rows)
     for table in found:
-        assert len(table.parts) == 2 and not table.notes  # each seed has its own split, and both lines have both
+        assert len(table.parts) == 2  # each seed has its own split, and both rows have both
+    assert {t.task: t.notes for t in found}["ranking"] == []
 
 
 def test_mean_spread_order_and_best(made, tmp_path) -> None:
@@ -32,13 +35,13 @@ def test_mean_spread_order_and_best(made, tmp_path) -> None:
         made(f"a/{seed}", {"ndcg@10": value, "recall@10": 0.5}, seed)
     made("b/1", {"ndcg@10": 0.25, "recall@10": 0.4}, model="NGCF")
     (table,) = tables(find([tmp_path])[0])
-    assert [line.name for line in table.lines] == ["NGCF", "MF"]
-    mf = table.lines[1]
+    assert [row.name for row in table.rows] == ["NGCF", "MF"]
+    mf = table.rows[1]
     assert (mf.mean("ndcg@10"), mf.spread("ndcg@10")) == pytest.approx((0.2, 0.1))
-    assert table.lines[0].spread("ndcg@10") is None
+    assert table.rows[0].spread("ndcg@10") is None
     assert table.best("ndcg@10").name == "NGCF" and table.best("recall@10").name == "MF"
     (table,) = tables(find([tmp_path])[0], metric="recall@10")
-    assert [line.name for line in table.lines] == ["MF", "NGCF"] and table.metrics[0] == "recall@10"
+    assert [row.name for row in table.rows] == ["MF", "NGCF"] and table.metrics[0] == "recall@10"
 
 
 @pytest.mark.parametrize(
@@ -53,12 +56,12 @@ def test_popularity_has_no_better() -> None:
     assert goodness("popularity@10", 5.0) is None and goodness("gini@10", 0.5) is None
 
 
-def test_lines_of_one_model_are_told_apart(made, tmp_path) -> None:
+def test_rows_of_one_model_are_told_apart(made, tmp_path) -> None:
     made("a/1", {"ndcg@10": 0.1}, options={"lr": 0.1, "l2": 0.0})
     made("b/1", {"ndcg@10": 0.2}, options={"lr": 0.2, "l2": 0.0})
     made("c/1", {"ndcg@10": 0.3}, model="NGCF", options={"lr": 0.1})
     (table,) = tables(find([tmp_path])[0])
-    assert [line.name for line in table.lines] == ["NGCF", "MF (lr 0.2)", "MF (lr 0.1)"]
+    assert [row.name for row in table.rows] == ["NGCF", "MF (lr 0.2)", "MF (lr 0.1)"]
 
 
 def test_significance_by_scipy_with_holms_correction(made, tmp_path) -> None:
@@ -73,16 +76,16 @@ def test_significance_by_scipy_with_holms_correction(made, tmp_path) -> None:
     (table,) = tables(find([tmp_path])[0])
     means = {model: np.mean(seeds, axis=0) for model, seeds in values.items()}
     best = max(means, key=lambda m: means[m].mean())
-    assert table.reference.name == best == table.lines[0].name and table.reference.against is None
-    others = [line for line in table.lines if line is not table.reference]
-    for line in others:
-        difference = means[line.name] - means[best]
-        assert line.against.difference == pytest.approx(difference.mean()) and line.against.users == 50
-        p[line.name] = stats.ttest_rel(means[line.name], means[best]).pvalue
-        wilcoxon[line.name] = stats.wilcoxon(difference).pvalue
+    assert table.reference.name == best == table.rows[0].name and table.reference.against is None
+    others = [row for row in table.rows if row is not table.reference]
+    for row in others:
+        difference = means[row.name] - means[best]
+        assert row.against.difference == pytest.approx(difference.mean()) and row.against.users == 50
+        p[row.name] = stats.ttest_rel(means[row.name], means[best]).pvalue
+        wilcoxon[row.name] = stats.wilcoxon(difference).pvalue
     for raw, name in ((p, "p_t"), (wilcoxon, "p_wilcoxon")):
         low, high = sorted(raw, key=raw.get)
-        found = {line.name: getattr(line.against, name) for line in others}
+        found = {row.name: getattr(row.against, name) for row in others}
         assert found[low] == pytest.approx(min(1, 2 * raw[low]))
         assert found[high] == pytest.approx(min(1, max(2 * raw[low], raw[high])))
 
@@ -92,7 +95,7 @@ def test_a_baseline_instead_of_the_best(made, tmp_path) -> None:
     made("b/1", {"ndcg@10": 0.3}, model="NGCF", users={"ndcg@10": [0.3, 0.2, 0.5]})
     (table,) = tables(find([tmp_path])[0], baseline="mf")
     assert table.reference.name == "MF"
-    assert table.lines[0].against.difference == pytest.approx(0.2)
+    assert table.rows[0].against.difference == pytest.approx(0.2)
     with pytest.raises(ConfigError, match=r"--baseline MFF: no line is called so \(did you mean 'MF'\?\)"):
         tables(find([tmp_path])[0], baseline="MFF")
 
@@ -101,28 +104,35 @@ def test_without_the_metrics_of_users_it_says_so(made, tmp_path) -> None:
     made("a/1", {"ndcg@10": 0.2}, users={"ndcg@10": [0.1, 0.1]})
     made("b/1", {"ndcg@10": 0.1}, model="NGCF")
     (table,) = tables(find([tmp_path])[0])
-    assert table.lines[1].against is None
+    assert table.rows[1].against is None
     assert [note for note in table.notes if note.startswith("no significance for NGCF: no ndcg@10")]
+
+
+def test_few_users_are_told(made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": 0.2}, users={"ndcg@10": [0.2] * 99})
+    made("b/1", {"ndcg@10": 0.1}, model="NGCF", users={"ndcg@10": [0.1] * 100})
+    assert tables(find([tmp_path])[0])[0].notes[0].startswith("only 99 users were tested: differences")
+    assert not tables(find([tmp_path / "b"])[0])[0].notes
 
 
 def test_other_test_parts_are_other_tables(trained, made, tiny_run) -> None:
     """tiny_run has the same log as MF's runs, and another split."""
     runs, _ = find([trained / "mf/1", tiny_run])
     found = tables(runs)
-    assert [len(t.lines) for t in found] == [1, 1]
+    assert [len(t.rows) for t in found] == [1, 1]
     assert all("not compared with" in t.notes[0] and "tested on other data" in t.notes[0] for t in found)
 
 
-def test_a_line_with_fewer_seeds_is_told(trained) -> None:
+def test_a_row_with_fewer_seeds_is_told(trained) -> None:
     (table,) = tables(find([trained / "mf", trained / "lightgcn" / "1"])[0])
     (note,) = table.notes
     assert note.startswith("means stand on different test parts: LightGCN was not tested on all 2")
-    other = next(line for line in table.lines if line is not table.reference)
-    assert other.against.users <= 61
+    other = next(row for row in table.rows if row is not table.reference)
+    assert other.against.users <= 110
 
 
 def test_the_order_of_the_rows_is_no_other_test_part() -> None:
-    from recgnn.comparison.found import digest
+    from recgnn.comparison.reading import digest
 
     one, other = np.array([3, 1, 2]), np.array([5, 5, 6])
     turned = np.array([2, 0, 1])
@@ -165,7 +175,7 @@ def test_what_is_written(made, tmp_path, capsys) -> None:
         (["nowhere"], "nowhere: no such folder"),
         (["."], "no run folder there; python -m recgnn.fit makes one"),
         ([], "the following arguments are required: FOLDER"),
-        ([".", "--metrik", "x"], "unrecognized arguments: --metrik x"),
+        ([".", "--metrik", "x"], "unknown option --metrik"),
     ],
 )
 def test_mistakes_are_one_line(entry, here, options, message) -> None:
@@ -186,3 +196,19 @@ def test_a_broken_run_is_left_out(made, tmp_path) -> None:
     assert len(runs) == 1 and left[0].startswith(f"{broken}/config.yaml: cannot be read")
     with pytest.raises(RunError, match="nothing to compare"):
         compare([broken], tmp_path / "out")
+
+
+def test_nothing_of_the_trainer_is_imported(made, tmp_path) -> None:
+    """A comparison, page and all, in a process of its own."""
+    for name, model in (("a", "MF"), ("b", "NGCF")):
+        made(f"{name}/1", {"ndcg@10": 0.1}, model=model, users={"ndcg@10": [0.1, 0.3]})
+    code = f"""
+import sys
+from recgnn.comparison import compare
+compare([{str(tmp_path)!r}], {str(tmp_path / "out")!r})
+heavy = ("lightning", "torchmetrics", "torch_geometric", "matplotlib.pyplot", "wandb")
+assert not [name for name in heavy if name in sys.modules], [name for name in heavy if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/compare.html").is_file()

@@ -18,7 +18,7 @@ from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.evaluation.metrics.clicks import by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import UserRankings
 from recgnn.evaluation.metrics.names import PER_USER
-from recgnn.evaluation.reports.events import raw_groups
+from recgnn.evaluation.reports.clicks import raw_groups
 
 
 def metrics_of(run: Path) -> dict:
@@ -126,7 +126,7 @@ def test_ratings_of_each_user(tmp_path) -> None:
     table = {"user": [f"p{n}" for n in pairs // 25], "item": pairs % 25, "rating": random.integers(1, 6, 500)}
     pd.DataFrame(table).to_csv(tmp_path / "log.csv", index=False)
     source = f"{{class_path: TableLog, init_args: {{path: {tmp_path}/log.csv, rating: rating}}}}"
-    main("fit", ["--data=GraphDataModule", f"--data.source={source}", "--model=MF", "--model.loss=mse",
+    main("fit", ["--data=GraphDataModule", f"--data.source={source}", "--model=MF", "--training=RatingTraining",
                  "--trainer.max_epochs=2", "--trainer.logger=false", "--trainer.accelerator=cpu",
                  "--trainer.enable_progress_bar=false", "--run_dir", str(run)])  # fmt: skip
     frame, prepared = pd.read_parquet(run / "users.parquet").set_index("user"), PreparedLog.load(run / "vocabulary")

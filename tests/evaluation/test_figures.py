@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from recgnn.errors import RunError
 from recgnn.evaluation import figures
@@ -77,6 +79,32 @@ def test_learning_curves_show_four_metrics_at_most():
     assert list(panels) == ["loss", "m7", "m0", "m1", "m2"]
 
 
+def points(figure) -> np.ndarray:
+    """Points of a figure's own line, the last that was drawn: [n, 2]."""
+    return figure.axes[0].lines[-1].get_xydata()
+
+
+@pytest.mark.parametrize("n", [2, 3000])
+def test_curves_are_scikit_learns(n) -> None:
+    random = np.random.default_rng(0)
+    chances, truth = random.random(n).round(2), np.arange(n) % 2  # with many ties
+    curves = figures.binary_curves(chances, truth)
+    assert curves.keys() == {"roc", "precision_recall", "calibration"}
+    fall_out, recall, _ = roc_curve(truth, chances, drop_intermediate=False)
+    np.testing.assert_allclose(points(curves["roc"]), np.c_[fall_out, recall], atol=1e-12)
+    precision, recall, _ = precision_recall_curve(truth, chances)
+    found = points(curves["precision_recall"])
+    expected = np.c_[recall, precision][-2::-1]  # theirs falls from recall 1 and ends in a point of its own
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_points_of_calibration() -> None:
+    chances = np.repeat([0.1, 0.4, 0.7], 10)
+    labels = np.r_[[1] * 2 + [0] * 8, [1] * 4 + [0] * 6, [1] * 9 + [0]]
+    found = points(figures.binary_curves(chances, labels, bins=3)["calibration"])
+    np.testing.assert_allclose(found, [(0.1, 0.2), (0.4, 0.4), (0.7, 0.9)], atol=1e-12)
+
+
 @pytest.mark.parametrize("rows", [[], [{"epoch": 0}], [{"epoch": 0, "train/loss": float("inf")}]])
 def test_learning_curves_of_nothing(rows, tmp_path):
     figure = figures.learning_curves(rows, "val/ndcg@20", 0)
@@ -105,6 +133,33 @@ def test_group_bars():
     figures.group_bars([float("nan")], [0], ["1"], "x", "nothing to show")
 
 
+def overlap(axes, texts) -> bool:
+    """Whether two neighbours of a row of texts cover each other."""
+    axes.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in texts]
+    return any(one.x1 > other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+
+
+def test_many_groups_stay_readable_and_the_figure_narrow():
+    """Thirty hours and minutes: the largest 24 in the order given."""
+    labels = [f"{n:02d}:30" for n in range(30)]
+    figure = figures.group_bars([0.61] * 30, [*range(1000, 1024), *range(6)], labels, "hour", "AUC by hour", "AUC")
+    [axes] = figure.axes
+    assert figure.get_figwidth() <= 10.5
+    ticks = axes.get_xticklabels()
+    assert [tick.get_text()[:5] for tick in ticks] == labels[:24] and ticks[3].get_text() == "03:30, n = 1,003"
+    assert axes.get_title(loc="right") == "the 24 largest of 30"
+    assert not overlap(axes, ticks) and not overlap(axes, axes.texts)
+
+
+def test_attention_explains_negative_weights():
+    for weights, explained in (([-0.3, -0.1], True), ([0.3, 0.7], False)):
+        [axes] = figures.attention(["old", "new"], weights, "target").axes
+        assert [bar.get_width() for bar in axes.patches] == weights
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == ["old", "new"]
+        assert ("the sign alone says nothing" in axes.get_xlabel()) == explained
+
+
 def test_save_is_whole_or_absent(tmp_path, monkeypatch):
     path = tmp_path / "figures" / "curves.png"
     figure = figures.learning_curves(ROWS, "val/ndcg@20", 1)
@@ -125,7 +180,7 @@ def test_save_is_whole_or_absent(tmp_path, monkeypatch):
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys; from recgnn import figures as f;"
+        "import sys; from recgnn.evaluation import figures as f;"
         "f.group_bars([1.0], [1], ['1'], 'x', 't'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from recgnn.models import DCNv2
 
 @pytest.mark.parametrize("structure", ["parallel", "stacked"])
 def test_logit_loss_and_gradient(structure, ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(DCNv2, embedding_dim=3, num_cross_layers=2, structure=structure, hidden_dims=[4, 3], l2=0.2)
+    model = ctr_model(DCNv2, embedding_dim=3, num_cross_layers=2, structure=structure, hidden_dims=[4, 3])
     v = model.embedding.weight
 
     def deep(x: torch.Tensor) -> torch.Tensor:

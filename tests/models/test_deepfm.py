@@ -8,9 +8,9 @@ import torch
 from recgnn.models import DeepFM
 
 
-@pytest.mark.parametrize("dim", [3, 10, 16])  # the larger, the more fields have few rows for it
+@pytest.mark.parametrize("dim", [3, 16])  # the larger, the more fields have few rows for it
 def test_logit_loss_and_gradient(dim, ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(DeepFM, embedding_dim=dim, hidden_dims=[4, 3], activation="tanh", l2=0.2)
+    model = ctr_model(DeepFM, embedding_dim=dim, hidden_dims=[4, 3], activation="tanh")
     w, v = model.linear.weight, model.embedding.weight
     layers = [layer for layer in model.mlp if isinstance(layer, torch.nn.Linear)]
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from lightning import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -185,21 +184,22 @@ def rows_with_a_value(events, past: History) -> set[int]:
     return {row for row, value in pairs if value}
 
 
-def penalty_gradients(model: DIN, batch) -> list[Tensor]:
+def penalty_gradients(training, batch) -> list[Tensor]:
     gradients = []
-    for model.l2 in (0.3, 0.0):
-        gradients.append(torch.autograd.grad(model.training_step(batch, 0), list(model.parameters())))
+    for training.model.l2 in (0.3, 0.0):
+        gradients.append(torch.autograd.grad(training.training_step(batch, 0), list(training.parameters())))
     return [a - b for a, b in zip(*gradients, strict=True)]
 
 
 @pytest.mark.parametrize("rule", ["adam", "lazy_adam"])
 @pytest.mark.parametrize("l2_on", ["mba", "batch"])
-def test_regularisation_of_the_batchs_rows(l2_on, rule, make, events, past) -> None:
+def test_regularisation_of_the_batchs_rows(l2_on, rule, make, click_step, events, past) -> None:
     """Paper, eq. 7: the gradient of row j is lambda alpha_mj / n_j w_j, alpha_mj being whether the batch has it."""
-    model = make(l2_on=l2_on, l2=0.3, table_optimizer=rule)
+    model = make()
+    training = click_step(model, l2_on=l2_on, l2=0.3, table_optimizer=rule)
     counts = torch.arange(17) * 2 + 1
     counts[9] = 0  # a row that train never had
-    model.set_counts(counts)
+    training.set_counts(counts)
     batch = SimpleNamespace(**vars(events.batch) | {"history": past})
     rows = rows_with_a_value(events, past)
     assert 9 in rows and len(rows) < 17
@@ -207,23 +207,23 @@ def test_regularisation_of_the_batchs_rows(l2_on, rule, make, events, past) -> N
     for row in rows:
         share = 1 / 5 if l2_on == "batch" else 1 / max(int(counts[row]), 1)
         expected[row] = 0.3 * share * model.embedding.weight[row].detach()
-    for (name, _), found in zip(model.named_parameters(), penalty_gradients(model, batch), strict=True):
+    for (name, _), found in zip(model.named_parameters(), penalty_gradients(training, batch), strict=True):
         assert found.is_sparse == (name == "embedding.weight" and rule == "lazy_adam")
         found = found.to_dense() if found.is_sparse else found
         assert torch.allclose(found, expected if name == "embedding.weight" else torch.zeros(()).double()), name
 
 
-def test_counts_stay_out_of_checkpoints_and_are_asked_for(make, events, past) -> None:
-    model = make(l2_on="mba")
+def test_counts_stay_out_of_checkpoints_and_are_asked_for(make, click_step, events, past) -> None:
+    training = click_step(make(), l2_on="mba")
     batch = SimpleNamespace(**vars(events.batch) | {"history": past})
     with pytest.raises(ConfigError, match="l2_on: mba needs how often"):
-        model.training_step(batch, 0)
-    model.set_counts(torch.ones(17))
-    assert model.training_step(batch, 0) > 0
-    assert "counts" not in model.state_dict()
+        training.training_step(batch, 0)
+    training.set_counts(torch.ones(17))
+    assert training.training_step(batch, 0) > 0
+    assert "counts" not in training.state_dict()
 
 
-def test_counts_come_from_the_data(tmp_path) -> None:
+def test_counts_come_from_the_data(tmp_path, training_of, trainer_for) -> None:
     random = np.random.default_rng(0)
     user, item, label = random.integers(6, size=90), random.integers(5, size=90), random.integers(2, size=90)
     frame = pd.DataFrame({"user": user, "item": item, "label": label, "timestamp": np.arange(90)})
@@ -234,18 +234,15 @@ def test_counts_come_from_the_data(tmp_path) -> None:
         cache_dir=str(tmp_path),
     )
     data.prepare_data()
-    model = DIN(data.field_dims, data.slots, data.item_slots, 2, [3], l2_on="mba")
-    options = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    Trainer(accelerator="cpu", max_epochs=1, logger=False, num_sanity_val_steps=0, **options).fit(model, data)
-    assert_close(model.counts, data.row_counts())
-    assert model.counts.sum() > 2 * len(data.prepared.train)
+    training = training_of(DIN(data.field_dims, data.slots, data.item_slots, 2, [3]), l2_on="mba")
+    trainer_for(1).fit(training, data)
+    assert_close(training.counts, data.row_counts())
+    assert training.counts.sum() > 2 * len(data.prepared.train)
 
 
 def test_mistakes() -> None:
     with pytest.raises(ConfigError, match="attention is 'soft_max' .did you mean 'softmax'"):
         DIN([3, 4], item_slots=[1], attention="soft_max")
-    with pytest.raises(ConfigError, match="l2_on"):
-        DIN([3, 4], item_slots=[1], l2_on="mbar")
     with pytest.raises(ConfigError, match="histories"):
         DIN([3, 4])
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import inspect
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.errors import ConfigError, DataError
-from recgnn.models import MF, LightGCN
+from recgnn.errors import ConfigError
+from recgnn.models import GCN, MF, NGCF, LightGCN
 from recgnn.models.base import Recommender
-from recgnn.models.embedding import unique_rows
+from recgnn.models.embedding import pick, unique_rows
 
 KINDS = [
     {"loss": "bpr"},
@@ -28,55 +28,15 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: " ".join(map(str, k.values())))
 def test_loss_and_regularisation_of_every_kind(kind: dict, small, on_graph, check_step) -> None:
     torch.manual_seed(0)
-    model = on_graph(MF(small.users, small.items, 4, l2=0.1, ks=[3], **kind))
-    check_step(model, lambda: (model.user_embedding.weight, model.item_embedding.weight))
+    training = on_graph(MF(small.users, small.items, 4), l2=0.1, **kind)
+    check_step(training, lambda: (training.model.user_embedding.weight, training.model.item_embedding.weight))
 
 
 def test_l2_zero_leaves_regularisation_out(small, on_graph, batch_for) -> None:
-    model = on_graph(MF(small.users, small.items, 4, l2=0.0, ks=[3]))
-    model.regularisation = None  # not called
-    batch = batch_for(model)
-    assert_close(model.training_step(batch, 0), model.batch_loss(*batch))
-
-
-@pytest.mark.parametrize(
-    ("options", "request_"),
-    [
-        ({}, {"num": 1, "alpha": 0.0, "shared": False}),
-        ({"loss": "bce", "num_negatives": 4}, {"num": 4, "alpha": 0.0, "shared": False}),
-        ({"negatives": "popularity", "popularity_alpha": 0.5}, {"num": 1, "alpha": 0.5, "shared": False}),
-        ({"loss": "softmax"}, None),
-        ({"loss": "softmax", "negatives": "shared", "num_negatives": 64}, {"num": 64, "alpha": 0.75, "shared": True}),
-    ],
-)
-def test_what_is_asked_of_the_data(options: dict, request_: dict | None) -> None:
-    assert MF(3, 3, 2, **options).negative_sampling == request_
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"negatives": "in_batch"}, "in_batch needs loss: softmax"),
-        ({"negatives": "shared"}, "shared needs loss: softmax"),
-        ({"loss": "bce", "negatives": "in_batch"}, "found loss: bce"),
-        ({"loss": "softmax", "temperature": 0.0}, "temperature must be positive"),
-        ({"temperature": -1.0}, "temperature must be positive"),
-        ({"num_negatives": 0}, "at least 1"),
-        ({"embedding_dim": 0}, "at least 1"),
-        ({"ks": []}, "ks must be"),
-        ({"ks": [10, 0]}, "ks must be"),
-    ],
-)
-def test_mistakes(options: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        MF(5, 5, **options)
-
-
-def test_lists_longer_than_the_catalogue(small) -> None:
-    model = MF(small.users, small.items, 4, ks=[3, 10])
-    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(graph=small.graph))
-    with pytest.raises(DataError, match="7 items"):
-        model.setup("fit")
+    training = on_graph(MF(small.users, small.items, 4), l2=0.0)
+    training.model.penalty = None  # not called
+    batch = batch_for(training)
+    assert_close(training.training_step(batch, 0), training.data_loss(batch, training.model.outputs(batch)))
 
 
 def test_unique_rows() -> None:
@@ -86,7 +46,7 @@ def test_unique_rows() -> None:
 
 
 def test_score_and_recommend(small, on_graph) -> None:
-    model = on_graph(MF(small.users, small.items, 4, ks=[3])).eval()
+    model = on_graph(MF(small.users, small.items, 4)).model.eval()
     users, expected = torch.tensor([4, 1, 4]), {}
     for row, u in enumerate(users.tolist()):
         for i in range(small.items):
@@ -106,13 +66,13 @@ def test_score_and_recommend(small, on_graph) -> None:
 
 
 def test_embeddings_are_computed_once_until_training_goes_on(small, on_graph) -> None:
-    model = on_graph(LightGCN(small.users, small.items, 4, ks=[3]))
-    model.eval()
+    training = on_graph(LightGCN(small.users, small.items, 4))
+    model = training.model.eval()
     table = model.embeddings()
     assert model.embeddings()[0] is table[0]
     with torch.no_grad():
         model.user_embedding.weight.add_(1)
-    model.on_validation_epoch_start()
+    training.on_validation_epoch_start()
     assert not torch.allclose(model.embeddings()[0], table[0])
 
 
@@ -121,34 +81,69 @@ def test_stale_embeddings_do_not_outlive_a_step(train) -> None:
 
     def make(*sizes: int) -> MF:
         nonlocal model
-        model = MF(*sizes, 8, lr=0.05)
+        model = MF(*sizes, 8)
         return model
 
-    train(make, epochs=2)
+    train(make, epochs=2, lr=0.05)
     assert_close(model.embeddings()[0], model.user_embedding.weight.detach())
 
 
 def test_log_q_is_the_frequency_in_train(small, on_graph) -> None:
-    model = on_graph(MF(small.users, small.items, 4, loss="softmax", ks=[3]))
+    training = on_graph(MF(small.users, small.items, 4), loss="softmax")
     total = int(small.counts.sum())
     expected = torch.tensor([max(int(c), 1) / total for c in small.counts]).double().log()
-    assert_close(model.log_q(torch.arange(small.items)), expected, atol=1e-6, rtol=1e-6)
-    assert on_graph(MF(9, 7, 4, loss="softmax", popularity_correction=0.0, ks=[3])).log_q(torch.tensor([0])) is None
+    assert_close(training.log_q(torch.arange(small.items)), expected, atol=1e-6, rtol=1e-6)
+    training = on_graph(MF(9, 7, 4), loss="softmax", popularity_correction=0.0)
+    assert training.log_q(torch.tensor([0])) is None
 
 
 def test_a_recommender_has_to_define_score() -> None:
     with pytest.raises(AttributeError, match="does not define score"):
-        Recommender(2, 2, 0.1, [1]).score(torch.tensor([0]))
+        Recommender(2, 2).score(torch.tensor([0]))
 
 
-def test_monitor_and_hyper_parameters() -> None:
-    model = MF(4, 5, 2, ks=[20, 5, 5])
-    assert model.ks == [5, 20] and model.monitor == ("val/ndcg@5", "max")
-    assert model.hparams["embedding_dim"] == 2 and model.hparams["num_users"] == 4
+@pytest.mark.parametrize(
+    ("kind", "arguments", "more"),
+    [(MF, (3, 2), {"embedding_dim": 4}), (LightGCN, (3, 2, 4), {"layer_weights": [0.5, 0.5], "num_layers": 1})],
+)
+def test_a_model_is_made_again_from_its_arguments(kind, arguments, more) -> None:
+    """Positional, named and default ones, those of the class itself and none of its base classes."""
+    model = kind(*arguments, **more)
+    assert model.arguments.keys() == inspect.signature(kind).parameters.keys()
+    assert model.arguments["num_users"] == 3 and model.arguments["embedding_dim"] == 4
+    again = kind(**model.arguments)
+    again.load_state_dict(model.state_dict())
+    assert again.arguments == model.arguments
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: " ".join(map(str, k.values())))
-def test_every_kind_trains(kind: dict, train) -> None:
-    before, after, trainer = train(lambda *sizes: MF(*sizes, 16, lr=0.02, **kind), epochs=12)
-    assert after > before + 0.05
-    assert trainer.callback_metrics["train/loss"].isfinite()
+def test_a_width_of_zero() -> None:
+    with pytest.raises(ConfigError, match="embedding_dim must be at least 1, found 0"):
+        MF(5, 5, embedding_dim=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (MF, {"biases": True}),
+        (LightGCN, {"layer_weights": "learned"}),
+        (GCN, {"layer_dims": [5, 3], "readout": "concat"}),
+        (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0}),
+        (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0, "variant": "authors"}),
+    ],
+)
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_both_paths_give_the_same_loss_and_gradient(kind, options, loss, small, on_graph, batch_for) -> None:
+    """`propagate` of all nodes, from which a loss of one's own can be made, and `propagate_rows` of a step."""
+    torch.manual_seed(0)
+    training = on_graph(kind(small.users, small.items, 4, **options), loss=loss, l2=0.1)
+    model, batch = training.model, batch_for(training)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    restricted = training.training_step(batch, 0)
+    model.propagate_rows = lambda users, items: pick(model.propagate(), (users, items))
+    whole = training.training_step(batch, 0)
+    assert_close(restricted, whole)
+    gradients = [torch.autograd.grad(value, list(model.parameters())) for value in (restricted, whole)]
+    for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
+        assert_close(ours, theirs, msg=lambda text, name=name: f"gradient of {name}: {text}")
+        assert theirs.abs().sum() > 0 or name == "user_bias", name  # which BPR cancels

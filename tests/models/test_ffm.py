@@ -10,7 +10,7 @@ from recgnn.models import FFM
 
 def test_logit_loss_and_gradient(ctr_model, events, check_event_loss) -> None:
     k, fields = 2, 4
-    model = ctr_model(FFM, embedding_dim=k, l2=0.2)
+    model = ctr_model(FFM, embedding_dim=k)
     w, v = model.linear.weight, model.embedding.weight
     assert v.shape == (17, fields * k)
 

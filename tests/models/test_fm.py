@@ -9,9 +9,9 @@ from recgnn.models import FM
 from recgnn.nn.interaction import pairs_by_inner_product
 
 
-@pytest.mark.parametrize("dim", [3, 10, 16])  # the larger, the more fields have few rows for it
+@pytest.mark.parametrize("dim", [3, 16])  # the larger, the more fields have few rows for it
 def test_logit_loss_and_gradient(dim, ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(FM, embedding_dim=dim, l2=0.2)
+    model = ctr_model(FM, embedding_dim=dim)
     w, v = model.linear.weight, model.embedding.weight
 
     def logit(ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

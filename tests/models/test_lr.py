@@ -8,7 +8,7 @@ from recgnn.models import LR
 
 
 def test_logit_loss_and_gradient(ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(LR, l2=0.2)
+    model = ctr_model(LR)
     w0, w = model.bias, model.linear.weight
 
     def logit(ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

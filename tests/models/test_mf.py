@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.loaders import RatingBatch
-from recgnn.data.interactions.prepare import Part
 from recgnn.models import MF
 
 
 def with_biases(small) -> MF:
     torch.manual_seed(0)
-    model = MF(small.users, small.items, 4, biases=True, l2=0.1, ks=[3])
+    model = MF(small.users, small.items, 4, biases=True)
     torch.nn.init.normal_(model.user_bias)
     torch.nn.init.normal_(model.item_bias)
     return model
 
 
 def test_score_is_the_inner_product_and_the_biases(small, on_graph) -> None:
-    model = on_graph(with_biases(small))
+    model = on_graph(with_biases(small)).model
     p, q = model.user_embedding.weight, model.item_embedding.weight
     expected = torch.zeros(small.users, small.items)
     for u in range(small.users):
@@ -32,20 +29,19 @@ def test_score_is_the_inner_product_and_the_biases(small, on_graph) -> None:
 
 
 def test_no_biases_by_default(small) -> None:
-    model = MF(small.users, small.items, 4, ks=[3])
+    model = MF(small.users, small.items, 4)
     assert dict(model.named_parameters()).keys() == {"user_embedding.weight", "item_embedding.weight"}
     assert all(p.shape[1] == 4 for p in model.propagate())
 
 
 @pytest.mark.parametrize("loss", ["bpr", "softmax", "bce"])
 def test_training_step_with_biases(loss: str, small, on_graph, check_step, batch_for, naive_loss) -> None:
-    model = on_graph(with_biases(small))
-    model.loss, model.negatives = loss, "in_batch" if loss == "softmax" else "uniform"
-    batch = batch_for(model)
+    training = on_graph(with_biases(small), loss=loss, l2=0.1)
+    model, batch = training.model, batch_for(training)
     scores = model.user_embedding.weight @ model.item_embedding.weight.T
     scores = scores + model.user_bias[:, None] + model.item_bias
-    expected = naive_loss(model, batch, scores, small.counts)
-    found = model.batch_loss(*batch)
+    expected = naive_loss(training, batch, scores, small.counts)
+    found = training.data_loss(batch, model.outputs(batch))
     assert_close(found, expected, atol=1e-6, rtol=1e-6)
     parameters = list(model.parameters())
     for ours, theirs in zip(
@@ -57,12 +53,12 @@ def test_training_step_with_biases(loss: str, small, on_graph, check_step, batch
 
 
 def test_trains_with_biases(train) -> None:
-    before, after, _ = train(lambda *sizes: MF(*sizes, 16, biases=True, lr=0.02), epochs=12)
+    before, after, _ = train(lambda *sizes: MF(*sizes, 16, biases=True), lr=0.02, epochs=12)
     assert after > before + 0.05
 
 
 def test_trains_in_bfloat16(train) -> None:
-    before, after, _ = train(lambda *sizes: MF(*sizes, 16, lr=0.02), epochs=12, precision="bf16-mixed")
+    before, after, _ = train(lambda *sizes: MF(*sizes, 16), lr=0.02, epochs=12, precision="bf16-mixed")
     assert after > before + 0.05
 
 
@@ -71,20 +67,23 @@ RATED = [(0, 0, 1.0), (0, 1, 4.0), (1, 0, 4.5), (2, 2, 3.0), (3, 3, 5.0), (4, 1,
 MEAN = 23 / 7
 
 
-def of_ratings(biases: bool, **options) -> MF:
-    """A model of RATED with parameters that are not small."""
+@pytest.fixture
+def of_ratings(on_ratings):
+    return lambda biases, **options: trained_on_ratings(on_ratings, biases, **options)
+
+
+def trained_on_ratings(on_ratings, biases: bool, **options):
+    """A training on RATED whose model has parameters that are not small."""
     torch.manual_seed(0)
-    model = MF(USERS, ITEMS, 4, biases=biases, loss="mse", **options)
-    model.log = lambda *_, **__: None
     user, item, rating = zip(*RATED, strict=True)
-    part = Part(np.array(user), np.array(item), np.array(rating, dtype=np.float32))
-    model.set_graph(to_hetero(part, USERS, ITEMS))
+    model = MF(USERS, ITEMS, 4, biases=biases)
+    training = on_ratings(model, torch.tensor([user, item]), torch.tensor(rating), task="rating", **options)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.7)
     with torch.no_grad():  # far above what was rated, and far below
         model.user_embedding.weight[5] = 3 * model.item_embedding.weight[4]
         model.user_embedding.weight[4] = -3 * model.item_embedding.weight[3]
-    return model.double()
+    return training
 
 
 def naive_rating(model: MF, user: int, item: int) -> torch.Tensor:
@@ -95,8 +94,8 @@ def naive_rating(model: MF, user: int, item: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("biases", [False, True])
-def test_ratings_are_the_mean_and_the_score(biases: bool) -> None:
-    model = of_ratings(biases)
+def test_ratings_are_the_mean_and_the_score(biases: bool, of_ratings) -> None:
+    model = of_ratings(biases).model
     rows = [torch.stack([naive_rating(model, u, i) for i in range(ITEMS)]) for u in range(USERS)]
     expected = torch.stack(rows).detach().float()
     assert_close(model.score(torch.arange(USERS)).float(), expected, atol=1e-5, rtol=1e-5)
@@ -110,11 +109,12 @@ def test_ratings_are_the_mean_and_the_score(biases: bool) -> None:
 
 @pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-def test_loss_of_ratings_and_its_gradient(biases: bool, l2: float) -> None:
-    model = of_ratings(biases, l2=l2)
+def test_loss_of_ratings_and_its_gradient(biases: bool, l2: float, of_ratings) -> None:
+    training = of_ratings(biases, l2=l2)
+    model = training.model
     entries = [RATED[n] for n in (1, 0, 3, 6, 2, 1)]  # users, items, and one rating that repeat
     users, items, ratings = (torch.tensor(x) for x in zip(*entries, strict=True))
-    found = model.training_step(RatingBatch(users, items, ratings.double()), 0)
+    found = training.training_step(RatingBatch(users, items, ratings.double()), 0)
     total, p = 0.0, dict(model.named_parameters())
     for user, item, rating in entries:
         norm = (p["user_embedding.weight"][user] ** 2).sum() + (p["item_embedding.weight"][item] ** 2).sum()
@@ -132,24 +132,16 @@ def test_loss_of_ratings_and_its_gradient(biases: bool, l2: float) -> None:
 
 
 @pytest.mark.parametrize(("cold", "expected"), [(None, MEAN), (3.0, 3.0), (7.0, 7.0)])
-def test_ratings_of_the_unknown(cold, expected) -> None:
-    model = of_ratings(True, cold_rating=cold)
+def test_ratings_of_the_unknown(cold, expected, of_ratings) -> None:
+    model = of_ratings(True, cold_rating=cold).model
     found = model.predict_pairs(torch.tensor([-1, 3, 2, -1]), torch.tensor([2, -1, 2, -1]))
     assert found[[0, 1, 3]].tolist() == pytest.approx([expected] * 3)
     rating = naive_rating(model, 2, 2).clamp(1, 5).item()
     assert found[2].item() == pytest.approx(rating, abs=1e-5) and abs(rating - expected) > 0.1
 
 
-def test_what_ratings_are_measured_by_and_ask_of_the_data() -> None:
-    model = of_ratings(False)
-    assert model.task == "rating" and model.monitor == ("val/rmse", "min") and model.negative_sampling is None
-    for loss in ("bpr", "softmax", "bce"):
-        assert MF(4, 5, 2, loss=loss, ks=[2]).task == "ranking"
-
-
-@pytest.mark.parametrize("biases", [False, True])
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize(("biases", "precision"), [(False, "32-true"), (True, "bf16-mixed")])
 def test_it_learns_ratings(fit_ratings, biases: bool, precision: str) -> None:
-    make = lambda *sizes: MF(*sizes, 8, biases=biases, loss="mse", l2=0.05, lr=0.03)  # noqa: E731
-    rmse, mean_rmse = fit_ratings(make, precision=precision)
+    options = {"epochs": 12, "size": 128, "l2": 0.05, "lr": 0.05, "precision": precision}
+    rmse, mean_rmse = fit_ratings(lambda *n: MF(*n, 8, biases=biases), **options)
     assert rmse < 0.93 * mean_rmse

@@ -11,7 +11,7 @@ from recgnn.nn.interaction import hashed
 
 @pytest.mark.parametrize("max_crosses", [4096, 50])
 def test_logit_loss_and_gradient(max_crosses, ctr_model, events, check_event_loss) -> None:
-    model = ctr_model(Poly2, max_crosses=max_crosses, l2=0.2)
+    model = ctr_model(Poly2, max_crosses=max_crosses)
     assert model.index.exact == (max_crosses == 4096)
     w, crosses = model.linear.weight, model.crosses.weight
     own: dict[frozenset, int] = {}

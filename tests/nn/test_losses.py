@@ -7,7 +7,9 @@ from math import exp, log
 import pytest
 import torch
 
+from recgnn.errors import ConfigError
 from recgnn.nn import losses
+from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared, SquaredError
 
 B, N = 6, 4
 ITEMS = torch.tensor([3, 1, 3, 0, 3, 2])  # item 3 three times
@@ -27,7 +29,7 @@ def test_bpr() -> None:
     for b in range(B):
         for n in range(N):
             total -= log(sigmoid(positive[b].item() - negative[b, n].item()))
-    assert losses.bpr(positive, negative).item() == pytest.approx(total / (B * N))
+    assert BPR()(positive, negative).item() == pytest.approx(total / (B * N))
 
 
 def test_bce() -> None:
@@ -37,7 +39,7 @@ def test_bce() -> None:
         total -= log(sigmoid(positive[b].item()))
         for n in range(N):
             total -= log(1 - sigmoid(negative[b, n].item()))
-    assert losses.bce(positive, negative).item() == pytest.approx(total / B)
+    assert BCE()(positive, negative).item() == pytest.approx(total / B)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2])
@@ -55,7 +57,7 @@ def test_sampled_softmax(temperature: float, corrected: str) -> None:
             log_q = 0 if corrected == "no" else (q[1][b, n] if corrected == "per row" else q[1][n]).item()
             others.append(negative[b, n].item() / temperature - log_q)
         total -= log(exp(own) / (exp(own) + sum(map(exp, others))))
-    loss = losses.sampled_softmax(positive, negative, *q, temperature)
+    loss = SampledSoftmax(temperature)(positive, negative, *q)
     assert loss.item() == pytest.approx(total / B)
 
 
@@ -73,13 +75,13 @@ def test_in_batch_softmax_leaves_out_repeated_positives(temperature: float, corr
                 shift = log(frequency[ITEMS[column]]) if corrected else 0
                 weights[column] = exp(matrix[b, column].item() / temperature - shift)
         total -= log(weights[b] / sum(weights.values()))
-    assert losses.in_batch_softmax(matrix, ITEMS, log_q, temperature).item() == pytest.approx(total / B)
+    assert SampledSoftmax(temperature).in_batch(matrix, ITEMS, log_q).item() == pytest.approx(total / B)
 
 
 def test_in_batch_softmax_of_one_item_only_is_zero() -> None:
     same = torch.zeros(3, dtype=torch.long)
     matrix = scores(3, 3).requires_grad_()
-    loss = losses.in_batch_softmax(matrix, same)
+    loss = SampledSoftmax().in_batch(matrix, same)
     loss.backward()
     assert loss.item() == 0 and matrix.grad.isfinite().all()
 
@@ -92,7 +94,7 @@ def test_correction_makes_the_sampled_softmax_estimate_the_full_one() -> None:
     drawn = torch.multinomial(q, 200_000, replacement=True)
     log_q = (q * drawn.numel()).log()  # the expected number of times that an item is drawn
     negative = all_scores[drawn][None]
-    loss = losses.sampled_softmax(all_scores[:1], negative, log_q[:1], log_q[drawn])
+    loss = SampledSoftmax()(all_scores[:1], negative, log_q[:1], log_q[drawn])
     (gradient,) = torch.autograd.grad(loss, all_scores)
     (expected,) = torch.autograd.grad(all_scores.logsumexp(0) - all_scores[0], all_scores)
     # the positive stands among the negatives once more, at 1 / q of them all: too little to see
@@ -102,7 +104,7 @@ def test_correction_makes_the_sampled_softmax_estimate_the_full_one() -> None:
 def test_softmax_losses_agree_where_they_are_the_same() -> None:
     matrix, items = scores(4, 4), torch.arange(4)
     others = torch.stack([matrix[b][torch.arange(4) != b] for b in range(4)])
-    in_batch, sampled = losses.in_batch_softmax(matrix, items), losses.sampled_softmax(matrix.diagonal(), others)
+    in_batch, sampled = SampledSoftmax().in_batch(matrix, items), SampledSoftmax()(matrix.diagonal(), others)
     assert in_batch.item() == pytest.approx(sampled.item())
 
 
@@ -117,15 +119,15 @@ def test_embedding_l2() -> None:
 
 @pytest.mark.parametrize("margin", [-1e4, 1e4])
 def test_extreme_scores_stay_finite(margin: float) -> None:
-    for name in ("bpr", "bce", "sampled_softmax"):
+    for kind in (BPR(), BCE(), SampledSoftmax()):
         positive, negative = torch.full((2,), margin, requires_grad=True), torch.zeros(2, 3)
-        loss = getattr(losses, name)(positive, negative)
+        loss = kind(positive, negative)
         loss.backward()
-        assert loss.isfinite() and positive.grad.isfinite().all(), name
+        assert loss.isfinite() and positive.grad.isfinite().all(), kind
 
 
 ROWS, COLUMNS = torch.tensor([0, 0, 1, 3, 3, 3]), torch.tensor([4, 0, 2, 1, 0, 3])  # row 2 has none
-KINDS = ["multinomial", "logistic", "squared"]
+KINDS = {"multinomial": Multinomial(), "logistic": Logistic(), "squared": Squared()}
 
 
 def test_pick_is_indexing_with_its_gradient() -> None:
@@ -179,8 +181,8 @@ def test_all_columns(kind: str) -> None:
     target = torch.zeros(4, 5)
     target[ROWS, COLUMNS] = 1
     total = sum(dense_term(kind, x[r, c], target[r, c].item(), x[r]) for r in range(4) for c in range(5))
-    same_with_gradient(losses.all_columns(x, ROWS, COLUMNS, kind), total / 4, x)
-    assert torch.autograd.gradcheck(lambda y: losses.all_columns(y, ROWS, COLUMNS, kind), x)
+    same_with_gradient(KINDS[kind](x, ROWS, COLUMNS), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: KINDS[kind](y, ROWS, COLUMNS), x)
 
 
 @pytest.mark.parametrize("kind", ["logistic", "squared"])
@@ -192,26 +194,34 @@ def test_sampled_columns_count_every_draw(kind: str) -> None:
         total = total + dense_term(kind, x[row, column], 1, x[row])
         for other in others:
             total = total + dense_term(kind, x[row, other], 0, x[row])
-    same_with_gradient(losses.sampled_columns(x, ROWS, COLUMNS, negatives, kind), total / 4, x)
-    assert torch.autograd.gradcheck(lambda y: losses.sampled_columns(y, ROWS, COLUMNS, negatives, kind), x)
+    same_with_gradient(KINDS[kind](x, ROWS, COLUMNS, negatives), total / 4, x)
+    assert torch.autograd.gradcheck(lambda y: KINDS[kind](y, ROWS, COLUMNS, negatives), x)
 
 
 def test_the_multinomial_loss_is_not_of_a_sample() -> None:
-    with pytest.raises(ValueError, match="multinomial"):
-        losses.sampled_columns(scores(4, 5), ROWS, COLUMNS, COLUMNS[:, None], "multinomial")
+    with pytest.raises(ConfigError, match="Multinomial is over all items"):
+        Multinomial()(scores(4, 5), ROWS, COLUMNS, COLUMNS[:, None])
+
+
+def test_a_temperature_is_positive() -> None:
+    with pytest.raises(ConfigError, match="temperature must be positive, found 0"):
+        SampledSoftmax(temperature=0.0)
 
 
 def test_observed_squared() -> None:
     x, ratings = scores(4, 5).requires_grad_(), scores(6, seed=1)
     entries = zip(ROWS.tolist(), COLUMNS.tolist(), ratings.tolist(), strict=True)
     total = sum((rating - x[row, column]) ** 2 for row, column, rating in entries)
-    found = losses.observed_squared(x, ROWS, COLUMNS, ratings)
-    same_with_gradient(found, total / 4, x)
-    (gradient,) = torch.autograd.grad(losses.observed_squared(x, ROWS, COLUMNS, ratings), x)
+
+    def observed_squared(y: torch.Tensor) -> torch.Tensor:
+        return SquaredError()(losses.pick(y, ROWS, COLUMNS), ratings, 4)
+
+    same_with_gradient(observed_squared(x), total / 4, x)
+    (gradient,) = torch.autograd.grad(observed_squared(x), x)
     observed = torch.zeros(4, 5, dtype=torch.bool)
     observed[ROWS, COLUMNS] = True
     assert (gradient[~observed] == 0).all() and (gradient[observed] != 0).all()
-    assert torch.autograd.gradcheck(lambda y: losses.observed_squared(y, ROWS, COLUMNS, ratings), x)
+    assert torch.autograd.gradcheck(observed_squared, x)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -220,8 +230,29 @@ def test_extreme_scores_of_rows_stay_finite(kind: str, size: float) -> None:
     x = torch.full((4, 5), size)
     x[0] = -size
     x.requires_grad_()
-    found = [losses.all_columns(x, ROWS, COLUMNS, kind)]
+    found = [KINDS[kind](x, ROWS, COLUMNS)]
     if kind != "multinomial":
-        found.append(losses.sampled_columns(x, ROWS, COLUMNS, COLUMNS[:, None], kind))
+        found.append(KINDS[kind](x, ROWS, COLUMNS, COLUMNS[:, None]))
     for loss in found:
         assert loss.isfinite() and torch.autograd.grad(loss, x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("layout", ["per positive", "shared", "in batch"])
+def test_inner_products_of_every_layout_of_negatives(layout: str) -> None:
+    """Positives, then negatives, in one tensor; a shared item that is the row's own is left out."""
+    user, all_items, q = scores(B, 3), scores(5, 3, seed=1), scores(5, seed=2)
+    negatives = {
+        "per positive": torch.tensor([[1, 1], [2, 3], [0, 4], [4, 4], [1, 0], [0, 1]]),
+        "shared": torch.tensor([3, 4, 4, 1]),
+        "in batch": None,
+    }[layout]
+    asked = ITEMS if negatives is None else torch.cat([ITEMS, negatives.flatten()])
+    loss = SampledSoftmax(0.7)
+    found = loss.of_representations(user, all_items[asked], ITEMS, negatives, lambda items: q[items])
+    total = 0.0
+    for b, item in enumerate(ITEMS.tolist()):
+        others = ITEMS if negatives is None else negatives[b] if negatives.dim() == 2 else negatives
+        kept = [j for j in others.tolist() if j != item or layout == "per positive"]
+        weights = [exp(float(user[b] @ all_items[j]) / 0.7 - float(q[j])) for j in [item, *kept]]
+        total -= log(weights[0] / sum(weights))
+    assert found.item() == pytest.approx(total / B)

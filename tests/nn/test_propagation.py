@@ -9,8 +9,7 @@ import torch
 import torch_geometric.nn as pyg
 from torch.testing import assert_close
 
-from recgnn.nn import BipartiteOperator, GCNConv, LightGCNConv, NGCFConv
-from recgnn.nn.propagation import CSR, csr_matmul, scatter_rows, select_rows
+from recgnn.nn.propagation import CSR, BipartiteOperator, GCNLayer, NGCFLayer, csr_matmul, scatter_rows, select_rows
 
 U, M, D = 8, 6, 4  # user 3 and item 5 have no edge
 N = U + M
@@ -216,59 +215,39 @@ def test_select_rows_and_scatter_rows() -> None:
     assert_close(scatter_rows(values, USERS, U), expected)
 
 
-# ---- the convolutions
-
-
-def every_form(conv, norm: str, x: torch.Tensor) -> list[torch.Tensor]:
-    """A convolution on the operator (Tensor and pair), the CSR tensor, and PyG's edges."""
-    op = operator(norm)
-    return [conv(x, op), torch.cat(conv((x[:U], x[U:]), op)), conv(x, op.csr()), conv(x, *op.edges())]
-
-
-def gradients(conv, out: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad((out * features(9, out.shape[1])).sum(), [x, *conv.parameters()]))
-
-
-CONVS = [
-    (LightGCNConv, (), "sym"),
-    (GCNConv, (D, 3), "sym_self_loops"),
-    (NGCFConv, (D, 3, "paper"), "sym"),
-    (NGCFConv, (D, 3, "authors"), "row_self_loops"),
-]
-
-
-@pytest.mark.parametrize(("kind", "arguments", "norm"), CONVS)
-def test_every_form_of_the_graph_gives_the_same(kind, arguments, norm: str) -> None:
-    torch.manual_seed(0)
-    conv, x = kind(*arguments), features().requires_grad_()
-    first, *others = every_form(conv, norm, x)
-    expected = gradients(conv, first, x)
-    for other in others:
-        assert_close(other, first)
-        for ours, theirs in zip(gradients(conv, other, x), expected, strict=True):
-            assert_close(ours, theirs)
-
+# ---- the layers
 
 BOTH_WAYS = torch.tensor([(u, U + i) for u, i in PAIRS] + [(U + i, u) for u, i in PAIRS]).T
 
 
-def test_lightgcn_conv_equals_pyg_and_equation_3() -> None:
-    x = features()
-    out = LightGCNConv()(x, operator("sym"))
-    assert_close(out, pyg.LGConv()(x, BOTH_WAYS))
+def same_as(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor, pairs: list) -> None:
+    """Two outputs, and their gradients: of x, and of the parameters (ours, theirs)."""
+    assert_close(ours, theirs)
+    g = features(9, ours.shape[1])
+    mine = torch.autograd.grad((ours * g).sum(), [x, *(a for a, _ in pairs)])
+    right = torch.autograd.grad((theirs * g).sum(), [x, *(b for _, b in pairs)])
+    for a, b in zip(mine, right, strict=True):
+        assert_close(a, b)
+
+
+def test_the_operator_is_lightgcns_convolution() -> None:
+    """Equation 3 by a loop over the edges, and PyG's."""
+    x = features().requires_grad_()
+    same_as(operator("sym")(x), pyg.LGConv()(x, BOTH_WAYS), x, [])
     degree = torch.bincount(BOTH_WAYS[0], minlength=N)
     expected = torch.zeros_like(x)
     for source, target in BOTH_WAYS.T.tolist():
-        expected[target] += x[source] / sqrt(degree[source] * degree[target])
-    assert_close(out, expected)
+        expected[target] += x[source].detach() / sqrt(degree[source] * degree[target])
+    assert_close(operator("sym")(x.detach()), expected)
 
 
-def test_gcn_conv_equals_pyg() -> None:
+def test_gcn_layer_is_pygs() -> None:
     torch.manual_seed(0)
-    ours, theirs = GCNConv(D, 3), pyg.GCNConv(D, 3)
+    ours, theirs, x = GCNLayer(D, 3), pyg.GCNConv(D, 3), features().requires_grad_()
     torch.nn.init.normal_(ours.linear.bias)
     theirs.lin.weight.data, theirs.bias.data = ours.linear.weight.data, ours.linear.bias.data
-    assert_close(ours(features(), operator("sym_self_loops")), theirs(features(), BOTH_WAYS))
+    parameters = [(ours.linear.weight, theirs.lin.weight), (ours.linear.bias, theirs.bias)]
+    same_as(ours(operator("sym_self_loops")(x)), theirs(x, BOTH_WAYS), x, parameters)
 
 
 def neighbours(node: int) -> list[int]:
@@ -279,11 +258,11 @@ def leaky(x: torch.Tensor, slope: float) -> torch.Tensor:
     return torch.where(x > 0, x, slope * x)
 
 
-def test_ngcf_conv_equals_equations_3_and_4() -> None:
+def test_ngcf_layer_is_equations_3_and_4() -> None:
     torch.manual_seed(0)
-    conv, e = NGCFConv(D, 3), features()
-    w1, w2 = conv.linear_sum.weight, conv.linear_product.weight
-    assert conv.linear_sum.bias is None and conv.linear_product.bias is None
+    layer, e = NGCFLayer(D, 3), features().requires_grad_()
+    w1, w2 = layer.linear_sum.weight, layer.linear_product.weight
+    assert layer.linear_sum.bias is None and layer.linear_product.bias is None
     expected = []
     for node in range(N):
         message = w1 @ e[node]  # m_{u<-u}
@@ -291,18 +270,19 @@ def test_ngcf_conv_equals_equations_3_and_4() -> None:
             p = 1 / sqrt(len(neighbours(node)) * len(neighbours(other)))
             message = message + p * (w1 @ e[other] + w2 @ (e[other] * e[node]))  # m_{u<-i}
         expected.append(leaky(message, 0.01))
-    assert_close(conv(e, operator("sym")), torch.stack(expected))
+    same_as(layer(operator("sym")(e), e), torch.stack(expected), e, [(w1, w1), (w2, w2)])
 
 
-def test_ngcf_conv_of_the_authors() -> None:
+def test_ngcf_layer_of_the_authors() -> None:
     torch.manual_seed(0)
-    conv, e = NGCFConv(D, 3, "authors"), features()
-    w1, b1 = conv.linear_sum.weight, conv.linear_sum.bias
-    w2, b2 = conv.linear_product.weight, conv.linear_product.bias
+    layer, e = NGCFLayer(D, 3, "authors"), features().requires_grad_()
+    w1, b1 = layer.linear_sum.weight, layer.linear_sum.bias
+    w2, b2 = layer.linear_product.weight, layer.linear_product.bias
     assert b1.abs().sum() > 0 and b2.abs().sum() > 0
     expected = []
     for node in range(N):
         around = [node, *neighbours(node)]
         side = sum(e[other] for other in around) / len(around)
         expected.append(leaky(w1 @ side + b1, 0.2) + leaky(w2 @ (e[node] * side) + b2, 0.2))
-    assert_close(conv(e, operator("row_self_loops")), torch.stack(expected))
+    parameters = [(p, p) for p in layer.parameters()]
+    same_as(layer(operator("row_self_loops")(e), e), torch.stack(expected), e, parameters)

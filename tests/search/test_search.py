@@ -13,24 +13,25 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from recgnn import search as tuning
+from recgnn import tune
 from recgnn.cli.training import main
-from recgnn.errors import ConfigError
-from recgnn.models import LightGCN
+from recgnn.errors import ConfigError, RunError
+from recgnn.training.recommenders import RankingTraining
 
 optuna = pytest.importorskip("optuna")
 
 from recgnn.search.search import Search  # noqa: E402
 from recgnn.search.space import read_space  # noqa: E402
-from recgnn.search.trial import configuration, value_of  # noqa: E402
+from recgnn.search.study import open_study  # noqa: E402
+from recgnn.search.trial_training import configuration, value_of  # noqa: E402
 
 METRIC = "val/ndcg@5"
 HEAD = f"method: grid\nmetric: {{name: {METRIC}, goal: maximize}}\n"
-GRID = "parameters: {model.embedding_dim: {values: [0, 8]}, model.lr: {values: [0.05, 0.5]}}\n"
+GRID = "parameters: {model.embedding_dim: {values: [0, 8]}, training.lr: {values: [0.05, 0.5]}}\n"
 BAYES = """\
 metric: {name: val/ndcg@5, goal: maximize}
 parameters:
-  model.lr: {distribution: log_uniform_values, min: 0.001, max: 0.5}
+  training.lr: {distribution: log_uniform_values, min: 0.001, max: 0.5}
   model.num_layers: {min: 1, max: 3}
 """
 
@@ -51,7 +52,7 @@ def search(tiny, here):
 
     def run(space: str, *options: object, output: str = "out") -> pd.DataFrame:
         Path("space.yaml").write_text(space)
-        tuning.main(["--config", str(tiny), "--space", "space.yaml", "--output", output, *map(str, options)])
+        tune.main(["--config", str(tiny), "--space", "space.yaml", "--output", output, *map(str, options)])
         return table(output)
 
     return run
@@ -68,10 +69,10 @@ def grid(tiny, tmp_path_factory) -> Path:
 
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.setattr(LightGCN, "test_step", seen)
-        patch.setattr(LightGCN, "on_test_epoch_start", seen)
+        patch.setattr(RankingTraining, "test_step", seen)
+        patch.setattr(RankingTraining, "on_test_epoch_start", seen)
         options = ["--config", str(tiny), "--space", str(output.parent / "space.yaml"), "--output", str(output)]
-        tuning.main([*options, "--trials", "9", "--max_epochs", "2"])
+        tune.main([*options, "--trials", "9", "--max_epochs", "2"])
     (output.parent / "printed.txt").write_text(printed.getvalue())
     return output
 
@@ -81,7 +82,7 @@ def grid(tiny, tmp_path_factory) -> Path:
 
 def test_every_combination_once_the_own_values_first(grid):
     trials = table(grid)
-    tried = list(zip(trials["model.embedding_dim"], trials["model.lr"], strict=True))
+    tried = list(zip(trials["model.embedding_dim"], trials["training.lr"], strict=True))
     assert tried[0] == (8, 0.05) and trials["own_values"].tolist() == [True, False, False, False]
     assert sorted(tried) == [(0, 0.05), (0, 0.5), (8, 0.05), (8, 0.5)]
 
@@ -116,7 +117,7 @@ def test_best_yaml_is_the_best_trial_and_trains_to_its_figure(grid, here, capsys
     best = trials.loc[trials[METRIC].idxmax()]
     text = (grid / "best.yaml").read_text()
     config = yaml.safe_load(text)
-    for name in ("model.embedding_dim", "model.lr"):
+    for name in ("model.embedding_dim", "training.lr"):
         assert value_of(config, name) == best[name]
     assert config["trainer"]["max_epochs"] == 2 and config["trainer"]["logger"] is None
     head = [line for line in text.splitlines() if line.startswith("#")]
@@ -143,11 +144,12 @@ def test_a_line_a_trial_then_the_table_and_what_to_type_next(grid):
 # ---- the first trial
 
 
-def test_own_values_outside_the_space_are_tried_and_constants_hold_for_all(search):
+def test_own_values_outside_the_space_are_tried_and_constants_hold_and_checkpoints_are_kept_on_request(search):
     space = BAYES.replace("min: 0.001, max: 0.5", "min: 0.2, max: 0.5") + "  trainer.max_epochs: {value: 1}\n"
-    trials = search(space, "--trials", 2)
+    trials = search(space, "--trials", 2, "--keep", "all")
+    assert len(list(Path("out/trials").glob("*/checkpoints/best.ckpt"))) == 2
     assert trials["own_values"].tolist() == [True, False]
-    assert trials["model.lr"][0] == 0.05 and 0.2 <= trials["model.lr"][1] <= 0.5
+    assert trials["training.lr"][0] == 0.05 and 0.2 <= trials["training.lr"][1] <= 0.5
     assert trials["model.num_layers"][0] == 2
     assert trials["epochs"].tolist() == [1, 1]
     assert yaml.safe_load(Path("out/best.yaml").read_text())["trainer"]["max_epochs"] == 1
@@ -155,7 +157,7 @@ def test_own_values_outside_the_space_are_tried_and_constants_hold_for_all(searc
 
 def test_a_configuration_that_cannot_be_trained_ends_the_search_and_may_be_mended(search):
     with pytest.raises(ConfigError, match="temperature must be positive"):
-        search(BAYES, "--trials", 3, "--model.temperature=-1")
+        search(BAYES, "--trials", 3, "--training.loss.temperature=-1")
     assert not Path("out/trials.csv").exists()
     assert len(search(BAYES, "--trials", 1, "--max_epochs", 1)) == 1
 
@@ -167,12 +169,12 @@ def test_a_second_call_goes_on_as_if_there_had_been_one(search, capsys):
     first = search(BAYES, "--trials", 1, "--max_epochs", 1)
     assert len(search(BAYES, "--trials", 9, "--max_epochs", 1, "--timeout", 0)) == 1  # no time to start another
     second = search(BAYES, "--trials", 2, "--max_epochs", 1)
-    assert "out: goes on after 1 trials" in capsys.readouterr().out
+    assert "out: continues after 1 trials" in capsys.readouterr().out
     assert len(second) == 2 and second.iloc[:1].equals(first.astype(second.dtypes))
     whole = search(BAYES, "--trials", 2, "--max_epochs", 1, output="whole")
-    columns = ["model.lr", "model.num_layers", METRIC, "state"]
+    columns = ["training.lr", "model.num_layers", METRIC, "state"]
     assert whole[columns].equals(second[columns])
-    assert whole["model.lr"].nunique() == 2
+    assert whole["training.lr"].nunique() == 2
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ def test_the_seed_decides_what_is_tried(searches):
         search = searches(seed)
         found = [search._next(9).user_attrs["values"] for _ in range(3)]
         drawn.append(found)
-        assert found[0] == {"model.lr": 0.05, "model.num_layers": 2}
+        assert found[0] == {"training.lr": 0.05, "model.num_layers": 2}
         Path("out/study.db").unlink()
     assert drawn[0] == drawn[2] and drawn[0][1:] != drawn[1][1:]
 
@@ -217,19 +219,19 @@ def test_two_processes_share_the_trials(searches):
         assert [trial.number for trial in found] == [0, 1, 2, 3]
         assert [bool(trial.user_attrs.get("baseline")) for trial in found] == [True, False, False, False]
         assert one._next(4) is None and two._next(4) is None
-        assert len({trial.user_attrs["values"]["model.lr"] for trial in found}) == 4
+        assert len({trial.user_attrs["values"]["training.lr"] for trial in found}) == 4
 
 
 def test_a_search_that_was_interrupted_tries_the_trial_again(searches, monkeypatch):
     search = searches()
-    trained = LightGCN.training_step
+    trained = RankingTraining.training_step
 
     def interrupted(self, batch, batch_idx):
         if self.trainer.default_root_dir.endswith("trials/1"):
             raise KeyboardInterrupt
         return trained(self, batch, batch_idx)
 
-    monkeypatch.setattr(LightGCN, "training_step", interrupted)
+    monkeypatch.setattr(RankingTraining, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search.run(3, None, lambda trial: None)
     stopped = search.study.trials[1]
@@ -244,17 +246,12 @@ def test_a_search_that_was_interrupted_tries_the_trial_again(searches, monkeypat
 
 def test_bad_trials_are_given_up_after_the_epochs_of_the_space(search, tiny):
     space = HEAD + "early_terminate: {type: hyperband, min_iter: 1, eta: 2}\n"
-    space += "parameters: {model.lr: {values: [0.05, 0.06, 1.0e-9, 2.0e-9]}}\n"
+    space += "parameters: {training.lr: {values: [0.05, 0.06, 1.0e-9, 2.0e-9]}}\n"
     trials = search(space, "--trials", 4)
-    bad = trials["model.lr"] < 1e-6
+    bad = trials["training.lr"] < 1e-6
     assert trials.loc[bad, "state"].tolist() == ["pruned", "pruned"] and trials.loc[bad, "epochs"].tolist() == [1, 2]
     assert trials.loc[~bad, "state"].tolist() == ["complete"] * 2 and trials.loc[~bad, "epochs"].tolist() == [3, 3]
     assert [len(pd.read_csv(f"out/trials/{n}/metrics.csv")) for n in trials.index[bad]] == [1, 2]
-
-
-def test_every_checkpoint_is_kept_on_request(search):
-    search(BAYES, "--trials", 2, "--max_epochs", 1, "--keep", "all")
-    assert len(list(Path("out/trials").glob("*/checkpoints/best.ckpt"))) == 2
 
 
 # ---- mistakes
@@ -263,18 +260,18 @@ def test_every_checkpoint_is_kept_on_request(search):
 @pytest.mark.parametrize(
     ("space", "options", "said"),
     [
-        (BAYES.replace("model.lr", "model.lrr"), [], "model.lrr: unknown option lrr of LightGCN (did you mean 'lr'?)"),
+        (BAYES.replace("training.lr", "training.lrr"), [], "option lrr of RankingTraining (did you mean 'lr'?)"),
         (BAYES.replace("max: 3", "max: 3.5"), [], "model.num_layers: option num_layers of LightGCN: expected int"),
-        (BAYES.replace("model.lr", "data.bach_size"), [], "unknown option bach_size of GraphDataModule"),
+        (BAYES.replace("training.lr", "data.bach_size"), [], "unknown option bach_size of GraphDataModule"),
         (BAYES.replace("ndcg@5", "ndgc@5"), [], "metric val/ndgc@5 is not measured (did you mean 'val/ndcg@5'?)"),
         (BAYES.replace("maximize", "minimize"), [], "goal is minimize, but this one is better the greater"),
-        (BAYES, ["--model.lr=0.1"], "--model.lr is in the space space.yaml too"),
-        (BAYES, ["--model.init_args.lr", "0.1"], "--model.lr is in the space space.yaml too"),
+        (BAYES, ["--training.lr=0.1"], "--training.lr is in the space space.yaml too"),
+        (BAYES, ["--training.init_args.lr", "0.1"], "--training.lr is in the space space.yaml too"),
         (BAYES, ["--trails", "3"], "unknown option --trails (did you mean '--trials'?)"),
         (BAYES, ["--run_dir", "x"], "--run_dir is not for a search"),
         (BAYES, ["--trials", "0"], "--trials is 0; expected at least 1"),
         (BAYES, ["--prune", "hyperband"], "space.yaml has no early_terminate"),
-        (BAYES, ["--model.lrr", "1"], "unknown option lrr of LightGCN"),
+        (BAYES, ["--training.lrr", "1"], "unknown option lrr of RankingTraining"),
         (BAYES, ["--trainer.max_epoch", "1"], "did you mean '--trainer.max_epochs'?"),
     ],
 )
@@ -285,14 +282,17 @@ def test_a_mistake_is_one_line_before_any_training(search, entry, tiny, space, o
     assert not out and not list(Path().glob("out/trials/*/metrics.csv"))
 
 
-def test_a_folder_is_of_one_search(search, entry, tiny):
-    search(BAYES, "--trials", 1, "--max_epochs", 1)
-    Path("space.yaml").write_text(BAYES.replace("max: 3", "max: 4"))
-    code, _, err = entry("tune", "--config", tiny, "--space", "space.yaml", "--output", "out", "--max_epochs", 1)
-    assert code == 2 and "out: holds a search of something else (model.num_layers: " in err
-    Path("space.yaml").write_text(BAYES)
-    code, _, err = entry("tune", "--config", tiny, "--space", "space.yaml", "--output", "out", "--max_epochs", 2)
-    assert code == 2 and "trainer.max_epochs: 1 there, 2 now" in err
+def test_a_folder_is_of_one_search(tmp_path):
+    """Other settings are another search, once there are trials; `init_args` are none."""
+    what = {"metric": "val/ndcg@5, maximize", "configuration": {"trainer.max_epochs": 1, "model.init_args.dim": 4}}
+    pruner = optuna.pruners.NopPruner()
+    other = {**what, "configuration": {**what["configuration"], "trainer.max_epochs": 2}}
+    open_study(tmp_path, "maximize", pruner, other)
+    study = open_study(tmp_path, "maximize", pruner, what)  # nothing was trained: it is replaced
+    study.ask()
+    assert len(open_study(tmp_path, "maximize", pruner, what).trials) == 1
+    with pytest.raises(RunError, match=r"holds a search of something else \(trainer.max_epochs: 1 there, 2 now\)"):
+        open_study(tmp_path, "maximize", pruner, other)
 
 
 @pytest.mark.parametrize("taken", ["out", "out/study.db"])
@@ -314,5 +314,5 @@ def test_without_optuna_it_says_what_to_install(entry, tiny, here, monkeypatch):
 
 
 def test_a_configuration_is_complete(tiny):
-    config = yaml.safe_load(configuration([f"--config={tiny}", "--model.lr=0.25"]))
-    assert value_of(config, "model.lr") == 0.25 and value_of(config, "model.temperature") == 1.0
+    config = yaml.safe_load(configuration([f"--config={tiny}", "--training.lr=0.25"]))
+    assert value_of(config, "training.lr") == 0.25 and value_of(config, "training.loss.temperature") == 1.0

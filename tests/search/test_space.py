@@ -7,7 +7,7 @@ import pytest
 from recgnn.cli.options import option
 from recgnn.errors import ConfigError, DataError
 from recgnn.search.space import MISSING, Parameter, read_space
-from recgnn.search.trial import value_of
+from recgnn.search.trial_training import value_of
 
 optuna = pytest.importorskip("optuna")
 FloatD, IntD, Choice = (
@@ -81,7 +81,7 @@ def test_the_values_of_a_discrete_parameter(space, given, allowed):
 
 
 def test_a_logarithmic_parameter_is_drawn_by_its_logarithm(space):
-    (parameter,) = space("model.lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0}").parameters
+    (parameter,) = space("training.lr: {distribution: log_uniform_values, min: 1.0e-4, max: 1.0}").parameters
     values, _ = drawn(parameter, 2000)
     below = [sum(value < bound for value in values) / 2000 for bound in (1e-3, 1e-2, 1e-1)]
     assert below == pytest.approx([0.25, 0.5, 0.75], abs=0.04)
@@ -110,14 +110,14 @@ def test_whether_a_value_is_in_the_space(space, given, value, stored):
 
 def test_the_rest_of_a_file(space):
     found = space(
-        "model.lr: {min: 0.1, max: 0.2}\nmodel.loss: {value: bpr}\ntrainer.max_epochs: {value: 3}",
+        "training.lr: {min: 0.1, max: 0.2}\nmodel.loss: {value: bpr}\ntrainer.max_epochs: {value: 3}",
         HEAD.replace("bayes", "random") + "run_cap: 7\nearly_terminate: {type: hyperband, min_iter: 3, eta: 2}\n"
         "program: recgnn/fit.py\nname: mine\nproject: p\n",
     )
     assert (found.method, found.metric, found.goal, found.run_cap) == ("random", "val/ndcg@5", "maximize", 7)
     assert found.constants == {"model.loss": "bpr", "trainer.max_epochs": 3}
     assert found.hyperband == {"min_iter": 3, "eta": 2}
-    assert [p.name for p in found.parameters] == ["model.lr"]
+    assert [p.name for p in found.parameters] == ["training.lr"]
 
 
 def test_a_grid_has_every_combination(space):
@@ -129,38 +129,38 @@ def test_a_grid_has_every_combination(space):
 @pytest.mark.parametrize(
     ("parameters", "head", "said"),
     [
-        ("model.lr: {min: 1e-4, max: 1.0}", HEAD, "min is '1e-4', expected a number; YAML takes it for a text"),
-        ("model.lr: {min: 0.2, max: 0.1}", HEAD, "min 0.2 is not less than max 0.1"),
-        ("model.lr: {min: 0.2}", HEAD, "uniform needs max"),
-        ("model.lr: {distribution: log_uniform_values, min: 0, max: 0.1}", HEAD, "min is 0, expected more than 0"),
-        ("model.lr: {distribution: log_uniform, min: -3, max: -1}", HEAD, "use log_uniform_values, whose bounds"),
-        ("model.lr: {distribution: normal, mu: 1}", HEAD, "no distribution normal in a local search; use uniform"),
-        ("model.lr: {distribution: unifrm, min: 0, max: 1}", HEAD, "did you mean 'uniform'"),
-        ("model.lr: {distribution: int_uniform, min: 0.5, max: 2}", HEAD, "whole bounds, found 0.5 and 2"),
-        ("model.lr: {distribution: q_uniform, min: 1, max: 3, q: 2}", HEAD, "no two multiples of q=2"),
-        ("model.lr: {distribution: q_uniform, min: 1, max: 3, q: -1}", HEAD, "q is -1"),
-        ("model.lr: {mn: 0.2, max: 0.1}", HEAD, "unknown key of model.lr: mn (did you mean 'min'?)"),
-        ("model.lr: {values: []}", HEAD, "values is []"),
-        ("model.lr: {values: [1, 1]}", HEAD, "stands twice"),
-        ("model.lr: 0.1", HEAD, "expected a value, values, or min and max; found 0.1"),
+        ("training.lr: {min: 1e-4, max: 1.0}", HEAD, "min is '1e-4', expected a number; YAML takes it for a text"),
+        ("training.lr: {min: 0.2, max: 0.1}", HEAD, "min 0.2 is not less than max 0.1"),
+        ("training.lr: {min: 0.2}", HEAD, "uniform needs max"),
+        ("training.lr: {distribution: log_uniform_values, min: 0, max: 0.1}", HEAD, "min is 0, expected more than 0"),
+        ("training.lr: {distribution: log_uniform, min: -3, max: -1}", HEAD, "distribution is 'log_uniform'"),
+        ("training.lr: {distribution: normal, mu: 1}", HEAD, "distribution is 'normal'"),
+        ("training.lr: {distribution: unifrm, min: 0, max: 1}", HEAD, "did you mean 'uniform'"),
+        ("training.lr: {distribution: int_uniform, min: 0.5, max: 2}", HEAD, "whole bounds, found 0.5 and 2"),
+        ("training.lr: {distribution: q_uniform, min: 1, max: 3, q: 2}", HEAD, "no two multiples of q=2"),
+        ("training.lr: {distribution: q_uniform, min: 1, max: 3, q: -1}", HEAD, "q is -1"),
+        ("training.lr: {mn: 0.2, max: 0.1}", HEAD, "unknown key of training.lr: mn (did you mean 'min'?)"),
+        ("training.lr: {values: []}", HEAD, "values is []"),
+        ("training.lr: {values: [1, 1]}", HEAD, "stands twice"),
+        ("training.lr: 0.1", HEAD, "expected a value, values, or min and max; found 0.1"),
         ("model: {parameters: {lr: {min: 0.1, max: 0.2}}}", HEAD, "write model.lr"),
-        ("model.lr: {value: 3}", HEAD, "nothing to search"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "model.lr has no list of values"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "baye"), "did you mean 'bayes'"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("val/", "test/"), "a search goes by a validation metric"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD.replace("maximize", "maximise"), "did you mean 'maximize'"),
-        ("model.lr: {min: 0.1, max: 1.0}", "method: bayes\n", "names no metric"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD + "metod: x\n", "unknown key: metod (did you mean 'method'?)"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD + "run_cap: 0\n", "run_cap is 0"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: median}\n", "the only type is hyperband"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: hyperband}\n", "needs min_iter or max_iter"),
-        ("model.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: hyperband, max_iter: 9}\n", "needs s"),
+        ("training.lr: {value: 3}", HEAD, "nothing to search"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "training.lr has no list of values"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "baye"), "did you mean 'bayes'"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("val/", "test/"), "a search goes by a validation metric"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("maximize", "maximise"), "did you mean 'maximize'"),
+        ("training.lr: {min: 0.1, max: 1.0}", "method: bayes\n", "names no metric"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD + "metod: x\n", "unknown key: metod (did you mean 'method'?)"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD + "run_cap: 0\n", "run_cap is 0"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: median}\n", "the only type is hyperband"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: hyperband}\n", "needs min_iter or"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD + "early_terminate: {type: hyperband, max_iter: 9}\n", "needs s"),
         (
-            "model.lr: {min: 0.1, max: 1.0}",
+            "training.lr: {min: 0.1, max: 1.0}",
             HEAD + "early_terminate: {type: hyperband, min_iter: 2, eta: 1}\n",
             "eta is 1, expected an integer of at least 2",
         ),
-        ("model.lr: {min: 0.1, max: 1.0", HEAD, "is no valid YAML"),
+        ("training.lr: {min: 0.1, max: 1.0", HEAD, "is no valid YAML"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_file(space, parameters, head, said):
@@ -187,7 +187,7 @@ def test_a_value_as_an_option(value, text):
 def test_a_value_of_a_configuration():
     model = {"class_path": "M", "init_args": {"lr": 0.1}}
     config = {"model": model, "trainer": {"max_epochs": 3}, "lr_scheduler": None}
-    assert value_of(config, "model.lr") == value_of(config, "model.init_args.lr") == 0.1
+    assert value_of(config, "training.lr") == value_of(config, "model.init_args.lr") == 0.1
     assert value_of(config, "trainer.max_epochs") == 3
     for name in ("model.absent", "lr_scheduler.init_args.T_max", "absent", "trainer.max_epochs.x"):
         assert value_of(config, name) is MISSING

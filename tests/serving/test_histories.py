@@ -205,13 +205,13 @@ REFUSED = [
     ("autorec", ["--history", "3,5", "--history_ratings", "4,nan"], ["nan"]),
     ("autorec", ["--history", "3,5", "--history_ratings", "4,inf"], ["inf"]),
     ("autorec", ["--history_ratings", "4"], ["--history_ratings needs --history"]),
-    ("dae", ["--history", "3", "--history_ratings", "4"], ["DAE knows no ratings", "leave --history_ratings out"]),
-    ("cdae", ["--history", "3", "--history_ratings", "4"], ["CDAE knows no ratings"]),
+    ("dae", ["--history", "3", "--history_ratings", "4"], ["DAE does not use ratings", "leave --history_ratings out"]),
+    ("cdae", ["--history", "3", "--history_ratings", "4"], ["CDAE does not use ratings"]),
     ("dae", ["--history", "3", "--users", "1"], ["leave --users"]),
     ("dae", ["--history", "3", "--users_file", "users.txt"], ["leave --users"]),
     ("dae", ["--history", "3", "--include_seen"], ["--include_seen"]),
     ("by_item", ["--history", "3"], ["AutoRec by item", "by: user", "DAE or CDAE"]),
-    ("lightgcn", ["--history", "3", "--history_ratings", "4"], ["LightGCN knows no ratings"]),
+    ("lightgcn", ["--history", "3", "--history_ratings", "4"], ["LightGCN does not use ratings"]),
     ("lightgcn", ["--history", "3,999"], ["unknown item 999", "--fallback popularity"]),
     ("dae", ["--histories_file", "nowhere.csv"], ["nowhere.csv", "no such table"]),
     ("dae", ["--history", "3", "--output", "x.xlsx"], ["ends in .csv or .parquet"]),
@@ -283,5 +283,5 @@ def test_help_tells_what_cdae_does(entry) -> None:
     code, out, _ = entry("recommend", "--help")
     text = " ".join(out.split())
     assert code == 0 and "--history" in text and "--history_ratings" in text
-    assert "AutoRec by user" in text and "DAE" in text and "CDAE goes without its user node" in text
+    assert "AutoRec by user" in text and "DAE" in text and "CDAE without its user node" in text
     assert "--histories_file" in text and "LightGCN" in text and "--fallback" in text

@@ -189,7 +189,7 @@ def test_many_blocks(entry, runs, answer, here, monkeypatch, suffix, output) -> 
         serving.TrainedRecommender, "rows_of", lambda self, frame: sizes.append(len(frame)) or rows_of(self, frame)
     )
     code, _, err = entry("predict", "--run", runs["number"], "--input", source, "--output", output)
-    assert code == 0 and "3 of 100 rows have a user or item that train lacks: predicted 2.25" in err
+    assert code == 0 and "3 of 100 rows have a user or item that is not in the training data: predicted as 2.25" in err
     assert sizes == [7] * 14 + [2]
     found = READ[Path(output).suffix](output)
     assert found["n"].astype(int).tolist() == list(range(100))
@@ -238,7 +238,8 @@ def test_strangers_get_the_cold_rating_and_the_known_their_own(entry, runs, answ
     code, _, err = entry("predict", "--run", runs[kind], "--input", "rows.csv", "--output", "out.csv")
     assert code == 0, err
     cold = len(strange) + 2
-    assert f"{cold} of {N + cold} rows have a user or item that train lacks: predicted {COLD:g}" in err
+    expected = f"{cold} of {N + cold} rows have a user or item that is not in the training data: predicted as {COLD:g}"
+    assert expected in err
     found = pd.read_csv("out.csv", dtype={"user": str, "item": str}, keep_default_na=False)
     assert found["user"].tolist() == users and found["item"].tolist() == items
     close(found["prediction"], [answer(kind, n, 1) for n in range(N)] + [COLD] * cold)
@@ -269,7 +270,7 @@ def test_a_ranking_run_leaves_strangers_empty(entry, runs, answer, here) -> None
     store(frame, "rows.csv")
     for name in ("out.csv", "out.parquet"):
         code, _, err = entry("predict", "--run", runs["ranking"], "--input", "rows.csv", "--output", name)
-        assert code == 0 and "2 of 6 rows have a user or item that train lacks: left empty" in err
+        assert code == 0 and "2 of 6 rows have a user or item that is not in the training data: left empty" in err
     lines = Path("out.csv").read_text().splitlines()
     assert [line.endswith(",") for line in lines[1:]] == [False, True, False, False, True, False]
     found = pd.read_parquet("out.parquet")["prediction"]
@@ -297,7 +298,7 @@ def test_without_a_cold_rating_it_is_the_mean_of_train(entry, runs, here) -> Non
 def test_no_rows_at_all(entry, runs, here, suffix, output) -> None:
     store(table("number").assign(more="x")[:0], f"rows{suffix}")
     code, out, err = entry("predict", "--run", runs["number"], "--input", f"rows{suffix}", "--output", output)
-    assert code == 0 and "train lacks" not in err
+    assert code == 0 and "not in the training data" not in err
     found = pd.read_csv(StringIO(out)) if output == "-" else READ[Path(output).suffix](output)
     assert list(found.columns) == ["user", "item", "more", "prediction"] and len(found) == 0
 

@@ -1,69 +1,51 @@
-"""Which folder a run gets, when several processes start by themselves; and what of a run is fixed."""
+"""Checkpoints are read whole and safely, or refused in one line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from lightning.pytorch.utilities import rank_zero_only
-from torch.distributed import TCPStore
+import torch
 
-from recgnn.cli.training import main
-from recgnn.errors import ConfigError, RunError
-from recgnn.training import run_folder as runs
+from recgnn.errors import RunError
+from recgnn.training.run_folder import read_checkpoint
 
 
-@pytest.fixture
-def store(monkeypatch) -> TCPStore:
-    """The store and the environment that torchrun gives its processes."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(store.port))
-    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
-    return store
+def test_a_flipped_bit_never_gives_other_weights(tmp_path: Path) -> None:
+    path, broken = tmp_path / "best.ckpt", tmp_path / "broken.ckpt"
+    weight = torch.arange(3000.0)
+    torch.save({"state_dict": {"weight": weight}, "epoch": 3}, path)
+    content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    random, refused = np.random.default_rng(0), 0
+    for place in random.choice(len(content), 150, replace=False):
+        flipped = content.copy()
+        flipped[place] ^= 1 << random.integers(8)
+        broken.write_bytes(flipped.tobytes())
+        try:
+            found = read_checkpoint(broken)
+        except RunError as error:
+            refused += 1
+            assert str(error).startswith(f"{broken}: ") and "\n" not in str(error)
+        else:  # a bit that means nothing, such as one of the padding
+            assert found["epoch"] == 3 and torch.equal(found["state_dict"]["weight"], weight)
+    assert refused > 100
 
 
-def chosen(monkeypatch: pytest.MonkeyPatch, rank: int, resume: bool = False) -> Path:
-    """The folder that a process of this rank takes, in an environment of its own."""
-    monkeypatch.delenv(runs.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(rank_zero_only, "rank", rank)
-    folder = runs.choose_folder(None, Path("runs/mf-log"), resume, overwrite=False)
-    monkeypatch.delenv(runs.ENVIRONMENT)
-    return folder
+class Evil:
+    def __reduce__(self) -> tuple:
+        return print, ("executed",)
 
 
-def test_a_process_of_torchrun_that_looks_late_takes_the_same_folder(store, here, monkeypatch):
-    (here / "runs/mf-log/4").mkdir(parents=True)
-    first = chosen(monkeypatch, 0)
-    assert first.is_dir()  # it is quick
-    assert first == Path("runs/mf-log/5") and chosen(monkeypatch, 1) == first
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")  # torchrun starts all of them once more
-    assert chosen(monkeypatch, 0) == chosen(monkeypatch, 1) == Path("runs/mf-log/6")
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.save({"state_dict": {}, "evil": Evil()}, tmp_path / "best.ckpt")
+    with pytest.raises(RunError, match="nothing was executed"):
+        read_checkpoint(tmp_path / "best.ckpt")
+    assert "executed" not in capsys.readouterr().out
 
 
-def test_runs_that_begin_together_do_not_share_a_folder(here, monkeypatch):
-    assert [chosen(monkeypatch, 0).name for _ in range(3)] == ["1", "2", "3"]
-    monkeypatch.setenv("SLURM_PROCID", "0")  # every process looks for itself, before the first one makes it
-    assert chosen(monkeypatch, 0) == chosen(monkeypatch, 1) == Path("runs/mf-log/4")
-
-
-def test_a_folder_that_is_named_is_taken_also_where_an_earlier_run_had_another(here, monkeypatch):
-    monkeypatch.setenv(runs.ENVIRONMENT, "a")  # which the first process of that run told the others
-    monkeypatch.setattr(rank_zero_only, "rank", 1)
-    assert runs.choose_folder("b", Path("runs/x"), resume=False, overwrite=True) == Path("b")
-
-
-def test_the_newest_run_is_continued_by_all(store, here, monkeypatch):
-    with pytest.raises(RunError, match="no run with checkpoints/last.ckpt"):
-        chosen(monkeypatch, 0, resume=True)
-    (here / "runs/mf-log/2/checkpoints").mkdir(parents=True)
-    (here / "runs/mf-log/2/checkpoints/last.ckpt").touch()
-    assert chosen(monkeypatch, 0, resume=True) == chosen(monkeypatch, 1, resume=True) == Path("runs/mf-log/2")
-
-
-@pytest.mark.parametrize("command", ["test", "validate"])
-@pytest.mark.parametrize("option", [["--model.lr=3"], ["--model", "MF"]])
-def test_the_model_of_a_run_is_not_to_be_changed(command, option, tiny_run):
-    with pytest.raises(ConfigError, match=f"^{option[0].partition('=')[0]}: the model of a run is fixed"):
-        main(command, ["--run", str(tiny_run), *option])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"text"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "best.ckpt").write_bytes(content)
+    with pytest.raises(RunError, match="best.ckpt: is damaged"):
+        read_checkpoint(tmp_path / "best.ckpt")

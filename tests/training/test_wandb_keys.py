@@ -49,15 +49,15 @@ seed_everything: 3
 trainer: {accelerator: cpu, max_epochs: 2, log_every_n_steps: 1, enable_progress_bar: false}
 """
 CONFIGS = {
-    "ranking": RATED + "model: {class_path: LightGCN, init_args: {embedding_dim: 4, ks: [5, 10]}}\n",
-    "rating": RATED + "model: {class_path: MF, init_args: {embedding_dim: 4, loss: mse}}\n",
-    "ctr": EVENTS + "model: {class_path: FM, init_args: {embedding_dim: 4}}\n",
+    "ranking": RATED + "model: {class_path: LightGCN, init_args: {embedding_dim: 4}}\ntraining: {ks: [5, 10]}\n",
+    "rating": RATED + "model: {class_path: MF, init_args: {embedding_dim: 4}}\ntraining: RatingTraining\n",
+    "clicks": EVENTS + "model: {class_path: FM, init_args: {embedding_dim: 4}}\n",
     "sequence": EVENTS
     + "    history: {item_fields: [item], max_length: 5}\n"
     + "model: {class_path: DIN, init_args: {embedding_dim: 4, hidden_dims: [8], attention_dims: [6]}}\n",
     "regression": EVENTS.replace("rating >= 4", "rating")
     + "    task: regression\n"
-    + "model: {class_path: FM, init_args: {embedding_dim: 4, task: regression}}\n",
+    + "model: {class_path: FM, init_args: {embedding_dim: 4}}\ntraining: RegressionTraining\n",
 }
 KEEPING = ("ranking", "sequence")  # of which checkpoints are logged
 OURS = {key.name for key in logged.KEYS if key.kind == "config"}
@@ -187,7 +187,7 @@ def test_every_key_that_was_written_is_documented(written, family, folder):
     others = {name for name in (n.partition("|")[0] for n in found.summary) if not name.startswith("_")}
     assert all(logged.documented(name, "summary") for name in others - set(found.logged))
     configuration = yaml.safe_load((folder / "runs" / family / "config.yaml").read_text())
-    arguments = runs.read_checkpoint(folder / "runs" / family / "checkpoints/best.ckpt")["hyper_parameters"]
+    arguments = runs.read_checkpoint(folder / "runs" / family / "checkpoints/best.ckpt")["recgnn"]["arguments"]
     assert set(found.config) - {"_wandb"} <= OURS | configuration.keys() | arguments.keys()
 
 
@@ -196,7 +196,7 @@ def test_metric_names_are_the_documented_ones(written, family):
     """All validation metrics are test metrics, and stand in the summary with the value of the best epoch."""
     found = written[family]
     names = {name.removeprefix("val/") for name in found.logged if name.startswith("val/")}
-    assert names == {name.replace("<k>", k) for name in logged.METRICS[family] for k in ("5", "10")}
+    assert names == {name.replace("<k>", k) for name in logged.OF_FAMILY[family] for k in ("5", "10")}
     assert {f"test/{name}" for name in names} == {name for name in found.logged if name.startswith("test/")}
     assert {f"best/{name}" for name in names} | {"best/epoch"} == {n for n in found.summary if n.startswith("best/")}
 
@@ -229,8 +229,8 @@ def test_the_summary_holds_the_best_epoch(written, family, folder):
 
 def test_labels_group_runs_by_model_and_data(written):
     for family, (model, task) in {
-        "ranking": ("LightGCN", "ranking"), "rating": ("MF", "rating"), "ctr": ("FM", "ctr"),
-        "sequence": ("DIN", "ctr"), "regression": ("FM", "regression"),
+        "ranking": ("LightGCN", "ranking"), "rating": ("MF", "rating"), "clicks": ("FM", "clicks"),
+        "sequence": ("DIN", "clicks"), "regression": ("FM", "regression"),
     }.items():  # fmt: skip
         run, config = written[family].run, written[family].config
         assert (config["model_name"], config["data_name"], config["task"]) == (model, "log", task)
@@ -272,7 +272,7 @@ def test_an_artifact_is_a_run_folder(written, family, folder, tmp_path):
     users = ["u1", "u2"]
     pd.testing.assert_frame_equal(load(tmp_path / "best").recommend(users, k=3), load(run).recommend(users, k=3))
     assert len(load(tmp_path / "last").recommend(users, k=3)) == 6
-    assert not list((tmp_path / "best/vocabulary").glob("train.*")) and not written["ctr"].artifacts
+    assert not list((tmp_path / "best/vocabulary").glob("train.*")) and not written["clicks"].artifacts
 
 
 def test_a_continued_run_is_the_same_run(folder, tmp_path):

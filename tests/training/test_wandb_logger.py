@@ -17,12 +17,14 @@ from recgnn.evaluation import figures
 from recgnn.training import wandb_logger as loggers
 from recgnn.training.wandb_logger import WandbLogger
 
-pytest.importorskip("wandb", reason="W&B is an extra")
+wandb = pytest.importorskip("wandb", reason="W&B is an extra")
+KEY = "x" * 40
 
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path, monkeypatch):
     """A home, a working folder and an environment without any trace of W&B; no prompt possible."""
+    wandb.teardown()  # it remembers the settings that it has read first
     for name in [name for name in os.environ if name.startswith("WANDB")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("NETRC", raising=False)
@@ -40,6 +42,7 @@ def nowhere(tmp_path, monkeypatch):
 
 
 def mode_of(**kwargs) -> str:
+    wandb.teardown()  # W&B keeps the settings that a process has read first
     return WandbLogger(**kwargs).mode
 
 
@@ -47,26 +50,27 @@ def test_no_key_is_offline():
     assert mode_of() == "offline"
 
 
-@pytest.mark.parametrize("name", ["WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"])
-def test_a_key_in_the_environment_is_online(monkeypatch, name):
-    monkeypatch.setenv(name, "x" * 40)
-    assert mode_of() == mode_of(mode="online") == "online"
-    assert mode_of(mode="offline") == "offline"
+def test_a_key_in_the_environment_is_online(nowhere, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, KEY)
+            assert mode_of() == mode_of(mode="online") == "online"
+            assert mode_of(mode="offline") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "short")
+    with pytest.raises(ConfigError, match="^W&B: WANDB_API_KEY invalid: API key must have 40"):
+        mode_of()
 
 
 def test_a_key_in_a_file_is_online(nowhere, monkeypatch):
     file = nowhere / ".netrc"
-    file.write_text("machine elsewhere.example login user password secret\n")
+    file.write_text(f"machine elsewhere.example login user password {KEY}\n")
     file.chmod(0o600)
     assert mode_of() == "offline"
     monkeypatch.setenv("WANDB_BASE_URL", "https://elsewhere.example")
     assert mode_of() == "online"
     monkeypatch.delenv("WANDB_BASE_URL")
-    for host in ("api.wandb.ai", "api.forge.coreweave.com"):
-        file.write_text(f"machine {host} login user password secret\n")
-        assert mode_of() == "online"
-    file.write_text("not a netrc file {")
-    assert mode_of() == "offline"
+    file.write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    assert mode_of() == "online"
     monkeypatch.setenv("NETRC", str(nowhere / "missing"))
     assert mode_of() == "offline"
 
@@ -74,15 +78,26 @@ def test_a_key_in_a_file_is_online(nowhere, monkeypatch):
 def test_settings_files(nowhere):
     system = nowhere / ".config" / "wandb" / "settings"
     system.parent.mkdir(parents=True)
-    system.write_text("[default]\napi_key = secret\n")
+    system.write_text(f"[default]\napi_key = {KEY}\n")
     assert mode_of() == "online"
     local = nowhere / "work" / "wandb" / "settings"
     local.parent.mkdir()
     local.write_text("[default]\nmode = offline\n")  # `wandb offline`
     assert mode_of() == "offline"
     assert mode_of(mode="online") == "online"
-    local.write_text("no section")
+
+
+def test_nobody_is_asked(nowhere, monkeypatch):
+    """No connection is opened to find out, and no process of W&B started."""
+
+    def never(*args, **kwargs):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("socket.socket.connect", never)
+    monkeypatch.setattr("subprocess.Popen", never)
     assert mode_of() == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert mode_of() == "online"
 
 
 def test_the_environment_decides_auto_only(monkeypatch):
@@ -94,7 +109,7 @@ def test_the_environment_decides_auto_only(monkeypatch):
 
 def test_clear_errors(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="online needs .* no API key.*wandb login"):
-        WandbLogger(mode="online")
+        mode_of(mode="online")
     with pytest.raises(ConfigError, match="'ofline', expected one of online, offline, disabled"):
         WandbLogger(mode="ofline")
     monkeypatch.setenv("WANDB_MODE", "silent")

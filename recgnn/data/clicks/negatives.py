@@ -7,10 +7,12 @@ import pandas as pd
 import torch
 
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.log import ITEM, USER
+from recgnn.data.interactions.log import ITEM, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.sampling import NegativeSampler
 from recgnn.data.readers.origin import shown
 from recgnn.errors import ConfigError, DataError
+
+OF_EVENTS = (USER, ITEM, TIMESTAMP, POSITION, SPLIT)
 
 
 def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int) -> tuple[pd.DataFrame, ...]:
@@ -59,12 +61,13 @@ def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int)
 def columns_of(frame: pd.DataFrame, key: str) -> list[str]:
     """The columns that say something of a key (`user` or `item`) alone, itself first: one value for each of its values.
 
-    A column of a single value says nothing, and belongs to nobody.
+    A column of a single value says nothing, and belongs to nobody. The other key, the time and the place in the log
+    are the event's, also where each item happens to have one user or one moment.
     """
     keys, values = pd.factorize(frame[key], use_na_sentinel=False)
     found = [key]
     for column in frame.columns:
-        if column == key:
+        if column in (key, *OF_EVENTS):
             continue
         other, distinct = pd.factorize(frame[column], use_na_sentinel=False)
         if 1 < len(distinct) and len(np.unique(keys.astype(np.int64) * len(distinct) + other)) == len(values):

@@ -55,8 +55,10 @@ class UserItems(NamedTuple):
 
     @classmethod
     def from_pairs(cls, user: Tensor, item: Tensor, num_users: int) -> UserItems:
-        order = torch.argsort(user * (int(item.max()) + 1 if item.numel() else 1) + item)
-        return cls(compressed(user, num_users), item[order])
+        """From users [n] and items [n]; a pair that repeats counts once."""
+        width = int(item.max()) + 1 if item.numel() else 1
+        key = torch.unique(user * width + item)
+        return cls(compressed(key // width, num_users), key % width)
 
     def to(self, device: torch.device) -> UserItems:
         return UserItems(self.ptr.to(device), self.items.to(device))

@@ -8,64 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recgnn.evaluation.metrics.base import Metric
-from recgnn.evaluation.metrics.clicks import (
-    AUC,
-    ECE,
-    GAUC,
-    Calibration,
-    ClickMetric,
-    LogLoss,
-    NormalisedEntropy,
-)
+from recgnn.evaluation.metrics.clicks import ClickMetric
 from recgnn.evaluation.metrics.names import METRICS
-from recgnn.evaluation.metrics.ranking import (
-    MAP,
-    MRR,
-    NDCG,
-    CatalogueMetric,
-    Coverage,
-    Gini,
-    HitRate,
-    Popularity,
-    Precision,
-    RankingMetric,
-    Recall,
-    check_ks,
-)
-from recgnn.evaluation.metrics.regression import MAE, RMSE, ErrorMetric
+from recgnn.evaluation.metrics.ranking import CatalogueMetric, RankingMetric, check_ks
+from recgnn.evaluation.metrics.regression import ErrorMetric
 
 if TYPE_CHECKING:
     from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics, RankingMetrics
 
-__all__ = [
-    "AUC",
-    "Calibration",
-    "CatalogueMetric",
-    "ClickMetric",
-    "ClickMetrics",
-    "Coverage",
-    "ECE",
-    "ErrorMetric",
-    "ErrorMetrics",
-    "GAUC",
-    "Gini",
-    "HitRate",
-    "LogLoss",
-    "MAE",
-    "MAP",
-    "METRICS",
-    "MRR",
-    "Metric",
-    "NDCG",
-    "NormalisedEntropy",
-    "Popularity",
-    "Precision",
-    "RMSE",
-    "RankingMetric",
-    "RankingMetrics",
-    "Recall",
-    "check_ks",
-]
+__all__ = ["CatalogueMetric", "ClickMetric", "ClickMetrics", "ErrorMetric", "ErrorMetrics", "METRICS", "Metric",
+           "RankingMetric", "RankingMetrics", "check_ks"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -59,7 +59,7 @@ def chosen(metrics: Sequence[str | M], table: Mapping[str, type[M]], kinds: tupl
     return list(made.values())
 
 
-def monitored(metrics: Sequence[Metric], preferred: str) -> tuple[str, str]:
+def monitored(metrics: Sequence[Metric], preferred: str | None = None) -> tuple[str, str]:
     """Choose the metric that tells the best epoch: the preferred one, or else the first that has a direction.
 
     Returns:
@@ -71,6 +71,6 @@ def monitored(metrics: Sequence[Metric], preferred: str) -> tuple[str, str]:
     directed = [metric for metric in metrics if metric.higher_is_better is not None]
     if not directed:
         names = ", ".join(metric.name for metric in metrics)
-        raise ConfigError(f"metrics: {names} cannot tell which epoch is best; add one that can, such as {preferred}")
+        raise ConfigError(f"metrics: {names} cannot tell which epoch is best; add one that is better higher or lower")
     best = next((metric for metric in directed if metric.name == preferred), directed[0])
     return best.name, "max" if best.higher_is_better else "min"

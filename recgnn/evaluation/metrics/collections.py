@@ -15,7 +15,23 @@ from recgnn.evaluation.metrics.regression import ERRORS, ErrorMetric
 from recgnn.evaluation.metrics.states import State, joined
 
 
-class RankingMetrics(State):
+class Collection(State):
+    """Metrics that are counted together."""
+
+    metrics: Sequence[Metric]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the values that `compute` gives."""
+        return [metric.name for metric in self.metrics]
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The value that tells the best epoch, the first, and whether it is to be "max" or "min"."""
+        return monitored(self.metrics)
+
+
+class RankingMetrics(Collection):
     """Top-K metrics of a recommender, at every K.
 
     Args:
@@ -33,6 +49,7 @@ class RankingMetrics(State):
     {'recall@2': tensor(0.7500), 'ndcg@2': tensor(0.6934)}
     """
 
+    metrics: list[RankingMetric | CatalogueMetric]
     sums: Tensor
     num_users: Tensor
     item_counts: Tensor
@@ -43,7 +60,7 @@ class RankingMetrics(State):
     ) -> None:
         super().__init__()
         self.num_items, self.ks = num_items, check_ks(ks)
-        self.metrics: list[Metric] = chosen(metrics, RANKING, (RankingMetric, CatalogueMetric))
+        self.metrics = chosen(metrics, RANKING, (RankingMetric, CatalogueMetric))
         self.per_user = [metric for metric in self.metrics if isinstance(metric, RankingMetric)]
         self.of_catalogue = [metric for metric in self.metrics if isinstance(metric, CatalogueMetric)]
         self.add_sum("sums", len(self.per_user) * len(self.ks), dtype=torch.float)
@@ -53,12 +70,12 @@ class RankingMetrics(State):
 
     @property
     def names(self) -> list[str]:
-        """The names of all values, such as `ndcg@20`."""
+        """The names of the values that `compute` gives, such as `ndcg@20`."""
         return [f"{metric.name}@{k}" for metric in self.metrics for k in self.ks]
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """The value that tells the best epoch, and whether it is to be "max" or "min"."""
+        """The value that tells the best epoch, ndcg or else the first, at the least K, and "max" or "min"."""
         name, mode = monitored(self.metrics, "ndcg")
         return f"{name}@{self.ks[0]}", mode
 
@@ -88,8 +105,7 @@ class RankingMetrics(State):
         hits, label_count, _, _ = match(items[:, :longest], label_rows, label_items, self.num_items)
         counted = label_count > 0
         self.num_users = self.num_users + counted.sum()
-        if self.per_user:
-            self.sums = self.sums + of_users(self.per_user, self.ks, hits, label_count).sum(1)
+        self.sums = self.sums + of_users(self.per_user, self.ks, hits, label_count).sum(1)
         if self.of_catalogue:
             shown = padded(items, self.num_items).masked_fill(~counted.unsqueeze(1), self.num_items)
             new = self.item_counts.new_zeros(len(self.ks), self.num_items + 1)
@@ -114,11 +130,13 @@ def of_users(metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, 
 
     Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
     """
+    if not metrics:
+        return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
     values = torch.stack([metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks])
     return values.masked_fill(label_count == 0, 0)
 
 
-class ErrorMetrics(State):
+class ErrorMetrics(Collection):
     """Metrics of predicted numbers, from sums in double precision.
 
     Args:
@@ -130,20 +148,15 @@ class ErrorMetrics(State):
     {'rmse': tensor(5., dtype=torch.float64), 'mae': tensor(4., dtype=torch.float64)}
     """
 
+    metrics: list[ErrorMetric]
     sums: Tensor
     count: Tensor
 
     def __init__(self, metrics: Sequence[str | ErrorMetric] = (*ERRORS,)) -> None:
         super().__init__()
         self.metrics = chosen(metrics, ERRORS, (ErrorMetric,))
-        self.names = [metric.name for metric in self.metrics]
         self.add_sum("sums", len(self.metrics), dtype=torch.float64)
         self.add_sum("count")
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The value that tells the best epoch, and whether it is to be "max" or "min"."""
-        return monitored(self.metrics, "rmse")
 
     def update(self, predictions: Tensor, labels: Tensor) -> None:
         """Count a batch: predictions [B], labels [B]."""
@@ -157,7 +170,7 @@ class ErrorMetrics(State):
         return {metric.name: metric.of_mean(mean) for metric, mean in zip(self.metrics, means, strict=True)}
 
 
-class ClickMetrics(State):
+class ClickMetrics(Collection):
     """Metrics of predicted clicks.
 
     They are exact for at most `exact` events a process. Beyond, events are counted by logit, in 2^17 steps from -20 to
@@ -173,6 +186,7 @@ class ClickMetrics(State):
     """
 
     exact = 10_000_000
+    metrics: list[ClickMetric]
     logits: list[Tensor]
     labels: list[Tensor]
     groups: list[Tensor]
@@ -182,16 +196,10 @@ class ClickMetrics(State):
     def __init__(self, metrics: Sequence[str | ClickMetric] = (*CLICKS,)) -> None:
         super().__init__()
         self.metrics = chosen(metrics, CLICKS, (ClickMetric,))
-        self.names = [metric.name for metric in self.metrics]
         self.add_rows("logits", "labels", "groups")
         self.add_sum("counts", 2, STEPS)  # of label 0 and 1
         self.add_sum("sums", 2, dtype=torch.float64)  # of losses, of chances
         self.held = 0
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The value that tells the best epoch, and whether it is to be "max" or "min"."""
-        return monitored(self.metrics, "auc")
 
     def reset(self) -> None:
         """Forget every event."""

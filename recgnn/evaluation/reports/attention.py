@@ -1,29 +1,37 @@
-"""What models of sequences attend to."""
+"""Which past events models of sequences attend to."""
 
 from __future__ import annotations
 
-import pandas as pd
-from lightning import LightningModule
+from itertools import islice
+from typing import Any
 
-from recgnn.evaluation.reports.common import NUM_SAMPLES
+import pandas as pd
 
 NUM_PAST = 25
+NUM_EVENTS = 20
 
 
-def attended(data, model: LightningModule, batch) -> list[pd.DataFrame]:
-    """How some events of a batch, positive and with a past, attend to it: target, past item, weight; newest last."""
-    rows = ((batch.labels == 1) & (batch.history.lengths > 2)).nonzero().flatten()[:NUM_SAMPLES]
+def attended(data: Any, model: Any, batch: Any) -> list[pd.DataFrame]:
+    """Show how some events of a batch, positive and with a past of three items or more, attend to it.
+
+    Args:
+        data: the data module, for the names of items.
+        model: a model with a method `attention(ids, values, history)`, the weight of each past item, [N].
+        batch: events with a history.
+
+    Returns:
+        A table of each event: number of the event, target, past item, weight; the newest item last.
+    """
+    rows = ((batch.labels == 1) & (batch.history.lengths > 2)).nonzero().flatten()[:NUM_EVENTS]
     if not rows.numel():
         return []
     past = batch.history.of(rows)
     values = None if batch.values is None else batch.values[rows]
-    weights = model.attention(batch.ids[rows], values, past).split(past.lengths.tolist())
-    names = data.item_names(past.ids[:, 0].cpu())
+    weights = model.attention(batch.ids[rows], values, past).cpu().float().split(past.lengths.tolist())
+    past_items = iter(data.item_names(past.ids[:, 0].cpu()))
     targets = data.item_names(batch.ids[rows, data.item_slots[0]].cpu())
-    tables, start = [], 0
-    for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
-        own = names[start : start + weight.numel()]
-        start += weight.numel()
-        columns = {"event": number, "target": target, "past item": own, "weight": weight.cpu().float().numpy()}
-        tables.append(pd.DataFrame(columns))
+    tables = []
+    for event, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+        names = list(islice(past_items, weight.numel()))
+        tables.append(pd.DataFrame({"event": event, "target": target, "past item": names, "weight": weight.numpy()}))
     return tables

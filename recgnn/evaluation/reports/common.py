@@ -1,21 +1,24 @@
-"""What reports on the test part have in common: groups, figures, tables, the file of users."""
+"""What the reports on the test part share: groups, figures, tables, the file of users."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from recgnn.evaluation import figures
+from recgnn.evaluation.reports import USERS
 from recgnn.files import atomic_path
 
 NUM_GROUPS, NUM_SAMPLES = 5, 20
-USERS = "users.parquet"  # file of a run folder: the metrics of each user on the test part
+Group = dict[str, Any]
 
 
 class Report(Callback):
@@ -23,38 +26,63 @@ class Report(Callback):
 
     Args:
         folder: where figures/ and users.parquet go; None leaves no files.
+
+    Attributes:
+        groups: for metrics.json, the groups of each kind: their label `group`, their size `rows`, and their values.
     """
 
-    def __init__(self, folder: Path | None):
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.groups: dict[str, list[dict[str, Any]]] = {}  # for metrics.json
+        self.groups: dict[str, list[Group]] = {}
 
 
-def as_groups(labels: list[str], counts: list[int], **values: list[float]) -> list[dict[str, Any]]:
-    """A record per group: its label, how many rows it stands on, and its values; None where it is empty."""
+def flat(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bring computed values by group to the CPU, [G] each: torchmetrics makes a scalar of a single group."""
+    return {name: value.reshape(-1).cpu() for name, value in values.items()}
+
+
+def as_groups(labels: Sequence[str], counts: Tensor, **values: Tensor) -> list[Group]:
+    """Make a record of each group: its label, how many rows it stands on, and its values; None where it is empty.
+
+    Shapes: counts [G], values [G] each.
+    """
+    columns = {name: value.tolist() for name, value in values.items()}
     return [
-        {"group": label, "rows": int(n)} | {k: v[i] if n else None for k, v in values.items()}
-        for i, (label, n) in enumerate(zip(labels, counts, strict=True))
+        {"group": label, "rows": int(n)} | {name: column[i] if n else None for name, column in columns.items()}
+        for i, (label, n) in enumerate(zip(labels, counts.tolist(), strict=True))
     ]
 
 
-def draw(groups: list[dict[str, Any]], value: str, xlabel: str, title: str, ylabel: str | None = None):
-    """A bar per group."""
+def in_order(groups: list[Group]) -> list[Group]:
+    """Sort groups by their labels where these are numbers, `unknown` and `missing` last; else leave them."""
+
+    def place(group: Group) -> tuple[bool, float]:
+        rest = group["group"] in ("unknown", "missing")
+        return rest, 0.0 if rest else float(group["group"])
+
+    try:
+        return sorted(groups, key=place)
+    except ValueError:
+        return groups
+
+
+def draw(groups: list[Group], value: str, xlabel: str, title: str, ylabel: str | None = None) -> Figure:
+    """Draw a bar for each group."""
     heights = [float("nan") if g[value] is None else g[value] for g in groups]
     labels, rows = [g["group"] for g in groups], [g["rows"] for g in groups]
     return figures.group_bars(heights, rows, labels, xlabel, title, ylabel or value.partition("@")[0])
 
 
-def log_table(trainer: Trainer, name: str, rows: list[dict[str, Any]]) -> None:
-    """A table into every logger that takes tables."""
+def log_table(trainer: Trainer, name: str, rows: pd.DataFrame) -> None:
+    """Give a table to every logger that takes tables."""
     for logger in trainer.loggers:
-        if hasattr(logger, "log_table") and rows:
-            logger.log_table(name, dataframe=pd.DataFrame(rows))
+        if hasattr(logger, "log_table") and len(rows):
+            logger.log_table(name, dataframe=rows)
 
 
 @rank_zero_only
-def save_figures(trainer: Trainer, folder: Path | None, drawn: dict[str, Any]) -> None:
-    """Figures into figures/*.png and into every logger that takes figures."""
+def save_figures(trainer: Trainer, folder: Path | None, drawn: Mapping[str, Figure]) -> None:
+    """Write figures into figures/*.png and give them to every logger that takes figures."""
     for name, figure in drawn.items():
         shown = figure if folder is None else figures.save(figure, folder / "figures" / f"{name}.png")
         for logger in trainer.loggers:
@@ -62,9 +90,8 @@ def save_figures(trainer: Trainer, folder: Path | None, drawn: dict[str, Any]) -
                 logger.log_figure(f"figures/{name}", shown)
 
 
-@rank_zero_only
-def save_users(folder: Path | None, users: np.ndarray, values: dict[str, torch.Tensor]) -> None:
-    """The metrics of each user on the test part into users.parquet: column `user` (raw ids), and a column per metric.
+def save_users(folder: Path | None, users: np.ndarray, values: Mapping[str, Tensor]) -> None:
+    """Write users.parquet: column `user` (raw ids), and a column for each metric.
 
     Shapes: users [n], values [n] each.
     """

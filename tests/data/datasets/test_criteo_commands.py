@@ -170,7 +170,7 @@ def test_columns_too_few_and_too_many(done, predict, suffix) -> None:
     rows = raw(done[2][:20])
     less = rows.drop(columns=["label", "C3", "I7"]).assign(note=[f"00{n}" for n in range(20)])[::-1]
     found, err = predict(less, suffix)
-    assert "columns not there, taken as having no value: I7, C3" in err
+    assert "missing columns, taken as having no value: I7, C3" in err
     assert list(found.columns) == [*less.columns, "prediction"] and found["note"].tolist() == less["note"].tolist()
     expected = chances(done, less)
     np.testing.assert_allclose(found["prediction"], expected, atol=1e-6)

@@ -11,20 +11,19 @@ import pytest
 import torch
 
 from recgnn.data import FrameLog, GivenSplit, GraphDataModule, RatioSplit, SyntheticLog
-from recgnn.data.interactions.module import EvalBatch
+from recgnn.data.interactions.loaders import EvalBatch, Request
+from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
 from recgnn.errors import ConfigError
 
-UNIFORM = {"num": 3, "alpha": 0.0, "shared": False}
 
-
-def trainer(rank: int = 0, world: int = 1, epoch: int = 0, request: dict | None = None) -> SimpleNamespace:
-    """What the loaders ask a Trainer."""
+def trainer(rank: int = 0, world: int = 1, epoch: int = 0, negatives: Negatives | None = None) -> SimpleNamespace:
+    """A process of a Trainer, and the `Request` of what it trains."""
     return SimpleNamespace(
         global_rank=rank,
         world_size=world,
         current_epoch=epoch,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        lightning_module=SimpleNamespace(negative_sampling=request),
+        request=Request(negatives=negatives),
     )
 
 
@@ -37,6 +36,7 @@ def module(tmp_path_factory):
         source = arguments.pop("source", None) or SyntheticLog(num_users=31, num_items=40, interactions_per_user=11)
         data = GraphDataModule(source, cache_dir=str(cache), **({"batch_size": 32} | arguments))
         data.seed, data.trainer = seed, attached
+        data.request = attached.request if attached else data.request
         data.setup("fit")
         return data
 
@@ -73,20 +73,20 @@ def test_every_interaction_once_an_epoch(module) -> None:
     assert all(b.negatives is None for b in batches), "nobody asks for negatives"
 
 
-def test_negatives_as_the_model_asks(module) -> None:
-    for alpha in (0.0, 0.75):
-        data = module(trainer(request={"num": 3, "alpha": alpha, "shared": False}))
+def test_negatives_as_the_training_asks(module) -> None:
+    for negatives in (Uniform(3), Popularity(3)):
+        data = module(trainer(negatives=negatives))
         known = log(data, "train")
         for batch in data.train_dataloader():
             assert batch.negatives.shape == (batch.users.numel(), 3)
             for user, items in zip(batch.users.tolist(), batch.negatives.tolist(), strict=True):
                 assert not known[user] & set(items)
-    shared = module(trainer(request={"num": 5, "alpha": 0.75, "shared": True}))
-    assert all(b.negatives.shape == (5,) for b in shared.train_dataloader())
+    assert all(b.negatives.shape == (5,) for b in module(trainer(negatives=Shared(5))).train_dataloader())
+    assert all(b.negatives is None for b in module(trainer(negatives=InBatch())).train_dataloader())
 
 
 def drawn(module, sampling: str, seed: int = 1, epoch: int = 0, rank: int = 0, world: int = 1) -> list[list[int]]:
-    loader = module(trainer(rank, world, epoch, UNIFORM), seed, sampling=sampling).train_dataloader()
+    loader = module(trainer(rank, world, epoch, Uniform(3)), seed, sampling=sampling).train_dataloader()
     return [torch.cat([b.users, b.positives, b.negatives.flatten()]).tolist() for b in loader]
 
 
@@ -101,7 +101,7 @@ def test_seed_epoch_and_rank_decide_all(module, sampling: str) -> None:
 
 
 def test_a_second_pass_of_one_loader_follows_the_epoch(module) -> None:
-    attached = trainer(request=UNIFORM)
+    attached = trainer(negatives=Uniform(3))
     loader = module(attached).train_dataloader()
     first, again = list(loader), list(loader)
     assert all(torch.equal(a.users, b.users) for a, b in zip(first, again, strict=True))
@@ -113,7 +113,7 @@ def test_a_second_pass_of_one_loader_follows_the_epoch(module) -> None:
 def test_processes_share_an_epoch(module, world: int) -> None:
     ranks = []
     for rank in range(world):
-        data = module(trainer(rank, world, request=UNIFORM), batch_size=10)
+        data = module(trainer(rank, world, negatives=Uniform(3)), batch_size=10)
         loader = data.train_dataloader()
         batches = list(loader)
         assert len(loader) == len(batches), "the length that Lightning is told"
@@ -130,7 +130,7 @@ def test_processes_share_an_epoch(module, world: int) -> None:
 
 
 def test_user_sampling(module) -> None:
-    data = module(trainer(request=UNIFORM), sampling="user")
+    data = module(trainer(negatives=Uniform(3)), sampling="user")
     loader, train = data.train_dataloader(), log(data, "train")
     batches = list(loader)
     assert len(loader) == len(batches) and sum(b.users.numel() for b in batches) == len(data.prepared.train)
@@ -218,6 +218,7 @@ def test_graph_and_sizes(module) -> None:
     assert (data.num_users, data.num_items) == (len(data.prepared.users), len(data.prepared.items))
     edge_index = data.graph["user", "rates", "item"].edge_index
     assert np.array_equal(edge_index.numpy(), np.stack([train.user, train.item]))
+    assert np.array_equal(data.edge_index.numpy(), np.stack([train.user, train.item]))
     assert data.graph is data.graph and data.name == "synthetic"
 
 

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.sampling import NegativeSampler, random_below, user_uniform
+from recgnn.data.interactions.sampling import (
+    InBatch,
+    NegativeSampler,
+    Popularity,
+    Shared,
+    Uniform,
+    random_below,
+    user_uniform,
+)
+from recgnn.errors import ConfigError
 
 M = 8
 KNOWN = {
@@ -37,7 +46,7 @@ def expected_rates(user: int, alpha: float) -> torch.Tensor:
     return torch.tensor([w / sum(weight) for w in weight])
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.75, 1.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.75])
 @pytest.mark.parametrize("user", [u for u in KNOWN if len(KNOWN[u]) < M])
 def test_known_items_are_never_drawn_and_the_others_at_their_rate(user: int, alpha: float) -> None:
     size = 60_000
@@ -160,3 +169,25 @@ def test_user_uniform() -> None:
         assert (share - expected).abs().max() < 0.01 and not share[expected == 0].any()
     again = user_uniform(known, torch.tensor([0, 2, 3]), 60_000, seeded())
     assert torch.equal(users, again[0]) and torch.equal(items, again[1])
+
+
+def test_the_named_negatives_draw_at_their_rates() -> None:
+    """By class: the exponent that each tells the softmax's correction is that of what it draws."""
+    pairs = torch.tensor([(u, i) for u, items in KNOWN.items() for i in items])
+    known = UserItems.from_pairs(*pairs.T, len(KNOWN))
+    users = torch.full((20_000,), 5)
+    for kind, exponent, shape, like in (
+        (Uniform(3), 0.0, (20_000, 3), 5),
+        (Popularity(3), 0.75, (20_000, 3), 5),
+        (Popularity(3, 0.5), 0.5, (20_000, 3), 5),
+        (Shared(60_000, 0.5), 0.5, (60_000,), 4),  # whoever has them: as for user 4, who has nothing
+    ):
+        assert kind.exponent == exponent
+        drawn = kind.prepare(known, M, COUNTS)(users, seeded())
+        assert drawn.shape == shape
+        share = torch.bincount(drawn.flatten(), minlength=M) / drawn.numel()
+        assert (share - expected_rates(like, exponent)).abs().max() < 0.01, kind
+    assert InBatch().prepare(known, M, COUNTS)(users, seeded()) is None and InBatch().exponent == 1
+    for kind in (Uniform, Popularity, Shared):
+        with pytest.raises(ConfigError, match="num must be at least 1, found 0"):
+            kind(0)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 
 from recgnn.data.clicks.history import History
-from recgnn.evaluation.reports import attended
+from recgnn.evaluation.reports.attention import attended
 
 
 def test_weights_stand_beside_their_items() -> None:

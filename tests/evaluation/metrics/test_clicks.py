@@ -1,13 +1,12 @@
-"""The metrics of CTR models against scikit-learn's and against sums by hand."""
+"""The metrics of clicks against scikit-learn's and against sums by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import log_loss, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import log_loss, roc_auc_score
 
-from recgnn.evaluation.figures import binary_curves
 from recgnn.evaluation.metrics.clicks import CLICKS, auc, grouped_auc
 from recgnn.evaluation.metrics.collections import ClickMetrics
 
@@ -105,18 +104,14 @@ def test_large_logits_stay_finite() -> None:
     assert found["logloss"] == pytest.approx(40, abs=1e-6) and found["auc"] == 0.75
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("n", [2, 3, 10, 200])
-def test_auc_of_few_events(n, seed) -> None:
+def test_auc_of_few_events() -> None:
     """Each pair of a positive and a negative, one by one."""
-    random = np.random.default_rng(seed)
-    scores, labels = random.integers(4, size=n) / 2, np.r_[0, 1, random.integers(2, size=n - 2)]
-    wins = [
-        (p > q) + 0.5 * (p == q) for p, y in zip(scores, labels, strict=True) if y
-        for q, z in zip(scores, labels, strict=True) if not z
-    ]  # fmt: skip
-    found = auc(torch.from_numpy(scores), torch.from_numpy(labels))
-    assert found.item() == pytest.approx(np.mean(wins), abs=1e-12)
+    random = np.random.default_rng(0)
+    for n in (2, 3, 10, 200):
+        scores, labels = random.integers(4, size=n) / 2, np.r_[0, 1, random.integers(2, size=n - 2)]
+        wins = [(p > q) + 0.5 * (p == q) for p in scores[labels == 1] for q in scores[labels == 0]]
+        found = auc(torch.from_numpy(scores), torch.from_numpy(labels))
+        assert found.item() == pytest.approx(np.mean(wins), abs=1e-12)
 
 
 def test_group_auc_by_hand() -> None:
@@ -177,7 +172,7 @@ def test_a_reset_forgets() -> None:
     assert {k: v.item() for k, v in metric.compute().items()} == computed((logits, labels, groups))
 
 
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
 def test_metrics_of_other_precisions(kind) -> None:
     logits, labels, groups = drawn(500)
     found = computed((logits.to(kind), labels, groups))
@@ -191,36 +186,6 @@ def test_a_model_that_gives_nan_has_no_auc(share) -> None:
     found = computed((logits, labels, groups))
     assert np.isnan(found["logloss"])
     assert np.isnan(found["auc"]) and np.isnan(found["gauc"])
-
-
-# ---- the curves
-
-
-def line(figure) -> np.ndarray:
-    """Points of a figure's own line, the last that was drawn: [n, 2]."""
-    return figure.axes[0].lines[-1].get_xydata()
-
-
-@pytest.mark.parametrize("n", [2, 40, 3000])
-def test_curves_are_scikit_learns(n) -> None:
-    logits, labels, _ = drawn(3000)
-    place = np.r_[np.flatnonzero(labels == 1)[: n // 2], np.flatnonzero(labels == 0)[: n - n // 2]]
-    chances, truth = torch.sigmoid(logits).numpy()[place], labels.numpy()[place]
-    curves = binary_curves(chances, truth)
-    assert curves.keys() == {"roc", "precision_recall", "calibration"}
-    fall_out, recall, _ = roc_curve(truth, chances, drop_intermediate=False)
-    np.testing.assert_allclose(line(curves["roc"]), np.c_[fall_out, recall], atol=1e-12)
-    precision, recall, _ = precision_recall_curve(truth, chances)
-    found = line(curves["precision_recall"])
-    expected = np.c_[recall, precision][-2::-1]  # theirs falls from recall 1 and ends in a point of its own
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_points_of_calibration() -> None:
-    chances = np.repeat([0.1, 0.4, 0.7], 10)
-    labels = np.r_[[1] * 2 + [0] * 8, [1] * 4 + [0] * 6, [1] * 9 + [0]]
-    found = line(binary_curves(chances, labels, bins=3)["calibration"])
-    np.testing.assert_allclose(found, [(0.1, 0.2), (0.4, 0.4), (0.7, 0.9)], atol=1e-12)
 
 
 def test_counts_by_logit_are_near_the_exact_values() -> None:

@@ -1,9 +1,9 @@
-"""Where a search is kept: Optuna's study in a SQLite file, which several processes may use."""
+"""The study of a search: Optuna's, in a SQLite file of the output folder that several processes may use."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from filelock import FileLock, Timeout
@@ -18,18 +18,18 @@ FILE, NAME, LOCK = "study.db", "search", ".lock"
 
 
 def open_study(
-    folder: Path, goal: str, pruner: optuna.pruners.BasePruner, what: dict[str, str | dict[str, Any]]
+    folder: Path, goal: Literal["maximize", "minimize"], pruner: optuna.pruners.BasePruner, what: dict[str, Any]
 ) -> optuna.Study:
-    """The study of a folder: a new one, or the one there.
+    """Open the study of a folder, or create it.
 
     Args:
-        folder: where `study.db` is, or is to be.
+        folder: the folder of `study.db`.
         goal: `maximize` or `minimize`.
-        pruner: when a trial is given up.
-        what: what is searched; a study is gone on with only where it is the same.
+        pruner: decides when a trial is given up.
+        what: metric, space and configuration of the search; a study goes on only with the same ones.
 
     Raises:
-        RunError: if the folder's study has trials of something else, or cannot be read.
+        RunError: If the folder's study has trials of another search, or cannot be read.
     """
     file = folder / FILE
     url = URL.create("sqlite", database=str(file.absolute())).render_as_string()
@@ -67,12 +67,12 @@ def is_held(lock: Path) -> bool:
 
 
 def plain(name: str) -> str:
-    """An option's name without `init_args`: both ways of writing it are one."""
+    """Return an option's name without `init_args`: both spellings are the same option."""
     return name.replace(".init_args.", ".")
 
 
 def difference(stored: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first thing in which two searches differ."""
+    """Name the first setting in which two searches differ; None if they are the same."""
     for part, value in now.items():
         old, new = (x if isinstance(x, dict) else {part: x} for x in (stored.get(part, {}), value))
         for name in dict.fromkeys([*old, *new]):

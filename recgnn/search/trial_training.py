@@ -1,4 +1,4 @@
-"""One trial: a training by `fit` that measures on validation only, and that can be given up."""
+"""The training of one trial: `fit`, measured on the validation part only, which can be given up."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BETTER = {"max": "greater", "min": "smaller"}
 
 
 class Watch(Callback):
-    """Keeps the metric of each epoch, and stops a training that is given up.
+    """Record the metric of each epoch, and stop a training that is given up.
 
     Args:
-        space: says which metric, and whether more is better.
-        give_up: called with the number of values so far and the newest; True ends the training.
+        space: tells the metric and its direction.
+        give_up: called with the number of values so far and the newest one; True ends the training.
     """
 
     def __init__(self, space: Space, give_up: Callable[[int, float], bool]):
@@ -36,7 +36,7 @@ class Watch(Callback):
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The best epoch and its value, None where nothing was measured."""
+        """The best epoch and its value; None if nothing was measured."""
         return max(self.history, key=lambda pair: (self.sign * pair[1], -pair[0]), default=None)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,11 +52,11 @@ class Watch(Callback):
 
 
 class TrialCLI(RecCLI):
-    """`fit` under a watch, which never looks at the test part.
+    """`fit` with a callback that follows it; the test part is never used.
 
     Args:
         argv: the options of `fit`.
-        watch: what follows the training.
+        watch: the callback.
     """
 
     def __init__(self, argv: list[str], watch: Watch):
@@ -89,8 +89,8 @@ def train(argv: list[str], folder: Path, watch: Watch) -> None:
     One device and no dashboard, unless they say otherwise.
 
     Raises:
-        RecGNNError: for a person's mistake.
-        KeyboardInterrupt: as Lightning makes a SystemExit of it.
+        RecGNNError: If an option cannot work.
+        KeyboardInterrupt: If it was interrupted, which Lightning turns into a SystemExit.
     """
     quiet = ["--trainer.devices=1", "--trainer.logger=false"]
     if not sys.stderr.isatty():
@@ -103,10 +103,10 @@ def train(argv: list[str], folder: Path, watch: Watch) -> None:
 
 
 def configuration(argv: list[str]) -> str:
-    """The complete configuration that options of `fit` come to, as YAML.
+    """Return the complete configuration of options of `fit`, as YAML.
 
     Raises:
-        ConfigError: for an option that is none, or a value of the wrong type.
+        ConfigError: If an option is unknown, or a value of the wrong type.
     """
     output = io.StringIO()
     try:
@@ -119,7 +119,7 @@ def configuration(argv: list[str]) -> str:
 
 
 def value_of(config: Any, name: str) -> Any:
-    """The value of an option, `model.lr` as well as `model.init_args.lr`, in a configuration; MISSING for none."""
+    """Return an option's value in a configuration, with or without `init_args` in its name; MISSING if it has none."""
     for part in name.split("."):
         if isinstance(config, dict) and part not in config:
             config = config.get("init_args")

@@ -1,0 +1,131 @@
+"""Tables as text: on the screen, and as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from recgnn.comparison.row import Row
+from recgnn.comparison.significance import LEVEL
+from recgnn.comparison.tables import Table
+
+ON_SCREEN, IN_FILES = 4, 5  # metrics
+
+
+def cell(row: Row, metric: str) -> str:
+    """Write `0.2727 ± 0.0012`: the mean over the runs and, if there are several, their standard deviation."""
+    mean, spread = row.mean(metric), row.spread(metric)
+    if mean is None:
+        return ""
+    digits = 4 if abs(mean) < 10 else 1
+    return f"{mean:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+
+
+def against(table: Table, row: Row) -> list[str]:
+    """Write the difference to the reference with its interval, and the p-value of the t-test and of Wilcoxon's."""
+    if row.against is None:
+        return ["reference" if row is table.reference else "", "", ""]
+    pair = row.against
+    return [f"{pair.difference:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}]", p_value(pair.p_t), p_value(pair.p_wilcoxon)]
+
+
+def p_value(p: float) -> str:
+    """Write `0.012` or `< 0.001`; with a dagger if it is significant."""
+    text = "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{text} †" if p < LEVEL else text
+
+
+def difference_of(table: Table) -> str:
+    """Return the head of the column of differences."""
+    return "Δ auc within users" if table.of_users == "auc" else f"Δ {table.of_users} of users"
+
+
+def legend(table: Table) -> str:
+    """Explain the columns of significance; empty if nothing was tested."""
+    if table.reference is None or not table.tested:
+        return ""
+    users = max(row.against.users for row in table.rows if row.against)
+    return (
+        f"{difference_of(table)}: their mean difference to {table.reference.name} over {users:,} users [95 % interval, "
+        "bootstrap]; p: paired t-test, Holm's correction; † p < 0.05"
+    )
+
+
+def show(tables: Sequence[Table]) -> None:
+    """Print the tables."""
+    console = Console()
+    console.width = max(console.width, 80) if console.is_terminal else 160
+    for table in tables:
+        names = table.metrics[:ON_SCREEN]
+        console.print(f"[bold]{escape(table.title)}[/]: {escape(table.protocol)}")
+        rich = RichTable()
+        rich.add_column("model")
+        for head in ("n", *names, *([difference_of(table), "p"] if table.tested else []), "seconds"):
+            rich.add_column(head, justify="right")
+        for row in table.rows:
+            cells = [f"[bold green]{cell(row, n)}[/]" if table.best(n) is row else cell(row, n) for n in names]
+            cells += against(table, row)[:2] if table.tested else []
+            rich.add_row(escape(row.name), str(len(row.runs)), *cells, f"{row.seconds:,.0f}")
+        console.print(rich)
+        if table.tested:
+            console.print(escape(legend(table)), style="dim", highlight=False)
+        for note in table.notes:
+            console.print(f"[yellow]note:[/] {escape(note)}")
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """Write all tables as Markdown, each with the settings that differ between its rows."""
+    lines: list[str] = []
+    for table in tables:
+        names = table.metrics[:IN_FILES]
+        heads = ["model", "runs", *names, "best epochs", "s/epoch", "seconds"]
+        heads += [difference_of(table), "p (t)", "p (Wilcoxon)"] if table.tested else []
+        body = []
+        for row in table.rows:
+            cells = [f"**{c}**" if table.best(name) is row else c for name in names for c in [cell(row, name)]]
+            epochs = ", ".join(str(run.content["best_epoch"]) for run in row.runs)
+            times = [f"{row.seconds_per_epoch:.2f}", f"{row.seconds:.0f}"]
+            tested = against(table, row) if table.tested else []
+            body.append([row.name, str(len(row.runs)), *cells, epochs, *times, *tested])
+        lines += [f"## {table.title}", "", table.protocol, "", *markdown_table(heads, body), ""]
+        lines += [*([legend(table), ""] if table.tested else []), *(f"- {note}" for note in table.notes), ""]
+        if settings := table.differing:
+            lines += ["Settings that differ:", ""]
+            body = [[name, *values] for name, values in settings.items()]
+            lines += [*markdown_table(["setting", *(row.name for row in table.rows)], body), ""]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Write one table, its first column to the left and the others to the right."""
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *body]
+    return [f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |" for row in rows]
+
+
+def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Return all rows of all tables, one after the other, with every metric's mean and standard deviation."""
+    found = []
+    for number, table in enumerate(tables, 1):
+        for row in table.rows:
+            record: dict[str, Any] = {"table": number, "data": table.first.dataset["name"], "task": table.task}
+            record |= {"split": table.first.dataset["split"], "line": row.name, "model": row.model}
+            record |= {"runs": len(row.runs), "seeds": " ".join(str(run.seed) for run in row.runs)}
+            for name in table.metrics:
+                record |= {name: row.mean(name), f"{name} sd": row.spread(name)}
+            record |= {"best epochs": " ".join(str(run.content["best_epoch"]) for run in row.runs)}
+            record |= {"seconds per epoch": round(row.seconds_per_epoch, 4), "seconds": round(row.seconds, 1)}
+            record |= {"tested metric": table.of_users, "reference": table.reference and table.reference.name}
+            record |= row.against._asdict() if row.against else {}
+            record |= {"folders": " ".join(str(run.folder) for run in row.runs)}
+            found.append(record)
+    return found
+
+
+def csv(tables: Sequence[Table]) -> str:
+    """Write all rows as CSV."""
+    return pd.DataFrame(records(tables)).to_csv(index=False)

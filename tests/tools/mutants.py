@@ -1,0 +1,132 @@
+"""Breaks the library in many small ways, one at a time, and tells which of them the tests notice.
+
+    python -m tests.tools.mutants [--jobs 2] [--only PART_OF_A_NAME]
+
+Each mutant is one change of one line in a copy of the package, in all rooms; the tests named beside it are run on the
+copy. A mutant that no test notices survives. The last line counts them; the exit code is 1 where one survives that is
+not explained in EXPLAINED, or where a line to change is no longer there.
+"""
+
+# ruff: noqa: E501 (a mutant is a line)
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mutant(NamedTuple):
+    """A change: file in recgnn/, the text, what takes its place, and the tests that may notice."""
+
+    file: str
+    text: str
+    instead: str
+    tests: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}: {self.text.strip()} -> {self.instead.strip()}"
+
+
+MODELS, NN, TRAINING = "tests/models", "tests/nn", "tests/training/test_recommenders.py tests/models"
+METRICS, DATA, CLICKS = "tests/evaluation/metrics", "tests/data/interactions", "tests/data/clicks"
+MUTANTS = [
+    # nn: propagation, losses, layers, optimizers
+    Mutant("nn/propagation.py", 'if norm.startswith("sym"):\n            weight_u', "if True:\n            weight_u", f"{NN} {MODELS}"),
+    Mutant("nn/propagation.py", "loops = 1 if norm.endswith", "loops = 0 if norm.endswith", f"{NN} {MODELS}"),
+    Mutant("nn/propagation.py", "keep_i = keep_u[self.item_to_user_order]", "keep_i = keep_u", NN),
+    Mutant("nn/layer_sum.py", "weight * grad_user)", "grad_user)", f"{NN} {MODELS}"),
+    Mutant("nn/layer_sum.py", "out_user + weight * user", "out_user + user", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "F.softplus(negative - positive[:, None]).mean()", "F.softplus(negative - positive[:, None]).sum()", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "positive = positive - positive_log_q", "positive = positive + positive_log_q", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "again = items[:, None] == items", "again = items[:, None] != items[:, None]", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "negative.masked_fill(positives[:, None] == negatives, -torch.inf)", "negative", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "total = scores.square().sum() + (1 - 2 * ones).sum()", "total = scores.square().sum() + (1 - ones).sum()", f"{NN} {MODELS}"),
+    Mutant("nn/optimizers.py", "rate = group[\"lr\"] * (1 - second**step) ** 0.5 / (1 - first**step)", "rate = group[\"lr\"]", NN),
+    Mutant("nn/optimizers.py", "gradient.square().mean(1)", "gradient.square().sum(1)", NN),
+    Mutant("nn/folding.py", "DAMPING = 5.0", "DAMPING = 0.0", f"{NN} tests/serving"),
+    Mutant("nn/sequence.py", "past + difference, product", "past - difference, product", f"{NN} {MODELS}"),
+    Mutant("nn/segments.py", "powers = (scores - top.index_select(0, segments.index)).exp()", "powers = scores.exp()", NN),
+    # models
+    Mutant("models/lightgcn.py", "[1 / (num_layers + 1)]", "[1 / num_layers]", MODELS),
+    Mutant("models/gcn.py", "if conv is not self.convs[0]:\n                x = tuple(self.dropout", "if False:\n                x = tuple(self.dropout", MODELS),
+    Mutant("models/ngcf.py", "F.normalize(e, dim=1) for e in x", "e for e in x", MODELS),
+    Mutant("models/mf.py", "scores = (user * item).sum(1) + self.mean", "scores = (user * item).sum(1)", MODELS),
+    Mutant("models/autorec.py", "F.dropout(csr.weight, self.input_dropout)", "csr.weight", MODELS),
+    Mutant("models/dae.py", "count.sqrt()", "count", MODELS),
+    Mutant("models/cdae.py", "whole = [*self.weights(), self.first.bias, self.decoder_bias]", "whole = [*self.weights(), self.decoder_bias]", MODELS),
+    Mutant("models/ctr.py", "ids[values != 0]", "ids", MODELS),
+    Mutant("models/poly2.py", "values[:, self.index.left] * values[:, self.index.right]", "values[:, self.index.left]", MODELS),
+    Mutant("models/din.py", "vectors.history * self.weights(vectors)[:, None]", "vectors.history", MODELS),
+    Mutant("models/bst.py", "/ segments.lengths[:, None]", "/ segments.lengths.max()", MODELS),
+    # training
+    Mutant("training/base.py", "if not torch.as_tensor(self.total).isfinite():", "if False:", "tests/training"),
+    Mutant("training/base.py", "loss = loss + self.penalty(batch, outputs)", "loss = loss - self.penalty(batch, outputs)", TRAINING),
+    Mutant("training/recommenders.py", "items.masked_fill(scores == -torch.inf, self.model.num_items)", "items", "tests/training tests/evaluation tests/models"),
+    Mutant("training/recommenders.py", "counts.clamp(min=1).double()", "counts.double()", TRAINING),
+    Mutant("training/clicks.py", "/ batch.labels.numel()", "", "tests/training tests/models"),
+    Mutant("training/run_folder.py", "if (damaged := archive.testzip()) is not None:", "if False:", "tests/training/test_run_folder.py"),
+    # data
+    Mutant("data/interactions/sampling.py", "t = t + torch.where(none_left, 0, shift)", "t = t", f"{DATA}/test_sampling.py"),
+    Mutant("data/interactions/sampling.py", "clamp(min=1) ** alpha", "clamp(min=1)", f"{DATA}/test_sampling.py"),
+    Mutant("data/interactions/loaders.py", "self.users.numel() // shard.world)", "self.users.numel())", f"{DATA}/test_loaders.py {DATA}/test_module.py"),
+    Mutant("data/interactions/loaders.py", "nonzero().squeeze(1)[shard.rank :: shard.world]", "nonzero().squeeze(1)", f"{DATA}/test_loaders.py {DATA}/test_module.py"),
+    Mutant("data/interactions/module.py", 'if part == "test" and not', 'if part == "none" and not', DATA),
+    Mutant("data/shard.py", "% (2**61 - 1)", "% (2**31 - 1)", "tests/data"),
+    Mutant("data/interactions/filters.py", "self.", "self.", DATA),
+    # evaluation
+    Mutant("evaluation/metrics/clicks.py", "- positive * (positive + 1) / 2", "- positive * positive / 2", METRICS),
+    # files
+    Mutant("files.py", "if not _alive(", "if _alive(", "tests/test_files.py"),
+]
+MUTANTS = [m for m in MUTANTS if m.text != m.instead]
+EXPLAINED: dict[str, str] = {}
+
+
+def outcome(mutant: Mutant) -> str:
+    """Run the mutant's tests: `killed`, `survived`, or `stale` where its text is not there once."""
+    with tempfile.TemporaryDirectory(prefix="recgnn-mutant-") as folder:
+        copy = Path(folder)
+        for name in ("recgnn", "tests", "conf", "docs", "notebooks"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("pyproject.toml", "README.md", "CONTRIBUTING.md"):
+            shutil.copy(ROOT / name, copy)
+        file = copy / "recgnn" / mutant.file
+        content = file.read_text(encoding="utf-8")
+        if content.count(mutant.text) != 1:
+            return "stale"
+        file.write_text(content.replace(mutant.text, mutant.instead), encoding="utf-8")
+        environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        return "survived" if done.returncode == 0 else "killed" if done.returncode == 1 else f"error {done.returncode}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at once (default: 2)")
+    parser.add_argument("--only", default="", help="a part of the name of the mutants to run")
+    options = parser.parse_args()
+    chosen = [m for m in MUTANTS if options.only in m.name]
+    counts: dict[str, int] = {}
+    started = time.monotonic()
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for mutant, found in zip(chosen, pool.map(outcome, chosen), strict=True):
+            counts[found] = counts.get(found, 0) + 1
+            print(f"{found:9} {' '.join(mutant.name.split())} {EXPLAINED.get(mutant.name, '')}", flush=True)
+    told = ", ".join(f"{count} {found}" for found, count in sorted(counts.items()))
+    print(f"{len(chosen)} mutants: {told}; {time.monotonic() - started:.0f} s")
+    return int(set(counts) - {"killed"} != set())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

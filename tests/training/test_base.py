@@ -1,0 +1,103 @@
+"""What all trainings share: defaults of the model, its task, the step's three terms, and what a checkpoint says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning import Trainer
+
+from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.data.interactions.loaders import InteractionBatches
+from recgnn.data.interactions.sampling import Uniform
+from recgnn.data.shard import Shard
+from recgnn.errors import ConfigError
+from recgnn.models import DAE, LR, MF, AutoRec, LightGCN
+from recgnn.nn.losses import BPR, CrossEntropy, Multinomial, SquaredError
+from recgnn.training.base import Training
+from recgnn.training.clicks import ClickTraining, RegressionTraining
+from recgnn.training.recommenders import RankingTraining, RatingTraining
+
+EDGES = torch.tensor([[0, 0, 1, 2], [1, 2, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("training", "task", "loss", "l2", "lr"),
+    [
+        (lambda: RankingTraining(LightGCN(3, 3, 2)), "ranking", BPR, 1e-3, 5e-3),
+        (lambda: RankingTraining(DAE(3, 3, [2])), "ranking", Multinomial, 100.0, 3e-3),
+        (lambda: RatingTraining(MF(3, 3, 2)), "rating", SquaredError, 1e-2, 2e-3),
+        (lambda: ClickTraining(LR([3, 2])), "clicks", CrossEntropy, 1e-6, 1e-3),
+        (lambda: RegressionTraining(LR([3, 2]), l2=0.0, lr=0.5), "regression", None, 0.0, 0.5),
+    ],
+)
+def test_what_is_not_given_is_the_models_default(training, task, loss, l2, lr) -> None:
+    made = training()
+    assert made.task == made.model.task == task
+    assert (made.l2, made.model.l2, made.lr) == (l2, l2, lr)
+    assert loss is None or type(made.loss) is loss
+
+
+def test_a_task_that_the_model_is_not_for() -> None:
+    for kind, model, words in (
+        (RatingTraining, LightGCN(3, 3, 2), "RatingTraining is for the task rating, and LightGCN is for ranking"),
+        (RankingTraining, AutoRec(3, 3, hidden_dims=[2]), "AutoRec is for rating"),
+        (ClickTraining, MF(3, 3, 2), "MF is for ranking or rating"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            kind(model)
+
+
+@pytest.mark.parametrize("option", ["l2", "lr"])
+def test_what_must_not_be_negative(option) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be at least 0, found -1"):
+        ClickTraining(LR([3]), **{option: -1.0})
+
+
+def test_a_step_is_the_loss_the_penalty_and_the_models_own_loss() -> None:
+    class Own(MF):
+        def extra_loss(self, batch, outputs):
+            return 10 * outputs[0].square().mean()
+
+    torch.manual_seed(0)
+    training = RankingTraining(Own(3, 3, 2), l2=0.5, ks=[2])
+    logged = {}
+    training.log = lambda name, value, **_: logged.update({name: value})
+    training.set_graph(EDGES)
+    batch = next(iter(InteractionBatches(tuple(EDGES), (3, 3), 3, Shard, Uniform())))
+    outputs = training.model.outputs(batch)
+    expected = training.data_loss(batch, outputs) + training.model.penalty(0.5, batch, outputs)
+    expected = expected + 10 * training.model.user_embedding.weight[batch.users].square().mean()
+    found = training.training_step(batch, 0)
+    torch.testing.assert_close(found, expected)
+    assert logged["train/loss"] is found
+
+
+def test_what_a_subclass_has_to_define() -> None:
+    training = Training.__new__(Training)
+    for call in (lambda: training.data_loss(None, None), lambda: training.measure("val", None)):
+        with pytest.raises(AttributeError, match="Training does not define"):
+            call()
+
+
+def test_a_checkpoint_makes_the_model_again(tmp_path) -> None:
+    """Its class, all its arguments, its task; weights under "model."; read with weights_only."""
+    torch.manual_seed(0)
+    data = GraphDataModule(SyntheticLog(num_users=20, num_items=15, interactions_per_user=6))
+    data.prepare_data()
+    model = MF(data.num_users, data.num_items, biases=True)
+    training = RatingTraining(model, l2=0.3, cold_rating=2.0)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=tmp_path, **quiet)
+    trainer.fit(training, data)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    content = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    told = content["recgnn"]
+    assert told["format"] == 2 and told["model"] == "recgnn.models.mf.MF"
+    assert told["arguments"] == {
+        "num_users": data.num_users, "num_items": data.num_items, "embedding_dim": 64, "biases": True, "init_std": 0.1
+    }  # fmt: skip
+    assert told["trained"] == {"task": "rating", "l2": 0.3, "cold_rating": 2.0}
+    again = MF(**told["arguments"])
+    again.load_state_dict({n.removeprefix("model."): w for n, w in content["state_dict"].items()})
+    for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

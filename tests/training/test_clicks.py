@@ -1,0 +1,79 @@
+"""Trainings of CTR models: which optimizers move what, what they refuse, and what is measured."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from recgnn.errors import ConfigError
+from recgnn.models import LR, WideDeep
+from recgnn.nn.optimizers import FTRL, LazyAdam, Together
+from recgnn.training.clicks import ClickTraining, RegressionTraining
+
+IDS, LABELS = torch.tensor([[0, 3], [2, 4], [1, 3]]), torch.tensor([1.0, 0.0, 1.0])
+BATCH = SimpleNamespace(ids=IDS, values=None, labels=LABELS, groups=torch.tensor([0, 0, 0]), history=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l2_on": "rows"}, "l2_on is 'rows'"),
+        ({"l2": 0.1, "table_optimizer": "lazy_adam"}, "set l2_on: batch"),
+        ({"table_optimizer": "lazyadam"}, "table_optimizer is 'lazyadam' .did you mean 'lazy_adam'"),
+        ({"wide_optimizer": "ftrl"}, "wide_optimizer is for the wide part of WideDeep; LR has none"),
+        ({"metrics": ["acu"]}, "did you mean 'auc'"),
+    ],
+)
+def test_mistakes(options, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ClickTraining(LR([3]), **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [("regression", "the training is for clicks and the data for regression"), (None, "gives interactions")],
+)
+def test_data_of_another_task_are_refused(task, message) -> None:
+    training = ClickTraining(LR([3, 2]))
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(**({} if task is None else {"task": task})))
+    with pytest.raises(ConfigError, match=message):
+        training.setup("fit")
+
+
+def test_every_parameter_has_one_optimizer() -> None:
+    model = WideDeep([3, 2], None, ["a", "b"], [["a", "b"]], embedding_dim=2, hidden_dims=[3])
+    options = {"table_optimizer": "lazy_adam", "table_lr": 0.1, "wide_optimizer": "ftrl", "wide_lr": 0.2, "l2": 0.0}
+    optimizer = ClickTraining(model, lr=0.3, **options).configure_optimizers()
+    assert isinstance(optimizer, Together)
+    assert [type(own) for own in optimizer.optimizers] == [torch.optim.Adam, FTRL, LazyAdam]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.2, 0.1]
+    found = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(found) == sorted(id(p) for p in model.parameters())
+    wide, tables = (set(map(id, group["params"])) for group in optimizer.param_groups[1:])
+    assert wide == {id(model.linear.weight), id(model.crosses.weight)} and tables == {id(model.embedding.weight)}
+    plain = ClickTraining(LR([3])).configure_optimizers()
+    assert type(plain) is torch.optim.Adam
+
+
+def test_clicks_are_measured_by_their_logits() -> None:
+    training = ClickTraining(LR([3, 2]), metrics=["auc", "gauc"])
+    with torch.no_grad():
+        training.model.linear.weight.copy_(torch.tensor([[3.0], [1.0], [2.0], [0.0], [0.5]]))
+    assert training.measure("val", BATCH)["logits"].tolist() == [3.0, 2.5, 1.0]
+    found = training.metrics["val"].compute()
+    assert {name: value.item() for name, value in found.items()} == {"auc": 0.5, "gauc": 0.5}
+    assert training.monitor == ("val/auc", "max")
+
+
+def test_numbers_are_measured_and_learnt_as_they_are() -> None:
+    training = RegressionTraining(LR([3, 2]), l2=0.0)
+    training.log = lambda *_, **__: None
+    with torch.no_grad():
+        training.model.linear.weight.copy_(torch.tensor([[3.0], [1.0], [2.0], [0.0], [0.5]]))
+    assert training.training_step(BATCH, 0).item() == pytest.approx((2.0**2 + 2.5**2 + 0) / 3)
+    assert training.measure("test", BATCH)["logits"].tolist() == [3.0, 2.5, 1.0]
+    assert training.metrics["test"].compute()["mae"].item() == pytest.approx(4.5 / 3)
+    assert training.monitor == ("val/rmse", "min")
+    assert training.model.predict_events(IDS, None).tolist() == [3.0, 2.5, 1.0]

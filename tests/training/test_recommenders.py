@@ -1,0 +1,152 @@
+"""Trainings of recommenders: what they ask of the data, what they refuse, and that each kind of negatives learns."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning import Trainer
+
+from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
+from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
+from recgnn.errors import ConfigError, DataError
+from recgnn.models import CDAE, DAE, MF, AutoRec
+from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax
+from recgnn.training.recommenders import RankingTraining, RatingTraining
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "num", "exponent"),
+    [
+        ({}, Uniform, 1, 0.0),
+        ({"loss": BCE(), "num_negatives": 4}, Uniform, 4, 0.0),
+        ({"negatives": "popularity", "popularity_alpha": 0.5}, Popularity, 1, 0.5),
+        ({"loss": SampledSoftmax()}, InBatch, 1, 1.0),
+        ({"loss": SampledSoftmax(), "negatives": "shared", "num_negatives": 64}, Shared, 64, 0.75),
+        ({"negatives": Popularity(3, 0.9)}, Popularity, 3, 0.9),
+    ],
+)
+def test_the_negatives_asked_for(options, kind, num, exponent) -> None:
+    request = RankingTraining(MF(3, 3, 2), ks=[2], **options).request
+    assert (request.task, request.rows, request.nothing) == ("ranking", None, False)
+    assert type(request.negatives) is kind and (request.negatives.num, request.negatives.exponent) == (num, exponent)
+
+
+def test_the_rows_asked_for() -> None:
+    assert RankingTraining(DAE(3, 3, [2])).request == ("ranking", "user", None, False)
+    assert RatingTraining(AutoRec(3, 3, "item", [2])).request == ("rating", "item", None, False)
+    assert RatingTraining(MF(3, 3, 2)).request == ("rating", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (MF, {"negatives": "in_batch"}, "in_batch needs a loss such as SampledSoftmax, found BPR"),
+        (MF, {"negatives": "shared"}, "shared needs a loss such as SampledSoftmax"),
+        (MF, {"negatives": "all"}, "MF takes no `all`, which is for autoencoders"),
+        (MF, {"negatives": "uniformly"}, "did you mean 'uniform'"),
+        (MF, {"num_negatives": 0}, "num_negatives must be at least 1"),
+        (MF, {"loss": Multinomial()}, "MF needs a loss such as BPR, BCE or SampledSoftmax, found Multinomial"),
+        (DAE, {"loss": BPR()}, "DAE needs a loss such as Multinomial, Logistic or Squared, found BPR"),
+        (CDAE, {"negatives": "in_batch"}, "CDAE takes all, uniform or popularity"),
+        (MF, {"ks": []}, "ks: found"),
+        (MF, {"ks": [10, 0]}, "ks: found"),
+        (MF, {"metrics": ["recal"]}, "did you mean 'recall'"),
+    ],
+)
+def test_what_does_not_fit(model, options, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RankingTraining(model(5, 5), **options)
+
+
+def test_encoder_l2_is_for_autoencoders() -> None:
+    model = AutoRec(5, 5, hidden_dims=[2])
+    RatingTraining(model, encoder_l2=0.3)
+    assert model.encoder_l2 == 0.3
+    with pytest.raises(ConfigError, match="encoder_l2 is for autoencoders, and MF has no encoder"):
+        RatingTraining(MF(5, 5, 2), encoder_l2=0.3)
+    with pytest.raises(ConfigError, match="encoder_l2 must be at least 0"):
+        RatingTraining(model, encoder_l2=-1.0)
+
+
+def test_the_best_epoch_is_told_by_a_metric() -> None:
+    assert RankingTraining(MF(4, 5, 2), ks=[4, 2, 2]).monitor == ("val/ndcg@2", "max")
+    assert RankingTraining(MF(4, 5, 2), metrics=["recall"], ks=[3]).metric_names == ["val/recall@3"]
+    assert RatingTraining(MF(4, 5, 2)).monitor == ("val/rmse", "min")
+
+
+def test_lists_longer_than_the_catalogue() -> None:
+    training = RankingTraining(MF(9, 7, 4), ks=[3, 10])
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=torch.zeros(2, 1)))
+    with pytest.raises(DataError, match="7 items"):
+        training.setup("fit")
+
+
+def test_data_of_events_are_refused() -> None:
+    training = RankingTraining(MF(9, 7, 4), ks=[3])
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace())
+    with pytest.raises(ConfigError, match="MF reads interactions, and SimpleNamespace gives events"):
+        training.setup("fit")
+
+
+def test_the_graph_is_no_part_of_a_checkpoint_and_is_not_broadcast() -> None:
+    training = RankingTraining(MF(3, 3, 2), ks=[2])
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=torch.tensor([[0, 1], [2, 0]])))
+    training.setup("fit")
+    ignored = set(training._ddp_params_and_buffers_to_ignore)
+    assert ignored == {name for name, _ in training.named_buffers()} - set(training.state_dict())
+    assert {"item_log_q", "metrics.val.train_counts"} <= ignored
+    assert all(name.startswith(("model.", "metrics.")) for name in training.state_dict())
+    assert training._trainer.datamodule.request is training.request
+
+
+def test_ranking_is_measured_without_what_is_known_and_padded() -> None:
+    """User 0 has items 0 and 1: two are left, and the third place of the list is empty."""
+    training = RankingTraining(MF(2, 4, 1), ks=[3], metrics=["recall", "precision"])
+    training.set_graph(torch.tensor([[0, 0, 1], [0, 1, 3]]))
+    with torch.no_grad():
+        training.model.user_embedding.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        training.model.item_embedding.weight.copy_(torch.tensor([[9.0], [8.0], [1.0], [2.0]]))
+    known, right = [[0, 0, 1], [0, 1, 3]], [[0, 1, 1], [3, 2, 0]]
+    answer = training.measure("val", EvalBatch(torch.tensor([0, 1]), *map(torch.tensor, known + right)))
+    assert answer["items"].tolist() == [[3, 2, 4], [2, 1, 0]]
+    assert answer["scores"][1].tolist() == [-1.0, -8.0, -9.0]
+    found = {name: value.item() for name, value in training.metrics["val"].compute().items()}
+    assert found == pytest.approx({"recall@3": (1 + 1) / 2, "precision@3": (1 / 3 + 2 / 3) / 2})
+    assert training.metrics["test"].num_users == 0
+
+
+def test_ratings_are_measured_clipped_and_cold() -> None:
+    training = RatingTraining(MF(2, 2, 1), cold_rating=2.0, metrics=["mae"])
+    training.set_graph(torch.tensor([[0, 1], [0, 1]]), torch.tensor([1.0, 5.0]))
+    with torch.no_grad():
+        training.model.user_embedding.weight.copy_(torch.tensor([[10.0], [0.25]]))
+        training.model.item_embedding.weight.fill_(1.0)
+    batch = RatingBatch(torch.tensor([0, 1, -1]), torch.tensor([1, 0, 0]), torch.tensor([4.0, 3.0, 4.0]))
+    assert training.measure("test", batch)["predictions"].tolist() == [5.0, 3.25, 2.0]
+    assert training.metrics["test"].compute()["mae"].item() == pytest.approx((1 + 0.25 + 2) / 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (MF, {"loss": SampledSoftmax(0.5), "negatives": "shared", "num_negatives": 32}),
+        (MF, {"loss": BCE(), "negatives": "popularity", "num_negatives": 3}),
+        (CDAE, {"loss": Logistic(), "negatives": "popularity", "num_negatives": 3, "l2": 0.1}),
+    ],
+)
+def test_it_learns(model, options) -> None:
+    torch.manual_seed(0)
+    data = GraphDataModule(SyntheticLog(num_users=80, num_items=40, interactions_per_user=12), batch_size=128)
+    data.prepare_data()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=20, enable_checkpointing=False, num_sanity_val_steps=0, **quiet
+    )
+    training = RankingTraining(model(data.num_users, data.num_items, 16), lr=0.02, ks=[10], **options)
+    (before,) = trainer.validate(training, data, verbose=False)
+    trainer.fit(training, data)
+    assert trainer.callback_metrics["val/ndcg@10"] > before["val/ndcg@10"] + 0.05
+    assert trainer.callback_metrics["train/loss"].isfinite()
