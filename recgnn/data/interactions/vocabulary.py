@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import TITLE
 from recgnn.data.readers.ids import known_ids
 from recgnn.data.readers.origin import shown
-from recgnn.errors import DataError, RunError
+from recgnn.errors import DataError, RunError, nearest
 from recgnn.files import atomic_path
 
 
@@ -149,16 +148,18 @@ class Vocabulary:
             what: "user" or "item", for the error.
 
         Raises:
-            DataError: Naming the first unknown id, how many are known, and the nearest.
+            DataError: Names the first unknown ids, how many are unknown and known, and the nearest.
         """
         parsed = self.parse(ids)
         rows = self.encode(parsed)
         if (rows < 0).any():
             unknown = [i for i, row in zip(parsed, rows, strict=True) if row < 0]
-            more = f" (and {len(unknown) - 1} more of {len(parsed)})" if len(unknown) > 1 else ""
+            some = what if len(unknown) == 1 else f"{what}s"
+            first = ", ".join(map(shown, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            more = f" ({len(unknown)} of {len(parsed)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
             raise DataError(
-                f"unknown {what} {shown(unknown[0])}{more}: {len(self)} {what}s are known "
+                f"unknown {some} {first}{more}: {len(self)} {what}s are known "
                 f"({self._range()})" + (f"; nearest: {near}" if near else "")
             )
         return rows
@@ -220,5 +221,4 @@ class Vocabulary:
                 np.abs(self.ids.to_numpy().astype(float) - float(wanted)), kind="stable"
             )
             return [int(i) for i in self.ids[order[:count]]]
-        known = self.ids[:200_000].tolist()
-        return difflib.get_close_matches(str(wanted), known, n=count, cutoff=0.5)
+        return nearest(str(wanted), self.ids[:200_000].tolist(), count)
