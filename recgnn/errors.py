@@ -52,10 +52,10 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     return f" (did you mean '{names[near[0]]}'?)" if near else ""
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names with the fewest edits to a name; numbers in them are compared without leading zeros.
 
-    >>> nearest("u002", ["u1002", "u0001", "u0002"], count=2)
+    >>> nearest_names("u002", ["u1002", "u0001", "u0002"], count=2)
     ['u0002', 'u0001']
     """
     close = difflib.get_close_matches(name, known, n=50, cutoff=0.5)

@@ -44,7 +44,7 @@ from lightning.pytorch.callbacks import (  # noqa: E402
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
 from lightning.pytorch.utilities import rank_zero_only  # noqa: E402
 
-import recgnn.data  # noqa: E402, F401  (their classes may be named without a module)
+from recgnn.data import *  # noqa: E402, F403  (their classes may be named without a module)
 import recgnn.models  # noqa: E402, F401
 from recgnn.cli.mistakes import check_files, check_names, mistake_in  # noqa: E402
 from recgnn.cli.parser import LINKED, OfData, Parser  # noqa: E402

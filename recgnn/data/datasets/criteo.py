@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.interactions.log import PARTS, SPLIT
+from recgnn.data.readers.decoding import chunks
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.parquet import is_parquet
 from recgnn.data.readers.tables import ROWS, open_table
-from recgnn.data.readers.text import TextTable, numbered_lines
+from recgnn.data.readers.text import TextTable
 from recgnn.data.readers.values import as_text
 from recgnn.errors import DataError, first_line
 from recgnn.files import existing_file
@@ -118,7 +119,8 @@ class EventFiles(EventSource):
         """The columns that are read, as they stand in the file, some rows at a time."""
         separator, names = None, None
         if not is_parquet(path):
-            _, first = next(numbered_lines(path), (0, ""))
+            first = next(chunks(path, 2**16), b"").lstrip(b"\r\n").splitlines()[:1]
+            first = b"".join(first).decode("utf-8", "replace")
             separator = "\t" if "\t" in first else ","
             if self.headless and self.label not in [name.strip('"') for name in first.split(separator)]:
                 names = self.columns
@@ -126,10 +128,13 @@ class EventFiles(EventSource):
         remedy = f"{self.name} has the columns {', '.join(self.columns[:5])}, ..."
         need_columns(self.columns, table.names, str(path), remedy)
         line, start = table.line_of if isinstance(table, TextTable) else None, 0
-        for piece in table.tables(self.columns) if line else table.tables(self.columns, ROWS):
+        for piece in table.tables(self.columns) if isinstance(table, TextTable) else table.tables(self.columns, ROWS):
             for first_row in range(0, piece.num_rows, ROWS):
-                block = piece.slice(first_row, ROWS)
-                yield block, Origin(str(path), line, start=start)
+                block, origin = piece.slice(first_row, ROWS), Origin(str(path), line, start=start)
+                if names is not None:  # Kaggle's own file has integers only
+                    for place, name in enumerate(self.numbers, 1):
+                        block = block.set_column(place, name, _as_number(block[name], pa.int64(), name, origin))
+                yield block, origin
                 start += block.num_rows
 
 

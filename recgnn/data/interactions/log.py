@@ -133,7 +133,8 @@ def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
     table = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:
         found = known_ids(table[key], ids.dtype == np.int64)
-        known = found.notna()
+        written = table[key].astype("string") == found.astype("string")  # 01 is 1 only where 1 has no row
+        known = found.notna() & (written | ~found.duplicated(keep=False))
         table = clean_table(table[known].assign(**{key: found[known]}), key, origin)
     if not table[key].isin(ids).any():
         raise DataError(

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import TITLE
 from recgnn.data.readers.ids import known_ids
 from recgnn.data.readers.origin import shown
-from recgnn.errors import DataError, RunError, nearest
+from recgnn.errors import DataError, RunError, nearest_names
 from recgnn.files import atomic_path
 
 
@@ -63,8 +63,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, ids: pd.Series, table: pd.DataFrame | None = None) -> Vocabulary:
-        """The sorted unique ids of a column (integers by value, strings by code point) and their
-        counts.
+        """Fit the sorted unique ids of a column (integers by value, strings by code point) and their counts.
 
         Args:
             ids: Integer or string ids, repeated as they occur.
@@ -119,7 +118,7 @@ class Vocabulary:
         return np.where(clean.isna(), -1, rows)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
+        """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}")
@@ -141,7 +140,7 @@ class Vocabulary:
         return clean.astype("int64" if self.is_integer else object).tolist()
 
     def require(self, ids: Iterable[object], what: str = "id") -> np.ndarray:
-        """Rows of raw ids that must all be known.
+        """Return the rows of raw ids that must all be known.
 
         Args:
             ids: Raw ids; text is accepted for integer ids, and the other way round.
@@ -150,22 +149,26 @@ class Vocabulary:
         Raises:
             DataError: Names the first unknown ids, how many are unknown and known, and the nearest.
         """
-        parsed = self.parse(ids)
-        rows = self.encode(parsed)
+        ids = list(ids)
+        rows = self.encode(pd.Series(ids, dtype=object).infer_objects())
         if (rows < 0).any():
-            unknown = [i for i, row in zip(parsed, rows, strict=True) if row < 0]
-            some = what if len(unknown) == 1 else f"{what}s"
-            first = ", ".join(map(shown, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-            more = f" ({len(unknown)} of {len(parsed)})" if len(unknown) > 1 else ""
+            unknown = [i for i, row in zip(ids, rows, strict=True) if row < 0]
+            names = [shown(i) for i in unknown[:5]]
+            if self.is_integer:
+                names = [name.strip("'") for name in names]
+                if not names[0].lstrip("+-").rstrip(".").isdigit():
+                    raise DataError(f"{shown(unknown[0])} is no id here: ids are whole numbers ({self._range()})")
+            first = ("" if len(unknown) == 1 else "s") + f" {', '.join(names)}" + (", ..." if len(unknown) > 5 else "")
+            more = f" ({len(unknown)} of {len(ids)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
+            nearest = f"; nearest: {near}" if near else ""
             raise DataError(
-                f"unknown {some} {first}{more}: {len(self)} {what}s are known "
-                f"({self._range()})" + (f"; nearest: {near}" if near else "")
+                f"unknown {what}{first}{more}: {len(self)} {what}s are known ({self._range()}){nearest}"
             )
         return rows
 
     def title(self, rows: np.ndarray | Sequence[int]) -> np.ndarray | None:
-        """Titles of rows (an object array, None where unknown); None when there are no titles."""
+        """Return titles of rows (an object array, None where unknown); None when there are no titles."""
         if self.attributes is None or TITLE not in self.attributes:
             return None
         rows = np.asarray(rows, dtype=np.int64)
@@ -174,7 +177,7 @@ class Vocabulary:
         return titles[rows.ravel()].reshape(rows.shape)
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary to one Parquet file."""
+        """Write the vocabulary to one Parquet file."""
         columns = {"id": pa.array(self.ids), "frequency": pa.array(self.frequency)}
         for name in () if self.attributes is None else self.attributes.columns:
             columns[f"attribute:{name}"] = pa.Array.from_pandas(self.attributes[name])
@@ -185,7 +188,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: If the file is missing or broken.
@@ -217,8 +220,6 @@ class Vocabulary:
     def _nearest(self, wanted: object, count: int = 3) -> list[object]:
         """Known ids like the wanted one: by value, or by spelling."""
         if self.is_integer:
-            order = np.argsort(
-                np.abs(self.ids.to_numpy().astype(float) - float(wanted)), kind="stable"
-            )
-            return [int(i) for i in self.ids[order[:count]]]
-        return nearest(str(wanted), self.ids[:200_000].tolist(), count)
+            distance = np.abs(self.ids.to_numpy().astype(float) - float(str(wanted)))
+            return [int(i) for i in self.ids[np.argsort(distance, kind="stable")[:count]]]
+        return nearest_names(str(wanted), self.ids[:200_000].tolist(), count)

@@ -40,26 +40,30 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
         DataError: If the file is no readable gzip file, holds a NUL, or bytes that the encoding does not have; names
             the line.
     """
-    lines, first, decoder = 0, True, None
-    for data in _raw(path, size):
-        if first:
+    decoder = None
+    for number, data in enumerate(_raw(path, size)):
+        if number == 0:
             encoding = _certain(data) or encoding
             if encoding is not None and codecs.lookup(encoding).name != "utf-8":
                 decoder = codecs.getincrementaldecoder(encoding)()
             data = data.removeprefix(_UTF8_MARK)
-            first = False
         if decoder is not None:
-            data = _decoded(decoder, data, path, lines, encoding)
+            try:
+                data = decoder.decode(data).encode()
+            except UnicodeError as error:
+                raise _undecodable(path, encoding, error) from error
         if b"\0" in data:
-            line = lines + data.count(b"\n", 0, data.index(b"\0")) + 1
+            line = _line_of(path, b"\0") if decoder is None else 1
             raise DataError(
-                f"{path}, line {line}: holds a NUL byte, so it is a binary file or UTF-16 without a mark; expected text "
+                f"{path}, line {line}: holds a NUL byte: it is a binary file, or UTF-16 without a mark; expected text "
                 "(csv, tsv) or Parquet, or the name of the encoding (encoding: utf-16-le)"
             )
-        lines += data.count(b"\n")
         yield data
     if decoder is not None:
-        yield _decoded(decoder, b"", path, lines, encoding, final=True)
+        try:
+            yield decoder.decode(b"", final=True).encode()
+        except UnicodeError as error:
+            raise _undecodable(path, encoding, error) from error
 
 
 def check_utf8(text: bytes, path: Path, line: int) -> None:
@@ -94,14 +98,28 @@ def _certain(data: bytes) -> str | None:
     return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
 
 
-def _decoded(
-    decoder: codecs.IncrementalDecoder, data: bytes, path: Path, lines: int, encoding: str | None, final: bool = False
-) -> bytes:
-    try:
-        return decoder.decode(data, final).encode()
-    except UnicodeError as error:
-        # the lines of this chunk before the byte are few beside those before the chunk: the first is named
-        raise DataError(f"{path}, from line {lines + 1} on: is no {encoding}: {first_line(error)}") from error
+def _undecodable(path: Path, encoding: str | None, error: UnicodeError) -> DataError:
+    """The error for the first byte that an encoding does not have; names its line."""
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8")()
+    line = 1
+    for data in _raw(path, 2**10):
+        try:
+            line += decoder.decode(data).count("\n")
+        except UnicodeError as place:
+            if isinstance(place, UnicodeDecodeError):
+                line += place.object[: place.start].decode(encoding or "utf-8", "ignore").count("\n")
+            break
+    return DataError(f"{path}, line {line}: is no {encoding}: {first_line(error)}")
+
+
+def _line_of(path: Path, byte: bytes) -> int:
+    """The line of the first such byte."""
+    line = 1
+    for data in _raw(path, 2**16):
+        line += data.count(b"\n", 0, data.index(byte) if byte in data else None)
+        if byte in data:
+            break
+    return line
 
 
 def _raw(path: Path, size: int) -> Iterator[bytes]:

@@ -57,17 +57,18 @@ def quoted_fields(text: bytes, separator: str) -> QuotedFields:
     at = np.flatnonzero(data == QUOTE)
     delimits = np.zeros(256, dtype=bool)
     delimits[[ord(separator), NEWLINE, RETURN]] = True
-    before, after = data[np.maximum(at - 1, 0)], data[np.minimum(at + 1, len(data) - 1)]
-    opens = delimits[before] | (at == 0)
-    closes = delimits[after] | (at == len(data) - 1)
-    first, second = slice(0, None, 2), slice(1, None, 2)
-    doubled = np.zeros(len(at), dtype=bool)  # the second of two adjacent quotes
-    doubled[1:] = np.diff(at) == 1
-    again = doubled[first]  # opens what the quote before it closed: together they stand for one
-    followed = np.append(doubled[1:], False)[second]
-    if not ((opens[first] | again).all() and (closes[second] | followed).all()):
+    first, second = at[0::2], at[1::2]  # where no quote stands inside an unquoted field they open and close
+    before, after = data[first - 1], data[np.minimum(second + 1, len(data) - 1)]
+    before[0] = NEWLINE if at[0] == 0 else before[0]
+    if len(second) == len(first) and at[-1] == len(data) - 1:
+        after[-1] = NEWLINE
+    again, followed = before == QUOTE, after == QUOTE  # two adjacent quotes inside a field stand for one
+    if not ((delimits[before] | again).all() and (delimits[after] | followed).all()):
+        opens = np.append(True, delimits[data[at[1:] - 1]]) if at[0] == 0 else delimits[data[at - 1]]
+        closes = delimits[data[np.minimum(at + 1, len(data) - 1)]] | (at == len(data) - 1)
         return _one_by_one(at, opens, closes, len(text))
-    starts, ends = at[first][~again], at[second][~followed]
+    starts = first[~again] if again.any() else first
+    ends = second[~followed] if followed.any() else second
     if len(starts) == len(ends):
         return QuotedFields(starts, ends)
     return QuotedFields(starts, np.append(ends, len(text)), int(starts[-1]))
@@ -117,10 +118,10 @@ def check_no_rows_inside(text: bytes, fields: QuotedFields, ends: np.ndarray, se
     Raises:
         QuoteError: For the first such field.
     """
+    if not fields.holds(ends).any():
+        return False
     lines = np.searchsorted(ends, fields.ends) - np.searchsorted(ends, fields.starts)
-    several = np.flatnonzero(lines)
-    if columns < 2 or not len(several):
-        return bool(len(several))
+    several = np.flatnonzero(lines if columns > 1 else np.zeros(0))
     separators = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord(separator))
     held = np.searchsorted(separators, fields.ends[several]) - np.searchsorted(separators, fields.starts[several])
     for number in several[held == lines[several] * (columns - 1)].tolist():

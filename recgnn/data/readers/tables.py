@@ -108,16 +108,23 @@ def blocks_of(table: TextTable | ParquetTable, chosen: Collection[str] | None = 
     kinds: dict[str, Kind | None] = {}
     held: list[pa.Table] | None = []
     for piece in table.tables(chosen):
-        for name in piece.column_names:
-            if kinds.get(name) != "text":
-                kinds[name] = wider(kinds.get(name), kind_of(piece[name]))
         if held is not None:
             held.append(piece)
-            if sum(part.nbytes for part in held) > SMALL:
-                held = None
-    if not kinds:
+            if sum(part.nbytes for part in held) <= SMALL:
+                continue
+        for part in [piece] if held is None else held:
+            for name in part.column_names:
+                if kinds.get(name) != "text":
+                    kinds[name] = wider(kinds.get(name), kind_of(part[name]))
+        held = None
+    if held is not None and not held:
         raise DataError(f"{table.path}: has a header line and no rows")
-    for piece in table.tables(chosen) if held is None else held:
+    if held:
+        joined = pa.concat_tables(held)
+        held.clear()
+        yield from slices(frame_of(pa.table({name: typed(joined[name]) for name in joined.column_names})))
+        return
+    for piece in table.tables(chosen):
         made = {name: as_kind(piece[name], kinds[name] or "text") for name in piece.column_names}
         yield from slices(frame_of(pa.table(made)))
 

@@ -77,14 +77,15 @@ class TextTable:
         self.separator = self.written if len(self.written.encode()) == 1 else _STAND_IN
         self.has_header = columns is None
         self.names = [str(name).strip() for name in columns or ()]
+        self._blanks = [bytes([b]) for b in b" \t\v\f\x1c\x1d\x1e\x1f" if bytes([b]) != self.separator.encode()]
         self._rows: list[int] = []  # of each piece that has been read
         if self.has_header:
-            line, names, _ = self._header(next(self._pieces()))
+            line, names, _ = self._header(next(self._pieces(size=2**16)))
             self.names = [name.strip().replace(self.separator, self.written) for name in names]
         unique_columns(self.names, f"{path}, line {line}" if self.has_header else str(path))
 
     def tables(self, chosen: Collection[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the rows as tables of strings without nulls.
+        """Yield the rows as tables of trimmed strings without nulls.
 
         Args:
             chosen: Which columns are wanted; all when None.
@@ -113,14 +114,15 @@ class TextTable:
 
     # ---- from bytes to whole records
 
-    def _pieces(self, columns: int | None = None) -> Iterator[Piece]:
+    def _pieces(self, columns: int | None = None, size: int | None = None) -> Iterator[Piece]:
         """The text in pieces that begin and end with a record, checked.
 
         Args:
             columns: How many there are, where fields that have swallowed rows are to be refused.
+            size: How many bytes are read at a time; `PIECE` when None.
         """
         held, line, ending = b"", 1, b""
-        stream = chunks(self.path, PIECE, self.encoding)
+        stream = chunks(self.path, size or PIECE, self.encoding)
         following = next(stream, None)
         while following is not None:
             held, following = self._single(held, following), next(stream, None)
@@ -134,8 +136,10 @@ class TextTable:
                 self._check_closed(held, fields, line, ending, last)
             if cut:
                 piece, held = held[:cut], held[cut:]
-                yield self._checked(piece, fields, line, ending, columns)
-                line += piece.count(ending[-1:]) if ending else 0
+                data = np.frombuffer(piece, dtype=np.uint8)
+                lines = int(np.count_nonzero(data == ending[-1])) if ending else 0
+                yield self._checked(piece, data, lines, fields, line, ending, columns)
+                line += lines
 
     def _single(self, held: bytes, following: bytes) -> bytes:
         """The text, with a separator of one byte."""
@@ -161,25 +165,31 @@ class TextTable:
         )
 
     def _checked(
-        self, text: bytes, fields: QuotedFields | None, line: int, ending: bytes, columns: int | None
+        self,
+        text: bytes,
+        data: np.ndarray,
+        lines: int,
+        fields: QuotedFields | None,
+        line: int,
+        ending: bytes,
+        columns: int | None,
     ) -> Piece:
         """The piece, all of whose line ends outside of quotes are of one kind."""
         check_utf8(text, self.path, line)
-        pairs, feeds, returns = text.count(b"\r\n"), text.count(b"\n"), text.count(b"\r")
-        expected = {b"": (0, 0), b"\n": (feeds, 0), b"\r": (0, returns), b"\r\n": (pairs, pairs)}[ending]
         multiline = False
-        if fields is not None or (feeds, returns) != expected:
-            data = np.frombuffer(text, dtype=np.uint8)
-            ends = np.flatnonzero(data == (ending or b"\n")[-1])
-            if fields is not None:
-                try:
-                    own = _before(fields, len(text))
-                    multiline = check_no_rows_inside(text, own, ends, self.separator, columns or 0)
-                except QuoteError as error:
-                    raise self._misquoted(text, error, line, ending) from None
-            if (feeds, returns) != expected:
-                self._check_endings(data, fields, line, ending)
-                multiline = True
+        if fields is not None:
+            try:
+                ends = np.flatnonzero(data == (ending or b"\n")[-1])
+                multiline = check_no_rows_inside(text, _before(fields, len(text)), ends, self.separator, columns or 0)
+            except QuoteError as error:
+                raise self._misquoted(text, error, line, ending) from None
+        plain = {b"": b"\r\n", b"\n": b"\r", b"\r": b"\n", b"\r\n": b""}[ending]  # ends that must not occur
+        pairs = text.count(b"\r\n") if ending == b"\r\n" else lines
+        if any(text.find(plain[n : n + 1]) >= 0 for n in range(len(plain))) or pairs != lines or (
+            ending == b"\r\n" and text.count(b"\r") != lines
+        ):
+            self._check_endings(data, fields, line, ending)
+            multiline = fields is not None
         return Piece(text, line, fields is not None, multiline)
 
     def _check_endings(self, data: np.ndarray, fields: QuotedFields | None, line: int, ending: bytes) -> None:
@@ -239,10 +249,12 @@ class TextTable:
                 f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
                 "hold the separator, or name another"
             ) from error
-        if self.separator != self.written and piece.quoted:
-            for place, name in enumerate(wanted):
-                restored = pc.replace_substring(table[name], _STAND_IN, self.written)
-                table = table.set_column(place, name, restored)
+        blanks = piece.multiline or not piece.text.isascii() or any(b in piece.text for b in self._blanks)
+        for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
+            values = table[name]
+            if self.separator != self.written and piece.quoted:
+                values = pc.replace_substring(values, _STAND_IN, self.written)
+            table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
         return table
 
     def _uneven(self, piece: Piece) -> str | None:

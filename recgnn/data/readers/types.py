@@ -28,30 +28,23 @@ def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
     Integers count as such only if they are written as Python would write them: `007` or `+1` keep the column text.
 
     Args:
-        values: Strings without nulls.
+        values: Trimmed strings without nulls.
         is_id: Whether the values are ids: never null, never float; `12.0` in every row is 12.
     """
-    values = pc.utf8_trim_whitespace(values)
     if is_id:
         plain = pc.utf8_slice_codeunits(values, 0, -2) if pc.all(pc.ends_with(values, ".0")).as_py() else values
         whole = _integers(plain)
         return values if whole is None else whole
-    kind = kind_of(values)
-    return as_kind(values, "text" if kind is None else kind)
+    found = _numbers(values)
+    return as_kind(values, "text") if found is None else found
 
 
 def kind_of(values: pa.ChunkedArray) -> Kind | None:
-    """Return the narrowest kind that holds texts without loss; None where all of them stand for no value."""
+    """Return the narrowest kind that holds trimmed texts without loss; None where all stand for no value."""
     found = _numbers(values)
-    if found.null_count == len(found):
-        return None
-    if _integers(found) is not None:
-        return "integer"
-    try:
-        found.cast(pa.float64())
-    except pa.ArrowInvalid:
+    if found is None:
         return "text"
-    return "text" if pc.any(pc.match_substring_regex(found, _EXACT)).as_py() else "float"
+    return None if found.null_count == len(found) else "integer" if found.type == pa.int64() else "float"
 
 
 def wider(one: Kind | None, other: Kind | None) -> Kind | None:
@@ -60,35 +53,46 @@ def wider(one: Kind | None, other: Kind | None) -> Kind | None:
 
 
 def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
-    """Return texts in a kind that holds them; null where they stand for no value."""
+    """Return trimmed texts in a kind that holds them; null where they stand for no value."""
     if kind == "text":
-        values = pc.utf8_trim_whitespace(values)
-        return pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
-    return _numbers(values).cast(pa.int64() if kind == "integer" else pa.float64())
+        return _null_where(pc.equal(values, ""), values)
+    return _null_where(pc.is_in(values, _NULL), values).cast(pa.int64() if kind == "integer" else pa.float64())
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame; integers with gaps stay integers, dates are dates."""
-    frame = {}
-    for name in table.column_names:
-        column = table[name]
-        gaps = column.null_count and column.type in _NULLABLE
-        options = {"types_mapper": _NULLABLE.get} if gaps else {"date_as_object": False}
-        frame[name] = column.to_pandas(**options)
-    return pd.DataFrame(frame, index=pd.RangeIndex(table.num_rows), columns=table.column_names)
+    gaps = [name for name in table.column_names if table[name].type in _NULLABLE and table[name].null_count]
+    frame = table.drop_columns(gaps).to_pandas(ignore_metadata=True, date_as_object=False)
+    for name in gaps:
+        frame.insert(table.column_names.index(name), name, table[name].to_pandas(types_mapper=_NULLABLE.get))
+    return frame
 
 
-def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The texts, trimmed, and null where they stand for no number."""
-    values = pc.utf8_trim_whitespace(values)
-    null = pc.is_in(values, _NULL)
-    return pc.if_else(null, pa.scalar(None, values.type), values) if pc.any(null).as_py() else values
+def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Texts as int64 or else float64, null where they stand for no number; None if that would lose something."""
+    values = _null_where(pc.is_in(values, _NULL), values)
+    if values.null_count == len(values):
+        return values
+    whole = _integers(values)
+    if whole is not None:
+        return whole
+    try:
+        floats = values.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return None if pc.any(pc.match_substring_regex(values, _EXACT)).as_py() else floats
 
 
 def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """The values as int64, or None if one would be written differently."""
+    """Texts as int64, or None if one is written otherwise, such as 007, 0x7 or +7."""
     try:
         whole = values.cast(pa.int64())
     except pa.ArrowInvalid:
         return None
-    return whole if whole.cast(pa.string()).equals(values) else None
+    padded = pc.and_(pc.starts_with(values, "0"), pc.greater(pc.binary_length(values), 1))
+    other = pc.or_(pc.or_(padded, pc.starts_with(values, "+")), pc.starts_with(values, "-0"))
+    return None if pc.any(other).as_py() else whole
+
+
+def _null_where(missing: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(missing, pa.scalar(None, values.type), values) if pc.any(missing).as_py() else values
