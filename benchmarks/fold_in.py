@@ -25,7 +25,7 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
 from recgnn import load  # noqa: E402
-from recgnn.cli.training import main as recgnn  # noqa: E402
+from recgnn.cli.entry import main as recgnn  # noqa: E402
 from recgnn.data import Gowalla  # noqa: E402
 from recgnn.data.interactions.graph import UserItems  # noqa: E402
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from recgnn.cli.entry import run
 
 if TYPE_CHECKING:
-    from recgnn.cli.training import RecCLI
+    from recgnn.cli.fitting import FitCLI
 
 HELP = """\
 usage: python -m recgnn.fit --config FILE [--config FILE …] [--SECTION.OPTION VALUE …]
@@ -66,18 +66,26 @@ more
 """
 
 
-def main(argv: list[str]) -> RecCLI | None:
+def main(argv: list[str]) -> FitCLI | None:
     """Run `fit` with the options `argv`.
 
     Returns:
-        The finished CLI, with `.trainer`, `.model`, `.datamodule` and `.run_dir`; None if help was asked for.
+        The finished command, with its objects: `.trainer`, `.datamodule`, `.model` (the training; the plain model is
+        its `.model`) and `.run_dir`; None if help was asked for.
+
+    Raises:
+        RecGNNError: For a person's mistake.
     """
     if "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return None
-    from recgnn.cli.training import main
+    from recgnn.cli.fitting import FitCLI
 
-    return main("fit", argv)
+    cli = FitCLI(argv)
+    if cli.stage == "select" and cli.best_epoch is not None:  # the first half of --refit
+        again = [f"--trainer.max_epochs={cli.best_epoch + 1}", "--data.init_args.merge_val=true"]
+        return FitCLI([*argv, *again], chosen=cli)
+    return cli
 
 
 if __name__ == "__main__":

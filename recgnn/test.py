@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from recgnn.cli.entry import run
 
 if TYPE_CHECKING:
-    from recgnn.cli.training import RecCLI
+    from recgnn.cli.measuring import MeasureCLI
 
 HELP = """\
 usage: python -m recgnn.test --run DIR [options]
@@ -28,18 +28,21 @@ examples
 """
 
 
-def main(argv: list[str]) -> RecCLI | None:
+def main(argv: list[str]) -> MeasureCLI | None:
     """Run `test` with the options `argv`.
 
     Returns:
-        The finished CLI, with `.trainer`, `.model` and `.datamodule`; None if help was asked for.
+        The finished command, with its objects `.trainer`, `.model` and `.datamodule`; None if help was asked for.
+
+    Raises:
+        RecGNNError: For a person's mistake.
     """
     if "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return None
-    from recgnn.cli.training import main
+    from recgnn.cli.measuring import MeasureCLI
 
-    return main("test", argv)
+    return MeasureCLI("test", argv)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ data:
     batch_size: 128
 model:
   class_path: LightGCN
-  init_args: {embedding_dim: 8, num_layers: 2, lr: 0.05, ks: [5, 10]}
+  init_args: {embedding_dim: 8, num_layers: 2}
+training: {lr: 0.05, ks: [5, 10]}
 trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 """
 
@@ -51,7 +52,7 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny, tmp_path_factory) -> Path:
     """The folder of a finished run of `tiny`; not to be changed."""
-    from recgnn.cli.training import main
+    from recgnn.cli.entry import main
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     main("fit", ["--config", str(tiny), "--run_dir", str(run)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 
 CONF = Path(__file__).parents[1] / "conf"
 EVERY = sorted(CONF.rglob("*.yaml"))

@@ -13,7 +13,7 @@ import yaml
 
 from recgnn import load
 from recgnn.cli.entry import COMMANDS, main_of
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data import SyntheticLog
 
 ROOT = Path(__file__).parent.parent

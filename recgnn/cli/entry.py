@@ -36,6 +36,11 @@ def main_of(command: str) -> Callable[[list[str]], Any]:
     return import_module(f"recgnn.{command}").main
 
 
+def main(command: str, argv: list[str]) -> Any:
+    """Run a command with the options `argv`; returns what it returns, and raises what it raises."""
+    return main_of(command)(argv)
+
+
 def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
     """Run a command and turn its failures into exit codes.
 

@@ -1,4 +1,4 @@
-"""Interactions of features: pairs by inner product, by field, by hashed cross products, and cross layers."""
+"""Interactions of features: pairs by field, hashed cross products, and cross layers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recgnn.nn.losses import single
-
-
-def pairs_by_inner_product(x: Tensor) -> Tensor:
-    r"""All pairs of features in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_, lemma 3.1).
-
-    .. math:: \sum_{i<j} \langle v_i, v_j \rangle x_i x_j
-        = \frac12 \sum_f \Big[\Big(\sum_i v_{if} x_i\Big)^2 - \sum_i v_{if}^2 x_i^2\Big]
-
-    In half precision the difference of squares cancels, so it is taken in single precision.
-
-    Shapes: x [B, S, D], vectors times values; [B].
-    """
-    x = single(x)
-    return 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
 
 
 def pairs_by_field(x: Tensor, own: Tensor | None = None, values: Tensor | None = None) -> Tensor:

@@ -103,7 +103,13 @@ def sum_of(vectors: Vectors) -> Tensor:
 
 def pairs_of(vectors: Vectors) -> Tensor:
     r"""All pairs of features by inner product, in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_,
-    lemma 3.1; see `pairs_by_inner_product`), in single precision at least: [B]."""
+    lemma 3.1).
+
+    .. math:: \sum_{i<j} \langle v_i, v_j \rangle x_i x_j
+        = \frac12 \sum_f \Big[\Big(\sum_i v_{if} x_i\Big)^2 - \sum_i v_{if}^2 x_i^2\Big]
+
+    In half precision the difference of squares cancels, so it is taken in single precision: [B].
+    """
     return _Pairs.apply(*(single(x) for x in vectors))
 
 

@@ -18,6 +18,7 @@ import yaml
 from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from recgnn.cli.entry import Terminated
 from recgnn.cli.options import option
 from recgnn.comparison.reading import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
@@ -190,7 +191,7 @@ class Search:
         except torch.OutOfMemoryError as mistake:
             error = RunError(f"out of memory: {str(mistake).splitlines()[0]}")
         except BaseException as bug:
-            stop = isinstance(bug, KeyboardInterrupt)
+            stop = isinstance(bug, KeyboardInterrupt | Terminated)
             self._end(trial, watch, STOPPED if stop else f"{type(bug).__name__}: {bug}", started)
             raise
         self._end(trial, watch, None if error is None else str(error), started)

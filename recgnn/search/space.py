@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from recgnn.cli.mistakes import check_files
+from recgnn.cli.command_line import compose
 from recgnn.errors import ConfigError, did_you_mean, one_of
 from recgnn.files import existing_file
 
@@ -130,7 +130,7 @@ def read_space(path: str | Path) -> Space:
         ConfigError: If something in it is wrong; names the parameter.
     """
     path = existing_file(path, "space file")
-    check_files(["--config", str(path)])
+    compose(path)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
         return _space(path, content)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from recgnn.cli.training import RecCLI, main
+from recgnn.cli.fitting import FitCLI
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.search.space import MISSING, Space
 
@@ -51,7 +51,7 @@ class Watch(Callback):
         self.epochs = trainer.current_epoch + 1
 
 
-class TrialCLI(RecCLI):
+class TrialCLI(FitCLI):
     """`fit` with a callback that follows it; the test part is never used.
 
     Args:
@@ -61,10 +61,10 @@ class TrialCLI(RecCLI):
 
     def __init__(self, argv: list[str], watch: Watch):
         self.watch = watch
-        super().__init__("fit", argv)
+        super().__init__(argv)
 
-    def _training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
-        return [self.watch, *super()._training_callbacks(callbacks, checkpoints)]
+    def training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
+        return [self.watch, *super().training_callbacks(callbacks, checkpoints)]
 
     def before_fit(self) -> None:
         known = [name for name in self.model.metric_names if name.startswith("val/")]
@@ -90,16 +90,13 @@ def train(argv: list[str], folder: Path, watch: Watch) -> None:
 
     Raises:
         RecGNNError: If an option cannot work.
-        KeyboardInterrupt: If it was interrupted, which Lightning turns into a SystemExit.
+        KeyboardInterrupt, Terminated: If it was interrupted.
     """
     quiet = ["--trainer.devices=1", "--trainer.logger=false"]
     if not sys.stderr.isatty():
         quiet.append("--trainer.enable_progress_bar=false")
-    try:
-        with redirect_stdout(io.StringIO()):
-            TrialCLI([*quiet, *argv, f"--run_dir={folder}", "--overwrite=true"], watch)
-    except SystemExit:
-        raise KeyboardInterrupt from None
+    with redirect_stdout(io.StringIO()):
+        TrialCLI([*quiet, *argv, f"--run_dir={folder}", "--overwrite=true"], watch)
 
 
 def configuration(argv: list[str]) -> str:
@@ -111,7 +108,7 @@ def configuration(argv: list[str]) -> str:
     output = io.StringIO()
     try:
         with redirect_stdout(output):
-            main("fit", [*argv, "--print_config"])
+            FitCLI([*argv, "--print_config"])
     except SystemExit as stop:
         if stop.code:
             raise

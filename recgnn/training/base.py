@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from lightning import LightningModule
@@ -35,6 +35,9 @@ class Training(LightningModule):
 
     task: ClassVar[Task]
     reads: ClassVar[str]
+    model: Any
+    loss: Any
+    metrics: Any
 
     def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
         super().__init__()
@@ -66,13 +69,13 @@ class Training(LightningModule):
     @property
     def monitor(self) -> tuple[str, str]:
         """The validation metric that chooses the best epoch, and its direction, `max` or `min`."""
-        name, mode = self.metrics["val"].monitor  # type: ignore[union-attr]
+        name, mode = self.metrics["val"].monitor
         return f"val/{name}", mode
 
     @property
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
-        return [f"val/{name}" for name in self.metrics["val"].names]  # type: ignore[union-attr]
+        return [f"val/{name}" for name in self.metrics["val"].names]
 
     # ---- what a subclass defines
 
@@ -101,7 +104,7 @@ class Training(LightningModule):
             if not self.solved:
                 self.model.solve()
                 self.solved = True
-            self.optimizers().step()  # counts as a step, so that a checkpoint is written
+            cast(Any, self.optimizers()).step()  # counts as a step, so that a checkpoint is written
             return None
         outputs = self.model.outputs(batch)
         loss = self.data_loss(batch, outputs)
@@ -178,7 +181,7 @@ class Training(LightningModule):
                 f"{type(self.model).__name__} predicts values that are not numbers: its weights are not finite; train "
                 "it with a lower learning rate (--training.lr), or use another checkpoint"
             )
-        metrics: Any = self.metrics[part]
+        metrics = self.metrics[part]
         for name, value in metrics.compute().items():
             self.log(f"{part}/{name}", value.float(), prog_bar=f"{part}/{name}" == self.monitor[0])
         metrics.reset()

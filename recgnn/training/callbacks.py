@@ -12,20 +12,19 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
-from lightning import Callback, Trainer
+from lightning import Callback
 
 from recgnn.data.shard import epoch_seed
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
-from recgnn.training.base import Training
 
 
 class EpochSeed(Callback):
     """Makes what is drawn in an epoch (dropout, say) follow from the seed, the epoch and the rank alone, so that a
     run continued from an epoch's end is the run that was not interrupted."""
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         torch.manual_seed(epoch_seed(trainer.datamodule.seed, trainer.current_epoch, trainer.global_rank))
 
 
@@ -43,7 +42,7 @@ class RunFolder(Callback):
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
         stored = self.folder / "vocabulary"
         continued = bool(trainer.ckpt_path) and stored.is_dir()
@@ -73,7 +72,7 @@ class RunFolder(Callback):
             if hasattr(logger, "define_metrics"):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: Training, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """A run folder may have been moved: the savers' memory of their best files moves with it."""
         here = os.path.realpath(self.folder / "checkpoints")
         for state in checkpoint["callbacks"].values():
@@ -84,19 +83,19 @@ class RunFolder(Callback):
                 state[name] = state.get(name, "").replace(there, here, 1)
             state["best_k_models"] = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
 
-    def on_train_start(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.read_rows(trainer)
         for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
             trainer.should_stop |= callback.wait_count >= callback.patience > 0
 
-    def read_rows(self, trainer: Trainer) -> None:
+    def read_rows(self, trainer: Any) -> None:
         """The earlier rows of a continued run."""
         file = self.folder / "metrics.csv"
         if not self.rows and trainer.current_epoch > 0 and file.is_file():
             rows = pd.read_csv(file).to_dict("records")
-            self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
+            self.rows = [{str(k): v for k, v in row.items()} for row in rows if row["epoch"] < trainer.current_epoch]
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
         rates = {f"lr/{i}": o.param_groups[0]["lr"] for i, o in enumerate(trainer.optimizers)}
         self.rates = {"lr": rates["lr/0"]} if len(rates) == 1 else rates  # before a scheduler sets the next epoch's
@@ -104,13 +103,13 @@ class RunFolder(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self.trained = time.perf_counter() - self.started - self.evaluation_seconds
 
-    def on_validation_start(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         self.evaluation_started = time.perf_counter()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.evaluation_seconds += time.perf_counter() - self.evaluation_started
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Training) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         seconds, validated = self.trained, self.evaluation_seconds > 0
         rest = time.perf_counter() - self.started - seconds  # evaluation, and keeping the best checkpoint
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.endswith("_step")}
@@ -151,6 +150,6 @@ def check_same_data(stored: Any, now: Any, folder: Path) -> None:
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays are the same; those of one file are."""
     files = [getattr(array, "filename", None) for array in (one, other)]
-    if all(files) and os.path.samefile(*files):
+    if None not in files and os.path.samefile(*map(str, files)):
         return True
     return np.array_equal(one, other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from recgnn.errors import ConfigError, one_of
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
+from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square
@@ -48,9 +49,8 @@ class ClickTraining(Training):
         metrics: what is measured, by name, or a class of one's own; the first chooses the best epoch.
     """
 
-    task = "clicks"
+    task: ClassVar[Task] = "clicks"
     reads = "events"
-    model: CTRModel
     counts: Tensor | None
 
     def __init__(
@@ -82,7 +82,7 @@ class ClickTraining(Training):
         if wide_optimizer != "same":
             if not hasattr(model, "wide_tables"):
                 raise ConfigError(f"wide_optimizer is for the wide part of WideDeep; {type(model).__name__} has none")
-            self.wide_tables = model.wide_tables()
+            self.wide_tables = cast(Any, model).wide_tables()
         for table in model.tables():
             table.sparse = table_optimizer != "adam" or table in self.wide_tables
         self.register_buffer("counts", None, persistent=False)
@@ -98,7 +98,7 @@ class ClickTraining(Training):
         return ClickMetrics() if metrics is None else ClickMetrics(metrics)
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = cast(Any, self.trainer).datamodule
         task = getattr(data, "task", None)
         if task is None:
             raise ConfigError(
@@ -121,22 +121,22 @@ class ClickTraining(Training):
     # ---- training
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
-        return self.loss(outputs.float(), batch.labels)  # type: ignore[misc]
+        return self.loss(outputs.float(), batch.labels)
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
         return self.l2 * self.regularisation(batch)
 
-    def regularisation(self, batch: Any) -> Tensor:
+    def regularisation(self, batch: Any) -> Tensor | float:
         """Half the squared norm of the tables, or of the batch's rows: a scalar."""
         if self.l2_on == "table":
-            return sum(half_square(t.weight) for t in self.model.tables() if t not in self.wide_tables)  # type: ignore[return-value]
+            return sum(half_square(t.weight) for t in self.model.tables() if t not in self.wide_tables)
         own = [(table, rows) for table, rows in self.model.rows_of_batch(batch) if table not in self.wide_tables]
         if self.l2_on == "batch":
-            return sum(table.half_square(rows) for table, rows in own) / batch.labels.numel()  # type: ignore[return-value]
+            return sum(table.half_square(rows) for table, rows in own) / batch.labels.numel()
         if self.counts is None:
             raise ConfigError("l2_on: mba needs how often the training events have each value: see set_counts")
         counts = self.counts.clamp(min=1)
-        return sum((table(rows).square().sum(1) / counts[rows]).sum() / 2 for table, rows in own)  # type: ignore[return-value]
+        return sum((table(rows).square().sum(1) / counts[rows]).sum() / 2 for table, rows in own)
 
     def configure_optimizers(self) -> Optimizer:
         own: list[tuple[Sequence[FieldEmbedding], Callable[[list], Optimizer]]] = []
@@ -157,14 +157,14 @@ class ClickTraining(Training):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """As Lightning's, which refuses sparse gradients."""
-        moved = [parameter for parameter in self.parameters() if parameter.grad is not None]
-        sparse = [parameter for parameter in moved if parameter.grad.is_sparse]  # type: ignore[union-attr]
+        moved: list[Any] = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        sparse = [parameter for parameter in moved if parameter.grad.is_sparse]
         if not gradient_clip_val or not sparse:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             return
         for parameter in sparse:
-            parameter.grad = parameter.grad.coalesce()  # type: ignore[union-attr]
-        gradients = [p.grad.values() if p.grad.is_sparse else p.grad for p in moved]  # type: ignore[union-attr]
+            parameter.grad = parameter.grad.coalesce()
+        gradients = [p.grad.values() if p.grad.is_sparse else p.grad for p in moved]
         if gradient_clip_algorithm == "value":
             for gradient in gradients:
                 gradient.clamp_(-gradient_clip_val, gradient_clip_val)
@@ -177,7 +177,7 @@ class ClickTraining(Training):
 
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
         logits = self.model.logits(batch).float()
-        self.metrics[part].update(logits, batch.labels, batch.groups)  # type: ignore[operator]
+        self.metrics[part].update(logits, batch.labels, batch.groups)
         return {"logits": logits}
 
 
@@ -194,5 +194,5 @@ class RegressionTraining(ClickTraining):
 
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
         logits = self.model.logits(batch).float()
-        self.metrics[part].update(logits, batch.labels)  # type: ignore[operator]
+        self.metrics[part].update(logits, batch.labels)
         return {"logits": logits}

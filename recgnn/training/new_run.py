@@ -17,6 +17,10 @@ ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folde
 STARTED = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK")  # set where a launcher started all processes
 
 
+def _rank() -> int:
+    return getattr(rank_zero_only, "rank", 0)
+
+
 def next_folder(base: Path) -> Path:
     """`base`/1, 2, …: the first number above those there are."""
     numbers = [int(p.name) for p in base.glob("[0-9]*") if p.name.isdigit()] if base.is_dir() else []
@@ -57,7 +61,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     Raises:
         RunError: If it holds a run already, or, to be continued, none.
     """
-    if run_dir is None and rank_zero_only.rank != 0 and ENVIRONMENT in os.environ:
+    if run_dir is None and _rank() != 0 and ENVIRONMENT in os.environ:
         return Path(os.environ[ENVIRONMENT])
     if run_dir is None:
         folder = _agreed(lambda: latest_folder(base) if resume else claimed_folder(base))
@@ -66,7 +70,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
         has_run = can_continue(folder) or (folder / "metrics.json").is_file()  # else killed in its first epoch
         if resume and not can_continue(folder):
             raise RunError(f"{folder}: has no checkpoints/{LAST} to continue from; leave --ckpt_path out to start it")
-        if has_run and not resume and not overwrite and rank_zero_only.rank == 0:
+        if has_run and not resume and not overwrite and _rank() == 0:
             raise RunError(
                 f"{folder}: holds a run already; continue it with --ckpt_path last, replace it with "
                 "--overwrite true, or choose another --run_dir"
@@ -86,7 +90,7 @@ def _agreed(choose: Callable[[], Path]) -> Path:
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     key = f"{ENVIRONMENT}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    if rank_zero_only.rank == 0:
+    if _rank() == 0:
         store.set(key, str(choose()))
     return Path(store.get(key).decode())
 

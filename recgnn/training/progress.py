@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from lightning import LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -31,7 +31,7 @@ class EpochProgress(ProgressBar):
     def disable(self) -> None:
         self.enabled = False
 
-    def _open(self, trainer: Trainer, text: str, total: int) -> None:
+    def _open(self, trainer: Trainer, text: str, total: float) -> None:
         if not self.enabled or not trainer.is_global_zero or not sys.stderr.isatty():
             return
         self.bar = Progress(
@@ -57,10 +57,10 @@ class EpochProgress(ProgressBar):
             self.drawn = now
             self.bar.update(self.task, completed=done)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._open(trainer, "training", self.total_train_batches)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.started = time.monotonic()
         if self.bar is not None:
             last = trainer.max_epochs if trainer.max_epochs != -1 else "∞"
@@ -71,7 +71,7 @@ class EpochProgress(ProgressBar):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self._step(batch_idx + 1)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         values = trainer.callback_metrics
         note = [f"loss {values['train/loss_epoch']:.4f}"] if "train/loss_epoch" in values else []
         name, mode = pl_module.monitor
@@ -79,31 +79,31 @@ class EpochProgress(ProgressBar):
             self.validated = False
             value, epoch = float(values[name]), trainer.current_epoch
             better = self.best is None or (value > self.best[0] if mode == "max" else value < self.best[0])
-            self.best = (value, epoch) if better else self.best
-            note.append(f"{name} {value:.4f} (best {self.best[0]:.4f}, epoch {self.best[1]})")
+            best = self.best = (value, epoch) if better or self.best is None else self.best
+            note.append(f"{name} {value:.4f} (best {best[0]:.4f}, epoch {best[1]})")
         if self.bar is not None:
             self.bar.update(self.task, note="  ".join(note))
         elif self.enabled and trainer.is_global_zero and not sys.stderr.isatty():
             seconds = time.monotonic() - self.started
             print(f"epoch {trainer.current_epoch}: {'  '.join(note)}  {seconds:.1f} s", file=sys.stderr, flush=True)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.validated = True
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         self._close()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._close()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         total = trainer.num_test_batches[0] if trainer.num_test_batches else 0
         self._open(trainer, "testing", total)
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         self._step(batch_idx + 1)
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         self._close()
 
     def state_dict(self) -> dict[str, Any]:

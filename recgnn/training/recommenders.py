@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -25,11 +25,10 @@ class RecommenderTraining(Training):
     """What training for rankings and for ratings have in common: the graph."""
 
     reads = "interactions"
-    model: Recommender
     request: Request
 
     def setup(self, stage: str) -> None:
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = cast(Any, self.trainer).datamodule
         if not hasattr(data, "edge_index"):
             raise ConfigError(
                 f"{type(self.model).__name__} reads interactions, and {type(data).__name__} gives events; take data of "
@@ -133,7 +132,7 @@ class RankingTraining(RecommenderTraining):
         items = edge_index[1]
         counts = torch.bincount(items, minlength=self.model.num_items)
         for metrics in self.metrics.values():
-            metrics.set_popularity(counts)  # type: ignore[operator]
+            metrics.set_popularity(counts)
         self.item_log_q = (counts.clamp(min=1).double() / max(1, items.numel())).log().float()
 
     def log_q(self, items: Tensor) -> Tensor | None:
@@ -143,7 +142,7 @@ class RankingTraining(RecommenderTraining):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         if isinstance(self.loss, PairLoss):
-            return self.loss.of_representations(*outputs, batch.positives, batch.negatives, self.log_q)
+            return self.loss.of_representations(outputs[0], outputs[1], batch.positives, batch.negatives, self.log_q)
         assert isinstance(self.loss, RowLoss)
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs
         return self.loss(scores, batch.place, batch.columns, batch.negatives)
@@ -151,7 +150,7 @@ class RankingTraining(RecommenderTraining):
     def measure(self, part: str, batch: EvalBatch) -> dict[str, Tensor]:
         scores, items = self.model.recommend(batch.users, max(self.ks), (batch.seen_rows, batch.seen_items))
         items = items.masked_fill(scores == -torch.inf, self.model.num_items)  # nothing more to recommend
-        self.metrics[part].update(items, batch.label_rows, batch.label_items)  # type: ignore[operator]
+        self.metrics[part].update(items, batch.label_rows, batch.label_items)
         return {"items": items, "scores": scores}
 
 
@@ -188,7 +187,7 @@ class RatingTraining(RecommenderTraining):
             if not hasattr(model, "encoder_l2"):
                 raise ConfigError(f"encoder_l2 is for autoencoders, and {type(model).__name__} has no encoder")
             at_least(0, encoder_l2=encoder_l2)
-            model.encoder_l2 = encoder_l2
+            vars(model)["encoder_l2"] = encoder_l2
         model.cold_rating = cold_rating
         nothing = not self.automatic_optimization
         self.request = Request("rating", model.training_rows, None, nothing)
@@ -197,9 +196,9 @@ class RatingTraining(RecommenderTraining):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         ratings = batch.ratings if self.model.training_rows is None else batch.values
-        return self.loss(outputs.predictions, ratings, batch[0].numel())  # type: ignore[misc]
+        return self.loss(outputs.predictions, ratings, batch[0].numel())
 
     def measure(self, part: str, batch: RatingBatch) -> dict[str, Tensor]:
         predictions = self.model.predict_pairs(batch.users, batch.items)
-        self.metrics[part].update(predictions, batch.ratings)  # type: ignore[operator]
+        self.metrics[part].update(predictions, batch.ratings)
         return {"predictions": predictions}

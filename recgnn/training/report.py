@@ -57,7 +57,7 @@ def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], 
     again = {name: content[name] for name in ("epochs", "seconds_per_epoch", "seconds")}
     chosen = {name: first[name] for name in ("val", "best_epoch", "epochs", "seconds_per_epoch")}
     seconds = round(first["seconds"] + content["seconds"], 1)
-    rows = pd.read_csv(selection / "metrics.csv").to_dict("records")
+    rows: list[dict[str, Any]] = pd.read_csv(selection / "metrics.csv").to_dict("records")  # type: ignore[assignment]  # str keys
     return content | chosen | {"seconds": seconds, "refit": again}, rows
 
 

@@ -66,9 +66,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if (damaged := archive.testzip()) is not None:
-                raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
+        if _head(path) != b"\x80":  # a pickle has no checksums
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _is_whole(path):
@@ -87,9 +88,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file that cannot be read is at least a complete archive, or might be a pickle."""
+    return _head(path) == b"\x80" or zipfile.is_zipfile(path)
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(2)
-    return zipfile.is_zipfile(path) if head == b"PK" else head[:1] == b"\x80"
+        return file.read(1)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError, RecGNNError, RunError
 from recgnn.training import run_folder as runs
 
@@ -31,7 +31,7 @@ def table(here) -> Path:
 def of_table(tiny: Path, table: Path | str, *more: object) -> list[str]:
     """Options that train on a table."""
     source = ["--data.source=TableLog", f"--data.source.path={table}"]
-    return ["--config", str(tiny), *source, "--model.ks=[5]", *map(str, more)]
+    return ["--config", str(tiny), *source, "--training.ks=[5]", *map(str, more)]
 
 
 def everything(folder: Path) -> set[str]:
@@ -90,8 +90,8 @@ def test_a_missing_or_binary_file(tiny, table):
 
 
 def test_fewer_items_than_k(tiny, table):
-    message = refused(table.parent, of_table(tiny, table, "--model.ks=[5,50]"))
-    assert "12 items" in message and "K = 50" in message and "--model.ks" in message
+    message = refused(table.parent, of_table(tiny, table, "--training.ks=[5,50]"))
+    assert "12 items" in message and "K = 50" in message and "--training.ks" in message
 
 
 def test_filters_and_splits_that_leave_nothing(tiny, table):
@@ -116,8 +116,9 @@ def test_filters_and_splits_that_leave_nothing(tiny, table):
         ("--run_dri=x", ["--run_dri", "did you mean '--run_dir'?"]),
         ("--model=LihgtGCN", ["LihgtGCN", "did you mean 'LightGCN'?"]),
         ("--model.embedding_dim=many", ["embedding_dim", "expected int", "many"]),
-        ("--model.loss=brp", ["loss", "brp"]),
-        ("--model.negatives=in_batch", ["in_batch needs loss: softmax"]),
+        ("--training.loss=BRP", ["no loss is named BRP", "did you mean 'BPR'?"]),
+        ("--training.loss={class_path: SampledSoftmax, init_args: {temprature: 1}}", ["temprature", "'temperature'?"]),
+        ("--training.negatives=in_batch", ["in_batch needs a loss such as SampledSoftmax, found BPR"]),
         ("--config=tini.yaml", ["tini.yaml: no such configuration file", "did you mean 'tiny.yaml'?"]),
         ("--config=broken.yaml", ["broken.yaml"]),
         ("--ckpt_path=last", ["no run", "--run_dir"]),
@@ -234,7 +235,7 @@ def test_a_config_that_is_not_ours_is_kept(tiny, here):
 
 def test_a_mistake_with_overwrite_keeps_the_old_run(tiny, run):
     contents = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    refused(run.parent, ["--config", str(tiny), "--run_dir", str(run), "--overwrite=true", "--model.ks=[500]"])
+    refused(run.parent, ["--config", str(tiny), "--run_dir", str(run), "--overwrite=true", "--training.ks=[500]"])
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == contents
 
 

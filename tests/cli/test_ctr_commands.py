@@ -17,7 +17,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data.clicks import loaders as event_batches
 from recgnn.data.clicks import prepared as prepared_events
 from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN
@@ -37,7 +37,8 @@ data:
     batch_size: 64
 model:
   class_path: DeepFM
-  init_args: {embedding_dim: 4, hidden_dims: [8], dropout: 0.2, l2: 1.0e-4, lr: 0.02}
+  init_args: {embedding_dim: 4, hidden_dims: [8], dropout: 0.2}
+training: {l2: 1.0e-4, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 6, enable_progress_bar: false}
 """
 KILLER = """\
@@ -329,8 +330,8 @@ trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false}
     "options",
     [
         ["--model=WideDeep", "--model.crosses=[[segment, genre]]", "--model.hidden_dims=[8]"],
-        ["--model=Poly2", "--model.max_crosses=64", "--model.lr=0.02"],
-        ["--model=FFM", "--model.l2_on=batch", "--model.embedding_dim=4"],
+        ["--model=Poly2", "--model.max_crosses=64", "--training.lr=0.02"],
+        ["--model=FFM", "--training.l2_on=batch", "--model.embedding_dim=4"],
         ["--model=DCNv2", "--model.structure=stacked", "--model.hidden_dims=[8]", "--model.batch_norm=true"],
     ],
 )
@@ -371,7 +372,7 @@ def test_a_field_named_twice(entry, here) -> None:
     assert code == 2 and "ctr.yaml, line 7" in err and "'user' stands twice" in err and err.count("\n") == 1
 
 
-LARGE = ["--model.table_optimizer=rowwise_adagrad", "--model.table_lr=0.1", "--model.l2=0", "--model.dropout=0"]
+LARGE = ["--training.table_optimizer=rowwise_adagrad", "--training.table_lr=0.1", "--training.l2=0", "--model.dropout=0"]
 
 
 def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:
@@ -422,11 +423,11 @@ def test_numbers_are_predicted_too(here, capsys) -> None:
     frame = table(600).assign(price=lambda f: f["item"] % 3 + f["user"].str[1:].astype(int) / 10)
     frame.to_csv("events.csv", index=False)
     Path("ctr.yaml").write_text(CONFIG)
-    argv = ["--config", "ctr.yaml", "--model=FM", "--model.lr=0.05", "--data.label=price", "--run_dir=run"]
+    argv = ["--config", "ctr.yaml", "--model=FM", "--training.lr=0.05", "--data.label=price", "--run_dir=run"]
     argv += ["--data.fields={user: categorical, item: categorical}", "--trainer.max_epochs=20"]
-    with pytest.raises(ConfigError, match="the model's task is regression and the data's ctr"):
-        main("fit", [*argv, "--data.label=clicked", "--model.task=regression", "--run_dir=other"])
-    cli = main("fit", [*argv, "--model.task=regression", "--data.task=regression"])
+    with pytest.raises(ConfigError, match="the training is for regression and the data for clicks"):
+        main("fit", [*argv, "--data.label=clicked", "--training=RegressionTraining", "--run_dir=other"])
+    cli = main("fit", [*argv, "--data.task=regression"])
     found = content("run")
     rows = frame[cli.datamodule.split.split(frame) == 2]
     predicted = load("run").predict(rows)["prediction"]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.training import run_folder as runs
 
 BASE = """\
@@ -27,13 +27,13 @@ data:
 trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: false}
 """
 MODELS = {
-    "item": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--model.l2=0.5", "--model.lr=0.03"],
-    "user": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]", "--model.l2=0.5", "--model.lr=0.03"]
-    + ["--model.cold_rating=2.25"],
-    "mf": ["--model=MF", "--model.loss=mse", "--model.embedding_dim=4", "--model.biases=true", "--model.lr=0.05"]
-    + ["--model.l2=0.01"],
+    "item": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"],
+    "user": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
+    + ["--training.cold_rating=2.25"],
+    "mf": ["--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true", "--training.lr=0.05"]
+    + ["--training.l2=0.01"],
 }
-CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--model.l2=0.1", "--model.lr=0.03", "--model.ks=[5,10]"]
+CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--training.l2=0.1", "--training.lr=0.03", "--training.ks=[5,10]"]
 TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
 KILLER = """\
 import os, signal
@@ -46,7 +46,7 @@ class Kill(Callback):
 """
 KILLED = {
     "autorec": [*MODELS["user"], "--model.dropout=0.3", "--model.input_dropout=0.2"],
-    "cdae": [*CDAE, "--model.num_negatives=2", "--model.corruption_rate=0.5"],
+    "cdae": [*CDAE, "--training.num_negatives=2", "--model.corruption_rate=0.5"],
 }
 LONGER = "--trainer.max_epochs=6"
 
@@ -243,7 +243,7 @@ def test_what_fit_says(entry, folder, here, monkeypatch) -> None:
         assert words in out
     assert "  cold " in out and "dropped" not in out, "cold rows are measured, not dropped"
     assert f"python -m recgnn.predict --run {run}" in out
-    ranking = ("--model=MF", "--model.loss=bpr", "--model.ks=[5]", "--trainer.max_epochs=1")
+    ranking = ("--model=MF", "--training.loss=BPR", "--training.ks=[5]", "--trainer.max_epochs=1")
     out = entry("fit", "--config", "base.yaml", *ranking, "--run_dir", here / "ranking")[1]
     assert "  dropped " in out and "  cold " not in out and "recgnn.predict" not in out
 
@@ -349,7 +349,7 @@ def test_watching_what_is_not_measured(entry, here, callback, monitor, model) ->
     """A configuration for ranking that is given a model of ratings, and the other way round."""
     Path("log.csv").write_text(GOOD)
     Path("base.yaml").write_text(BASE.replace("    cache_dir: cache\n", ""))
-    options = MODELS.get(model, ["--model=MF", "--model.ks=[5]"])
+    options = MODELS.get(model, ["--model=MF", "--training.ks=[5]"])
     watch = f'--trainer.callbacks=[{{"class_path": "{callback}", "init_args": {{"monitor": "{monitor}"}}}}]'
     code, _, err = entry("fit", "--config", "base.yaml", *options, watch)
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1

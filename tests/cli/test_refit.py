@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError
 from recgnn.training import run_folder as runs
 
@@ -37,7 +37,8 @@ data:
     batch_size: 16
 model:
   class_path: AutoRec
-  init_args: {hidden_dims: [16], dropout: 0.2, l2: 1.0, lr: 0.03}
+  init_args: {hidden_dims: [16], dropout: 0.2}
+training: {l2: 1.0, lr: 0.03}
 lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 40}}
 trainer:
   accelerator: cpu

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError
 from recgnn.training import run_folder as runs
 
@@ -24,7 +24,8 @@ data:
     batch_size: 16
 model:
   class_path: AutoRec
-  init_args: {by: user, hidden_dims: [8], l2: 1.0, lr: 0.02}
+  init_args: {by: user, hidden_dims: [8]}
+training: {l2: 1.0, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: false}
 """
 KILLER = """\
@@ -83,7 +84,7 @@ def test_a_full_disk_in_the_second_half_can_be_gone_on_from(base, here, monkeypa
 def test_an_interrupted_first_half_over_an_older_run_leaves_nothing_of_that(base, here, start) -> None:
     """Killed in its first half, a refit has no checkpoint of the run it replaces, and goes on from its own."""
     Path("killer.py").write_text(KILLER)
-    main("fit", [*base, "--run_dir", "run", "--model.lr=0.5"])
+    main("fit", [*base, "--run_dir", "run", "--training.lr=0.5"])
     options = ["--run_dir", "run", "--refit=true", "--overwrite=true"]
     process = start("fit", *base, *options, "--trainer.callbacks+=killer.Kill", cwd=here)
     whole = main("fit", [*base, "--run_dir", "whole", "--refit=true"]).run_dir

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 
 CONFIG = """\
 seed_everything: 3
@@ -26,10 +26,11 @@ data:
     batch_size: 64
 model:
   class_path: DIN
-  init_args: {embedding_dim: 4, hidden_dims: [8], attention_dims: [6], dropout: 0.2, l2: 1.0e-3, l2_on: mba, lr: 0.02}
+  init_args: {embedding_dim: 4, hidden_dims: [8], attention_dims: [6], dropout: 0.2}
+training: {l2: 1.0e-3, l2_on: mba, lr: 0.02}
 trainer: {accelerator: cpu, max_epochs: 5, enable_progress_bar: false}
 """
-BST = ["--model=BST", "--model.embedding_dim=4", "--model.hidden_dims=[8]", "--model.num_heads=2", "--model.lr=0.02"]
+BST = ["--model=BST", "--model.embedding_dim=4", "--model.hidden_dims=[8]", "--model.num_heads=2", "--training.lr=0.02"]
 KILLER = """\
 import os, signal
 from lightning import Callback
@@ -82,7 +83,7 @@ def test_the_run(done, monkeypatch, capsys) -> None:
     assert found["dataset"]["mean_history"]["test"] > found["dataset"]["mean_history"]["train"] > 1
     assert (done / "run/figures/attention.png").stat().st_size > 5000
     monkeypatch.chdir(done)
-    print(main("test", ["--run", "run"]).datamodule.describe("ctr"))
+    print(main("test", ["--run", "run"]).datamodule.describe("clicks"))
     assert "history: item, genre of at most 5 past items (mean: train" in capsys.readouterr().out
 
 

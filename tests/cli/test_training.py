@@ -15,7 +15,7 @@ import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
 from recgnn.cli import entry as programs
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.training import run_folder as runs
 
@@ -62,8 +62,8 @@ def test_metrics_json(tiny_run):
 def test_checkpoints_hold_plain_values(tiny_run):
     for name in (runs.BEST, runs.LAST):
         content = torch.load(tiny_run / "checkpoints" / name, weights_only=True)
-        assert content["hyper_parameters"]["num_users"] == 61
-        assert content["state_dict"].keys() == {"user_embedding.weight", "item_embedding.weight"}
+        assert content["recgnn"]["arguments"]["num_users"] == 61
+        assert content["state_dict"].keys() == {"model.user_embedding.weight", "model.item_embedding.weight"}
     assert content["epoch"] == 2
 
 
@@ -71,6 +71,9 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     config = yaml.safe_load((tiny_run / "config.yaml").read_text())
     assert config["model"]["init_args"]["layer_weights"] == "uniform"  # a default
     assert "num_users" not in config["model"]["init_args"]  # given by the data
+    training = config["training"]
+    assert training["class_path"].endswith("RankingTraining") and training["init_args"]["lr"] == 0.05
+    assert training["init_args"]["loss"]["class_path"].endswith("BPR") and training["init_args"]["l2"] == 1e-3  # LightGCN's
     again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
     ours, theirs = metrics(again.run_dir), metrics(tiny_run)
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
@@ -85,7 +88,8 @@ def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
 
 def test_fit_returns_its_objects_and_says_what_is_next(tiny, here, capsys):
     done = main("fit", ["--config", str(tiny), "--trainer.enable_progress_bar=true"])
-    assert type(done.model).__name__ == "LightGCN" and done.datamodule.num_items == 40
+    assert type(done.model).__name__ == "RankingTraining" and type(done.model.model).__name__ == "LightGCN"
+    assert done.datamodule.num_items == 40
     assert done.trainer.current_epoch == 3 and done.run_dir == Path("runs/lightgcn-synthetic/1")
     out, err = capsys.readouterr()
     assert "61 users, 40 items" in out and "LightGCN: 808 parameters" in out
@@ -121,26 +125,26 @@ def test_a_dry_run_leaves_no_metrics(tiny, here):
 
 
 def test_configurations_compose_and_dotted_options_win(tiny, here):
-    (here / "b.yaml").write_text("model: {init_args: {embedding_dim: 6, lr: 0.01}}\ntrainer: {max_epochs: 2}\n")
+    (here / "b.yaml").write_text("model: {embedding_dim: 6}\ntraining: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\n")
     base = ["--config", str(tiny), "--config", "b.yaml"]
-    done = main("fit", [*base, "--model.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
-    assert done.model.hparams.embedding_dim == 6 and done.model.hparams.num_layers == 2
-    assert done.model.hparams.lr == 0.2 and done.trainer.max_epochs == 1 and done.datamodule.num_users == 50
-    assert done.model.user_embedding.weight.shape == (50, 6)
+    done = main("fit", [*base, "--training.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
+    assert done.model.model.arguments["embedding_dim"] == 6 and done.model.model.arguments["num_layers"] == 2
+    assert done.model.lr == 0.2 and done.trainer.max_epochs == 1 and done.datamodule.num_users == 50
+    assert done.model.model.user_embedding.weight.shape == (50, 6)
 
 
 def test_another_model_and_source_by_name(tiny, here):
     done = main("fit", ["--config", str(tiny), "--model=MF", "--model.biases=true", "--trainer.max_epochs=1"])
-    assert type(done.model).__name__ == "MF" and done.model.hparams.biases
+    assert type(done.model.model).__name__ == "MF" and done.model.model.arguments["biases"]
     assert done.run_dir.parent.name == "mf-synthetic"
 
 
 def test_print_config(tiny, here, capsys):
     with pytest.raises(SystemExit) as stop:
-        main("fit", ["--config", str(tiny), "--model.lr=0.5", "--print_config"])
+        main("fit", ["--config", str(tiny), "--training.lr=0.5", "--print_config"])
     assert not stop.value.code
     config = yaml.safe_load(capsys.readouterr().out)
-    assert config["model"]["init_args"]["lr"] == 0.5 and config["data"]["init_args"]["batch_size"] == 128
+    assert config["training"]["init_args"]["lr"] == 0.5 and config["data"]["init_args"]["batch_size"] == 128
     assert not list(here.iterdir())
 
 
@@ -175,7 +179,7 @@ def test_scheduler_from_the_configuration(tiny, here, optimizer):
         ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"],
         ["--trainer.limit_train_batches=2"],
         ["--data.sampling=user"],
-        ["--model.loss=softmax"],
+        ["--training.loss=SampledSoftmax"],
     ],
     ids=lambda options: options[0].rpartition(".")[2],
 )
@@ -294,7 +298,7 @@ def test_a_bug_keeps_its_traceback(tiny, here, monkeypatch):
     def broken(self, batch, batch_idx):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("recgnn.models.LightGCN.training_step", broken)
+    monkeypatch.setattr("recgnn.training.base.Training.training_step", broken)
     with pytest.raises(ZeroDivisionError):
         main("fit", ["--config", str(tiny)])
     assert not list(here.iterdir())

@@ -51,7 +51,7 @@ def write_events(path: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A folder with runs of MF, LightGCN, LR and FM, in <model>/<seed>; not to be changed."""
-    from recgnn.cli.training import main
+    from recgnn.cli.entry import main
 
     folder = tmp_path_factory.mktemp("compared")
     events = write_events(folder / "events.csv")

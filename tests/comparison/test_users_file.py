@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.evaluation.metrics.clicks import by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import UserRankings

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.clicks.history import History
+from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.data.interactions.loaders import TrainBatch
 from recgnn.data.interactions.sampling import InBatch, Shared
 from recgnn.models.base import Model, Recommender
@@ -233,7 +234,7 @@ def events() -> SimpleNamespace:
     values[2:, 2] = 1
     values[:, 5] = torch.randn(5, generator=generator, dtype=torch.float64)
     labels = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64)
-    batch = SimpleNamespace(ids=ids, values=values, labels=labels, groups=None, history=None)
+    batch = CTRBatch(ids, values, labels, groups=None)
     return SimpleNamespace(field_dims=FIELD_DIMS, slots=SLOTS, ids=ids, values=values, labels=labels, batch=batch)
 
 

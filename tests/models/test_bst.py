@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import Tensor
@@ -179,7 +177,7 @@ def test_regularisation(l2_on, rule, make, click_step, events, past) -> None:
     """Of the rows of targets and histories alike, each once over the number of events; not of positions."""
     model = make()
     training = click_step(model, l2_on=l2_on, l2=0.3, table_optimizer=rule)
-    batch = SimpleNamespace(**vars(events.batch) | {"history": past})
+    batch = events.batch._replace(history=past)
     gradients = []
     for model.l2 in (0.3, 0.0):
         gradients.append(torch.autograd.grad(training.training_step(batch, 0), list(model.parameters())))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,7 +198,7 @@ def test_regularisation_of_the_batchs_rows(l2_on, rule, make, click_step, events
     counts = torch.arange(17) * 2 + 1
     counts[9] = 0  # a row that train never had
     training.set_counts(counts)
-    batch = SimpleNamespace(**vars(events.batch) | {"history": past})
+    batch = events.batch._replace(history=past)
     rows = rows_with_a_value(events, past)
     assert 9 in rows and len(rows) < 17
     expected = torch.zeros(17, 3).double()
@@ -215,7 +213,7 @@ def test_regularisation_of_the_batchs_rows(l2_on, rule, make, click_step, events
 
 def test_counts_stay_out_of_checkpoints_and_are_asked_for(make, click_step, events, past) -> None:
     training = click_step(make(), l2_on="mba")
-    batch = SimpleNamespace(**vars(events.batch) | {"history": past})
+    batch = events.batch._replace(history=past)
     with pytest.raises(ConfigError, match="l2_on: mba needs how often"):
         training.training_step(batch, 0)
     training.set_counts(torch.ones(17))

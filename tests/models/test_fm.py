@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from recgnn.models import FM
-from recgnn.nn.interaction import pairs_by_inner_product
+from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.vectors import EventVectors, pairs_of
 
 
 @pytest.mark.parametrize("dim", [3, 16])  # the larger, the more fields have few rows for it
@@ -31,10 +32,14 @@ def test_logit_loss_and_gradient(dim, ctr_model, events, check_event_loss) -> No
 def test_half_precision_does_not_cancel(kind) -> None:
     """Large equal vectors and small differences: squares of sums and sums of squares agree in all but the end."""
     torch.manual_seed(0)
-    x = (4 + 0.1 * torch.randn(64, 30, 8)).to(kind)
+    ids = torch.arange(64)[:, None] + 64 * torch.arange(30)
+    table = FieldEmbedding(64 * 30, 8)
+    torch.nn.init.normal_(table.weight, 4.0, 0.1)
+    table = table.to(kind)
+    x = table.weight[ids].detach()
     exact = x.double()
     exact = sum((exact[:, a] * exact[:, b]).sum(1) for a in range(30) for b in range(a + 1, 30))
-    found = pairs_by_inner_product(x).double()
+    found = pairs_of(EventVectors([64] * 30, list(range(30)), 8)([table], ids, None)[0]).double()
     half = (0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)).double()
     assert ((found - exact).abs() / exact).max() < 1e-5
     assert not ((half - exact).abs() / exact).max() < 1e-3  # what it would be otherwise

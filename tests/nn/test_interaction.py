@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.nn.interaction import CrossIndex, CrossNet, hashed, pairs_by_field, pairs_by_inner_product
+from recgnn.nn.interaction import CrossIndex, CrossNet, hashed, pairs_by_field
 
 DIMS, SLOTS = [3, 4], [0, 0, 1]  # a field of two values and one of one; rows 0..2 and 3..6
 STARTS = [0, 3]
@@ -16,17 +16,6 @@ STARTS = [0, 3]
 
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-
-
-@pytest.mark.parametrize("slots", [1, 2, 5])
-def test_pairs_by_inner_product(slots) -> None:
-    x = drawn(4, slots, 3)
-    expected = torch.zeros(4, dtype=torch.float64)
-    for b in range(4):
-        for i in range(slots):
-            for j in range(i + 1, slots):
-                expected[b] += x[b, i] @ x[b, j]
-    assert_close(pairs_by_inner_product(x), expected)
 
 
 @pytest.mark.parametrize("slots", [[0, 1, 2], [0, 0, 0], [0, 1, 1, 1, 2, 2]])
@@ -118,8 +107,3 @@ def test_cross_layers(layers) -> None:
             )  # fmt: skip
         expected.append(value)
     assert_close(net(x), torch.stack(expected))
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-def test_precision_is_kept(kind) -> None:
-    assert pairs_by_inner_product(drawn(2, 3, 4).to(kind)).dtype == kind

@@ -14,7 +14,7 @@ import yaml
 from filelock import FileLock
 
 from recgnn import tune
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, RunError
 from recgnn.training.recommenders import RankingTraining
 
@@ -43,7 +43,7 @@ def table(output: Path | str) -> pd.DataFrame:
 @pytest.fixture(autouse=True)
 def no_learning_curves(monkeypatch):
     """Of trials, which takes longer than their training here."""
-    monkeypatch.setattr("recgnn.cli.training.save_figures", lambda *arguments: None)
+    monkeypatch.setattr("recgnn.cli.fitting.save_figures", lambda *arguments: None)
 
 
 @pytest.fixture

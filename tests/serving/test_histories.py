@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError
 
 ITEMS = 40

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data.readers import rows as tables
 from recgnn.serving import loading as serving
 

@@ -14,7 +14,7 @@ import torch
 
 import recgnn
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data import SyntheticLog
 from recgnn.errors import ConfigError, DataError
 

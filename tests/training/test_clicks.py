@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.errors import ConfigError
 from recgnn.models import LR, WideDeep
 from recgnn.nn.optimizers import FTRL, LazyAdam, Together
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 
 IDS, LABELS = torch.tensor([[0, 3], [2, 4], [1, 3]]), torch.tensor([1.0, 0.0, 1.0])
-BATCH = SimpleNamespace(ids=IDS, values=None, labels=LABELS, groups=torch.tensor([0, 0, 0]), history=None)
+BATCH = CTRBatch(IDS, None, LABELS, torch.tensor([0, 0, 0]))
 
 
 @pytest.mark.parametrize(

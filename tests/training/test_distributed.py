@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")
 MORE = ("--data.source.num_users=301", "--trainer.max_epochs=8", "--seed_everything=1")

@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 from torch.distributed import TCPStore
 
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, RunError
 from recgnn.training import new_run
 

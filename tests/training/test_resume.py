@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.training import run_folder as runs
 
 KILLER = """\

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.errors import ConfigError
 from recgnn.training import run_folder as runs
 from recgnn.training import wandb_keys as logged

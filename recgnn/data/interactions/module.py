@@ -164,7 +164,7 @@ class GraphDataModule(LightningDataModule):
     def train_dataloader(self) -> Any:
         """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""
         if self.request.nothing:
-            return [()]
+            return range(1)  # one batch of nothing; Lightning takes a list for several loaders
         by, (users, items), sizes = self.request.rows, self.pairs("train"), (self.num_users, self.num_items)
         rated, common = self.request.task == "rating", (self.batch_size, self.shard)
         if by is None and rated:

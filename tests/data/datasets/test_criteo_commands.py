@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 from recgnn.data import Criteo
 
 DATA = Path(os.environ.get("RECGNN_DATA", "")) / "criteo-10k"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recgnn import models
-from recgnn.cli.training import main
+from recgnn.cli.entry import main
 
 CONFIG = """\
 seed_everything: 3

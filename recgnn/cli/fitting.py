@@ -1,0 +1,250 @@
+"""The CLI of `fit`: the run folder, callbacks and loggers before training; test, metrics.json and figures after it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from recgnn.cli.training import TrainingCLI  # first: it sets up the allocator and warnings
+
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+
+from recgnn.cli.entry import Terminated
+from recgnn.errors import ConfigError, RunError, did_you_mean
+from recgnn.evaluation.reports import Report, save_figures
+from recgnn.training import new_run, report
+from recgnn.training import run_folder as runs
+from recgnn.training.artifacts import log_checkpoints
+from recgnn.training.callbacks import EpochSeed, RunFolder
+
+PATIENCE = 20
+LAST = Path("checkpoints") / runs.LAST
+
+
+class FitCLI(TrainingCLI):
+    """Train a model into a run folder and test its best checkpoint.
+
+    Args:
+        argv: The options of `fit`.
+        chosen: The finished first half of `fit --refit`, which chose the number of epochs; this is the second half.
+
+    Attributes:
+        stage: `fit`; `select` or `refit` for the halves of `fit --refit`.
+        best_epoch: The best epoch, once the training has ended well.
+    """
+
+    def __init__(self, argv: list[str], chosen: FitCLI | None = None):
+        self.chosen = chosen
+        self.stage = "fit" if chosen is None else "refit"
+        self.best_epoch: int | None = None
+        self.made: list[Path] = []  # folders that this run makes, the run folder first
+        try:
+            super().__init__("fit", argv)
+        except SystemExit as stop:  # which Lightning makes of Ctrl-C
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise stop.__context__ from None
+            raise
+        self._finish_loggers()
+
+    def stopped(self, error: BaseException) -> None:
+        self._finish_loggers()
+        if rank_zero_only.rank == 0:
+            new_run.remove_unfinished(self.made)
+        interrupt = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
+        if self.run_dir is not None and isinstance(interrupt, KeyboardInterrupt | Terminated):
+            folder = self.run_dir.parent if self.stage == "select" else self.run_dir
+            config = shlex.quote(str(self.run_dir / "config.yaml"))
+            interrupt.add_note(
+                f"stopped; continue with: python -m recgnn.fit --config {config} --run_dir {shlex.quote(str(folder))} "
+                "--ckpt_path last"
+                if runs.can_continue(folder)
+                else "stopped before the first epoch ended; there is nothing to continue"
+            )
+
+    def _finish_loggers(self) -> None:
+        for logger in getattr(getattr(self, "trainer", None), "loggers", []):
+            if hasattr(logger, "finish"):
+                logger.finish()
+
+    # ---- before training
+
+    @property
+    def plain_name(self) -> str:
+        """The name of the model's class."""
+        return type(self.model.model).__name__
+
+    def prepare_trainer(self, config: Any, callbacks: list) -> None:
+        self.run_dir = self._choose_folder()
+        config["callbacks"] = self.training_callbacks(callbacks, self.run_dir / "checkpoints")
+        config["default_root_dir"] = str(self.run_dir)
+        if config["logger"] in (None, True) and not config["barebones"]:
+            from recgnn.training.wandb_logger import WandbLogger  # wandb takes a second to import
+
+            config["logger"] = WandbLogger()
+        self._introduce(config["logger"])
+
+    def _choose_folder(self) -> Path:
+        """Decide where the run goes and what it continues from."""
+        resume = self._get(self.config, "ckpt_path") == "last"
+        if self.chosen is not None:
+            assert self.chosen.run_dir is not None
+            folder = self.chosen.run_dir.parent
+            resume = resume and (folder / LAST).is_file()
+            self.config_init[self.command]["ckpt_path"] = None
+        else:
+            subject = getattr(self.datamodule, "name", type(self.datamodule).__name__)
+            base = Path("runs") / f"{self.plain_name.lower()}-{subject}"
+            given, overwrite = self._get(self.config, "run_dir"), self._get(self.config, "overwrite")
+            new = given is None and not resume
+            above = new_run.missing(base) if new else []
+            folder = new_run.choose_folder(given, base, resume, overwrite)
+            self.made = [folder, *above] if new else []
+            if self._get(self.config, "refit"):
+                self._check_refit()
+                self.stage, folder = "select", folder / runs.SELECTION
+            if resume and not (folder / LAST).is_file():
+                raise RunError(f"{folder}: has no {LAST} to continue from; leave --ckpt_path out to start it")
+            self.made = list(dict.fromkeys([*new_run.missing(folder), *self.made]))
+        if resume:
+            self.config_init[self.command]["ckpt_path"] = str(folder / LAST)
+        return folder
+
+    def _check_refit(self) -> None:
+        prepared = self.datamodule.prepared
+        if not len(prepared.val) or prepared.summary["val_is_test"]:
+            raise ConfigError(
+                f"--refit needs a validation part apart from test, and the split has none "
+                f"({prepared.summary['split']}); leave --refit out or choose another split"
+            )
+        if self.datamodule.prepared_folder is not None:
+            raise ConfigError("--refit splits the data anew and cannot start from prepared data; give the source")
+        scheduler = self._get(self.config, "lr_scheduler")
+        watched = str(scheduler.get("init_args.monitor", "")) if scheduler else ""
+        if watched.startswith("val/"):
+            raise ConfigError(
+                f"--refit: the scheduler watches {watched}, and its second half trains on the validation part; take "
+                "one that follows the epochs, such as CosineAnnealingLR"
+            )
+
+    def training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
+        """The callbacks of the configuration, and the usual ones that it does not have.
+
+        Args:
+            callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
+            checkpoints: The run folder's folder of checkpoints.
+        """
+        name, mode = self.model.monitor
+        validated = len(self.datamodule.prepared.val) > 0
+        checkpoints = Path(os.path.realpath(checkpoints))
+        best = None
+        if self.stage == "refit":  # nothing is validated any more
+            callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
+        for callback in callbacks:
+            if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
+                self._check_monitor(callback, validated)
+            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+                callback.dirpath = str(checkpoints)
+                if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
+                    best, callback.filename, callback._enable_version_counter = callback, "best", False
+        extra: list = []
+        if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
+            extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
+        if validated and best is None:
+            extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
+        assert self.run_dir is not None
+        header = f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n"
+        folder = RunFolder(self.run_dir, header + (self.chosen or self).config_text(), self.stage)
+        last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]
+        savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
+        return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
+
+    def _check_monitor(self, callback: EarlyStopping | ModelCheckpoint, validated: bool) -> None:
+        monitor = str(callback.monitor)
+        what = f"{type(callback).__name__} watches {monitor}"
+        if not validated and monitor.startswith("val/"):
+            raise ConfigError(f"{what}, but the split leaves no validation part; remove it or choose a split with one")
+        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
+        if monitor not in known:
+            raise ConfigError(
+                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it with "
+                "--trainer.callbacks, or take the usual callbacks with --trainer.callbacks null"
+            )
+
+    def _introduce(self, loggers: Any) -> None:
+        """Tell the loggers that want to know what is trained, on what data, and in which folder."""
+        assert self.run_dir is not None
+        loggers = loggers if isinstance(loggers, list) else [loggers]
+        subject = getattr(self.datamodule, "name", "data")
+        name, place = f"{self.plain_name.lower()}-{subject}", self.run_dir.parts[-2 if self.stage == "select" else -1 :]
+        resumed = self._get(self.config, "ckpt_path") == "last"
+        for logger in loggers:
+            if hasattr(logger, "belong_to"):
+                tags = [self.plain_name, subject, self.model.task]
+                logger.belong_to(self.run_dir, "-".join([name, *place]), name, self.stage, tags, resumed)
+        if self._get(self.config, "log_checkpoints") and not any(hasattr(x, "log_checkpoint") for x in loggers):
+            raise ConfigError("--log_checkpoints true sends them to W&B, which is off; leave out --trainer.logger")
+
+    def before_fit(self) -> None:
+        if rank_zero_only.rank == 0:
+            if self.stage == "select":
+                print("first, the number of epochs is chosen on validation data")
+            elif self.chosen is not None and self.chosen.best_epoch is not None:
+                print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
+            print(self.datamodule.describe(self.model.task))
+            parameters = sum(p.numel() for p in self.model.model.parameters())
+            print(f"{self.plain_name}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
+
+    # ---- after training
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, write metrics.json and the learning curves, print the table."""
+        if self.trainer.fast_dev_run:
+            return
+        assert self.run_dir is not None
+        folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))
+        folder.read_rows(self.trainer)
+        best = runs.best_checkpoint(self.run_dir)
+        self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
+        test: dict[str, float] = {}
+        if len(self.datamodule.prepared.test) and self.stage != "select":
+            self.trainer.test(
+                self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
+            )
+            test = report.part_metrics(self.trainer.callback_metrics, "test")
+        if not self.trainer.is_global_zero:
+            return
+        summary = self.datamodule.prepared.summary
+        content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
+        rows = folder.rows
+        if self.chosen is not None:
+            assert self.chosen.run_dir is not None
+            content, rows = report.refitted(content, self.chosen.run_dir)
+        runs.write_json(self.run_dir / "metrics.json", content)
+        save_figures(self.trainer, self.run_dir, report.curves(rows, self.model.monitor[0], content["best_epoch"]))
+        self._log_results(content, folder.rows)
+        if self.stage == "select":
+            report.print_metrics({"val": content["val"]})
+        else:
+            prepared = self.datamodule.prepared
+            report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task)
+
+    def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        """Send the final metrics to the loggers, and the checkpoints if that was asked for."""
+        assert self.run_dir is not None
+        sent = self._get(self.config, "log_checkpoints") and self.stage != "select"
+        for logger in self.trainer.loggers:
+            if hasattr(logger, "log_summary"):
+                logger.log_summary(report.summary(content))
+            if sent and hasattr(logger, "log_checkpoint"):
+                log_checkpoints(logger, self.run_dir, self.plain_name, self.datamodule.name, content, rows)
+            logger.finalize("success")
+
+
+def groups_of(trainer: Any) -> dict[str, list[dict[str, Any]]]:
+    """The metrics by group that the report on the test part has computed."""
+    return next((callback.groups for callback in trainer.callbacks if isinstance(callback, Report)), {})

@@ -1,0 +1,73 @@
+"""Errors of Lightning and jsonargparse as one line, with the nearest real name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser
+
+from recgnn.cli.classes import SIZES, argument_names, class_at_path
+from recgnn.errors import ConfigError, RecGNNError, RunError, did_you_mean
+
+
+def mistake_in(error: BaseException | None) -> RecGNNError | None:
+    """The person's mistake that caused an error: one of ours, or one that Lightning names; None for a bug."""
+    while error is not None:
+        if isinstance(error, RecGNNError):
+            return error
+        if isinstance(error, MisconfigurationException):
+            return ConfigError(" ".join(str(error).split()))
+        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
+            text = " ".join(str(error).split())
+            return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def check_names(argv: list[str]) -> None:
+    """Refuse unknown options of the trainer, such as `--trainer.max_epoch`, which the parser takes for abbreviations."""
+    known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
+    for option in argv:
+        name = option.partition("=")[0].removesuffix("+")
+        if name.startswith("--trainer.") and name.count(".") == 1 and name not in known:
+            raise ConfigError(f"unknown option {name}{did_you_mean(name, known)}")
+
+
+def one_line(message: str, parser: LightningArgumentParser) -> str:
+    """Reduce a report of jsonargparse to one line, with the nearest real name."""
+    text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip())
+    if match := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
+        known = [o for a in parser._actions for o in a.option_strings]
+        name = match[1].partition("=")[0]
+        return f"unknown option {name}{did_you_mean(name, known)}; --help lists them all"
+    if "arguments are required" in text and re.search(r"\.(data|model)\b", text):
+        return "no data or no model given; start from a configuration: --config conf/ngcf.yaml"
+    owners = re.findall(r"class_path '([\w.]+)'", text)  # the innermost last
+    owner = owners[-1] if owners else None
+    of = f" of {owner.rpartition('.')[2]}" if owner else ""
+    if match := re.search(r"[Oo]ption '([\w.]+)' is not accepted|does not accept (?:nested )?\w+ '([\w.]+)'", text):
+        name = (match[1] or match[2]).removeprefix("init_args.")
+        known = options_of(owner) if owner else [a.dest for a in parser._actions]
+        there_are = f"; there are: {', '.join(known[:20])}" if known else ", which has none"
+        return f"unknown option {name}{of}{did_you_mean(name, known) or there_are}"
+    if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
+        return f"no class {match[1] or match[2]}; expected a class of Lightning or torch, or a dotted path"
+    keys = re.findall(r'Parser key "([\w.]+)"', text)
+    if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
+        expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
+        return f"option {keys[-1] if keys else ''}{of}: expected {expected}, found {match[2]}"
+    if match := re.search(r".*Union subtypes Subtypes: \[(.+?)\] Errors:.*?Given value: (.+?)(?: Expected|$)", text):
+        types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match[1]).replace("NoneType", "null").split(", ")
+        return f"option {keys[-1] if keys else ''}{of}: expected {' or '.join(types)}, found {match[2]}"
+    return text if len(text) < 600 else text[:300] + " … " + text[-280:]
+
+
+def options_of(class_path: str) -> list[str]:
+    """The options of a class by its dotted path; none if it cannot be imported."""
+    try:
+        return [name for name in argument_names(class_at_path(class_path)) if name not in (*SIZES, "model")]
+    except (ImportError, AttributeError, ValueError):
+        return []
