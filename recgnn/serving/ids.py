@@ -15,7 +15,7 @@ from recgnn.data.readers.values import clean_numbers
 from recgnn.errors import ConfigError, DataError
 
 POPULARITY = "popularity"
-HINT = "fallback='popularity' (--fallback popularity) gives what is popular instead"
+HINT = "leave them out, or fallback='popularity' (--fallback popularity) recommends what is popular instead"
 
 
 def new_ids(frame: pd.DataFrame, column: str, vocabulary: Vocabulary, what: str) -> pd.Series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import TITLE
 from recgnn.data.readers.ids import known_ids
 from recgnn.data.readers.origin import shown
-from recgnn.errors import DataError, RunError
+from recgnn.errors import DataError, RunError, nearest_names
 from recgnn.files import atomic_path
 
 
@@ -148,22 +147,23 @@ class Vocabulary:
             what: "user" or "item", for the error.
 
         Raises:
-            DataError: Names the first unknown id, how many are known, and the nearest.
+            DataError: Names the first unknown ids, how many are unknown and known, and the nearest.
         """
         ids = list(ids)
         rows = self.encode(pd.Series(ids, dtype=object).infer_objects())
         if (rows < 0).any():
             unknown = [i for i, row in zip(ids, rows, strict=True) if row < 0]
-            first = shown(unknown[0])
+            names = [shown(i) for i in unknown[:5]]
             if self.is_integer:
-                first = first.strip("'")
-                if not first.lstrip("+-").rstrip(".").isdigit():
+                names = [name.strip("'") for name in names]
+                if not names[0].lstrip("+-").rstrip(".").isdigit():
                     raise DataError(f"{shown(unknown[0])} is no id here: ids are whole numbers ({self._range()})")
-            more = f" (and {len(unknown) - 1} more of {len(ids)})" if len(unknown) > 1 else ""
+            first = ("" if len(unknown) == 1 else "s") + f" {', '.join(names)}" + (", ..." if len(unknown) > 5 else "")
+            more = f" ({len(unknown)} of {len(ids)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
             nearest = f"; nearest: {near}" if near else ""
             raise DataError(
-                f"unknown {what} {first}{more}: {len(self)} {what}s are known ({self._range()}){nearest}"
+                f"unknown {what}{first}{more}: {len(self)} {what}s are known ({self._range()}){nearest}"
             )
         return rows
 
@@ -222,10 +222,4 @@ class Vocabulary:
         if self.is_integer:
             distance = np.abs(self.ids.to_numpy().astype(float) - float(str(wanted)))
             return [int(i) for i in self.ids[np.argsort(distance, kind="stable")[:count]]]
-        text = str(wanted)
-        near = difflib.get_close_matches(text, self.ids[:200_000].tolist(), n=4 * count, cutoff=0.5)
-
-        def unlike(known: str) -> float:  # u1003 is less like u003 than u004 is
-            return abs(len(known) - len(text)) / 5 - difflib.SequenceMatcher(None, known, text).ratio()
-
-        return sorted(near, key=unlike)[:count]
+        return nearest_names(str(wanted), self.ids[:200_000].tolist(), count)
