@@ -23,6 +23,7 @@ class CTRModel(Model):
         slots: the field of each feature of an event, given by the data, [S]; by default each field has one.
     """
 
+    linear: FieldEmbedding
     tasks = ("clicks", "regression")
     reads = "events"
     defaults = {"l2": 1e-6, "lr": 1e-3}
