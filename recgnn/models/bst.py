@@ -82,23 +82,16 @@ class BST(CTRModel):
         pooled = width * (max_length + 1) if pooling == "concat" else width
         self.mlp = deep(self.num_fields * embedding_dim + pooled, hidden_dims, activation, dropout, batch_norm)
 
-<<<<<<< HEAD
-    def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
-        """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
-        if self.position_kind == "time" and gaps is not None:
-            return time_buckets(gaps.flatten(), TIME_BUCKETS)
-=======
     @property
     def last_block(self) -> TransformerBlock:
         """The last of the blocks."""
         return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
 
-    def positions(self, segments: Segments, gaps: Tensor | None) -> Tensor:
+    def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
         """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
         if self.position_kind == "time" and gaps is not None:
-            return time_buckets(gaps, TIME_BUCKETS)
+            return time_buckets(gaps.flatten(), TIME_BUCKETS)
         assert self.position is not None
->>>>>>> models
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
     def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
