@@ -35,9 +35,8 @@ MODELS = {
     + ["--training.cold_rating=2.25"],
     "mf": [
         "--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true",
-        "--training.lr=0.05"
+        "--training.lr=0.05", "--training.l2=0.01"
     ],
-    + ["--training.l2=0.01"],
 }
 CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--training.l2=0.1", "--training.lr=0.03", "--training.ks=[5,10]"]
 TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
