@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Side
-from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
+from recgnn.nn.autoencoder import ACTIVATIONS, Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
 from recgnn.nn.losses import half_square
 from recgnn.nn.propagation import CSR, select_rows
@@ -47,14 +47,14 @@ class RowRecommender(Recommender):
         self.output_activation = output_activation
         self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)
         self.first = SparseLinear(self.num_columns, hidden_dims[0])  # V, mu
-        self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True))
-        for layer in self.hidden:
+        hidden = [nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True)]
+        for layer in hidden:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.decoder_weight = None if tied else nn.Parameter(torch.empty(self.num_columns, hidden_dims[-1]))
+        self.hidden = nn.ModuleList(hidden)
+        weight = None if tied else nn.init.xavier_uniform_(torch.empty(self.num_columns, hidden_dims[-1]))
+        self.decoder_weight = None if weight is None else nn.Parameter(weight)
         self.decoder_bias = nn.Parameter(torch.zeros(self.num_columns))
-        if not tied:
-            nn.init.xavier_uniform_(self.decoder_weight)
         self.g, self.f = activation(hidden_activation), activation(output_activation)
         self._matrix: CSR | None = None
         self._codes: Tensor | None = None
@@ -68,8 +68,12 @@ class RowRecommender(Recommender):
 
     def weights(self) -> list[Tensor]:
         """All weight matrices: what L2 regularisation is about."""
-        layers = [self.first.weight, *(layer.weight for layer in self.hidden)]
+        layers: list[Tensor] = [self.first.weight, *(layer.get_parameter("weight") for layer in self.hidden)]
         return layers if self.decoder_weight is None else [*layers, self.decoder_weight]
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Scores of dense rows that need not be in the training data: [B, C], zeros where there is nothing; [B, C]."""
+        return self.finish(self.decode(self.encode(None, self.first(self.inputs(rows)))))
 
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         """z of rows from the first layer's sums.
@@ -93,9 +97,9 @@ class RowRecommender(Recommender):
             return self.low + (self.high - self.low) * self.f(scores)
         return self.f(scores)
 
-    def inputs(self, csr: CSR) -> CSR:
+    def inputs(self, rows: Rows) -> Rows:
         """The rows as the first layer is given them, in training and after it."""
-        return csr
+        return rows
 
     def rows_of(self, batch: Any) -> CSR:
         """The rows of a training batch, as the first layer is given them."""
@@ -122,18 +126,30 @@ class RowRecommender(Recommender):
             if self._matrix is None:
                 raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")
             device = self.decoder_bias.device
-            matrix = self._matrix = CSR(*(x.to(device) for x in self._matrix[:3]), self.num_columns)
+            ptr, col, weight, _ = self._matrix
+            matrix = self._matrix = CSR(ptr.to(device), col.to(device), weight.to(device), self.num_columns)
             blocks = torch.arange(self.num_rows, device=device).split(4096)
             with torch.autocast(device.type, enabled=False):
                 codes = [self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks]
             self._codes = torch.cat(codes)
         return self._codes
 
+    def exportable(self) -> nn.Module:
+        return self
+
     @torch.no_grad()
     def embeddings(self) -> Pair:
         """The representations whose inner product, with a bias, is the score before f: ([U, D], [I, D])."""
-        pair = self.codes(), self.weight
-        return pair if self.by == "user" else pair[::-1]
+        return self._sides(self.codes(), self.weight.detach())
+
+    @torch.no_grad()
+    def score_vectors(self) -> Pair:
+        codes, bias = self.codes(), self.decoder_bias.detach()[:, None]
+        return self._sides(torch.cat([codes, torch.ones_like(codes[:, :1])], 1), torch.cat([self.weight, bias], 1))
+
+    def _sides(self, rows: Tensor, columns: Tensor) -> Pair:
+        """What is of rows and of columns, as users' and items'."""
+        return (rows, columns) if self.by == "user" else (columns, rows)
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:

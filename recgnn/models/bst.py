@@ -12,7 +12,7 @@ from recgnn.errors import ConfigError, one_of
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.segments import Segments, append, pack_to_padded, segment_sum
+from recgnn.nn.segments import Padded, Segments, append, pack_to_padded, segment_sum
 from recgnn.nn.sequence import ItemSide, ItemVectors, TransformerBlock, rows_of_batch, time_buckets
 
 TIME_BUCKETS = 32  # the last begins at 2^31 seconds, 68 years
@@ -73,7 +73,8 @@ class BST(CTRModel):
                 f"num_heads must divide the width of the sequence, found {num_heads} heads and {width} = "
                 f"{width // embedding_dim} vectors of embedding_dim {embedding_dim}"
             )
-        self.position = None
+        self.position: nn.Embedding | None = None
+        self.uses_times = position == "time"
         if position != "none":
             self.position = nn.Embedding(max(max_length + 1, TIME_BUCKETS * (position == "time")), embedding_dim)
             nn.init.normal_(self.position.weight, std=init_std if position_std is None else position_std)
@@ -81,13 +82,19 @@ class BST(CTRModel):
         pooled = width * (max_length + 1) if pooling == "concat" else width
         self.mlp = deep(self.num_fields * embedding_dim + pooled, hidden_dims, activation, dropout, batch_norm)
 
-    def positions(self, segments: Segments, gaps: Tensor | None) -> Tensor:
+    @property
+    def last_block(self) -> TransformerBlock:
+        """The last of the blocks."""
+        return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
+
+    def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
         """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
         if self.position_kind == "time" and gaps is not None:
-            return time_buckets(gaps, TIME_BUCKETS)
+            return time_buckets(gaps.flatten(), TIME_BUCKETS)
+        assert self.position is not None
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
-    def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments]:
+    def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
         """What the last block is given: the past items and, behind them, the target, [N + B, d], and its segments."""
         past, target = vectors.history, vectors.target
         if self.position is not None:
@@ -103,7 +110,7 @@ class BST(CTRModel):
         vectors = self.items(self.embedding, ids, values, history)
         x, segments = self.before_last(vectors, None if history is None else history.gaps)
         if self.pooling == "target":
-            pooled, _ = self.blocks[-1].last(x, segments)
+            pooled, _ = self.last_block.last(x, segments)
         elif self.pooling == "mean":
             pooled = segment_sum(self.blocks[-1](x, segments), segments) / segments.lengths[:, None]
         else:
@@ -117,12 +124,9 @@ class BST(CTRModel):
         An event's weights and that of the target itself, which is not among them, sum to 1.
         """
         vectors = self.items(self.embedding, ids, values, history)
-        _, weights = self.blocks[-1].last(*self.before_last(vectors, history.gaps))
+        _, weights = self.last_block.last(*self.before_last(vectors, history.gaps))
         past = torch.arange(history.ids.shape[0], device=ids.device) + vectors.segments.index
         return weights.mean(1)[past]
-
-    def logits(self, batch: Any) -> Tensor:
-        return self(batch.ids, batch.values, batch.history)
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]

@@ -52,6 +52,11 @@ class CDAE(RowRecommender):
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)
 
+    def forward(self, rows: Tensor, users: Tensor) -> Tensor:  # type: ignore[override]  # one argument more
+        """As for the other autoencoders, with the node of `users` [B]; -1 for one who is not in the training data."""
+        node = self.user_node(users.clamp(min=0)) * (users >= 0)[:, None]
+        return self.finish(self.decode(super().encode(None, self.first(self.inputs(rows)) + node)))
+
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         return super().encode(rows, x if rows is None else x + self.user_node(rows))
 
@@ -68,6 +73,7 @@ class CDAE(RowRecommender):
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         """The penalty of the weight matrices, of both biases, and of the batch's user nodes."""
+        assert self.first.bias is not None
         whole = [*self.weights(), self.first.bias, self.decoder_bias]
         node = self.user_node(batch.rows).square().sum() / (2 * batch.rows.numel())
         return self.per_row(l2, whole) + l2 * node

@@ -75,8 +75,5 @@ class DIN(CTRModel):
         """The weight of each past item, as `forward` has it: [N]."""
         return self.weights(self.items(self.embedding, ids, values, history))
 
-    def logits(self, batch: Any) -> Tensor:
-        return self(batch.ids, batch.values, batch.history)
-
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,12 @@ def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
 def pick(x: Pair, rows: Pair | None) -> Pair:
     """The rows (users, items) of a pair, or all of it."""
     return x if rows is None else (x[0][rows[0]], x[1][rows[1]])
+
+
+def each_side(function: Callable[..., Tensor], *pairs: Pair) -> Pair:
+    """Apply a function to the users' tensors and to the items' of pairs."""
+    users, items = zip(*pairs, strict=True)
+    return function(*users), function(*items)
 
 
 class EmbeddingRecommender(Recommender):
@@ -101,7 +108,6 @@ class EmbeddingRecommender(Recommender):
 
     @torch.no_grad()
     def embeddings(self) -> Pair:
-        """The representations of all users and items, computed once until training goes on: ([U, D'], [I, D'])."""
         if self._table is None:
             user, item = self.propagate()
             self._table = user.float(), item.float()
@@ -118,6 +124,9 @@ class EmbeddingRecommender(Recommender):
         user, item = self.embeddings()
         pairs = zip(users.split(2**16), items.split(2**16), strict=True)
         return torch.cat([(user[u] * item[i]).sum(1) for u, i in pairs])
+
+    def exportable(self) -> nn.Module:
+        return InnerProduct(*self.score_vectors())
 
     # ---- users and items that are not in the training data
 
@@ -164,3 +173,15 @@ class EmbeddingRecommender(Recommender):
         entries = Entries(place, items, values, size)
         user = self.represent_users(self.new_rows("user", entries), entries)
         return user @ self.embeddings()[1].T
+
+
+class InnerProduct(nn.Module):
+    """Scores of all items by the inner product with fixed vectors: users [B]; [B, I]."""
+
+    def __init__(self, user: Tensor, item: Tensor):
+        super().__init__()
+        self.register_buffer("user", user.detach())
+        self.register_buffer("item", item.detach())
+
+    def forward(self, users: Tensor) -> Tensor:
+        return nn.functional.embedding(users, self.get_buffer("user")) @ self.get_buffer("item").T

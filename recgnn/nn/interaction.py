@@ -27,8 +27,16 @@ def pairs_by_field(x: Tensor, own: Tensor | None = None, values: Tensor | None =
 
     Shapes: [B].
     """
-    across = _AcrossFields.apply(single(x), own is None, values)
+    across = (_across_dense if torch.compiler.is_compiling() else _AcrossFields.apply)(single(x), own is None, values)
     return across if own is None else across - 0.5 * single(own).square().sum((1, 2))
+
+
+def _across_dense(x: Tensor, between: bool, values: Tensor | None) -> Tensor:
+    """What `_AcrossFields` computes, for exporters, which cannot trace that it writes in place."""
+    pairs = (x * x.transpose(1, 2)).sum(3)  # [B, F, F]
+    if values is not None:
+        pairs = pairs * (values[:, :, None] * values[:, None])
+    return 0.5 * (pairs * (1 - torch.eye(x.shape[1], device=x.device)) if between else pairs).sum((1, 2))
 
 
 class _AcrossFields(torch.autograd.Function):
@@ -64,6 +72,14 @@ class CrossIndex(nn.Module):
 
     Shapes: ids [B, S] in the table of all fields; [B, P].
     """
+
+    left: Tensor
+    right: Tensor
+    left_start: Tensor
+    right_start: Tensor
+    width: Tensor
+    block: Tensor
+    same: Tensor
 
     def __init__(
         self,
@@ -127,10 +143,11 @@ class CrossNet(nn.Module):
 
     def __init__(self, dim: int, num_layers: int):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
-        for layer in self.layers:
+        layers = [nn.Linear(dim, dim) for _ in range(num_layers)]
+        for layer in layers:
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         start = x
