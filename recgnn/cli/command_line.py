@@ -120,8 +120,8 @@ class CommandLine:
                         value.value = self._class(place, value.value)
                     continue
                 inner = place_of(f"{place}.{key.value}" if place else str(key.value))
-                file, number = where.partition(", line")[0], key.start_mark.line + 1
-                line = where if where.startswith("--") else f"{file}, line {number}"
+                file, row = where.partition(", line")[0], key.start_mark.line + 1
+                line = where if where.startswith("--") else f"{file}, line {row}"
                 self._note(inner, value.value, line)
                 node.value[number] = (key, self._resolved(value, inner, line))
         return node
