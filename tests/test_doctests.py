@@ -23,4 +23,4 @@ def test_examples(name: str, here) -> None:
 
 
 def test_the_public_interface_has_examples() -> None:
-    assert {"recgnn.nn.losses", "recgnn.evaluation.metrics.ranking", "recgnn.models.mf"} <= set(NAMES)
+    assert {"recgnn.nn.losses", "recgnn.evaluation.metrics.ranking", "recgnn.models.lightgcn", "recgnn.models.fm"} <= set(NAMES)

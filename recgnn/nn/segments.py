@@ -13,7 +13,7 @@ from recgnn.nn.embedding import summed_by_row
 
 
 class Segments(NamedTuple):
-    """Whose each of N packed rows is: lengths [B]; the event of each row, [N]; each event's first row, and N, [B+1]."""
+    """The events of N packed rows: lengths [B]; the event of each row, [N]; each event's first row, and N, [B+1]."""
 
     lengths: Tensor
     index: Tensor  # type: ignore[assignment]  # it hides a tuple's own `index`
@@ -21,11 +21,11 @@ class Segments(NamedTuple):
 
     @classmethod
     def of(cls, lengths: Tensor, total: int) -> Segments:
-        """Of the events' lengths [B], and their sum."""
+        """Make the segments of events from their lengths [B] and their sum."""
         return cls(lengths, torch.repeat_interleave(lengths, output_size=total), F.pad(lengths.cumsum(0), (1, 0)))
 
     def to_end(self) -> Tensor:
-        """The rows of its event that follow each row: 0 for the last, [N]."""
+        """Count the rows of the same event that follow each row, 0 for the last: [N]."""
         rows = torch.arange(self.index.numel(), device=self.index.device)
         return (self.offsets[1:] - 1).index_select(0, self.index) - rows
 
@@ -93,17 +93,17 @@ class Repeat(torch.autograd.Function):
 
 
 def segment_sum(x: Tensor, segments: Segments) -> Tensor:
-    """The sum of each event's rows, 0 for an event without: x [N, …]; [B, …]."""
+    """Sum each event's rows, 0 for an event without rows: x [N, …]; [B, …]."""
     return _SegmentSum.apply(x, segments)
 
 
 def spread(x: Tensor, segments: Segments) -> Tensor:
-    """Each event's row, once for each of its packed rows: x [B, …]; [N, …]."""
+    """Repeat each event's row for each of its packed rows: x [B, …]; [N, …]."""
     return _Spread.apply(x, segments)
 
 
 def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
-    """Softmax over each event's rows, in single precision at least: scores [N, …]; [N, …]."""
+    """Compute the softmax over each event's rows, in single precision at least: scores [N, …]; [N, …]."""
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if not scores.shape[0]:
@@ -114,7 +114,7 @@ def segment_softmax(scores: Tensor, segments: Segments) -> Tensor:
 
 
 def append(x: Tensor, own: Tensor, segments: Segments) -> tuple[Tensor, Segments]:
-    """Packed rows with one more at the end of each event: x [N, …], own [B, …]; [N + B, …] and its segments."""
+    """Append a row to each event's packed rows: x [N, …], own [B, …]; [N + B, …] and its segments."""
     longer = Segments.of(segments.lengths + 1, x.shape[0] + own.shape[0])
     rows = torch.arange(x.shape[0], device=x.device) + segments.index
     place = torch.cat([rows, longer.offsets[1:] - 1])
@@ -123,7 +123,7 @@ def append(x: Tensor, own: Tensor, segments: Segments) -> tuple[Tensor, Segments
 
 
 def pack_to_padded(x: Tensor, segments: Segments, width: int) -> Tensor:
-    """The last `width` rows of each event, to the right, zeros to their left: x [N, …]; [B, width, …]."""
+    """Pad each event's last `width` rows, with zeros to their left: x [N, …]; [B, width, …]."""
     size, to_end = segments.lengths.numel(), segments.to_end()
     place = torch.where(to_end < width, (segments.index + 1) * width - 1 - to_end, size * width)  # the rest: behind all
     padded = x.new_zeros(size * width + 1, *x.shape[1:]).index_copy(0, place, x)
