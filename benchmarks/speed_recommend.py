@@ -23,7 +23,7 @@ from pathlib import Path  # noqa: E402
 import torch  # noqa: E402
 
 from recgnn import load  # noqa: E402
-from recgnn.data.readers.rows import write  # noqa: E402
+from recgnn.serving.output import write  # noqa: E402
 
 
 def seconds(function: Callable[[], None]) -> float:

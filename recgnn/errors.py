@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -20,6 +21,11 @@ class ConfigError(RecGNNError):
 
 class RunError(RecGNNError):
     """A run cannot go on: a folder that cannot be written, a full disk, a broken run folder."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its class where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
@@ -44,6 +50,27 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     names = {str(k).casefold(): str(k) for k in known}
     near = difflib.get_close_matches(str(name).casefold(), list(names), n=1, cutoff=0.55)
     return f" (did you mean '{names[near[0]]}'?)" if near else ""
+
+
+def nearest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names with the fewest edits to a name; numbers in them are compared without leading zeros.
+
+    >>> nearest_names("u002", ["u1002", "u0001", "u0002"], count=2)
+    ['u0002', 'u0001']
+    """
+    close = difflib.get_close_matches(name, known, n=50, cutoff=0.5)
+    short = {text: re.sub(r"(?<!\d)0+(?=\d)", "", text) for text in (name, *close)}
+    return sorted(close, key=lambda other: (_edits(short[name], short[other]), _edits(name, other)))[:count]
+
+
+def _edits(one: str, other: str) -> int:
+    """Levenshtein's distance."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
+    return row[-1]
 
 
 def at_least(lowest: float, **values: float) -> None:

@@ -49,9 +49,9 @@ def main(argv: list[str]) -> pd.DataFrame | None:
         The table that was printed; None if it was written to a file.
     """
     options = parser().parse_args(argv)
-    from recgnn.data.readers.rows import check_output
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
+    from recgnn.serving.output import check_output
 
     check_output(options.output)
     trained = load(options.run)
@@ -62,14 +62,15 @@ def _predict_pairs(trained, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of a user and an item, and count those that the training data does not have."""
     import torch
 
-    from recgnn.data.readers.rows import read_rows, write
+    from recgnn.data.readers.tables import text_blocks
+    from recgnn.serving.output import write
 
     names = {options.user: "user", options.item: "item"}
     unknown = rows = 0
 
     def blocks() -> Iterator[pd.DataFrame]:
         nonlocal unknown, rows
-        for frame in read_rows(options.input, list(names), "; name it with --user or --item"):
+        for frame in text_blocks(options.input, list(names), "name it with --user or --item"):
             users, items = trained.rows_of(frame[list(names)].rename(columns=names))
             unknown += int(((users < 0) | (items < 0)).sum())
             rows += len(frame)
@@ -90,12 +91,13 @@ def _predict_pairs(trained, options: Namespace) -> pd.DataFrame | None:
 
 def _predict_events(trained, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of fields, and name the fields that the table does not have."""
-    from recgnn.data.readers.rows import read_rows, write
+    from recgnn.data.readers.tables import text_blocks
+    from recgnn.serving.output import write
 
     missing: list[str] = []
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(read_rows(options.input, [])):
+        for number, frame in enumerate(text_blocks(options.input, [])):
             if number == 0:
                 missing.extend(trained.missing(frame))
                 if len(missing) == len(trained.columns):

@@ -73,9 +73,9 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     """
     options = parser().parse_args(argv)
     _check(options)
-    from recgnn.data.readers.rows import check_output, write
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
+    from recgnn.serving.output import check_output, write
 
     check_output(options.output)
     trained = load(options.run)
@@ -133,9 +133,9 @@ def _for_histories(trained, options: Namespace):
     if options.histories_file is not None:
         import pandas as pd
 
-        from recgnn.data.readers.rows import read_rows
+        from recgnn.data.readers.tables import text_blocks
 
-        frame = pd.concat(list(read_rows(options.histories_file, ["user", "item"])), ignore_index=True)
+        frame = pd.concat(list(text_blocks(options.histories_file, ["user", "item"])), ignore_index=True)
         yield from trained.history_blocks(frame, options.k, **filters)
         return
     ratings = None

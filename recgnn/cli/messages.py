@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
+import pandas as pd
+
 from recgnn.errors import RunError
-from recgnn.files import cache_folder, locked
+from recgnn.files import cache_folder, existing_file, locked, sha256_of
+
+_FORMAT = 1  # of fingerprints
 
 
 class Prepared(Protocol):
-    """What can be kept in a folder."""
+    """Data that can be kept in a folder."""
 
     def save(self, folder: str | Path) -> None:
-        """Writes it, whole or not at all."""
+        """Write it, whole or not at all."""
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Reads it; a RunError where it is broken."""
+        """Read it; raise RunError where it is broken."""
 
 
 P = TypeVar("P", bound=Prepared)
@@ -29,13 +34,13 @@ P = TypeVar("P", bound=Prepared)
 def prepared_once(
     kind: type[P], place: str, steps: Sequence[str], make: Callable[[], P], cache_dir: str | Path | None
 ) -> P:
-    """What `make` returns, from the cache where it has been made before; other processes wait for the one at work.
+    """Return what `make` returns, from the cache where it has been made before; other processes wait for the first.
 
     Args:
-        kind: Its class.
+        kind: Class of the data.
         place: Folder within the cache.
-        steps: Everything that it follows from.
-        make: Makes it.
+        steps: Everything that the data follow from.
+        make: Makes the data.
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
 
     Raises:
@@ -58,6 +63,28 @@ def prepared_once(
             raise
         warnings.warn(f"the prepared data is not cached: {error}; set RECGNN_CACHE to a folder", stacklevel=3)
     return made or make()
+
+
+def fingerprint(source: object, options: object, files: Sequence[str | Path | None]) -> str:
+    """Return a sha256 over the class of a source, its options and the content of its files."""
+    digests = [None if path is None else sha256_of(existing_file(path)) for path in files]
+    kind = f"{type(source).__module__}.{type(source).__qualname__}"
+    stated = json.dumps([_FORMAT, kind, options, digests], sort_keys=True, default=str)
+    return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def frame_digest(frame: pd.DataFrame | None) -> bytes:
+    """Return a sha256 over a frame's columns, types and values."""
+    if frame is None:
+        return b"none"
+    digest = hashlib.sha256(repr([(str(c), str(t)) for c, t in frame.dtypes.items()]).encode())
+    for _, values in frame.items():
+        try:
+            hashes = pd.util.hash_pandas_object(values, index=False)
+        except TypeError:  # lists and the like
+            hashes = pd.util.hash_pandas_object(values.map(repr), index=False)
+        digest.update(hashes.to_numpy().tobytes())
+    return digest.digest()
 
 
 def _stored(kind: type[P], folder: Path) -> P | None:

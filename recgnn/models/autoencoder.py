@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.models.base import Pair, Recommender, Side
-from recgnn.nn.autoencoder import ACTIVATIONS, Activation, SparseLinear, activation, as_csr
+from recgnn.nn.autoencoder import ACTIVATIONS, Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
 from recgnn.nn.losses import half_square
 from recgnn.nn.propagation import CSR, select_rows
@@ -25,7 +25,7 @@ class RowRecommender(Recommender):
     Args:
         by: whose rows.
         hidden_dims: widths of the hidden layers, the last of which is z.
-        hidden_activation: g, behind each hidden layer.
+        hidden_activation: g, of the hidden layers.
         output_activation: f; `sigmoid` is stretched over the range of the training ratings.
         tied: W is the transposed weight of the first layer; for one hidden layer.
     """
@@ -71,6 +71,10 @@ class RowRecommender(Recommender):
         layers: list[Tensor] = [self.first.weight, *(layer.get_parameter("weight") for layer in self.hidden)]
         return layers if self.decoder_weight is None else [*layers, self.decoder_weight]
 
+    def forward(self, rows: Tensor) -> Tensor:
+        """Score dense rows, which need not be in the training data: [B, C], zeros where there is nothing; [B, C]."""
+        return self.finish(self.decode(self.encode(None, self.first(self.inputs(rows)))))
+
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         """Encode rows, from the first layer's sums: z [B, D].
 
@@ -93,9 +97,9 @@ class RowRecommender(Recommender):
             return self.low + (self.high - self.low) * self.f(scores)
         return self.f(scores)
 
-    def inputs(self, csr: CSR) -> CSR:
+    def inputs(self, rows: Rows) -> Rows:
         """Scale the rows before they enter the first layer, in training and after it; as they are by default."""
-        return csr
+        return rows
 
     def rows_of(self, batch: Any) -> CSR:
         """Return the rows of a training batch as they enter the first layer."""
@@ -130,11 +134,22 @@ class RowRecommender(Recommender):
             self._codes = torch.cat(codes)
         return self._codes
 
+    def exportable(self) -> nn.Module:
+        return self
+
     @torch.no_grad()
     def embeddings(self) -> Pair:
         """Return the representations whose inner product, with a bias, is the score before f: ([U, D], [I, D])."""
-        pair = self.codes(), self.weight
-        return pair if self.by == "user" else pair[::-1]
+        return self._sides(self.codes(), self.weight.detach())
+
+    @torch.no_grad()
+    def score_vectors(self) -> Pair:
+        codes, bias = self.codes(), self.decoder_bias.detach()[:, None]
+        return self._sides(torch.cat([codes, torch.ones_like(codes[:, :1])], 1), torch.cat([self.weight, bias], 1))
+
+    def _sides(self, rows: Tensor, columns: Tensor) -> Pair:
+        """Order what belongs to rows and to columns as (users, items)."""
+        return (rows, columns) if self.by == "user" else (columns, rows)
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:

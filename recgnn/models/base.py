@@ -72,6 +72,17 @@ class Model(nn.Module):
         """Compute from a training batch what the loss and the regularisation need, with a gradient."""
         raise AttributeError(f"{type(self).__name__} does not define outputs, so it cannot be trained by gradients")
 
+    def exportable(self) -> nn.Module:
+        """Return a module with this model's scores whose `forward` has dense tensors, which exporters can trace.
+
+        The names of its arguments say what they are: `users`; `rows` of the interaction matrix, of whom
+        `training_rows` tells, perhaps with their `users`; or `ids`, `values` and `history_…` of events.
+
+        Raises:
+            ConfigError: if the model has no such form.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot be exported: it does not define exportable()")
+
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         """Compute the L2 regularisation of a training step with the weight `l2`: a scalar."""
         return 0.0
@@ -176,6 +187,21 @@ class Recommender(Model):
                 the list ends in items of score -inf.
         """
         return top_k(self.score(users), k, seen)
+
+    # ---- representations
+
+    def embeddings(self) -> Pair:
+        """The representations of all users and items, computed once until training goes on: ([U, D'], [I, D']).
+
+        Raises:
+            ConfigError: if the model has none.
+        """
+        raise ConfigError(f"{type(self).__name__} has no representations of users and items")
+
+    def score_vectors(self) -> Pair:
+        """Return vectors whose inner product is the score (of autoencoders, the score before the last activation):
+        the representations, followed by biases and ones: ([U, D''], [I, D''])."""
+        return self.embeddings()
 
     # ---- users and items that are not in the training data
 

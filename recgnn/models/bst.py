@@ -12,7 +12,7 @@ from recgnn.errors import ConfigError, one_of
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.segments import Segments, append, pack_to_padded, segment_sum
+from recgnn.nn.segments import Padded, Segments, append, pack_to_padded, segment_sum
 from recgnn.nn.sequence import ItemSide, ItemVectors, TransformerBlock, rows_of_batch, time_buckets
 
 TIME_BUCKETS = 32  # the last begins at 2^31 seconds, 68 years
@@ -42,7 +42,7 @@ class BST(CTRModel):
         max_length: past items that have a position of their own in the order, and a place in `concat`: the last ones.
         pooling: of the outputs: the `target`'s, their `mean`, or `concat`.
         hidden_dims: widths of the deep part's layers.
-        activation: of the hidden layers.
+        activation: of the deep part's layers.
         dropout: rate at which units of these layers and of the blocks are dropped in training.
         batch_norm: whether the deep part's layers are batch-normalised.
         layer_norm: whether the blocks have layer normalisation.
@@ -73,7 +73,8 @@ class BST(CTRModel):
                 f"num_heads must divide the width of the sequence, found {num_heads} heads and {width} = "
                 f"{width // embedding_dim} vectors of embedding_dim {embedding_dim}"
             )
-        self.position = None
+        self.position: nn.Embedding | None = None
+        self.uses_times = position == "time"
         if position != "none":
             self.position = nn.Embedding(max(max_length + 1, TIME_BUCKETS * (position == "time")), embedding_dim)
             nn.init.normal_(self.position.weight, std=init_std if position_std is None else position_std)
@@ -86,15 +87,15 @@ class BST(CTRModel):
         """Return the last of the blocks."""
         return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
 
-    def positions(self, segments: Segments, gaps: Tensor | None) -> Tensor:
+    def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
         """Return the position of each past item, from its seconds before the target or from its place in the order:
         [N]."""
         if self.position_kind == "time" and gaps is not None:
-            return time_buckets(gaps, TIME_BUCKETS)
+            return time_buckets(gaps.flatten(), TIME_BUCKETS)
         assert self.position is not None
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
-    def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments]:
+    def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
         """Run all blocks but the last: the past items and, behind them, the target, [N + B, d], and their segments."""
         past, target = vectors.history, vectors.target
         if self.position is not None:
@@ -127,9 +128,6 @@ class BST(CTRModel):
         _, weights = self.last_block.last(*self.before_last(vectors, history.gaps))
         past = torch.arange(history.ids.shape[0], device=ids.device) + vectors.segments.index
         return weights.mean(1)[past]
-
-    def logits(self, batch: Any) -> Tensor:
-        return self(batch.ids, batch.values, batch.history)
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]

@@ -52,6 +52,11 @@ class CDAE(RowRecommender):
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)
 
+    def forward(self, rows: Tensor, users: Tensor) -> Tensor:  # type: ignore[override]  # one argument more
+        """Score dense rows, with the nodes of their `users` [B]; -1 for a user who is not in the training data."""
+        node = self.user_node(users.clamp(min=0)) * (users >= 0)[:, None]
+        return self.finish(self.decode(super().encode(None, self.first(self.inputs(rows)) + node)))
+
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
         return super().encode(rows, x if rows is None else x + self.user_node(rows))
 

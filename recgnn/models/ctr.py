@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recgnn.errors import ConfigError
 from recgnn.models.base import Model
 from recgnn.nn.embedding import FieldEmbedding, FieldSum
+from recgnn.nn.sequence import PaddedHistory
 
 
 class CTRModel(Model):
@@ -21,12 +24,17 @@ class CTRModel(Model):
     Args:
         field_dims: rows of each field, given by the data, [F].
         slots: the field of each feature of an event, given by the data, [S]; by default each field has one.
+
+    Attributes:
+        reads_history: whether `forward` takes a third argument `history`: what the user did before.
+        uses_times: whether it looks at the times of a history.
     """
 
     linear: FieldEmbedding
     tasks = ("clicks", "regression")
     reads = "events"
     defaults = {"l2": 1e-6, "lr": 1e-3}
+    uses_times = False
 
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None):
         super().__init__()
@@ -34,6 +42,7 @@ class CTRModel(Model):
         self.num_fields, self.num_rows = len(self.field_dims), sum(self.field_dims)
         self.sum_fields = FieldSum(self.slots)
         self.bias = nn.Parameter(torch.zeros(()))
+        self.reads_history = "history" in signature(self.forward).parameters
 
     def table(self, dim: int, std: float = 1e-4, num_rows: int | None = None) -> FieldEmbedding:
         """Make a table of vectors, by default with a row for every value of every field."""
@@ -45,7 +54,7 @@ class CTRModel(Model):
 
     def logits(self, batch: Any) -> Tensor:
         """Compute the logits of a batch of events: [B]."""
-        return self(batch.ids, batch.values)
+        return self(batch.ids, batch.values, *([batch.history] if self.reads_history else []))
 
     def outputs(self, batch: Any) -> Tensor:
         return self.logits(batch)
@@ -66,8 +75,53 @@ class CTRModel(Model):
     @torch.no_grad()
     def predict_events(self, ids: Tensor, values: Tensor | None, history: Any = None) -> Tensor:
         """Predict the probabilities of events, or numbers where trained for regression: [B]."""
-        logits = (self(ids, values) if history is None else self(ids, values, history)).float()
-        return torch.sigmoid(logits) if self.task == "clicks" else logits
+        return self.answers(self(ids, values, *([history] if self.reads_history else [])))
+
+    def answers(self, logits: Tensor) -> Tensor:
+        """Turn logits into probabilities, or into numbers where trained for regression: [B]; [B]."""
+        return torch.sigmoid(logits.float()) if self.task == "clicks" else logits.float()
+
+    # ---- in use
+
+    def field_vectors(self, field: int) -> Tensor:
+        """Return the vectors of a field's values, in the order of its rows: [field_dims[field], D].
+
+        Raises:
+            ConfigError: if the model has no vector of a value.
+        """
+        embedding = getattr(self, "embedding", None)
+        if embedding is None:
+            raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
+        start = sum(self.field_dims[:field])
+        return embedding.weight.detach()[start : start + self.field_dims[field]]
+
+    def exportable(self) -> nn.Module:
+        return EventAnswers(self)
+
+
+class EventAnswers(nn.Module):
+    """The answers of a CTR model as a function of dense tensors, which exporters can trace.
+
+    Shapes: ids [B, S], values [B, S], and for models that read histories those of `PaddedHistory`; [B].
+    """
+
+    def __init__(self, model: CTRModel):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        ids: Tensor,
+        values: Tensor,
+        history_ids: Tensor | None = None,
+        history_values: Tensor | None = None,
+        history_lengths: Tensor | None = None,
+        history_gaps: Tensor | None = None,
+    ) -> Tensor:
+        if history_ids is None or history_values is None or history_lengths is None:
+            return self.model.answers(self.model(ids, values))
+        history = PaddedHistory(history_ids, history_values, history_lengths, history_gaps)
+        return self.model.answers(self.model(ids, values, history))
 
 
 def present(ids: Tensor, values: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recgnn.errors import ConfigError, one_of
 from recgnn.models.autoencoder import RowRecommender
-from recgnn.nn.autoencoder import Activation, mask_out
+from recgnn.nn.autoencoder import Activation, Rows, mask_out
 from recgnn.nn.losses import Multinomial
 from recgnn.nn.propagation import CSR
 
@@ -49,9 +49,12 @@ class DAE(RowRecommender):
             raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
 
-    def inputs(self, csr: CSR) -> CSR:
+    def inputs(self, rows: Rows) -> Rows:
         if not self.normalise:
-            return csr
+            return rows
+        if isinstance(rows, Tensor):
+            return rows / (rows != 0).sum(1, keepdim=True).clamp(min=1).sqrt()
+        csr = rows
         count = csr.ptr.diff().clamp(min=1).to(csr.weight.dtype)  # of ones
         return csr._replace(weight=csr.weight / torch.repeat_interleave(count.sqrt(), csr.ptr.diff()))
 

@@ -75,8 +75,5 @@ class DIN(CTRModel):
         """Return the weight of each past item in `forward`: [N]."""
         return self.weights(self.items(self.embedding, ids, values, history))
 
-    def logits(self, batch: Any) -> Tensor:
-        return self(batch.ids, batch.values, batch.history)
-
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         return [(self.embedding, rows_of_batch(batch.ids, batch.values, batch.history))]

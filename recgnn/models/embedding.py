@@ -110,7 +110,6 @@ class EmbeddingRecommender(Recommender):
 
     @torch.no_grad()
     def embeddings(self) -> Pair:
-        """Return all representations, computed once until training goes on: ([U, D'], [I, D'])."""
         if self._table is None:
             user, item = self.propagate()
             self._table = user.float(), item.float()
@@ -127,6 +126,9 @@ class EmbeddingRecommender(Recommender):
         user, item = self.embeddings()
         pairs = zip(users.split(2**16), items.split(2**16), strict=True)
         return torch.cat([(user[u] * item[i]).sum(1) for u, i in pairs])
+
+    def exportable(self) -> nn.Module:
+        return InnerProduct(*self.score_vectors())
 
     # ---- users and items that are not in the training data
 
@@ -173,3 +175,15 @@ class EmbeddingRecommender(Recommender):
         entries = Entries(place, items, values, size)
         user = self.represent_users(self.new_rows("user", entries), entries)
         return user @ self.embeddings()[1].T
+
+
+class InnerProduct(nn.Module):
+    """Scores of all items by the inner product with fixed vectors: users [B]; [B, I]."""
+
+    def __init__(self, user: Tensor, item: Tensor):
+        super().__init__()
+        self.register_buffer("user", user.detach())
+        self.register_buffer("item", item.detach())
+
+    def forward(self, users: Tensor) -> Tensor:
+        return nn.functional.embedding(users, self.get_buffer("user")) @ self.get_buffer("item").T

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 from torch import Tensor
 
+from recgnn.errors import ConfigError
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.interaction import pairs_by_field
 
@@ -39,3 +41,6 @@ class FFM(CTRModel):
         else:
             pairs = pairs_by_field(self.sum_fields(x), x[:, range(len(self.slots)), self.sum_fields.slots])
         return self.first_order(ids, values) + pairs
+
+    def field_vectors(self, field: int) -> NoReturn:
+        raise ConfigError("FFM has a vector of each value for every other field, and none for the value as such")

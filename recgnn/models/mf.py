@@ -71,6 +71,13 @@ class MF(EmbeddingRecommender):
         scores = super().score(users)
         return scores + self.mean if self.task == "rating" else scores
 
+    def score_vectors(self) -> Pair:
+        user, item = self.embeddings()
+        if self.task != "rating":
+            return user, item
+        mean = torch.full_like(item[:, :1], float(self.mean))
+        return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, mean], 1)
+
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         scores = super().score_pairs(users, items)
         return scores + self.mean if self.task == "rating" else scores

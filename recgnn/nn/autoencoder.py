@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from recgnn.nn.propagation import CSR, csr_matmul
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "elu", "selu"]
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
@@ -19,6 +19,9 @@ ACTIVATIONS = {
     "elu": nn.ELU,
     "selu": nn.SELU,
 }
+
+
+Rows = TypeVar("Rows", CSR, Tensor)  # of a matrix, sparse or dense
 
 
 def activation(name: Activation) -> nn.Module:
@@ -62,7 +65,7 @@ class SparseLinear(nn.Module):
         dim: D.
         bias: whether there is b.
 
-    Shapes: a CSR [B, C]; [B, D].
+    Shapes: a CSR [B, C], or (at its own cost) a dense tensor; [B, D].
     """
 
     def __init__(self, num_columns: int, dim: int, bias: bool = True):
@@ -71,8 +74,8 @@ class SparseLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, csr: CSR) -> Tensor:
-        y = _RowsTimesWeight.apply(self.weight, csr)
+    def forward(self, rows: CSR | Tensor) -> Tensor:
+        y = rows @ self.weight if isinstance(rows, Tensor) else _RowsTimesWeight.apply(self.weight, rows)
         return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:

@@ -27,8 +27,16 @@ def pairs_by_field(x: Tensor, own: Tensor | None = None, values: Tensor | None =
 
     Shapes: [B].
     """
-    across = _AcrossFields.apply(single(x), own is None, values)
+    across = (_across_dense if torch.compiler.is_compiling() else _AcrossFields.apply)(single(x), own is None, values)
     return across if own is None else across - 0.5 * single(own).square().sum((1, 2))
+
+
+def _across_dense(x: Tensor, between: bool, values: Tensor | None) -> Tensor:
+    """What `_AcrossFields` computes, for exporters, which cannot trace that it writes in place."""
+    pairs = (x * x.transpose(1, 2)).sum(3)  # [B, F, F]
+    if values is not None:
+        pairs = pairs * (values[:, :, None] * values[:, None])
+    return 0.5 * (pairs * (1 - torch.eye(x.shape[1], device=x.device)) if between else pairs).sum((1, 2))
 
 
 class _AcrossFields(torch.autograd.Function):

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import as_text
 from recgnn.data.clicks.history import Histories, History, packed, past_of_columns
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.log import TIMESTAMP, USER, Origin, clean_times
+from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.values import as_text, clean_times
 from recgnn.errors import RunError
-from recgnn.models.ctr import CTRModel
-from recgnn.training import run_folder as runs
 
 
 class Encoded(NamedTuple):
@@ -48,38 +47,30 @@ class Liked(NamedTuple):
 
 
 class EventReader:
-    """The encoding, the tables and the model of a finished run of clicks, loaded from its folder alone.
+    """Reads raw events as a run's model needs them.
 
     Args:
-        run: the run folder.
-        model: the model of its checkpoint.
+        folder: the run's prepared data.
+        with_history: whether the model reads histories.
 
     Raises:
         RunError: if the folder lacks the fields, or they are damaged.
     """
 
-    def __init__(self, run: Path, model: CTRModel):
-        self.run = runs.existing_run(run)
-        folder = self.run / "vocabulary"
+    def __init__(self, folder: Path, with_history: bool):
+        self.folder = folder
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
-        self.model = model.eval()
         try:
             history = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["history"]
         except (OSError, ValueError, LookupError) as error:
             raise RunError(f"{folder}: its summary cannot be read: {error}") from error
-        self.history = None if history is None else Histories(**history)
-        self.item_slots = [] if history is None else self.encoders.slots_of(self.history.item_fields)
-        self._items: Encoded | None = None
-
-    @property
-    def task(self) -> str:
-        """`clicks` or `regression`."""
-        return self.model.task
+        self.history = Histories(**history) if history is not None and with_history else None
+        self.item_slots = self.encoders.slots_of(self.history.item_fields) if self.history else []
 
     @property
     def columns(self) -> list[str]:
-        """The columns of raw rows that the model looks at."""
+        """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
         return [*self.encoders.fields, *own]
 
@@ -92,15 +83,15 @@ class EventReader:
         ids, values = self.encoders.encode(frame)
         return Encoded(torch.from_numpy(ids), None if values is None else torch.from_numpy(values))
 
-    def _encoded_items(self) -> Encoded:
-        if self._items is None:
-            self._items = self.encode(self.tables.items)
-        return self._items
+    @cached_property
+    def encoded_items(self) -> Encoded:
+        """The items of the run's events."""
+        return self.encode(self.tables.items)
 
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
-        """What the rows' users did before; None for a model that does not look at it."""
+        """What the rows' users did before; None for a model that does not read it."""
         if self.history is None:
             return None
         times = None
@@ -150,7 +141,7 @@ class EventReader:
         """Items and times of all positive events, and the table of items."""
         item, time = self._liked.item, self._liked.time
         past = torch.from_numpy(item), None if time is None else torch.from_numpy(time)
-        return past, self._encoded_items().of(slice(None), self.item_slots)
+        return past, self.encoded_items.of(slice(None), self.item_slots)
 
     def _ranges(self, codes: np.ndarray, times: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Where the newest of each user's past begins among the positive events, its length, and the time to see it
@@ -170,7 +161,7 @@ class EventReader:
         own = None if own is None else torch.from_numpy(own)
         return torch.from_numpy(starts), torch.from_numpy(end - starts), own
 
-    def _memory(self, users: np.ndarray) -> tuple | None:
+    def memory(self, users: np.ndarray) -> tuple | None:
         """What users did before, by now: the ranges of a list of past events, their lengths, the time to see them from
         or None, that list, and the table of its items; None for a model that does not look at it."""
         if self.history is None:
@@ -180,7 +171,7 @@ class EventReader:
         tables, own = self.tables, self._history_columns()
         if any(column not in tables.users for column in own):
             raise RunError(
-                f"{self.run}: an older version wrote it, without its users' last histories; train it again to recommend"
+                f"{self.folder}: an older version wrote it, without its users' last histories; train it again to recommend"
             )
         users = np.maximum(users, 0)  # nobody asks for the past of an unknown one
         times = None if tables.time is None else tables.time[tables.ptr[users + 1] - 1]

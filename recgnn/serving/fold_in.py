@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.prepare import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, RATING, USER
+from recgnn.data.readers.origin import need_columns
 from recgnn.errors import DataError
 from recgnn.models.base import Recommender
 from recgnn.nn.folding import Entries
-from recgnn.serving.ids import clean_ids, clean_ratings, need_columns
+from recgnn.serving.ids import clean_ratings, new_ids
 
 WHAT = "the frame to fold in"
 
@@ -49,10 +50,10 @@ def fold_in(model: Recommender, prepared: PreparedLog, frame: pd.DataFrame) -> t
 def _with_rows(rated: bool, prepared: PreparedLog, frame: pd.DataFrame) -> tuple[Part, Vocabulary, Vocabulary]:
     """The train part with the frame's interactions behind it, and the vocabularies with its new ids. A pair that train
     has stays as it is; one that the frame has twice counts once, its last time."""
-    need_columns(frame, (USER, ITEM, RATING) if rated else (USER, ITEM), WHAT)
+    need_columns((USER, ITEM, RATING) if rated else (USER, ITEM), frame.columns, WHAT)
     if not len(frame):
         raise DataError(f"{WHAT} has no rows")
-    given = {USER: clean_ids(frame, USER, prepared.users, WHAT), ITEM: clean_ids(frame, ITEM, prepared.items, WHAT)}
+    given = {USER: new_ids(frame, USER, prepared.users, WHAT), ITEM: new_ids(frame, ITEM, prepared.items, WHAT)}
     given |= {RATING: clean_ratings(frame, WHAT)} if rated else {}
     given = pd.DataFrame(given).drop_duplicates([USER, ITEM], keep="last")
     old = prepared.train

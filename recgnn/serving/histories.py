@@ -1,61 +1,68 @@
-"""What users who were not in train had, as lists or as a frame."""
+"""The histories of users who were not in the training data, from lists or a frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 import torch
 
+from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, RATING, USER
+from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError
 from recgnn.nn.folding import Entries
-from recgnn.serving.ids import HINT, as_ids, clean_ratings, need_columns, required, typed
+from recgnn.serving.ids import HINT, clean_ratings, required
 
 WHAT = "the histories"
+Histories = Sequence[Sequence] | Mapping[object, Sequence] | pd.DataFrame
 
 
 def histories_of(
-    histories: Sequence[Sequence] | pd.DataFrame,
+    histories: Histories,
     ratings: Sequence[Sequence[float]] | None,
     vocabulary: Vocabulary,
     highest: float | None,
     lenient: bool,
 ) -> tuple[np.ndarray, Entries]:
-    """The users' names [n], and what each of them has; an item that stands twice counts once, its last time.
+    """Return the users' names [n], and the items that each of them has; a repeated item counts once, its last time.
 
     Args:
-        histories: raw item ids, a list a user; or a frame with columns user, item and perhaps rating.
-        ratings: of the items of lists.
-        vocabulary: of the items.
-        highest: the rating of an item without one; None where there are no ratings.
-        lenient: whether unknown items are left out and histories may be empty.
+        histories: Raw item ids, a list for each user, by name or in order; or a frame with columns user, item and
+            perhaps rating.
+        ratings: Of the items of lists.
+        vocabulary: Of the items.
+        highest: The rating of an item without one; None where there are no ratings.
+        lenient: Whether unknown items are left out and histories may be empty.
 
     Raises:
-        DataError: for ratings that do not fit or are none, and, unless lenient, an unknown item or an empty history.
+        DataError: If ratings do not fit or are no numbers, and, unless lenient, if an item is unknown or a history
+            empty.
+        ConfigError: If ratings are given beside a frame.
     """
+    values: np.ndarray | None = None
+    items: list | pd.Series
     if isinstance(histories, pd.DataFrame):
-        need_columns(histories, (USER, ITEM), WHAT)
+        need_columns((USER, ITEM), histories.columns, WHAT)
         if ratings is not None:
             raise ConfigError("the ratings of a frame of histories are its column rating; leave ratings out")
-        place, names = pd.factorize(histories[USER], use_na_sentinel=False)
-        names, items, values = np.asarray(names), histories[ITEM], None
+        place, distinct = pd.factorize(histories[USER], use_na_sentinel=False)
+        names, items = np.asarray(distinct), histories[ITEM]
         if highest is not None and RATING in histories:
             values = clean_ratings(histories, WHAT).to_numpy()
     else:
-        lengths = np.array([len(history) for history in histories], dtype=np.int64)
-        names = np.arange(len(lengths))
-        place, items = np.repeat(names, lengths), list(chain(*histories))
+        lists = [*histories.values()] if isinstance(histories, Mapping) else [*histories]
+        for one in lists:
+            if isinstance(one, str) or not hasattr(one, "__len__"):
+                raise DataError(f"{WHAT} are {histories!r}; expected a list of item ids for each user, as [[50, 181]]")
+        lengths = np.array([len(one) for one in lists], dtype=np.int64)
+        numbers = np.arange(len(lists))
+        names = np.array([*histories], dtype=object) if isinstance(histories, Mapping) else numbers
+        place, items = np.repeat(numbers, lengths), list(chain(*lists))
         values = None if ratings is None else _values(ratings, lengths, place)
-    if not lenient:
-        rows = required(items, vocabulary, ITEM) if len(items) else np.zeros(0, dtype=np.int64)
-    elif isinstance(items, pd.Series):
-        rows = vocabulary.encode(as_ids(items, vocabulary))
-    else:
-        rows = vocabulary.encode(typed(items, vocabulary))
+    rows = vocabulary.encode(items) if lenient or not len(items) else required(items, vocabulary, ITEM)
     if values is None:
         values = np.full(len(rows), 1.0 if highest is None else highest, dtype=np.float32)
     found = _sorted(place, rows, values, len(names), len(vocabulary))
@@ -66,6 +73,7 @@ def histories_of(
 
 
 def _values(ratings: Sequence[Sequence[float]], lengths: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The ratings of all histories, one after the other, `[n]` float32."""
     if len(ratings) != len(lengths):
         raise DataError(f"{len(ratings)} lists of ratings for {len(lengths)} histories; give one for each")
     given = np.array([len(x) for x in ratings], dtype=np.int64)

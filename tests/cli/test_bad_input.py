@@ -252,7 +252,7 @@ def test_recommend_and_similar(entry, tiny_run, here):
     run = ("--run", tiny_run)
     assert "unknown item 999: 40 items are known (1 to 40)" in error("similar", *run, "--items", "1,999")
     message = error("recommend", *run, "--users", "5,77,78")
-    assert "unknown user 77 (and 1 more of 3): 61 users are known" in message and "nearest: 61" in message
+    assert "unknown users 77, 78 (2 of 3): 61 users are known" in message and "nearest: 61" in message
     assert "'bob' is no id here" in error("recommend", *run, "--users", "bob")
     assert "no ids given" in error("recommend", *run, "--users", ",")
     assert "k must be at least 1" in error("recommend", *run, "--k", 0)

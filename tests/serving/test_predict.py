@@ -15,7 +15,7 @@ import torch
 
 from recgnn import load
 from recgnn.cli.entry import main
-from recgnn.data.readers import rows as tables
+from recgnn.data.readers import tables
 from recgnn.serving import loading as serving
 
 COLD = 2.25

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.fields import Field, as_text
-from recgnn.data.clicks.values import NULLS, distinct_of, moments_of, numbers
+from recgnn.data.clicks.fields import Field
+from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
 
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that train lacks (or that are rare there), no value
 KNOWN = 2  # the first row of a known value

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recgnn.data.log import ITEM, SPLIT, TITLE, USER, Origin, Source, clean_split, shown
-from recgnn.data.readers.blocks import numbered, slices, table_blocks
-from recgnn.data.readers.columns import fingerprint
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.data.cache import fingerprint
+from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
+from recgnn.data.readers.origin import Origin, need_columns, shown
+from recgnn.data.readers.tables import blocks_of, open_table, slices
+from recgnn.data.readers.text import TextTable
+from recgnn.errors import ConfigError, DataError
 
 _RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
 _COMPARE = {
@@ -55,6 +57,8 @@ class EventTable(EventSource):
         separator: Of the fields; found out when None.
         columns: Names of the columns of files without a header line.
         name: Short name of the data set; the file's stem when None.
+        quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
+        encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -70,29 +74,50 @@ class EventTable(EventSource):
         separator: str | None = None,
         columns: list[str] | None = None,
         name: str | None = None,
+        quotes: bool = True,
+        encoding: str | None = None,
     ) -> None:
-        if (path is None) == (train is None) or (path is not None and (val or test)):
-            raise ConfigError("EventTable: give path, or train with val and test")
-        files = {"train": path or train, "val": val, "test": test}
-        self.files = {part: str(file) for part, file in files.items() if file is not None}
-        self.separator, self.columns = separator, columns
-        self.name = name or Path(path or train).stem
+        self.files = part_files("EventTable", path, train, val, test)
+        self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
+        self.name = name or Path(self.files["train"]).stem
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        first: list[str] = []
         for part, file in self.files.items():
-            for frame in numbered(table_blocks(Path(file).expanduser(), self.separator, self.columns, columns)):
+            table = open_table(file, self.separator, self.columns, self.quotes, self.encoding)
+            first = first or table.names
+            need_columns(first, table.names, file, f"{self.files['train']} has it")
+            need_columns(table.names, first, self.files["train"], f"{file} has it")
+            start = 0
+            for frame in blocks_of(table, columns):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
-                    frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, start=frame.index.start))})
+                    line = table.line_of if isinstance(table, TextTable) else None
+                    frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, line, start=start))})
+                start += len(frame)
                 yield frame
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
-        options = [sorted(self.files), self.separator, self.columns, self.name]
-        return fingerprint(self, options, [Path(file).expanduser() for file in self.files.values()])
+        options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
+        return fingerprint(self, options, list(self.files.values()))
+
+
+def part_files(
+    who: str, path: str | Path | None, train: str | Path | None, val: str | Path | None, test: str | Path | None
+) -> dict[str, str]:
+    """Return the file of each part; one file for all is called train.
+
+    Raises:
+        ConfigError: If neither or both of `path` and `train` are given.
+    """
+    if (path is None) == (train is None) or (path is not None and (val or test)):
+        raise ConfigError(f"{who}: give path, or train with val and test")
+    files = {"train": path or train, "val": val, "test": test}
+    return {part: str(file) for part, file in files.items() if file is not None}
 
 
 def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str]:
@@ -148,11 +173,7 @@ def label_column(columns: list[str], label: str) -> str:
     """
     rule = _RULE.match(label) if label not in columns else None
     column = rule[1] if rule else label
-    if column not in columns:
-        raise DataError(
-            f"label: no column '{column}'{did_you_mean(column, columns)}; there are: {', '.join(columns[:20])}; name a "
-            "column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)"
-        )
+    need_columns([column], columns, "label", "name a column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)")
     return column
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
 
 Kind = Literal["categorical", "numeric", "multi", "time", "drop"]
@@ -105,11 +106,7 @@ def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[s
         ConfigError: if one is not, or none is left.
     """
     given = {str(name): value for name, value in given.items()}  # YAML takes a bare 3 for a number
-    for name in given:
-        if name not in columns:
-            raise ConfigError(
-                f"fields: no column {name!r}{did_you_mean(name, columns)}; there are: {', '.join(columns[:20])}"
-            )
+    need_columns(given, columns, "fields", error=ConfigError)
     found = {name: as_field(value, name) for name, value in given.items()}
     found = {name: value for name, value in found.items() if value.kind != "drop"}
     if not found:
@@ -150,22 +147,6 @@ def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict
     if not [f for f in found.values() if f.kind != "drop"]:
         raise DataError("no column of the events can be a field; declare them (data.init_args.fields)")
     return found
-
-
-def as_text(column: pd.Series) -> pd.Series:
-    """Values as text, the same for 12, 12.0 and "12"; NA where there is none (nulls and empty text)."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
-        return column.astype("string")
-    if pd.api.types.is_float_dtype(column.dtype):
-        values = column.to_numpy(np.float64, na_value=np.nan)
-        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
-        text = column.astype("string")
-        text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
-        return text.mask(np.isnan(values))
-    text = column.astype("string").str.strip()
-    return text.mask(text.str.len() == 0)
 
 
 def check_values(frame: pd.DataFrame) -> None:

@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.data.log import POSITION, TIMESTAMP, USER, Origin, clean_times
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
+from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.values import clean_times
+from recgnn.errors import ConfigError, DataError
 
 MILLISECONDS = 1e11  # a time above it, in seconds, is after the year 5000
 
@@ -51,10 +53,7 @@ class Histories:
             raise ConfigError(f"history: max_length must be at least 1, found {self.max_length}")
         wanted = [*self.item_fields, *(self.columns or {}).values(), *([self.times] if self.times else [])]
         wanted += [USER] if self.columns is None else []
-        for name in wanted:
-            if name not in columns:
-                there = ", ".join(columns[:20])
-                raise ConfigError(f"history: no column {name!r}{did_you_mean(name, columns)}; there are: {there}")
+        need_columns(wanted, columns, "history", error=ConfigError)
         if self.columns is not None and set(self.columns) != set(self.item_fields):
             raise ConfigError(
                 f"history: columns are of {', '.join(self.columns)}, expected one for each of item_fields "

@@ -17,8 +17,8 @@ from recgnn.data.clicks.loaders import EventBatches
 from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.tables import EventTables
+from recgnn.data.interactions.log import ITEM, TITLE, Source
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
-from recgnn.data.log import ITEM, TITLE, Source
 from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, did_you_mean, one_of
 

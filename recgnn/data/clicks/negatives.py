@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 
 from recgnn.data.interactions.graph import UserItems
+from recgnn.data.interactions.log import ITEM, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.sampling import NegativeSampler
-from recgnn.data.log import ITEM, POSITION, SPLIT, TIMESTAMP, USER, shown
+from recgnn.data.readers.origin import shown
 from recgnn.errors import ConfigError, DataError
 
 OF_EVENTS = (USER, ITEM, TIMESTAMP, POSITION, SPLIT)

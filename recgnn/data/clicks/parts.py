@@ -12,9 +12,11 @@ from recgnn.data.clicks.events import check_classes, label_column, labels_of_blo
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
+from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
-from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER, Origin, clean_times
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.values import clean_times
+from recgnn.errors import ConfigError, DataError
 
 Blocks = Callable[..., Iterator[pd.DataFrame]]  # of all columns, or of those that are named
 
@@ -149,6 +151,4 @@ def _check_columns(name: str, columns: list[str], split: Split, group: str | Non
     split = split.of if isinstance(split, WithoutValidation) else split
     if USER not in columns and (getattr(split, "by", None) == "user" or isinstance(split, LeaveOneOut)):
         raise ConfigError(f"{name}: the events have no column user to split by; take RatioSplit with by: all")
-    if group is not None and group not in columns:
-        there, near = ", ".join(columns[:20]), did_you_mean(group, columns)
-        raise ConfigError(f"group: {name} has no column {group!r}{near}; there are: {there}")
+    need_columns([] if group is None else [group], columns, f"group: {name}", error=ConfigError)

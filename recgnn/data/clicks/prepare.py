@@ -14,16 +14,17 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, titled_events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, as_text, check_values, declared, guess
+from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
 from recgnn.data.clicks.parts import Asked, Labelled, Whole, of_frame, parts_of, whole_of, with_past
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
-from recgnn.data.clicks.values import distinct_of
+from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, USER, Source
 from recgnn.data.interactions.split import Split
-from recgnn.data.log import ITEM, PARTS, SPLIT, USER, Source
 from recgnn.data.memory import release_memory
-from recgnn.data.readers.blocks import numbered, progress
+from recgnn.data.progress import progress
+from recgnn.data.readers.tables import numbered
+from recgnn.data.readers.values import as_text, distinct_of
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.tables import FILES as TABLES
-from recgnn.data.log import PARTS
+from recgnn.data.interactions.log import PARTS
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from recgnn.data.clicks.events import EventSource
-from recgnn.data.datasets.criteo import numbered_lines
-from recgnn.data.log import PARTS, SPLIT, shown
-from recgnn.data.readers.blocks import ROWS
-from recgnn.data.readers.columns import fingerprint
+from recgnn.data.cache import fingerprint
+from recgnn.data.clicks.events import EventSource, part_files
+from recgnn.data.interactions.log import PARTS, SPLIT
+from recgnn.data.readers.origin import shown
+from recgnn.data.readers.tables import ROWS
+from recgnn.data.readers.text import numbered_lines
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.files import existing_file
 
@@ -64,14 +65,11 @@ class SparseText(EventSource):
         kinds: dict[str, ColumnKind] | None = None,
         name: str | None = None,
     ) -> None:
-        if (path is None) == (train is None) or (path is not None and (val or test)):
-            raise ConfigError("SparseText: give path, or train with val and test")
         for kind in (kinds or {}).values():
             one_of("SparseText: kinds", kind, ColumnKind.__args__)
-        files = {"train": path or train, "val": val, "test": test}
-        self.files = {part: str(file) for part, file in files.items() if file is not None}
+        self.files = part_files("SparseText", path, train, val, test)
         self.kinds = dict(kinds or {})
-        self.name = name or Path(path or train).stem
+        self.name = name or Path(self.files["train"]).stem
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         """The events in frames of at most `ROWS` rows, of all columns or of some."""
@@ -314,7 +312,7 @@ def _texts(path: Path) -> Iterator[tuple[list[int], list[str]]]:
     """Numbers and texts of lines, a block at a time, without comments (#) and lines that are blank."""
     numbers, texts, size = [], [], 0
     for number, line in numbered_lines(path):
-        text = line.partition(b"#")[0].decode("utf-8", errors="replace").strip()
+        text = line.partition("#")[0].strip()
         if text:
             numbers.append(number)
             texts.append(text)

@@ -10,10 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.clicks.fields import as_text
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.negatives import columns_of
-from recgnn.data.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.readers.values import as_text
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource
-from recgnn.data.clicks.fields import as_text
-from recgnn.data.log import PARTS, SPLIT, shown
-from recgnn.data.readers.blocks import ROWS
-from recgnn.data.readers.columns import fingerprint
-from recgnn.data.readers.tables import first_line, is_parquet
-from recgnn.errors import DataError
+from recgnn.data.interactions.log import PARTS, SPLIT
+from recgnn.data.readers.decoding import chunks
+from recgnn.data.readers.origin import Origin, need_columns, shown
+from recgnn.data.readers.parquet import is_parquet
+from recgnn.data.readers.tables import ROWS, open_table
+from recgnn.data.readers.text import TextTable
+from recgnn.data.readers.values import as_text
+from recgnn.errors import DataError, first_line
 from recgnn.files import existing_file
-
-_UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
-_VALUE = re.compile(r"In CSV column #(\d+): Row #(\d+): CSV conversion error to (\w+): (?:invalid value '(.*)')?", re.S)
-_KINDS = {"int64": "an integer", "double": "a number", "string": "UTF-8 text"}
 
 
 class EventFiles(EventSource):
@@ -53,7 +47,7 @@ class EventFiles(EventSource):
         return [self.label, *self.numbers, *self.texts]
 
     def files(self) -> dict[str, Path]:
-        """The file of each part, or of `all`.
+        """Return the file of each part, or of `all`.
 
         Raises:
             DataError: If there is none.
@@ -72,16 +66,16 @@ class EventFiles(EventSource):
         return {"all": (found or only)[0]}
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The events in frames of at most `ROWS` rows, of all columns or of some.
+        """Yield the events in frames of at most `ROWS` rows, of all columns or of some.
 
         Raises:
-            DataError: With the file and what is wrong in it.
+            DataError: Names the file, the line or row, and the mistake.
         """
         files = self.files()
         for part, path in files.items():
             rows = 0
-            for table in self._tables(path):
-                frame = self.frame_of(table, path, rows)
+            for table, origin in self._tables(path):
+                frame = self.frame_of(table, origin)
                 rows += len(frame)
                 if len(files) > 1:
                     codes = np.full(len(frame), PARTS.index(part), dtype=np.int8)
@@ -96,93 +90,52 @@ class EventFiles(EventSource):
     def fingerprint(self) -> str:
         return fingerprint(self, self.name, list(self.files().values()))
 
-    def frame_of(self, table: pa.Table, path: Path, start: int) -> pd.DataFrame:
-        """A block with the same types as every other: int64 labels, float64 numbers, text.
+    def frame_of(self, table: pa.Table, origin: Origin) -> pd.DataFrame:
+        """Return a block with the same types as every other: int64 labels, float64 numbers, text.
 
         Args:
             table: The columns as they stand in the file.
-            path: The file.
-            start: How many of its rows came before.
+            origin: The file and the place of the block in it.
 
         Raises:
-            DataError: For a label other than 0 and 1, or text in a column of numbers.
+            DataError: If a label is not 0 or 1, or a number is none; names the place.
         """
-        for name, kind in {self.label: pa.int64(), **dict.fromkeys(self.numbers, pa.float64())}.items():
-            try:
-                column = table[name].cast(kind)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise DataError(f"{path}, column '{name}': {first_line(error)}") from error
-            table = table.set_column(table.column_names.index(name), name, column)
-        frame = table.to_pandas(ignore_metadata=True)[self.columns]
+        columns = {self.label: _as_number(table[self.label], pa.int64(), self.label, origin)}
+        columns |= {name: _as_number(table[name], pa.float64(), name, origin) for name in self.numbers}
+        for name in self.texts:
+            values = table[name]
+            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+                values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+            columns[name] = values
+        frame = pa.table(columns).to_pandas(ignore_metadata=True)
         wrong = ~frame[self.label].isin((0, 1)).to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
-            value = shown(frame[self.label].iloc[row])
-            raise DataError(f"{path}, row {start + row + 1}, column '{self.label}': {value}; expected 0 or 1")
+            raise DataError(f"{origin.at(row, self.label)}: {shown(frame[self.label].iloc[row])}; expected 0 or 1")
         others = [name for name in self.texts if not isinstance(frame[name].dtype, pd.StringDtype)]
         return frame.assign(**{name: as_text(frame[name]).astype("str") for name in others})
 
-    def _tables(self, path: Path) -> Iterator[pa.Table]:
-        try:
-            if is_parquet(path):
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    self._need_all(path, file.schema_arrow.names)
-                    for batch in file.iter_batches(ROWS, columns=self.columns):
-                        yield pa.Table.from_batches([batch])
-            else:
-                yield from _regrouped(self._of_text(path), ROWS)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: cannot be read: {first_line(error)}") from error
-
-    def _of_text(self, path: Path) -> Iterator[pa.RecordBatch]:
-        zipped = is_gzip(path)
-        _, first = next(numbered_lines(path), (0, None))
-        if first is None:
-            raise DataError(f"{path}: is empty")
-        first = first.decode("utf-8-sig", errors="replace")
-        separator = "\t" if "\t" in first else ","
-        named = [name.strip('"') for name in first.split(separator)]
-        header = self.label in named or not self.headless
-        if header:
-            self._need_all(path, named)
-        # Where there is a header, integers may have been written as 1.0, by a program that has no others with gaps.
-        number = pa.float64() if header else pa.int64()
-        names = named if header else self.columns
-        kinds = {self.label: pa.int64()} | dict.fromkeys(self.numbers, number) | dict.fromkeys(self.texts, pa.string())
-        try:
-            with (
-                pa.input_stream(path, compression="gzip" if zipped else None) as stream,
-                pa.csv.open_csv(
-                    stream,
-                    pa.csv.ReadOptions(column_names=None if header else names, use_threads=False),  # counts the rows
-                    pa.csv.ParseOptions(delimiter=separator, quote_char='"' if header else False),
-                    pa.csv.ConvertOptions(
-                        column_types=kinds, null_values=[""], strings_can_be_null=True, include_columns=self.columns
-                    ),
-                ) as reader,
-            ):
-                yield from reader
-        except pa.ArrowInvalid as error:
-            if match := _UNEVEN.search(str(error)):
-                row, expected, found = match.groups()
-                what = f"{found} column{'s' * (found != '1')} where {expected} are expected"
-                raise DataError(f"{path}, line {_line_of(path, int(row))}: {what}") from error
-            if match := _VALUE.match(str(error)):
-                column, row, kind, value = match.groups()
-                what = "this" if value is None else shown(value)
-                raise DataError(
-                    f"{path}, line {_line_of(path, int(row))}, column '{names[int(column)]}': {what} is not "
-                    f"{_KINDS.get(kind, kind)}"
-                ) from error
-            raise
-
-    def _need_all(self, path: Path, there: list[str]) -> None:
-        lacking = [name for name in self.columns if name not in there]
-        if lacking:
-            raise DataError(
-                f"{path}: has no column {', '.join(lacking[:5])}{', ...' * (len(lacking) > 5)}, as {self.name} has; "
-                f"found: {', '.join(shown(name) for name in there[:5])}{', ...' * (len(there) > 5)}"
-            )
+    def _tables(self, path: Path) -> Iterator[tuple[pa.Table, Origin]]:
+        """The columns that are read, as they stand in the file, some rows at a time."""
+        separator, names = None, None
+        if not is_parquet(path):
+            first = next(chunks(path, 2**16), b"").lstrip(b"\r\n").splitlines()[:1]
+            first = b"".join(first).decode("utf-8", "replace")
+            separator = "\t" if "\t" in first else ","
+            if self.headless and self.label not in [name.strip('"') for name in first.split(separator)]:
+                names = self.columns
+        table = open_table(path, separator, names, quotes=names is None)
+        remedy = f"{self.name} has the columns {', '.join(self.columns[:5])}, ..."
+        need_columns(self.columns, table.names, str(path), remedy)
+        line, start = table.line_of if isinstance(table, TextTable) else None, 0
+        for piece in table.tables(self.columns) if isinstance(table, TextTable) else table.tables(self.columns, ROWS):
+            for first_row in range(0, piece.num_rows, ROWS):
+                block, origin = piece.slice(first_row, ROWS), Origin(str(path), line, start=start)
+                if names is not None:  # Kaggle's own file has integers only
+                    for place, name in enumerate(self.numbers, 1):
+                        block = block.set_column(place, name, _as_number(block[name], pa.int64(), name, origin))
+                yield block, origin
+                start += block.num_rows
 
 
 class Criteo(EventFiles):
@@ -226,55 +179,39 @@ class Avazu(EventFiles):
     )
     usual = ("train.gz", "train.csv", "train", "train.csv.gz", "train.parquet")
 
-    def frame_of(self, table: pa.Table, path: Path, start: int) -> pd.DataFrame:
-        frame = super().frame_of(table, path, start)
+    def frame_of(self, table: pa.Table, origin: Origin) -> pd.DataFrame:
+        frame = super().frame_of(table, origin)
         which, hours = pd.factorize(frame["hour"], use_na_sentinel=False)
         moments = pd.to_datetime("20" + pd.Series(hours), format="%Y%m%d%H", errors="coerce")
         wrong = (moments.isna() | (pd.Series(hours).str.len() != 8)).to_numpy()[which]
         if wrong.any():
             row = int(wrong.argmax())
             found = shown(frame["hour"].iloc[row])
-            raise DataError(f"{path}, row {start + row + 1}, column 'hour': {found}; expected YYMMDDHH, as 14102100")
+            raise DataError(f"{origin.at(row, 'hour')}: {found}; expected YYMMDDHH, as 14102100")
         parts = {"hour": moments.dt.hour, "weekday": moments.dt.day_of_week, "weekend": moments.dt.day_of_week // 5}
         made = {name: values.astype("str").to_numpy()[which] for name, values in parts.items()}
         rest = frame.drop(columns=[self.label, "hour"])
         return pd.DataFrame({self.label: frame[self.label], **made}).astype(dict.fromkeys(made, "str")).join(rest)
 
 
-def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Tables of `rows` rows, the last of what is left."""
-    held = None
-    for batch in batches:
-        table = pa.Table.from_batches([batch])
-        held = table if held is None else pa.concat_tables([held, table])
-        while held.num_rows >= rows:
-            yield held.slice(0, rows)
-            held = held.slice(rows)
-    if held is not None and held.num_rows:
-        yield held
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file is gzipped, by its content."""
-    with open(path, "rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file, also gzipped, that are not empty, with their numbers.
+def _as_number(values: pa.ChunkedArray, kind: pa.DataType, column: str, origin: Origin) -> pa.ChunkedArray:
+    """A column as numbers, null where it is empty.
 
     Raises:
-        DataError: If it is no readable gzip file.
+        DataError: Names the place of the first text that is none.
     """
-    with gzip.open(path) if is_gzip(path) else open(path, "rb") as stream:
-        try:
-            for number, line in enumerate(stream, 1):
-                if line := line.rstrip(b"\r\n"):
-                    yield number, line
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: cannot be read: {first_line(error)}") from error
-
-
-def _line_of(path: Path, row: int) -> int:
-    """The number of the line that Arrow, which leaves empty ones out, counts as `row`."""
-    return next(islice(numbered_lines(path), row - 1, None))[0]
+    text = pa.types.is_string(values.type)
+    if text:
+        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+    try:
+        return values.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if not text:
+            raise DataError(f"{origin.name}, column '{column}': {first_line(error)}") from error
+        for row, value in enumerate(values):
+            try:
+                value.cast(kind)
+            except pa.ArrowInvalid:
+                expected = "an integer" if kind == pa.int64() else "a number"
+                raise DataError(f"{origin.at(row, column)}: {shown(value.as_py())} is not {expected}") from error
+        raise

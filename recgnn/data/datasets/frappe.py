@@ -1,20 +1,21 @@
-"""Named public tables of events."""
+"""Frappe: launches of apps in a context."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import EventSource
-from recgnn.data.log import SPLIT, Origin, clean_split
-from recgnn.data.readers.columns import fingerprint
-from recgnn.data.readers.tables import read_parquet
-from recgnn.errors import DataError
+from recgnn.data.clicks.sparse_text import SparseText
+from recgnn.data.datasets.base import Layout, PublicEvents
+from recgnn.data.interactions.log import PARTS, SPLIT, clean_split
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.tables import read_table
+
+_FIELDS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 
 
-class Frappe(EventSource):
+class Frappe(PublicEvents):
     """Frappe: which of 4,082 apps users launched in which context, two sampled negatives per launch, in three parts.
 
     Baltrunas et al., Frappe: Understanding the Usage and Perception of Mobile App Recommendations In-The-Wild, 2015,
@@ -27,46 +28,25 @@ class Frappe(EventSource):
     """
 
     name = "frappe"
-    _fields = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
-    _layouts = (
-        ("train.parquet", "valid.parquet", "test.parquet"),
-        ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm"),
-    )
 
     def __init__(self, root: str | Path) -> None:
-        self.root = str(root)
+        super().__init__(root)
 
-    def files(self) -> list[Path]:
-        """The files of the three parts.
+    def layouts(self) -> list[Layout]:
+        return [
+            (("train.parquet", "valid.parquet", "test.parquet"), self._read_parquet),
+            (("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm"), self._read_libfm),
+        ]
 
-        Raises:
-            DataError: If they are not all there.
-        """
-        folder = Path(self.root).expanduser()
-        for names in self._layouts:
-            if all((folder / name).is_file() for name in names):
-                return [folder / name for name in names]
-        raise DataError(
-            f"{folder}: has neither {', '.join(self._layouts[0])} nor {', '.join(self._layouts[1])}; Frappe has to be "
-            "put there by hand"
-        )
-
-    def events(self) -> pd.DataFrame:
-        frames = []
-        for part, path in zip(("train", "val", "test"), self.files(), strict=True):
-            frame = read_parquet(path) if path.suffix == ".parquet" else self._read_libfm(path)
-            frames.append(frame.assign(**{SPLIT: part}))
+    def _read_parquet(self, folder: Path) -> pd.DataFrame:
+        frames = [
+            read_table(path)[0].assign(**{SPLIT: part}) for part, path in zip(PARTS, self.files(), strict=True)
+        ]
         joined = pd.concat(frames, ignore_index=True)
-        joined[SPLIT] = clean_split(joined[SPLIT], Origin(self.root))
-        return joined
+        return joined.assign(**{SPLIT: clean_split(joined[SPLIT], Origin(str(folder)))})
 
-    def _read_libfm(self, path: Path) -> pd.DataFrame:
+    def _read_libfm(self, folder: Path) -> pd.DataFrame:
         """Lines of a label (1 or -1) and ten `id:1`, whose ids are used as they are."""
-        names = ["label", *self._fields]
-        frame = pd.read_csv(path, sep=" ", header=None, names=names, dtype="str")
-        label = pd.to_numeric(frame["label"]).to_numpy()
-        fields = {name: frame[name].str.partition(":")[0] for name in self._fields}
-        return pd.DataFrame({"label": np.where(label > 0, 1, 0), **fields})
-
-    def fingerprint(self) -> str:
-        return fingerprint(self, self.name, self.files())
+        frame = SparseText(**dict(zip(PARTS, self.files(), strict=True))).events()
+        names = {f"position{number}": name for number, name in enumerate(_FIELDS, 1)}
+        return frame.rename(columns=names)

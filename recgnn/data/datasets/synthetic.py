@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from recgnn.data.log import InteractionLog, Source
+from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.errors import ConfigError
 
 _BLOCK = 4096

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import pandas as pd
 
-from recgnn.data.log import ITEM, RATING, TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER
 from recgnn.errors import ConfigError, DataError
 
 

@@ -19,9 +19,9 @@ from recgnn.data.interactions.loaders import (
     RowBatches,
     UserBlocks,
 )
+from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
-from recgnn.data.log import Source
 from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, DataError
 

@@ -10,10 +10,11 @@ import pandas as pd
 
 from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.filters import Deduplicate, Filter
+from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
 from recgnn.data.interactions.split import TEST, TRAIN, VAL, Split
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source, shown
+from recgnn.data.readers.origin import shown
 from recgnn.errors import DataError
 
 __all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, PARTS, RATING, TIMESTAMP, USER
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path, sha256_of
 

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recgnn.data.log import (
-    ITEM,
-    RATING,
-    SPLIT,
-    TIMESTAMP,
-    USER,
-    InteractionLog,
-    Origin,
-    Source,
-    need_column,
-)
-from recgnn.data.readers.columns import build_log, fingerprint, frame_digest, keyed_table
-from recgnn.data.readers.tables import read_table, read_text, typed
+from recgnn.data.cache import fingerprint, frame_digest
+from recgnn.data.interactions.columns import build_log, keyed_table
+from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
+from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.tables import open_table, read_table
+from recgnn.data.readers.text import numbered_lines
+from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file
 
@@ -32,24 +26,24 @@ __all__ = ["AdjacencyLog", "AtomicLog", "FrameLog", "Source", "TableLog"]
 class TableLog(Source):
     """A log in one table: csv, tsv, any other separator, or Parquet.
 
-    Other columns are kept as context; a column `split` (train, val, test) is the data's own split.
-    A column that is not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`) is
-    left out.
+    Other columns are kept as context; a column `split` (train, val, test) is the data's own split. A column that is
+    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`) is left out.
 
     Args:
         path: The interactions.
         user: Column of the user ids.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
-        timestamp: Column of the times, in seconds or as ISO 8601 dates; None and "" as for
-            `rating`.
+        timestamp: Column of the times, in seconds or as ISO 8601 dates; None and "" as for `rating`.
         separator: Of the fields of `path`, such as "," or "::"; found out when None.
         columns: Names of the columns of a file without a header line.
         users: A table with a row per user, or None.
         items: A table with a row per item, or None.
-        title: Column of the titles in the items table (or, without one, in the interactions); None:
-            `title`, `movie_title` or `name` if there is one.
+        title: Column of the titles in the items table (or, without one, in the interactions); None: `title`,
+            `movie_title` or `name` if there is one.
         name: Short name of the data set; the file's stem when None.
+        quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
+        encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -68,6 +62,8 @@ class TableLog(Source):
         items: str | Path | None = None,
         title: str | None = None,
         name: str | None = None,
+        quotes: bool = True,
+        encoding: str | None = None,
     ) -> None:
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
@@ -75,37 +71,36 @@ class TableLog(Source):
         self.columns = None if columns is None else list(columns)
         self.users, self.items, self.title = users, items, title
         self.name = name or Path(path).name.split(".")[0] or "data"
+        self.quotes, self.encoding = quotes, encoding
 
     def read(self) -> InteractionLog:
-        ids = (self.chosen[USER], self.chosen[ITEM])
-        frame, origin = read_table(self.path, self.separator, self.columns, ids)
+        ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
+        frame, origin = read_table(self.path, self.separator, self.columns, ids, self.quotes, self.encoding)
         if self.columns is None and not {*ids} <= {*frame.columns} and _all_numbers(frame.columns):
             raise DataError(
-                f"{origin.name}: the first line holds numbers, not names: "
-                f"{', '.join(frame.columns)}; "
-                "name the columns of a file without a header line with columns=[user, item, ...]"
+                f"{origin.name}: the first line holds numbers, not names: {', '.join(frame.columns)}; name the columns "
+                "of a file without a header line with columns=[user, item, ...]"
             )
-        users = self._table(self.users, USER)
-        items = self._table(self.items, ITEM)
+        users, items = self._table(self.users, USER), self._table(self.items, ITEM)
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
 
     def _table(self, path: str | Path | None, key: str) -> pd.DataFrame | None:
         if path is None:
             return None
-        frame, origin = read_table(path, ids=(self.chosen[key], key))
-        return keyed_table(frame, key, self.chosen[key], origin)
+        ids = (str(self.chosen[key]), key)
+        frame, origin = read_table(path, ids=ids, quotes=self.quotes, encoding=self.encoding)
+        return keyed_table(frame, key, ids[0], origin)
 
     def fingerprint(self) -> str:
-        options = [self.chosen, self.separator, self.columns, self.title, self.name]
+        options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
         return fingerprint(self, options, [self.path, self.users, self.items])
 
 
 class AtomicLog(Source):
-    """A log in RecBole's atomic files: `x.inter`, and `x.user` and `x.item` beside it where they
-    are.
+    """A log in RecBole's atomic files: `x.inter`, and `x.user` and `x.item` beside it where they are.
 
-    Fields are separated by tabs, the header holds `name:type` (token, token_seq, float, float_seq);
-    token columns become integers where all their values are.
+    Fields are separated by tabs, the header holds `name:type` (token, token_seq, float, float_seq); token columns
+    become integers where all their values are.
 
     Args:
         path: The `.inter` file, or a folder with one.
@@ -136,60 +131,53 @@ class AtomicLog(Source):
         self.name = name or Path(path).name.removesuffix(".inter") or "data"
 
     def read(self) -> InteractionLog:
-        inter, *tables = self._files()
-        frame, origin = self._atomic(inter)
-        for key in (USER, ITEM):
-            need_column(frame, self.chosen[key], origin)
-        users, items = (
-            None if path is None else self._table(path, key)
-            for path, key in zip(tables, (USER, ITEM), strict=True)
-        )
+        interactions, *tables = self._files()
+        frame, origin = self._atomic(interactions)
+        need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
+        users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
 
-    def _files(self) -> list[Path | None]:
+    def _files(self) -> tuple[Path, Path | None, Path | None]:
         """The .inter file and, or None, the .user and the .item file."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             found = sorted(path.glob("*.inter"))
             if len(found) != 1:
                 names = ", ".join(p.name for p in found) or "none"
-                raise DataError(
-                    f"{path}: expected one .inter file, found {names}; give the file itself"
-                )
+                raise DataError(f"{path}: expected one .inter file, found {names}; give the file itself")
             path = found[0]
         path = existing_file(path)
-        beside = [path.with_suffix(suffix) for suffix in (".user", ".item")]
-        return [path, *(p if p.is_file() else None for p in beside)]
+        users, items = path.with_suffix(".user"), path.with_suffix(".item")
+        return path, users if users.is_file() else None, items if items.is_file() else None
 
     def _atomic(self, path: Path) -> tuple[pd.DataFrame, Origin]:
-        first = read_text(path).split(b"\n", 1)[0].decode("utf-8").rstrip("\r").split("\t")
-        plain = [field.strip() for field in first if ":" not in field]
+        header = open_table(path, "\t", quotes=False).names
+        plain = [field for field in header if ":" not in field]
         if plain:
             raise DataError(
-                f"{path}, line 1: '{plain[0]}' has no type; expected name:type, such as "
-                "user_id:token, separated by tabs (for other tables use TableLog)"
+                f"{path}, line 1: '{plain[0]}' has no type; expected name:type, such as user_id:token, separated by "
+                "tabs (for other tables use TableLog)"
             )
-        fields = dict(field.strip().rsplit(":", 1) for field in first)
         # like ids, so that nothing that only looks like a number is changed
-        as_text = {f"{n}:{t}" for n, t in fields.items() if t != "float"}
+        as_text = [field for field in header if field.rsplit(":", 1)[1] != "float"]
         frame, origin = read_table(path, "\t", ids=as_text, quotes=False)
-        frame.columns = [c.rsplit(":", 1)[0] for c in frame.columns]
-        return frame, origin
+        return frame.set_axis([field.rsplit(":", 1)[0] for field in header], axis=1), origin
 
-    def _table(self, path: Path, key: str) -> pd.DataFrame:
+    def _table(self, path: Path | None, key: str) -> pd.DataFrame | None:
+        if path is None:
+            return None
         frame, origin = self._atomic(path)
-        return keyed_table(frame, key, self.chosen[key], origin)
+        return keyed_table(frame, key, str(self.chosen[key]), origin)
 
     def fingerprint(self) -> str:
         return fingerprint(self, [self.chosen, self.title, self.name], self._files())
 
 
 class AdjacencyLog(Source):
-    """A log in lists: each line is a user and that user's items, separated by blanks; a user alone
-    has no items.
+    """A log in lists: each line is a user and that user's items, separated by blanks; a user alone has no items.
 
-    The form of the Gowalla, Yelp2018 and Amazon-Book files of NGCF and LightGCN. With `val` or
-    `test`, the log has a `split` column.
+    The form of the Gowalla, Yelp2018 and Amazon-Book files of NGCF and LightGCN. With `val` or `test`, the log has a
+    `split` column.
 
     Args:
         train: The lists to learn from.
@@ -214,9 +202,7 @@ class AdjacencyLog(Source):
     def read(self) -> InteractionLog:
         parts = {part: _lists(path) for part, path in self.files.items() if path is not None}
         user, item = (
-            typed(
-                pa.chunked_array([lists[column] for lists in parts.values()]), is_id=True
-            ).to_pandas()
+            typed(pa.chunked_array([lists[column] for lists in parts.values()]), is_id=True).to_pandas()
             for column in (0, 1)
         )
         frame = pd.DataFrame({USER: user, ITEM: item})
@@ -258,16 +244,16 @@ class FrameLog(Source):
         name: str = "frame",
     ) -> None:
         self.frame, self.users, self.items = frame, users, items
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.chosen: Mapping[str, str | None] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
         self.name = name
 
     def read(self) -> InteractionLog:
-        tables = []
-        for key, table in ((USER, self.users), (ITEM, self.items)):
-            if table is not None:
-                table = keyed_table(table, key, self.chosen[key], Origin(f"the {key}s table"))
-            tables.append(table)
-        return build_log(self.frame, Origin("the frame"), self.chosen, *tables, None, self.name)
+        users, items = self._table(self.users, USER), self._table(self.items, ITEM)
+        return build_log(self.frame, Origin("the frame"), self.chosen, users, items, None, self.name)
+
+    def _table(self, table: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
+        named = str(self.chosen[key])
+        return None if table is None else keyed_table(table, key, named, Origin(f"the {key}s table"))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -278,15 +264,21 @@ class FrameLog(Source):
 
 def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
     """Users and items of an adjacency file, one pair per item, as text."""
-    lines = [line.split() for line in read_text(path).decode("utf-8").splitlines()]
-    lines = [line for line in lines if line]
+    numbers, lines = [], []
+    for number, line in numbered_lines(path):
+        numbers.append(number)
+        lines.append(line.split())
     users = pa.array([line[0] for line in lines], type=pa.string())
-    counts = np.array([len(line) - 1 for line in lines])
+    counts = np.array([len(line) - 1 for line in lines], dtype=np.int64)
     items = pa.array([token for line in lines for token in line[1:]], type=pa.string())
     if not len(items):
-        raise DataError(
-            f"{path}: no line has an item; expected `user item item ...`, separated by blanks"
-        )
+        raise DataError(f"{path}: no line has an item; expected `user item item ...`, separated by blanks")
+    others = pa.chunked_array([users[1:]]), pa.chunked_array([items[counts[0] :]])
+    if len(lines) > 1 and all(kind_of(ids) == "integer" for ids in others if len(ids)):
+        if any(kind_of(pa.chunked_array([ids])) != "integer" for ids in (users[:1], items[: counts[0]]) if len(ids)):
+            raise DataError(
+                f"{path}, line {numbers[0]}: holds names, all others ids that are integers; remove the header line"
+            )
     return users.take(pa.array(np.repeat(np.arange(len(lines)), counts))), items
 
 

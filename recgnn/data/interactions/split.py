@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.filters import codes
-from recgnn.data.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1

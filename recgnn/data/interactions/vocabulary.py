@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recgnn.data.log import TITLE, shown
-from recgnn.errors import DataError, RunError
+from recgnn.data.interactions.log import TITLE
+from recgnn.data.readers.ids import known_ids
+from recgnn.data.readers.origin import shown
+from recgnn.errors import DataError, RunError, nearest_names
 from recgnn.files import atomic_path
-
-_INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
 
 
 class Vocabulary:
@@ -65,8 +63,7 @@ class Vocabulary:
 
     @classmethod
     def fit(cls, ids: pd.Series, table: pd.DataFrame | None = None) -> Vocabulary:
-        """The sorted unique ids of a column (integers by value, strings by code point) and their
-        counts.
+        """Fit the sorted unique ids of a column (integers by value, strings by code point) and their counts.
 
         Args:
             ids: Integer or string ids, repeated as they occur.
@@ -100,72 +97,78 @@ class Vocabulary:
         return self._known is None
 
     def encode(self, ids: pd.Series | np.ndarray | Sequence[object]) -> np.ndarray:
-        """Rows of raw ids of the vocabulary's type, -1 where unknown.
+        """Return the rows of raw ids, -1 where they are unknown.
+
+        Args:
+            ids: Numbers or text of any kind; `7`, `"7"` and `7.0` mean the same id.
 
         Shapes:
             ids: `[n]`; returns `[n]` int64.
         """
-        values = ids if isinstance(ids, pd.Series) else pd.Series(ids)
+        values = ids if isinstance(ids, pd.Series) else pd.Series(ids, dtype=None if len(ids) else object)
         if not len(values):
             return np.zeros(0, dtype=np.int64)
-        if self._known is None:
-            return self.ids.get_indexer(values).astype(np.int64)
-        text = pd.api.types.is_string_dtype(values.dtype)
-        array = pa.array(values if text else values.astype("str"), type=pa.large_string())
-        return (
-            pc.fill_null(pc.index_in(array, value_set=self._known), -1).to_numpy().astype(np.int64)
-        )
+        clean = known_ids(values, self.is_integer)
+        if self._known is not None:
+            array = pa.array(clean, type=pa.large_string(), from_pandas=True)
+            return pc.fill_null(pc.index_in(array, value_set=self._known), -1).to_numpy().astype(np.int64)
+        if clean.dtype == np.int64:
+            return self.ids.get_indexer(clean).astype(np.int64)
+        rows = self.ids.get_indexer(clean.fillna(0).astype(np.int64)).astype(np.int64)
+        return np.where(clean.isna(), -1, rows)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
+        """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}")
         ids = self.ids.take(rows.ravel())
         return ids.to_numpy(np.int64 if self.is_integer else object).reshape(rows.shape)
 
-    def parse(self, texts: Iterable[str]) -> list[int] | list[str]:
-        """Ids as typed on a command line, in the vocabulary's type.
+    def parse(self, ids: Iterable[object]) -> list:
+        """Return raw ids, as text or as numbers, in the vocabulary's type.
 
         Raises:
-            DataError: If the ids are integers and a text is none.
+            DataError: Names the first that cannot be an id here.
         """
-        texts = [str(text) for text in texts]
-        if not self.is_integer:
-            return [text.strip() for text in texts]
-        for text in texts:
-            if not _INTEGER.fullmatch(text):
-                raise DataError(f"'{text}' is no id here: ids are whole numbers ({self._range()})")
-        return [int(text) for text in texts]
+        values = pd.Series(list(ids), dtype=object)
+        clean = known_ids(values.infer_objects(), self.is_integer)
+        if clean.isna().any():
+            wrong = values.iloc[int(clean.isna().to_numpy().argmax())]
+            kind = "whole numbers" if self.is_integer else "text"
+            raise DataError(f"{shown(wrong)} is no id here: ids are {kind} ({self._range()})")
+        return clean.astype("int64" if self.is_integer else object).tolist()
 
     def require(self, ids: Iterable[object], what: str = "id") -> np.ndarray:
-        """Rows of raw ids that must all be known.
+        """Return the rows of raw ids that must all be known.
 
         Args:
             ids: Raw ids; text is accepted for integer ids, and the other way round.
             what: "user" or "item", for the error.
 
         Raises:
-            DataError: Naming the first unknown id, how many are known, and the nearest.
+            DataError: Names the first unknown ids, how many are unknown and known, and the nearest.
         """
         ids = list(ids)
-        if self.is_integer and any(isinstance(i, str) for i in ids):
-            ids = self.parse(str(i) for i in ids)
-        elif not self.is_integer:
-            ids = [str(i) for i in ids]
-        rows = self.encode(pd.Series(ids))
+        rows = self.encode(pd.Series(ids, dtype=object).infer_objects())
         if (rows < 0).any():
             unknown = [i for i, row in zip(ids, rows, strict=True) if row < 0]
-            more = f" (and {len(unknown) - 1} more of {len(ids)})" if len(unknown) > 1 else ""
+            names = [shown(i) for i in unknown[:5]]
+            if self.is_integer:
+                names = [name.strip("'") for name in names]
+                if not names[0].lstrip("+-").rstrip(".").isdigit():
+                    raise DataError(f"{shown(unknown[0])} is no id here: ids are whole numbers ({self._range()})")
+            first = ("" if len(unknown) == 1 else "s") + f" {', '.join(names)}" + (", ..." if len(unknown) > 5 else "")
+            more = f" ({len(unknown)} of {len(ids)})" if len(unknown) > 1 else ""
             near = ", ".join(str(n) for n in self._nearest(unknown[0]))
+            nearest = f"; nearest: {near}" if near else ""
             raise DataError(
-                f"unknown {what} {shown(unknown[0])}{more}: {len(self)} {what}s are known "
-                f"({self._range()})" + (f"; nearest: {near}" if near else "")
+                f"unknown {what}{first}{more}: {len(self)} {what}s are known ({self._range()}){nearest}"
             )
         return rows
 
     def title(self, rows: np.ndarray | Sequence[int]) -> np.ndarray | None:
-        """Titles of rows (an object array, None where unknown); None when there are no titles."""
+        """Return titles of rows (an object array, None where unknown); None when there are no titles."""
         if self.attributes is None or TITLE not in self.attributes:
             return None
         rows = np.asarray(rows, dtype=np.int64)
@@ -174,7 +177,7 @@ class Vocabulary:
         return titles[rows.ravel()].reshape(rows.shape)
 
     def save(self, path: str | Path) -> None:
-        """Writes the vocabulary to one Parquet file."""
+        """Write the vocabulary to one Parquet file."""
         columns = {"id": pa.array(self.ids), "frequency": pa.array(self.frequency)}
         for name in () if self.attributes is None else self.attributes.columns:
             columns[f"attribute:{name}"] = pa.Array.from_pandas(self.attributes[name])
@@ -185,7 +188,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: If the file is missing or broken.
@@ -217,9 +220,6 @@ class Vocabulary:
     def _nearest(self, wanted: object, count: int = 3) -> list[object]:
         """Known ids like the wanted one: by value, or by spelling."""
         if self.is_integer:
-            order = np.argsort(
-                np.abs(self.ids.to_numpy().astype(float) - float(wanted)), kind="stable"
-            )
-            return [int(i) for i in self.ids[order[:count]]]
-        known = self.ids[:200_000].tolist()
-        return difflib.get_close_matches(str(wanted), known, n=count, cutoff=0.5)
+            distance = np.abs(self.ids.to_numpy().astype(float) - float(str(wanted)))
+            return [int(i) for i in self.ids[np.argsort(distance, kind="stable")[:count]]]
+        return nearest_names(str(wanted), self.ids[:200_000].tolist(), count)

@@ -1,28 +1,47 @@
-"""Tables on disk -> frames: types that lose nothing, and the line of every mistake."""
+"""The one reader of tables: text or Parquet, whole or in blocks of rows, for whoever asks."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import re
-import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 
-from recgnn.data.log import Origin
+from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.parquet import ParquetTable, is_parquet
+from recgnn.data.readers.text import TextTable
+from recgnn.data.readers.types import Kind, as_kind, frame_of, kind_of, typed, wider
 from recgnn.errors import DataError
 from recgnn.files import existing_file
 
-_SEPARATORS = ("::", "\t", ",", ";", "|", " ")
-_NULLS = pa.array(["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"])
-_STAND_IN = "\x1f"  # for separators of several characters
+ROWS = 2**16  # of a block
+SMALL = 2**26  # bytes of text that are held, so that they need not be read twice
+
+
+def open_table(
+    path: str | Path,
+    separator: str | None = None,
+    columns: Sequence[str] | None = None,
+    quotes: bool = True,
+    encoding: str | None = None,
+    what: str = "file",
+) -> TextTable | ParquetTable:
+    """Open a table of text (csv, tsv, any separator, also gzipped) or Parquet, which is recognised by its content.
+
+    Args:
+        path: The file.
+        separator: Of the fields of text; found out when None.
+        columns: Names of the columns of a text file without a header line.
+        quotes: Whether fields of text may stand in double quotes.
+        encoding: Of text; UTF-8, or UTF-16 with a mark, when None.
+        what: What to call the file where it is missing.
+
+    Raises:
+        DataError: If the file is missing, empty or neither.
+    """
+    file = existing_file(path, what)
+    return ParquetTable(file) if is_parquet(file) else TextTable(file, separator, columns, quotes, encoding)
 
 
 def read_table(
@@ -31,245 +50,121 @@ def read_table(
     columns: Sequence[str] | None = None,
     ids: Collection[str] = (),
     quotes: bool = True,
+    encoding: str | None = None,
 ) -> tuple[pd.DataFrame, Origin]:
-    """Reads a table of text (csv, tsv, any separator, also gzipped) or Parquet.
+    """Read a whole table.
 
-    Text columns become int64 or float64 only where nothing is lost (`007` stays text).
+    Text columns become int64 or float64 only where nothing is lost (`007` stays text); integers with gaps stay
+    integers.
 
     Args:
-        path: The file. Parquet is recognised by its content.
-        separator: Of the fields; found out when None.
-        columns: Names of the columns of a file without a header line.
+        path, separator, columns, quotes, encoding: See `open_table`.
         ids: Columns that hold ids: never null, never float.
-        quotes: Whether a field may stand in double quotes.
 
     Returns:
         The frame, and where it came from.
 
     Raises:
-        DataError: If the file is missing, empty, no text, or has lines of different lengths.
+        DataError: If the file cannot be read or has no rows; names the line of the mistake.
     """
-    path = existing_file(path)
-    if is_parquet(path):
-        return read_parquet(path), Origin(str(path))
-    text = read_text(path)
-    if separator is None:
-        separator = "\t" if path.suffix == ".tsv" else sniff(text)
-    lines = _Lines(path, text, separator, quotes, header=columns is None)
-    names = [str(c).strip() for c in columns] if columns is not None else lines.header()
-    table = _parse(lines, names)
-    if not table.num_rows:
-        raise DataError(f"{path}: has a header line and no rows")
-    frame = {n: typed(table[n], is_id=n in ids).to_pandas() for n in table.column_names}
-    return pd.DataFrame(frame), Origin(str(path), lines.line_of)
+    table = open_table(path, separator, columns, quotes, encoding)
+    origin = Origin(str(table.path), table.line_of if isinstance(table, TextTable) else None)
+    found = list(table.tables())
+    if isinstance(table, ParquetTable):
+        return frame_of(pa.concat_tables(found)), origin
+    if not found:
+        raise DataError(f"{table.path}: has a header line and no rows")
+    joined = pa.concat_tables(found)
+    found.clear()
+    return frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})), origin
 
 
-def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its content.
-
-    Raises:
-        DataError: If its name says so, but it is none.
-    """
-    with open(path, "rb") as file:
-        if file.read(4) == b"PAR1":
-            return True
-    if path.suffix == ".parquet":
-        raise DataError(f"{path}: is named .parquet but is no Parquet file")
-    return False
-
-
-def read_parquet(path: str | Path) -> pd.DataFrame:
-    """A Parquet file as a frame, without a saved index.
-
-    Raises:
-        DataError: If it is missing or broken.
-    """
-    path = existing_file(path)
-    try:
-        frame = pq.read_table(path).to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: is no readable Parquet file: {first_line(error)}") from error
-    return frame[[c for c in frame.columns if not re.fullmatch(r"__index_level_\d+__", str(c))]]
-
-
-def read_text(path: str | Path) -> bytes:
-    """The content of a text file as UTF-8, from UTF-8, UTF-16 with a mark, or else Latin-1; `.gz`
-    unpacked.
-
-    Raises:
-        DataError: If it is missing, empty or no text.
-    """
-    path = existing_file(path)
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: is no readable gzip file: {first_line(error)}") from error
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", errors="replace").encode()
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
-        raise DataError(f"{path}: is empty")
-    if b"\0" in data[:1_000_000]:
-        raise DataError(f"{path}: is a binary file; expected text (csv, tsv) or Parquet")
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1").encode()
-    return data
-
-
-def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
-    """Text as int64 or float64 where every value is a plain number, else as text.
-
-    Integers count as such only if they are written as Python would write them: `007` or `+1` keep
-        the column text.
+def table_blocks(
+    path: str | Path,
+    separator: str | None = None,
+    columns: Sequence[str] | None = None,
+    chosen: Collection[str] | None = None,
+    quotes: bool = True,
+    encoding: str | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
     Args:
-        values: Strings without nulls.
-        is_id: Ids are integers or text, never null: `12.0` in every row is 12, and nothing stands
-            for null.
+        path, separator, columns, quotes, encoding: See `open_table`.
+        chosen: Which columns are wanted; all when None.
+
+    Raises:
+        DataError: If the file cannot be read; names the line or the row of the mistake.
     """
-    values = pc.utf8_trim_whitespace(values)
-    if is_id:
-        if pc.all(pc.ends_with(values, ".0")).as_py():
-            whole = _integers(pc.utf8_slice_codeunits(values, 0, -2))
-            return values if whole is None else whole
-        whole = _integers(values)
-        return values if whole is None else whole
-    numbers = numbers_of(values)
-    if numbers.null_count < len(numbers):
-        whole = _integers(numbers)
-        if whole is not None:
-            return whole
-        try:
-            floats = numbers.cast(pa.float64())
-            if not pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
-                return floats
-        except pa.ArrowInvalid:
-            pass
-    return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+    yield from blocks_of(open_table(path, separator, columns, quotes, encoding), chosen)
 
 
-def numbers_of(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The texts, trimmed, and null where they stand for none."""
-    values = pc.utf8_trim_whitespace(values)
-    null = pc.is_in(values, _NULLS)
-    return pc.if_else(null, pa.scalar(None, pa.string()), values) if pc.any(null).as_py() else values
+def blocks_of(table: TextTable | ParquetTable, chosen: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Read an open table as `table_blocks` does."""
+    if isinstance(table, ParquetTable):
+        for batch in table.tables(chosen, ROWS):
+            yield from slices(frame_of(batch))
+        return
+    kinds: dict[str, Kind | None] = {}
+    held: list[pa.Table] | None = []
+    for piece in table.tables(chosen):
+        if held is not None:
+            held.append(piece)
+            if sum(part.nbytes for part in held) <= SMALL:
+                continue
+        for part in [piece] if held is None else held:
+            for name in part.column_names:
+                if kinds.get(name) != "text":
+                    kinds[name] = wider(kinds.get(name), kind_of(part[name]))
+        held = None
+    if held is not None and not held:
+        raise DataError(f"{table.path}: has a header line and no rows")
+    if held:
+        joined = pa.concat_tables(held)
+        held.clear()
+        yield from slices(frame_of(pa.table({name: typed(joined[name]) for name in joined.column_names})))
+        return
+    for piece in table.tables(chosen):
+        made = {name: as_kind(piece[name], kinds[name] or "text") for name in piece.column_names}
+        yield from slices(frame_of(pa.table(made)))
 
 
-def null_text(values: pa.ChunkedArray) -> bool:
-    """Whether every text stands for no value."""
-    return pc.all(pc.is_in(pc.utf8_trim_whitespace(values), _NULLS)).as_py()
+def text_blocks(
+    path: str | Path, columns: Iterable[str] = (), remedy: str = "", what: str = "table"
+) -> Iterator[pd.DataFrame]:
+    """Read a table as frames of at most `ROWS` rows, every column of a text file as it is written.
+
+    What the values mean is left to the encoding that they are read for. A table without rows is one empty frame.
+
+    Args:
+        path: The file.
+        columns: Columns that it must have.
+        remedy: How to mend it where one is missing.
+        what: What to call the file where it is missing.
+
+    Raises:
+        DataError: If the file cannot be read, or a column is missing.
+    """
+    table = open_table(path, what=what)
+    need_columns(columns, table.names, str(path), remedy)
+    rows = False
+    for piece in table.tables() if isinstance(table, TextTable) else table.tables(rows=ROWS):
+        rows = True
+        yield from slices(frame_of(piece))
+    if not rows:
+        yield pd.DataFrame({name: pd.Series([], dtype="str") for name in table.names})
 
 
-def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """The values as int64, or None if one would be written differently."""
-    try:
-        whole = values.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return None
-    return whole if whole.cast(pa.string()).equals(values) else None
+def slices(frame: pd.DataFrame, chosen: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Cut a frame in blocks of at most `ROWS` rows."""
+    frame = frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
+    for start in range(0, max(1, len(frame)), ROWS):
+        yield frame.iloc[start : start + ROWS]
 
 
-class _Lines:
-    """The text of a table, and (only when something is wrong) the line of its rows."""
-
-    def __init__(self, path: Path, text: bytes, separator: str, quotes: bool, header: bool) -> None:
-        if not separator:
-            raise DataError(f"{path}: the separator is empty")
-        if len(separator) > 1:
-            text = text.replace(separator.encode(), _STAND_IN.encode())
-            separator = _STAND_IN
-        self.path, self.text, self.separator = path, text, separator
-        self.quotes = quotes and b'"' in text
-        self.has_header = header
-
-    def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yields (line number, fields) of every line that is not blank."""
-        stream = io.TextIOWrapper(io.BytesIO(self.text), encoding="utf-8", newline="")
-        quoting = csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE
-        reader = csv.reader(stream, delimiter=self.separator, quoting=quoting)
-        start = 1
-        try:
-            for fields in reader:
-                if fields:
-                    yield start, fields
-                start = reader.line_num + 1
-        except csv.Error as error:
-            where = f"{self.path}, line {start}"
-            raise DataError(f"{where}: {error}; is a quote not closed?") from error
-
-    def header(self) -> list[str]:
-        names = [name.strip() for name in next(self.records())[1]]
-        twice = next((n for n in names if names.count(n) > 1), None)
-        if twice is not None:
-            raise DataError(f"{self.path}, line 1: two columns are named '{twice}'; rename one")
-        return names
-
-    def line_of(self, row: int) -> int:
-        for position, (line, _) in enumerate(self.records()):
-            if position == row + self.has_header:
-                return line
-        raise IndexError(row)
-
-    def first_uneven(self, expected: int) -> str | None:
-        for line, fields in self.records():
-            if len(fields) != expected:
-                counted = f"{len(fields)} field{'s' * (len(fields) != 1)}"
-                wanted = "the header has" if self.has_header else "expected"
-                return f"line {line}: {counted} where {wanted} {expected}"
-        return None
-
-
-def _parse(lines: _Lines, names: list[str]) -> pa.Table:
-    """All columns as strings."""
-    try:
-        return pa.csv.read_csv(
-            pa.BufferReader(lines.text),
-            read_options=pa.csv.ReadOptions(
-                column_names=names, skip_rows_after_names=int(lines.has_header), block_size=1 << 24
-            ),
-            parse_options=pa.csv.ParseOptions(
-                delimiter=lines.separator,
-                quote_char='"' if lines.quotes else False,
-                newlines_in_values=lines.quotes,
-            ),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        where = lines.first_uneven(len(names)) or first_line(error)
-        shown = "tab" if lines.separator == "\t" else repr(lines.separator.replace(_STAND_IN, "::"))
-        raise DataError(
-            f"{lines.path}, {where} (separator {shown}); quote fields that hold the "
-            "separator, or name another"
-        ) from error
-
-
-def sniff(text: bytes) -> str:
-    """The separator: the one that cuts the first lines into equally many fields, and the most."""
-    head = [
-        line for line in text[:65536].decode("utf-8", "ignore").splitlines()[:20] if line.strip()
-    ]
-    head = head[: max(1, len(head) - 1)] if len(text) > 65536 else head
-    best, most = ",", 1
-    for separator in _SEPARATORS:
-        if len(separator) > 1:
-            counts = {len(line.split(separator)) for line in head}
-        else:
-            counts = {len(fields) for fields in csv.reader(head, delimiter=separator)}
-        if len(counts) == 1 and (count := counts.pop()) > most:
-            best, most = separator, count
-            if separator == "::":
-                break
-    if most == 1:  # uneven lines: go by the first one
-        counted = {s: head[0].count(s) for s in _SEPARATORS}
-        best = max(counted, key=counted.get) if any(counted.values()) else ","
-    return best
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def numbered(blocks: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Yield blocks whose index counts the rows of all of them."""
+    start = 0
+    for block in blocks:
+        yield block.set_axis(pd.RangeIndex(start, start + len(block)), axis=0)
+        start += len(block)

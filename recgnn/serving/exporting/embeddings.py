@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.log import ITEM, TITLE, USER
 from recgnn.errors import ConfigError
-from recgnn.serving.exporting.forms import inner_product
 from recgnn.serving.recommender import TrainedRecommender
 
 
@@ -27,13 +26,13 @@ def need_faiss() -> None:
 
 
 def write_embeddings(trained: TrainedRecommender, folder: Path, index: str | None) -> dict:
-    """Writes users.parquet, items.parquet, users.npy, items.npy and perhaps items.faiss; returns their sizes.
+    """Write users.parquet, items.parquet, users.npy, items.npy and perhaps items.faiss; returns their sizes.
 
     Raises:
         ConfigError: for a model that has no representations.
     """
-    user, item, dim = inner_product(trained.model)
-    user, item = (x.float().numpy() for x in (user, item))
+    dim = trained.model.embeddings()[0].shape[1]
+    user, item = (x.detach().float().contiguous().numpy() for x in trained.model.score_vectors())
     write_ids(trained, folder, user, item)
     np.save(folder / "users.npy", user, allow_pickle=False)
     np.save(folder / "items.npy", item, allow_pickle=False)
@@ -45,7 +44,7 @@ def write_embeddings(trained: TrainedRecommender, folder: Path, index: str | Non
 def write_ids(
     trained: TrainedRecommender, folder: Path, user: np.ndarray | None = None, item: np.ndarray | None = None
 ) -> None:
-    """Writes users.parquet (raw id, row, rows of the items that the user knows) and items.parquet (raw id, row, title
+    """Write users.parquet (raw id, row, rows of the items that the user has) and items.parquet (raw id, row, title
     where known), with the vectors where they are given."""
     ptr, items = trained.seen
     titles = trained.prepared.items.title(np.arange(len(trained.prepared.items)))

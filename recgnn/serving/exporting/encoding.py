@@ -1,4 +1,4 @@
-"""The encoding of raw rows as plain files: encoding.json and vocabulary.parquet."""
+"""The encoding of raw rows as plain files: encoding.json, vocabulary.parquet and the users' histories."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN, Categorical, Encoder, LogBucket, Multi, Quantile, Time
-from recgnn.data.log import TIMESTAMP
+from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.readers.values import as_text
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
 from recgnn.training.run_folder import write_json
 
 FORMAT = 1
+HISTORIES = "histories.parquet"
 
 
 def encoding_of(trained: TrainedCTR) -> dict:
@@ -29,7 +31,7 @@ def encoding_of(trained: TrainedCTR) -> dict:
 
 
 def _kind_of(encoder: Encoder) -> dict:
-    """What is particular to a field's encoding."""
+    """The particulars of a field's encoding."""
     if not isinstance(encoder, Categorical):
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
     common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
@@ -43,7 +45,7 @@ def _kind_of(encoder: Encoder) -> dict:
 
 
 def history_of(trained: TrainedCTR) -> dict | None:
-    """Where raw rows hold their histories: the columns of the run's data, or `history_<field>` where it made them."""
+    """The columns of raw rows that hold histories: those of the run's data, or `history_<field>` where it made them."""
     if trained.history is None:
         return None
     own = trained.history
@@ -58,7 +60,7 @@ def history_of(trained: TrainedCTR) -> dict | None:
 
 
 def write_encoding(trained: TrainedCTR, folder: Path) -> None:
-    """Writes encoding.json, and vocabulary.parquet: the known values of each field and their rows within it."""
+    """Write encoding.json, and vocabulary.parquet: the known values of each field and their rows within it."""
     write_json(folder / "encoding.json", encoding_of(trained))
     of, values, rows = [], [], []
     for name, encoder in trained.encoders.encoders.items():
@@ -69,3 +71,28 @@ def write_encoding(trained: TrainedCTR, folder: Path) -> None:
     columns = {"field": pa.array(of, pa.string()).dictionary_encode(), "value": pa.array(values, pa.string())}
     table = pa.table(columns | {"row": pa.array(rows, pa.int64())})
     pq.write_table(table, folder / "vocabulary.parquet", compression="zstd")
+
+
+def has_histories(trained: TrainedCTR) -> bool:
+    """Whether the run made its histories itself, and keeps them."""
+    own = trained.history is not None and trained.history.columns is None and trained.tables is not None
+    return own and set(trained.history.item_fields) <= set(trained.tables.items)
+
+
+def write_histories(trained: TrainedCTR, folder: Path) -> None:
+    """Write histories.parquet, where the run made its histories itself: what each user liked, oldest first, under the
+    names of the columns of histories; `history_times` where the events have times, and the time of the user's `last`
+    event."""
+    if not has_histories(trained):
+        return
+    tables = trained.tables
+    liked = np.flatnonzero(tables.positive)
+    offsets = pa.array(np.searchsorted(tables.user[liked], np.arange(len(tables.users) + 1)), pa.int32())
+    columns: dict[str, pa.Array] = {USER: pa.array(tables.users[USER], pa.string())}
+    for field in trained.history.item_fields:
+        values = pa.array(as_text(tables.items[field]), pa.string(), from_pandas=True)
+        columns[f"history_{field}"] = pa.ListArray.from_arrays(offsets, values.take(pa.array(tables.item[liked])))
+    if tables.time is not None:
+        columns["history_times"] = pa.ListArray.from_arrays(offsets, pa.array(tables.time[liked], pa.float64()))
+        columns["last"] = pa.array(tables.time[tables.ptr[1:] - 1], pa.float64())
+    pq.write_table(pa.table(columns), folder / HISTORIES, compression="zstd")

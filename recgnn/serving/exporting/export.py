@@ -6,44 +6,44 @@ import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
 import recgnn
 from recgnn.errors import ConfigError, RunError, one_of
 from recgnn.files import atomic_folder
-from recgnn.models import CDAE
-from recgnn.models.autoencoder import RowRecommender
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting import embeddings, programs, readmes
-from recgnn.serving.exporting.encoding import write_encoding
-from recgnn.serving.exporting.forms import form_of
-from recgnn.serving.exporting.inputs import event_inputs, native_answer, recommender_inputs
+from recgnn.serving.exporting.encoding import write_encoding, write_histories
+from recgnn.serving.exporting.inputs import inputs_of, native_answer
 from recgnn.serving.loading import load
 from recgnn.serving.recommender import TrainedRecommender
 from recgnn.training.run_folder import read_json, write_json
 
 Format = Literal["onnx", "torch", "embeddings"]
-FORMATS = Format.__args__
+FORMATS = get_args(Format)
 ABOUT = "export.json"
 BAR = 1e-4  # the largest difference between an export and its model; beyond it nothing is written
 
 
-def export(run: str | Path, format: Format, output: str | Path, index: Literal["faiss"] | None = None) -> Path:
-    """A run as files that need no recgnn, with a README.md that explains them and an export.json for programs.
+def export(
+    run: str | Path, format: Format, output: str | Path, index: Literal["faiss"] | None = None, trust: bool = False
+) -> Path:
+    """Write a run as files that need no recgnn, with a README.md that explains them and an export.json for programs.
 
     Args:
         run: the run folder.
         format: `onnx` (models of clicks), `torch` (every model) or `embeddings` (models that recommend).
         output: the folder to write, whole or not at all: a new or an empty one, or an earlier export.
         index: `faiss` writes an index of the items' vectors too; for `embeddings`.
+        trust: see `recgnn.load`.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: for a model that has no such form, or a package that lacks.
+        ConfigError: for a model that has no such form, or a missing package.
         RunError: for a folder that holds something else, or a broken run.
     """
     one_of("format", format, FORMATS)
@@ -56,7 +56,7 @@ def export(run: str | Path, format: Format, output: str | Path, index: Literal["
         embeddings.need_faiss()
     if format == "onnx":
         programs.need_onnx()
-    trained = load(run)
+    trained = load(run, trust)
     _check_model(trained, format)
     with atomic_folder(output) as folder, _working(f"exporting {type(trained.model).__name__}"):
         about = _about(trained, format)
@@ -97,8 +97,8 @@ def _check_model(trained: TrainedCTR | TrainedRecommender, format: Format) -> No
     name, clicks = type(trained.model).__name__, isinstance(trained, TrainedCTR)
     if format == "onnx" and not clicks:
         raise ConfigError(
-            f"--format onnx is for models of clicks, and {name} recommends; take --format embeddings (vectors whose "
-            "inner product is the score) or --format torch"
+            f"--format onnx is for CTR models, and {name} recommends; take --format embeddings (vectors whose inner "
+            "product is the score) or --format torch"
         )
     if format == "embeddings" and clicks:
         raise ConfigError(
@@ -123,66 +123,60 @@ def _about(trained: TrainedCTR | TrainedRecommender, format: Format) -> dict:
 
 
 def _notes(trained: TrainedCTR | TrainedRecommender, format: Format) -> list[str]:
-    """What is to be known of scores."""
-    model, notes = trained.model, []
+    """What a reader has to know of the scores."""
     if isinstance(trained, TrainedCTR):
-        return notes
-    if isinstance(model, RowRecommender) and format == "embeddings":
-        notes.append(f"{type(model).__name__} encoded each {model.by} from its row of train; for a new {model.by} take "
-                     "`--format torch`")  # fmt: skip
-        if model.output_activation != "identity":
-            spread = ", spread over the range of the ratings" if model.task == "rating" else ""
-            notes.append(f"recgnn's own scores are the {model.output_activation} of the inner product{spread}")
-    elif isinstance(model, RowRecommender):
-        cells, other = "ratings" if model.task == "rating" else "ones", "item" if model.by == "user" else "user"
-        notes.append(f"`rows` are of {model.by}s: {cells} for the {other}s that each of them met (`row` of "
-                     f"{other}s.parquet), else 0; the scores are of all {other}s")  # fmt: skip
-    if isinstance(model, CDAE) and format == "torch":
-        notes.append("`users` is -1 for somebody who was not in train")
-    if model.task == "rating":
-        low, high = float(model.evaluation.low), float(model.evaluation.high)
-        notes.append(f"scores are ratings; `recgnn.predict` clips them to the range of train, {low:g} to {high:g}")
+        return []
+    model, notes, rows = trained.model, [], trained.model.training_rows
+    name, rating = type(model).__name__, model.task == "rating"
+    if rows is not None and format == "embeddings":
+        notes.append(f"{name} encoded each {rows} from its row of the training data; for a new {rows} take `--format "
+                     "torch`")  # fmt: skip
+        if (last := getattr(model, "output_activation", "identity")) != "identity":
+            spread = ", spread over the range of the ratings" if rating else ""
+            notes.append(f"recgnn's own scores are the {last} of the inner product{spread}")
+    elif rows is not None:
+        cells, other = "ratings" if rating else "ones", "item" if rows == "user" else "user"
+        notes.append(f"`rows` are of {rows}s: {cells} for the {other}s that each of them has (`row` of "
+                     f"{other}s.parquet), else 0; the scores are of all {other}s; where there are `users` too, -1 is "
+                     "a user who is not in the training data")  # fmt: skip
+    if rating:
+        low, high = float(model.low), float(model.high)
+        notes.append(f"scores are ratings; `recgnn.predict` clips them to the range of the training data, {low:g} to "
+                     f"{high:g}")  # fmt: skip
     if format == "torch":
-        notes.append("users.parquet and items.parquet have the raw ids of rows, and the items that each user knows "
+        notes.append("users.parquet and items.parquet have the raw ids of rows, and the items that each user has "
                      "(`seen`), to be left out of recommendations")  # fmt: skip
     return notes
 
 
 @torch.no_grad()
 def _write_program(trained: TrainedCTR | TrainedRecommender, format: Format, folder: Path) -> dict:
-    """Writes the model and what belongs to it, checks it against the run's own; returns what is to be told."""
-    clicks = isinstance(trained, TrainedCTR)
-    inputs = event_inputs(trained) if clicks else recommender_inputs(trained)
-    examples, names = [i.example for i in inputs], [i.name for i in inputs]
-    output = _output(trained)
-    about = {"inputs": [i.as_dict() for i in inputs], "output": output}
-    program = programs.program_of(form_of(trained.model), inputs)
+    """Write the model and its files, and check it against the run's own model; returns what export.json says of it."""
+    form = trained.model.exportable().eval()
+    inputs = inputs_of(trained, form)
+    examples, expected = [i.example for i in inputs], native_answer(trained, inputs)
+    name = "scores" if expected.dim() == 2 else "probability" if trained.model.task == "clicks" else "number"
+    about = {"inputs": [i.as_dict() for i in inputs], "output": {"name": name, "shape": ["batch", *expected.shape[1:]]}}
+    program = programs.program_of(form, inputs)
     if format == "onnx":
         file = folder / "model.onnx"
         told = {"model": type(trained.model).__name__, "task": trained.model.task, "encoding": "encoding.json"}
-        about |= programs.write_onnx(program, inputs, output["name"], told, file)
-        found = programs.run_onnx(file, examples, names)
+        about |= programs.write_onnx(program, inputs, name, told, file)
+        answer = programs.run_onnx(file, examples, [i.name for i in inputs])
         shutil.copyfile(Path(__file__).with_name("score.py"), folder / "score.py")
     else:
-        found = programs.write_torch(program, folder / "model.pt2")(*examples)
-    if clicks:
+        answer = programs.write_torch(program, folder / "model.pt2")(*examples)
+    if isinstance(trained, TrainedCTR):
         write_encoding(trained, folder)
+        if format == "onnx":
+            write_histories(trained, folder)
     else:
         embeddings.write_ids(trained, folder)
-    difference = float((found - native_answer(trained, examples)).abs().max())
+    difference = float((answer - expected).abs().max())
     if not difference <= BAR:
         raise RunError(f"{trained.run}: the export differs from the model by {difference:.2g}, expected at most {BAR}; "
                        "nothing is written; please report this")  # fmt: skip
     return about | {"largest_difference": difference}
-
-
-def _output(trained: TrainedCTR | TrainedRecommender) -> dict:
-    """The output's name and shape."""
-    model = trained.model
-    if isinstance(trained, TrainedCTR):
-        return {"name": "probability" if model.task == "clicks" else "number", "shape": ["batch"]}
-    columns = model.num_columns if isinstance(model, RowRecommender) else model.num_items
-    return {"name": "scores", "shape": ["batch", columns]}
 
 
 def _working(what: str) -> AbstractContextManager:

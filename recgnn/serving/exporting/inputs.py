@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from inspect import signature
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recgnn.data.clicks.history import History
-from recgnn.models import BST, CDAE
-from recgnn.models.autoencoder import RowRecommender
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.recommender import TrainedRecommender
 
@@ -35,13 +32,18 @@ class Input(NamedTuple):
 
 
 def knows_times(trained: TrainedCTR) -> bool:
-    """Whether the run's histories have times, and its model looks at them."""
-    looks = isinstance(trained.model, BST) and trained.model.position_kind == "time"
-    return looks and (Path(trained.run) / "vocabulary" / "train.times.npy").is_file()
+    """Whether the run's histories have times, and its model uses them."""
+    return trained.model.uses_times and (trained.run / "vocabulary" / "train.times.npy").is_file()
 
 
-def event_inputs(trained: TrainedCTR) -> list[Input]:
-    """Those of a CTR model."""
+def inputs_of(trained: TrainedCTR | TrainedRecommender, form: nn.Module) -> list[Input]:
+    """The inputs of a model's exportable form, which names them by its arguments (see `Model.exportable`)."""
+    made = _of_events(trained) if isinstance(trained, TrainedCTR) else _of_recommender(trained)
+    return [made[name] for name in signature(form.forward).parameters if name in made]
+
+
+def _of_events(trained: TrainedCTR) -> dict[str, Input]:
+    """Events of made-up values."""
     model, random = trained.model, torch.Generator().manual_seed(0)
     starts = torch.tensor([0, *model.field_dims]).cumsum(0)
 
@@ -54,56 +56,48 @@ def event_inputs(trained: TrainedCTR) -> list[Input]:
         return torch.rand(shape, generator=random)
 
     slots = list(range(len(model.slots)))
-    found = [
+    made = [
         Input("ids", ("batch", len(slots)), rows(EVENTS, slots)),
         Input("values", ("batch", len(slots)), values(EVENTS, len(slots))),
     ]
-    if trained.history is None:
-        return found
-    of_item, longest = trained.item_slots, EVENTS - 1
-    past = rows(EVENTS * longest, of_item).view(EVENTS, longest, -1)
-    found += [
-        Input("history_ids", ("batch", "length", len(of_item)), past),
-        Input("history_values", ("batch", "length", len(of_item)), values(*past.shape)),
-        Input("history_lengths", ("batch",), torch.randperm(EVENTS, generator=random)),
-    ]
-    if knows_times(trained):
-        gaps = (25 * values(EVENTS, longest)).exp2().sort(1, descending=True).values
-        found.append(Input("history_gaps", ("batch", "length"), gaps))
-    return found
+    if trained.history is not None:
+        of_item, longest = trained.item_slots, EVENTS - 1
+        past = rows(EVENTS * longest, of_item).view(EVENTS, longest, -1)
+        made += [
+            Input("history_ids", ("batch", "length", len(of_item)), past),
+            Input("history_values", ("batch", "length", len(of_item)), values(*past.shape)),
+            Input("history_lengths", ("batch",), torch.randperm(EVENTS, generator=random)),
+        ]
+        if knows_times(trained):
+            gaps = (25 * values(EVENTS, longest)).exp2().sort(1, descending=True).values
+            made.append(Input("history_gaps", ("batch", "length"), gaps))
+    return {i.name: i for i in made}
 
 
-def recommender_inputs(trained: TrainedRecommender) -> list[Input]:
-    """Those of a model that recommends: users, or rows of the interaction matrix of train."""
+def _of_recommender(trained: TrainedRecommender) -> dict[str, Input]:
+    """The first users, and the first rows of the interaction matrix of the training part."""
     model, train = trained.model, trained.prepared.train
-    if not isinstance(model, RowRecommender):
-        return [Input("users", ("batch",), torch.arange(min(3, model.num_users)))]
-    size = min(3, model.num_rows)
-    row, column = (train.user, train.item) if model.by == "user" else (train.item, train.user)
-    values = train.rating if model.task == "rating" else np.ones(len(row))
-    kept = row < size
-    rows = torch.zeros(size, model.num_columns)
-    rows[row[kept], column[kept]] = torch.from_numpy(values[kept]).float()
-    found = [Input("rows", ("batch", model.num_columns), rows)]
-    return [*found, Input("users", ("batch",), torch.arange(size))] if isinstance(model, CDAE) else found
+    sizes = [(model.num_users, train.user), (model.num_items, train.item)]
+    (num_rows, row), (num_columns, column) = sizes if model.training_rows != "item" else sizes[::-1]
+    rows, kept = torch.zeros(min(3, num_rows), num_columns), row < min(3, num_rows)
+    ratings = torch.tensor(train.rating[kept]) if model.task == "rating" and train.rating is not None else 1.0
+    rows[row[kept], column[kept]] = ratings
+    made = [Input("users", ("batch",), torch.arange(len(rows))), Input("rows", ("batch", num_columns), rows)]
+    return {i.name: i for i in made}
 
 
-def native_answer(trained: TrainedCTR | TrainedRecommender, inputs: list[Tensor]) -> Tensor:
-    """What the model itself says of inputs as its plain form is given them; of rows, those that are the first ones of
-    train."""
+def native_answer(trained: TrainedCTR | TrainedRecommender, inputs: list[Input]) -> Tensor:
+    """The answer of the run's own model to inputs; to rows, which must be the first ones of the training part."""
     if isinstance(trained, TrainedCTR):
-        return _of_events(trained, *inputs)
-    model, size = trained.model, len(inputs[0])
-    if not isinstance(model, RowRecommender):
-        return model.score(inputs[0])
-    if model.by == "user":
-        return model.score(torch.arange(size))
-    everybody = torch.arange(model.num_users)
-    return torch.stack([model.score_pairs(everybody, torch.full_like(everybody, item)) for item in range(size)])
+        return _answer_to_events(trained, *(i.example for i in inputs))
+    model, size = trained.model, len(inputs[0].example)
+    if inputs[0].name == "rows" and model.training_rows == "item":
+        return model.score(torch.arange(model.num_users))[:, :size].T
+    return model.score(torch.arange(size))
 
 
-def _of_events(trained: TrainedCTR, ids: Tensor, values: Tensor, *past: Tensor) -> Tensor:
-    """Of events [B] with or without padded histories, which are packed here."""
+def _answer_to_events(trained: TrainedCTR, ids: Tensor, values: Tensor, *past: Tensor) -> Tensor:
+    """The answer to events [B] with or without padded histories, which are packed here."""
     if not past:
         return trained.model.predict_events(ids, values)
     lengths, gaps = past[2], past[3] if len(past) > 3 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recgnn.serving.clicks import TrainedCTR
-from recgnn.serving.exporting.encoding import encoding_of
+from recgnn.serving.exporting.encoding import encoding_of, has_histories
 from recgnn.serving.recommender import TrainedRecommender
 
 TAKES = {
@@ -57,7 +57,7 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that training did not have counts as unknown, an empty one (or a column that is not there) as "
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a column that is not there) as "
         "missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:
@@ -74,8 +74,34 @@ def _spelt(separator: str) -> str:
     return "a space" if separator == " " else f"`{separator}`"
 
 
+def histories_of(trained: TrainedCTR) -> str:
+    """Where the histories of the rows come from."""
+    history = encoding_of(trained)["history"]
+    if history is None:
+        return ""
+    lists = [f"{column}=({field!r}, list)" for field, column in history["columns"].items()]
+    lists += [f"{history['times']}=('timestamp', list)"] if history["times"] else []
+    text = ""
+    if has_histories(trained):
+        text = """
+`histories.parquet` has the histories of the users of this run. Where a table has no column of histories, score.py takes
+them from there by the columns `user` and `timestamp`: what the user liked before that time, or all of it.
+"""
+    return f"""
+## Histories
+{text}
+score.py refuses a table without histories, unless `--without_histories` says that nobody has one. To write the columns
+of one history for each user, from a table `events` of past events:
+
+```python
+liked = events[events["label"] == 1].sort_values("timestamp").groupby("user")
+rows = rows.join(liked.agg({", ".join(lists)}), on="user")
+```
+"""
+
+
 def onnx_readme(trained: TrainedCTR, about: dict) -> str:
-    """Of `--format onnx`."""
+    """The README of `--format onnx`."""
     return f"""# {about["model"]} of {about["data"]}, as ONNX
 
 ```bash
@@ -85,7 +111,7 @@ python score.py rows.csv --output scores.csv
 
 adds a column `prediction` to a table of raw rows: {_answer(about)}. Neither torch nor recgnn is needed.
 
-{columns_of(trained)}
+{columns_of(trained)}{histories_of(trained)}
 ## Files
 
 - `score.py`: the program above, to use or to copy from: `from score import Scorer; Scorer("this/folder").score(frame)`
@@ -111,7 +137,7 @@ def _answer(about: dict) -> str:
 
 
 def torch_readme(trained: TrainedCTR | TrainedRecommender, about: dict) -> str:
-    """Of `--format torch`."""
+    """The README of `--format torch`."""
     raw = ""
     if isinstance(trained, TrainedCTR):
         raw = f"\n## Raw rows\n\n`encoding.json` and `vocabulary.parquet` tell how raw rows become ids and values.\n\
@@ -136,7 +162,7 @@ Batches and histories may have any size.
 
 
 def embeddings_readme(about: dict, index: str | None) -> str:
-    """Of `--format embeddings`."""
+    """The README of `--format embeddings`."""
     notes = list(about["notes"])
     if about["dim"] > about["representation_dim"]:
         notes.append(

@@ -2,6 +2,7 @@
 
     python score.py rows.csv --output scores.csv
 
+Rows of a model that reads histories need columns with them, or a column `user` where there is a histories.parquet.
 Reads and writes .csv or .parquet (and reads .tsv); the output is the input with a column `prediction`. From Python:
 
     from score import Scorer
@@ -13,6 +14,7 @@ What each column holds is told in README.md; how it becomes numbers in encoding.
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import os
 import sys
@@ -178,28 +180,38 @@ def as_series(values: list) -> pd.Series:
 class Scorer:
     """The model of a folder: raw rows in, predictions out."""
 
-    def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0):
+    def __init__(
+        self, folder: str | Path = Path(__file__).parent, threads: int = 0, without_histories: bool = False
+    ):
         self.read_encoding(Path(folder))
+        self.without_histories = without_histories
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: as many as there are cores
         model = str(Path(folder) / "model.onnx")
         self.session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
 
     def read_encoding(self, folder: Path) -> None:
-        """Takes the fields, with their known values, and where histories are."""
+        """Take the fields, with their known values, and where histories are."""
         encoding = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
         self.fields, self.history = encoding["fields"], encoding["history"]
         vocabulary = pq.read_table(folder / "vocabulary.parquet").to_pandas()
         values = {name: group["value"] for name, group in vocabulary.groupby("field", observed=True)}
         for field in self.fields:
             field["values"] = pd.Index(values.get(field["name"], []), dtype="string")
+        self.users = None  # what each of them liked
+        if (folder / "histories.parquet").is_file():
+            self.users = pq.read_table(folder / "histories.parquet").to_pandas().set_index("user")
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """The columns that a frame lacks: they are taken as having no value in any row."""
         columns = [field["column"] for field in self.fields]
-        if self.history:
-            columns += [*self.history["columns"].values(), *self.times()]
+        if self.history and any(column in frame for column in self.past_columns()):
+            columns += [*self.past_columns(), *self.times()]
         return [column for column in dict.fromkeys(columns) if column not in frame]
+
+    def past_columns(self) -> list[str]:
+        """The columns of histories."""
+        return [*self.history["columns"].values(), *self.times()[:1]]
 
     def times(self) -> list[str]:
         """The columns of the past's times and of the row's own, where the model looks at them."""
@@ -216,10 +228,32 @@ class Scorer:
             values.append(x)
         return np.concatenate(ids, 1).astype(np.int64), np.concatenate(values, 1)
 
+    def with_histories(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows with what their users liked before them, from histories.parquet; a row without a time sees all of it."""
+        if self.users is None or "user" not in frame:
+            if self.without_histories:
+                return frame
+            user = "" if self.users is None else ", or user"
+            raise RowError(
+                f"the model reads histories, and there is no column {', '.join(self.past_columns())}{user}; README.md "
+                "tells how to write them, and --without_histories scores as if there were none"
+            )
+        past = self.users.reindex(as_text(frame["user"])).set_index(frame.index)
+        if "last" in past:
+            own = seconds_of(frame["timestamp"]) if "timestamp" in frame else np.full(len(frame), np.nan)
+            times = [pieces_of(cell, "") for cell in past["history_times"]]
+            ends = [len(x) if np.isnan(t) else bisect.bisect_left(x, t) for x, t in zip(times, own, strict=True)]
+            frame = frame.assign(timestamp=np.where(np.isnan(own), past["last"], own))
+            past = past.drop(columns="last").apply(
+                lambda column: [pieces_of(cell, "")[:end] for cell, end in zip(column, ends, strict=True)]
+            )
+        return frame.assign(**{name: past[name].tolist() for name in self.past_columns()})
+
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
-        history, lists = self.history, {}
-        times = self.times()[:1]
+        history, lists, times = self.history, {}, self.times()[:1]
+        if not any(column in frame for column in self.past_columns()):
+            frame = self.with_histories(frame)
         for name, column in [*history["columns"].items(), *((column, column) for column in times)]:
             if column in frame:
                 lists[name] = [pieces_of(cell, history["separator"]) for cell in frame[column]]
@@ -280,13 +314,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Scores raw rows; README.md tells what their columns hold.")
     parser.add_argument("rows", type=Path, help="rows.csv, rows.tsv or rows.parquet")
     parser.add_argument("--output", type=Path, required=True, help="scores.csv or scores.parquet")
+    parser.add_argument("--without_histories", action="store_true", help="score as if nobody had a history")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime; default: as many as there are cores")
     options = parser.parse_args()
     if not options.rows.is_file():
         parser.error(f"{options.rows}: no such file")
     if options.output.suffix not in (".csv", ".parquet"):
         parser.error(f"--output {options.output}: expected a name that ends in .csv or .parquet")
-    scorer, writer, rows = Scorer(threads=options.threads), None, 0
+    scorer, writer, rows = Scorer(threads=options.threads, without_histories=options.without_histories), None, 0
     temporary = options.output.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{options.output.name}")
     try:
         for frame in blocks_of(options.rows):

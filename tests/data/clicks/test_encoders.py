@@ -12,7 +12,8 @@ import pytest
 
 from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, as_field, as_text, declared, guess
+from recgnn.data.clicks.fields import Field, as_field, declared, guess
+from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError, RunError
 
 

@@ -66,7 +66,7 @@ def test_a_column_may_be_named_as_a_rule_is_written() -> None:
 @pytest.mark.parametrize(
     ("label", "parts"),
     [
-        ("cliked", ["no column 'cliked'", "did you mean 'clicked'", "there are: clicked, stars, word, half"]),
+        ("cliked", ["no column 'cliked'", "did you mean 'clicked'", "found: clicked, stars, word, half"]),
         ("star >= 4", ["no column 'star'", "did you mean 'stars'"]),
         ("stars = 4", ["no column 'stars = 4'", "or a rule (label: rating >= 4)"]),
         ("stars", ["row 1, column 'stars': 5", "expected 0 or 1, or a rule such as label: stars >= 4"]),
@@ -147,7 +147,7 @@ def test_broken_tables(tmp_path) -> None:
     with pytest.raises(DataError, match="bad.parquet: is no readable Parquet file"):
         EventTable(tmp_path / "bad.parquet").events()
     (tmp_path / "split.csv").write_text("a,label,split\nx,1,train\ny,0,tset\n")
-    with pytest.raises(DataError, match="split.csv, row 2, column 'split': 'tset'"):
+    with pytest.raises(DataError, match="split.csv, line 3, column 'split': 'tset'"):
         EventTable(tmp_path / "split.csv").events()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.clicks.fields import Field, as_field, as_text, declared, guess
+from recgnn.data.clicks.fields import Field, as_field, declared, guess
+from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError
 
 COLUMNS = ["user", "price", "genres"]
@@ -36,7 +37,7 @@ def test_dropped_fields_are_gone_and_the_order_is_the_declarations() -> None:
 @pytest.mark.parametrize(
     ("given", "parts"),
     [
-        ({"genre": "multi"}, ["no column 'genre'", "did you mean 'genres'", "there are: user, price, genres"]),
+        ({"genre": "multi"}, ["no column 'genre'", "did you mean 'genres'", "found: user, price, genres"]),
         ({"user": "categoric"}, ["user is 'categoric'", "did you mean 'categorical'", "one of categorical, numeric"]),
         ({"user": {"kind": "text"}}, ["user is 'text'", "expected one of"]),
         ({"user": {"min_cout": 2}}, ["user has no option 'min_cout'", "did you mean 'min_count'"]),

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from recgnn.data.datasets.download import download, from_wheel, unpack
+from recgnn.data.datasets.download import download, unpack
+from recgnn.data.datasets.wheel import from_wheel
 from recgnn.errors import DataError
 from recgnn.files import sha256_of
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.datasets.catalog import Gowalla
+from recgnn.data.datasets.fixed_splits import Gowalla
 from recgnn.data.datasets.synthetic import SyntheticLog
 from recgnn.data.interactions.filters import Deduplicate, KCore, MinRating
+from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.sources import FrameLog
 from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split
-from recgnn.data.log import InteractionLog, Source
 from recgnn.errors import DataError, RunError
 
 DATA = os.environ.get("RECGNN_DATA")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.datasets.catalog import MovieLens1M, MovieLens100K
+from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
 from recgnn.data.datasets.synthetic import SyntheticLog
 from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, TemporalSplit, part_sizes
 from recgnn.errors import ConfigError, DataError

@@ -50,7 +50,7 @@ def test_parse_and_require() -> None:
         users.parse(["x1"])
     with pytest.raises(DataError, match=r"unknown user 31: 3 .* \(4 to 100\); nearest: 30, 4, 100"):
         users.require([4, 31], "user")
-    with pytest.raises(DataError, match=r"unknown item 'aple' \(and 1 more of 2\).*nearest: apple"):
+    with pytest.raises(DataError, match=r"unknown items 'aple', 'zzz' \(2 of 2\).*nearest: apple"):
         items.require(["aple", "zzz"], "item")
     with pytest.raises(DataError, match="unknown user 99999999999999999999"):
         users.require(["99999999999999999999"], "user")

@@ -14,8 +14,9 @@ from recgnn.data import CTRDataModule, EventTable, GivenSplit, RatioSplit
 from recgnn.data.clicks import loaders as event_batches
 from recgnn.data.clicks import prepared as prepared_events
 from recgnn.data.clicks.fields import Field
-from recgnn.data.readers import blocks
-from recgnn.data.readers.blocks import table_blocks
+from recgnn.data.readers import tables as blocks
+from recgnn.data.readers import text
+from recgnn.data.readers.tables import table_blocks
 from recgnn.errors import DataError
 
 
@@ -55,7 +56,7 @@ def test_parquet_in_blocks(tmp_path, short) -> None:
 def test_long_text_has_one_type_a_column(header, tmp_path, short, monkeypatch) -> None:
     """Integers in the first block and text in a later one are text in both; gaps do not make integers floats."""
     monkeypatch.setattr(blocks, "SMALL", 0)
-    monkeypatch.setattr(blocks, "PIECE", 256)  # bytes
+    monkeypatch.setattr(text, "PIECE", 256)  # bytes
     whole = table()
     whole.to_csv(tmp_path / "x.csv", index=False, header=header)
     found = list(table_blocks(tmp_path / "x.csv", columns=None if header else list(whole.columns)))
@@ -70,7 +71,7 @@ def test_long_text_has_one_type_a_column(header, tmp_path, short, monkeypatch) -
 def test_long_text_that_is_broken(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(blocks, "SMALL", 0)
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3\n")
-    with pytest.raises(DataError, match="x.csv: cannot be read from row 1 on: .*Expected 2 columns, got 1"):
+    with pytest.raises(DataError, match="x.csv, line 3: 1 field where the header has 2"):
         list(table_blocks(tmp_path / "x.csv"))
     (tmp_path / "y.csv").write_text("a,a\n1,2\n")
     with pytest.raises(DataError, match="two columns are named 'a'"):

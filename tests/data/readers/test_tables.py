@@ -59,17 +59,18 @@ def test_other_columns_keep_what_they_say(tmp_path: Path, written, kept) -> None
 
 
 @pytest.mark.parametrize(
-    "encoded",
+    ("encoded", "encoding"),
     [
-        "u,t\n1,Amélie\n".encode(),
-        "\ufeffu,t\r\n1,Amélie\r\n".encode(),
-        "u,t\n1,Amélie\n".encode("latin-1"),
-        "u,t\n1,Amélie\n".encode("utf-16"),
-        gzip.compress("u,t\n1,Amélie\n".encode(), mtime=0),
+        ("u,t\n1,Amélie\n".encode(), None),
+        ("\ufeffu,t\r\n1,Amélie\r\n".encode(), None),
+        ("u,t\n1,Amélie\n".encode("latin-1"), "latin-1"),
+        ("u,t\n1,Amélie\n".encode("utf-16"), None),
+        ("u,t\n1,Amélie\n".encode("utf-16-le"), "utf-16-le"),
+        (gzip.compress("u,t\n1,Amélie\n".encode(), mtime=0), None),
     ],
 )
-def test_encodings(tmp_path: Path, encoded: bytes) -> None:
-    assert _read(tmp_path, encoded)[0].to_dict("list") == {"u": [1], "t": ["Amélie"]}
+def test_encodings(tmp_path: Path, encoded: bytes, encoding: str | None) -> None:
+    assert _read(tmp_path, encoded, encoding=encoding)[0].to_dict("list") == {"u": [1], "t": ["Amélie"]}
 
 
 def test_quotes_and_lines(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.log import InteractionLog, Origin
+from recgnn.data.interactions.log import InteractionLog
+from recgnn.data.readers.origin import Origin
 from recgnn.errors import DataError
 
 
@@ -25,6 +26,9 @@ def _log(**columns) -> InteractionLog:
         (np.array([3, 1], dtype=object), [3, 1]),
         (["b", "007"], ["b", "007"]),
         (pd.Categorical(["b", "a"]), ["b", "a"]),
+        (np.array([1, 2**64 - 1], dtype=np.uint64), ["1", str(2**64 - 1)]),
+        ([10**30, 1], [str(10**30), "1"]),
+        ([" b", "a"], ["b", "a"]),
     ],
 )
 def test_ids_become_int64_or_str(ids, clean) -> None:
@@ -42,13 +46,13 @@ def test_ids_become_int64_or_str(ids, clean) -> None:
         ([1.0, 2.5], "row 2, column 'user': 2.5 is no id"),
         ([True, False], "true or false"),
         ([(1,), (2,)], "tuple"),
-        (np.array([1, 2**64 - 1], dtype=np.uint64), "give them as text"),
+        (["a", "b", "a "], "row 3, column 'user': 'a ' differs from another id by blanks only"),
         (pd.to_datetime(["2024", "2025"]), "datetime"),
     ],
 )
 def test_what_is_no_id_is_refused(ids, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
-        _log(user=ids, item=[1, 2])
+        _log(user=ids, item=range(len(ids)))
     assert "\n" not in str(error.value)
 
 

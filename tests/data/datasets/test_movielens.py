@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from recgnn.data.datasets import base as published
-from recgnn.data.datasets import catalog
-from recgnn.data.datasets.catalog import AmazonBook, Gowalla, MovieLens1M, MovieLens100K, Yelp2018
+from recgnn.data.datasets import wheel
+from recgnn.data.datasets.fixed_splits import AmazonBook, Gowalla, Yelp2018
+from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
 from recgnn.errors import DataError
 
 DATA = os.environ.get("RECGNN_DATA")
@@ -115,7 +116,7 @@ def test_movielens_100k_from_the_package(tmp_path: Path, small: None, monkeypatc
         for name in members.values():
             (folder / name).write_text(content[name])
 
-    monkeypatch.setattr(catalog, "from_wheel", from_wheel)
+    monkeypatch.setattr(wheel, "from_wheel", from_wheel)
     for _ in range(2):
         log = MovieLens100K(cache_dir=tmp_path).read()
     assert log.items["title"].tolist() == ["A (2001)", "unknown"]
@@ -129,7 +130,7 @@ def test_when_nothing_can_be_had_both_reasons_are_given(tmp_path: Path, monkeypa
         raise DataError("pip download recbole==1.2.1: no network")
 
     monkeypatch.setattr(published, "download", _unreachable)
-    monkeypatch.setattr(catalog, "from_wheel", from_wheel)
+    monkeypatch.setattr(wheel, "from_wheel", from_wheel)
     with pytest.raises(
         DataError, match="no route; pip download .*: no network; .* as root"
     ) as error:

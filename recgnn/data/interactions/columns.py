@@ -1,0 +1,77 @@
+"""From columns of any name to the log's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from recgnn.data.interactions.log import ITEM, RESERVED, TITLE, InteractionLog, clean_interactions, clean_table
+from recgnn.data.readers.origin import Origin, need_columns, unique_columns
+from recgnn.errors import DataError
+
+_TITLES = (TITLE, "movie_title", "name")
+
+
+def build_log(
+    frame: pd.DataFrame,
+    origin: Origin,
+    chosen: Mapping[str, str | None],
+    users: pd.DataFrame | None,
+    items: pd.DataFrame | None,
+    title: str | None,
+    name: str,
+) -> InteractionLog:
+    """Build the log of a frame whose columns have other names, and find the titles.
+
+    Args:
+        frame: The interactions as they were read.
+        origin: Where they came from.
+        chosen: Maps our column names to the frame's; None means the same name if it is there, "" means no column.
+        users: A clean user table, or None.
+        items: A clean item table, or None.
+        title: Column of the titles, or None to look for one.
+        name: Short name of the data set.
+
+    Raises:
+        DataError: If a column is missing, repeated or chosen twice; or as `InteractionLog`.
+    """
+    unique_columns(frame.columns, origin.name)
+    taken: dict[str, str] = {}
+    for ours, theirs in chosen.items():
+        if theirs is None:
+            if ours in frame.columns:
+                taken[ours] = ours
+        elif theirs != "":
+            taken[ours] = theirs
+    origin = Origin(origin.name, origin.line, taken)
+    need_columns(taken.values(), frame.columns, origin.name)
+    same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
+    if same is not None:
+        raise DataError(f"{origin.name}: column '{same}' is chosen twice; user, item, ... differ")
+    frame = clean_interactions(renamed(frame, taken), origin)
+    if items is not None:
+        found = title or next((t for t in _TITLES if t in items.columns), None)
+        need_columns([title] if title else [], items.columns, "the items table")
+        if found is not None and found != TITLE:
+            items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})
+    elif title is not None:
+        need_columns([title], frame.columns, origin.name)
+        titles = frame[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
+        items = titles.rename(columns={title: TITLE})
+    return InteractionLog(frame, users, items, name=name, origin=origin)
+
+
+def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> pd.DataFrame:
+    """Return a clean user or item table whose ids stand in `column`, or else in `key`."""
+    named = key if column not in frame and key in frame else column
+    unique_columns(frame.columns, origin.name)
+    need_columns([named], frame.columns, origin.name)
+    return clean_table(renamed(frame, {key: named}, (key,)), key, Origin(origin.name, origin.line, {key: named}))
+
+
+def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:4]) -> pd.DataFrame:
+    """Return the frame with our names; other columns that have a reserved name by chance are left out."""
+    others = [c for c in frame.columns if c not in taken.values() and c not in reserved]
+    columns = {ours: frame[theirs] for ours, theirs in taken.items()}
+    return pd.DataFrame(columns | {str(c): frame[c] for c in others}, index=frame.index)

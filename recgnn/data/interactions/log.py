@@ -1,0 +1,144 @@
+"""The interaction log: a checked frame of (user, item, [rating], [timestamp]) and two tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import InitVar, dataclass
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.readers.ids import clean_ids, known_ids
+from recgnn.data.readers.origin import Origin, need_columns, shown
+from recgnn.data.readers.values import clean_numbers, clean_times
+from recgnn.errors import DataError
+
+USER = "user"
+ITEM = "item"
+RATING = "rating"
+TIMESTAMP = "timestamp"
+SPLIT = "split"
+POSITION = "pos"
+"""A rank by time within its user: stands in for missing times where only that order counts."""
+TITLE = "title"
+RESERVED = (USER, ITEM, RATING, TIMESTAMP, SPLIT)
+PARTS = ("train", "val", "test")
+_PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class InteractionLog:
+    """Interactions of users with items, checked: the one form in which data enters the framework.
+
+    Args:
+        interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp` seconds, int64 or
+            float64], [`split` one of train, val, test] and context columns, which are kept as they are.
+        users: Column `user` and attributes, one row per user; or None.
+        items: Column `item` and attributes (`title` where known), one row per item; or None.
+        name: Short name of the data set, used for run folders.
+        origin: Where the interactions came from, for the errors.
+
+    Raises:
+        DataError: If a column is missing, an id is null or of mixed types, a rating or timestamp is no number, or a
+            table has two rows of one id; names the place.
+    """
+
+    interactions: pd.DataFrame
+    users: pd.DataFrame | None = None
+    items: pd.DataFrame | None = None
+    name: str = "data"
+    origin: InitVar[Origin | None] = None
+
+    def __post_init__(self, origin: Origin | None) -> None:
+        frame = clean_interactions(self.interactions, origin or Origin())
+        object.__setattr__(self, "interactions", frame)
+        for key, table in ((USER, self.users), (ITEM, self.items)):
+            if table is not None:
+                object.__setattr__(self, f"{key}s", _joinable(table, key, frame[key]))
+
+    def __len__(self) -> int:
+        return len(self.interactions)
+
+
+class Source(ABC):
+    """Where a log comes from; every source has a short `name`."""
+
+    name: str
+
+    @abstractmethod
+    def read(self) -> InteractionLog:
+        """Read and check the log."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a sha256 over class, arguments and data: the same digits mean the same log."""
+
+
+def clean_interactions(frame: pd.DataFrame, origin: Origin) -> pd.DataFrame:
+    """Return a checked copy of the interactions with the types of `InteractionLog`.
+
+    Raises:
+        DataError: Names the place of the first mistake.
+    """
+    need_columns((USER, ITEM), frame.columns, origin.name)
+    if not len(frame):
+        raise DataError(f"{origin.name}: holds no interactions")
+    frame = frame.reset_index(drop=True)
+    new = {column: clean_ids(frame[column], column, origin) for column in (USER, ITEM)}
+    if RATING in frame:
+        new[RATING] = clean_numbers(frame[RATING], RATING, origin).astype(np.float32)
+    if TIMESTAMP in frame:
+        new[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, origin)
+    if SPLIT in frame:
+        new[SPLIT] = clean_split(frame[SPLIT], origin)
+    first = [c for c in RESERVED if c in new]
+    return frame.assign(**new)[first + [c for c in frame.columns if c not in new]]
+
+
+def clean_table(frame: pd.DataFrame, key: str, origin: Origin) -> pd.DataFrame:
+    """Return a checked copy of a user or item table: column `key` first, one row per id.
+
+    Raises:
+        DataError: Names the place of a missing or repeated id.
+    """
+    need_columns((key,), frame.columns, origin.name)
+    frame = frame.reset_index(drop=True)
+    ids = clean_ids(frame[key], key, origin)
+    twice = ids.duplicated().to_numpy()
+    if twice.any():
+        row = int(twice.argmax())
+        raise DataError(
+            f"{origin.at(row, key)}: {key} {shown(ids.iloc[row])} has a row already; keep one per {key}"
+        )
+    return frame.assign(**{key: ids})[[key] + [c for c in frame.columns if c != key]]
+
+
+def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
+    """Return the part of each row as a category of train, val, test.
+
+    Raises:
+        DataError: Names the place of the first value that is no part.
+    """
+    parts = values.astype("str").str.strip().str.lower().map(_PART_NAMES)
+    broken = parts.isna().to_numpy()
+    if broken.any():
+        row = int(broken.argmax())
+        raise DataError(f"{origin.at(row, SPLIT)}: {shown(values.iloc[row])}; expected train, val or test")
+    return pd.Series(pd.Categorical(parts, categories=list(PARTS)), index=values.index)
+
+
+def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
+    """The checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+    origin = Origin(f"the {key}s table")
+    table = clean_table(table, key, origin)
+    if table[key].dtype != ids.dtype:
+        found = known_ids(table[key], ids.dtype == np.int64)
+        written = table[key].astype("string") == found.astype("string")  # 01 is 1 only where 1 has no row
+        known = found.notna() & (written | ~found.duplicated(keep=False))
+        table = clean_table(table[known].assign(**{key: found[known]}), key, origin)
+    if not table[key].isin(ids).any():
+        raise DataError(
+            f"{origin.name}: none of its {len(table):,} {key}s, such as {shown(next(iter(table[key]), None))}, is in "
+            f"the log, which has {shown(ids.iloc[0])}; check the column of ids"
+        )
+    return table

@@ -1,0 +1,359 @@
+"""Separated text (csv, tsv, any separator) as tables of strings, some whole records at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from recgnn.data.readers.decoding import check_encoding, check_utf8, chunks
+from recgnn.data.readers.origin import unique_columns
+from recgnn.data.readers.quotes import QuotedFields, QuoteError, check_no_rows_inside, quoted_fields
+from recgnn.errors import ConfigError, DataError, first_line
+from recgnn.files import existing_file
+
+PIECE = 2**24  # bytes that are read at a time; no quoted field is longer
+SEPARATORS = ("::", "\t", ",", ";", "|", " ")
+_STAND_IN = "\x1f"  # for separators of several characters
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_NAMES = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
+
+
+class Piece(NamedTuple):
+    """Some whole records: their text, the number of their first line, and whether fields are quoted or hold line
+    ends."""
+
+    text: bytes
+    line: int
+    quoted: bool
+    multiline: bool
+
+
+class TextTable:
+    """A table of separated text, also gzipped.
+
+    A field may stand in double quotes, and then hold separators, line ends and, doubled, quotes. Blank lines are
+    skipped.
+
+    Args:
+        path: The file.
+        separator: Of the fields; found out when None.
+        columns: Names of the columns of a file without a header line.
+        quotes: Whether quotes mean anything; they are characters like others if not.
+        encoding: Of the text; UTF-8, or UTF-16 with a mark, when None.
+
+    Raises:
+        DataError: If the file is empty or no text, or two columns have one name.
+        ConfigError: If the separator or the encoding cannot be.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        separator: str | None = None,
+        columns: Sequence[str] | None = None,
+        quotes: bool = True,
+        encoding: str | None = None,
+    ) -> None:
+        check_encoding(encoding)
+        separator = "\t" if separator == "\\t" else separator
+        if separator is not None and (not separator or set(separator) & set('"\n\r')):
+            raise ConfigError(f"{path}: the separator is {separator!r}; expected one such as ',' or '::'")
+        self.path, self.quotes, self.encoding = path, quotes, encoding
+        head = next(chunks(path, 2**16, encoding), b"")
+        if not head.strip() and not any(chunk.strip() for chunk in chunks(path, PIECE, encoding)):
+            raise DataError(f"{path}: is empty")
+        tabs = path.name.endswith((".tsv", ".tsv.gz"))
+        self.written = separator or ("\t" if tabs else sniff(head, quotes))
+        self.separator = self.written if len(self.written.encode()) == 1 else _STAND_IN
+        self.has_header = columns is None
+        self.names = [str(name).strip() for name in columns or ()]
+        self._blanks = [bytes([b]) for b in b" \t\v\f\x1c\x1d\x1e\x1f" if bytes([b]) != self.separator.encode()]
+        self._rows: list[int] = []  # of each piece that has been read
+        if self.has_header:
+            line, names, _ = self._header(next(self._pieces(size=2**16)))
+            self.names = [name.strip().replace(self.separator, self.written) for name in names]
+        unique_columns(self.names, f"{path}, line {line}" if self.has_header else str(path))
+
+    def tables(self, chosen: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows as tables of trimmed strings without nulls.
+
+        Args:
+            chosen: Which columns are wanted; all when None.
+
+        Raises:
+            DataError: Names the line of the mistake.
+        """
+        wanted = [name for name in self.names if chosen is None or name in chosen]
+        self._rows.clear()
+        for piece in self._pieces(len(self.names)):
+            begin = self._header(piece)[2] if self.has_header and not self._rows else 0
+            table = self._parsed(piece, begin, wanted)
+            self._rows.append(table.num_rows)
+            if table.num_rows:
+                yield table
+
+    def line_of(self, row: int) -> int:
+        """Return the number of the line in which a row, of those that have been read, begins."""
+        for piece, count in zip(self._pieces(), list(self._rows), strict=False):
+            if row < count:
+                header = self._header(piece)[0] if self.has_header and piece.line == 1 else 0
+                lines = (line for line, _ in _records(piece, self.separator, self.quotes) if line > header)
+                return next(islice(lines, row, None))
+            row -= count
+        raise IndexError(row)
+
+    # ---- from bytes to whole records
+
+    def _pieces(self, columns: int | None = None, size: int | None = None) -> Iterator[Piece]:
+        """The text in pieces that begin and end with a record, checked.
+
+        Args:
+            columns: How many there are, where fields that have swallowed rows are to be refused.
+            size: How many bytes are read at a time; `PIECE` when None.
+        """
+        held, line, ending = b"", 1, b""
+        stream = chunks(self.path, size or PIECE, self.encoding)
+        following = next(stream, None)
+        while following is not None:
+            held, following = self._single(held, following), next(stream, None)
+            last = following is None
+            fields = None
+            if self.quotes and b'"' in held:
+                fields = quoted_fields(held, self.separator)
+            ending = ending or _first_ending(held, fields, last)
+            cut = len(held) if last else _last_ending(held, fields, ending)
+            if fields is not None:
+                self._check_closed(held, fields, line, ending, last)
+            if cut:
+                piece, held = held[:cut], held[cut:]
+                data = np.frombuffer(piece, dtype=np.uint8)
+                lines = int(np.count_nonzero(data == ending[-1])) if ending else 0
+                yield self._checked(piece, data, lines, fields, line, ending, columns)
+                line += lines
+
+    def _single(self, held: bytes, following: bytes) -> bytes:
+        """The text, with a separator of one byte."""
+        if self.separator == self.written:
+            return held + following
+        if _STAND_IN.encode() in following:
+            raise DataError(f"{self.path}: holds the control character 0x1f and cannot be split at {self.written!r}")
+        return (held + following).replace(self.written.encode(), _STAND_IN.encode())
+
+    def _check_closed(self, held: bytes, fields: QuotedFields, line: int, ending: bytes, last: bool) -> None:
+        if fields.problem is not None:
+            raise self._misquoted(held, fields.problem, line, ending)
+        if fields.open_at is not None and (last or len(held) - fields.open_at > PIECE):
+            error = QuoteError(fields.open_at, "a quoted field is not closed" + " within 16 MiB" * (not last))
+            raise self._misquoted(held, error, line, ending)
+
+    def _misquoted(self, text: bytes, error: QuoteError, line: int, ending: bytes) -> DataError:
+        line += text.count((ending or b"\n")[-1:], 0, error.at)
+        snippet = text[error.at : error.at + 20].splitlines()[0].decode("utf-8", "replace")
+        return DataError(
+            f"{self.path}, line {line}: {error.why}, at {snippet!r}; double the quotes inside of quoted fields, or say "
+            "quotes: false where quotes are characters like others"
+        )
+
+    def _checked(
+        self,
+        text: bytes,
+        data: np.ndarray,
+        lines: int,
+        fields: QuotedFields | None,
+        line: int,
+        ending: bytes,
+        columns: int | None,
+    ) -> Piece:
+        """The piece, all of whose line ends outside of quotes are of one kind."""
+        check_utf8(text, self.path, line)
+        multiline = False
+        if fields is not None:
+            try:
+                ends = np.flatnonzero(data == (ending or b"\n")[-1])
+                multiline = check_no_rows_inside(text, _before(fields, len(text)), ends, self.separator, columns or 0)
+            except QuoteError as error:
+                raise self._misquoted(text, error, line, ending) from None
+        plain = {b"": b"\r\n", b"\n": b"\r", b"\r": b"\n", b"\r\n": b""}[ending]  # ends that must not occur
+        pairs = text.count(b"\r\n") if ending == b"\r\n" else lines
+        if any(text.find(plain[n : n + 1]) >= 0 for n in range(len(plain))) or pairs != lines or (
+            ending == b"\r\n" and text.count(b"\r") != lines
+        ):
+            self._check_endings(data, fields, line, ending)
+            multiline = fields is not None
+        return Piece(text, line, fields is not None, multiline)
+
+    def _check_endings(self, data: np.ndarray, fields: QuotedFields | None, line: int, ending: bytes) -> None:
+        feed, back = data == b"\n"[0], data == b"\r"[0]
+        pair = feed[1:] & back[:-1]
+        after, before = np.append(pair, False), np.insert(pair, 0, False)
+        kinds = {b"\r\n": before, b"\n": feed & ~before, b"\r": back & ~after}
+        for kind, there in kinds.items():
+            at = np.flatnonzero(there)
+            if kind != ending and len(at):
+                at = at if fields is None else at[~fields.holds(at)]
+                if len(at):
+                    line += int((data[: at[0]] == ending[-1]).sum())
+                    raise DataError(
+                        f"{self.path}, line {line}: ends in {_NAMES[kind]} where others end in {_NAMES[ending]}; write "
+                        "the file with one kind of line end"
+                    )
+
+    # ---- from records to tables
+
+    def _header(self, piece: Piece) -> tuple[int, list[str], int]:
+        """The line of the header, its fields, and where the rows begin in the text of the first piece."""
+        stream = io.StringIO(piece.text[: 2**20].decode("utf-8", "ignore"), newline="")
+        reader = _reader(stream, self.separator, self.quotes)
+        line = 1
+        for fields in reader:
+            if any(name.strip() for name in fields):
+                break
+            line = reader.line_num + 1
+        ends = (found.end() for found in _LINE_END.finditer(piece.text))
+        return line, fields, next(islice(ends, reader.line_num - 1, None), len(piece.text))
+
+    def _parsed(self, piece: Piece, begin: int, wanted: list[str]) -> pa.Table:
+        """The rows of a piece, from a position on."""
+        text = memoryview(piece.text)[begin:]
+        if not piece.text[begin : begin + 2**16].strip(b"\r\n") and not bytes(text).strip(b"\r\n"):
+            return pa.table({name: pa.array([], pa.string()) for name in wanted})
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(pa.py_buffer(text)),
+                pa.csv.ReadOptions(column_names=self.names, block_size=2**21),
+                pa.csv.ParseOptions(
+                    delimiter=self.separator,
+                    quote_char='"' if piece.quoted else False,
+                    newlines_in_values=piece.multiline,
+                ),
+                pa.csv.ConvertOptions(
+                    check_utf8=False,
+                    column_types=dict.fromkeys(self.names, pa.string()),
+                    strings_can_be_null=False,
+                    include_columns=wanted,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            separator = "tab" if self.written == "\t" else repr(self.written)
+            raise DataError(
+                f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
+                "hold the separator, or name another"
+            ) from error
+        blanks = piece.multiline or not piece.text.isascii() or any(b in piece.text for b in self._blanks)
+        for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
+            values = table[name]
+            if self.separator != self.written and piece.quoted:
+                values = pc.replace_substring(values, _STAND_IN, self.written)
+            table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
+        return table
+
+    def _uneven(self, piece: Piece) -> str | None:
+        """The first line that has another number of fields."""
+        expected = len(self.names)
+        for line, fields in _records(piece, self.separator, self.quotes):
+            if len(fields) != expected:
+                wanted = "the header has" if self.has_header else "expected"
+                return f"line {line}: {len(fields)} field{'s' * (len(fields) != 1)} where {wanted} {expected}"
+        return None
+
+
+def _before(fields: QuotedFields, stop: int) -> QuotedFields:
+    """The quoted fields that begin before a position."""
+    count = int(np.searchsorted(fields.starts, stop))
+    return QuotedFields(fields.starts[:count], fields.ends[:count])
+
+
+def _first_ending(text: bytes, fields: QuotedFields | None, last: bool) -> bytes:
+    """The kind of the first line end outside of quotes; none if there is none yet."""
+    at = -1
+    for mark in (b"\n", b"\r"):
+        found = text.find(mark)
+        while found >= 0 and fields is not None and fields.holds(np.array([found]))[0]:
+            found = text.find(mark, int(fields.ends[np.searchsorted(fields.starts, found) - 1]))
+        at = found if at < 0 else min(at, found) if found >= 0 else at
+    if at < 0 or (text.endswith(b"\r") and at == len(text) - 1 and not last):
+        return b""
+    return b"\r\n" if text[at : at + 2] == b"\r\n" else text[at : at + 1]
+
+
+def _last_ending(text: bytes, fields: QuotedFields | None, ending: bytes) -> int:
+    """The position behind the last line end outside of quotes; 0 if there is none."""
+    limit = len(text)
+    while ending:
+        at = text.rfind(ending[-1:], 0, limit)
+        if at < 0 or fields is None:
+            return at + 1
+        field = int(np.searchsorted(fields.starts, at)) - 1
+        if field < 0 or fields.ends[field] < at:
+            return at + 1
+        limit = int(fields.starts[field])
+    return 0
+
+
+def _reader(stream: io.StringIO, separator: str, quotes: bool) -> Iterator[list[str]]:
+    csv.field_size_limit(2 * PIECE)
+    return csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+
+
+def _records(piece: Piece, separator: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    """Number of the line and fields of every record that is not blank: slow, for headers and errors."""
+    reader = _reader(io.StringIO(piece.text.decode("utf-8", "replace"), newline=""), separator, quotes)
+    start = piece.line
+    for fields in reader:
+        if fields:
+            yield start, fields
+        start = piece.line + reader.line_num
+
+
+def sniff(text: bytes, quotes: bool = True) -> str:
+    """Return the separator that cuts the first lines into equally many fields, and the most."""
+    lines = re.split("\r\n|\n|\r", text[: 2**16].decode("utf-8", "ignore"))
+    head = [line for line in lines[:20] if line.strip()]
+    head = head[: max(1, len(head) - 1)] if len(text) >= 2**16 else head
+    best, most = ",", 1
+    for separator in SEPARATORS:
+        cut = [len(line.split(separator)) for line in head]
+        if quotes and len(separator) == 1:
+            cut = [len(fields) for fields in csv.reader(head, delimiter=separator)]
+        if len({*cut}) == 1 and cut[0] > most:
+            best, most = separator, cut[0]
+            if separator == "::":
+                break
+    if most == 1 and head:  # uneven lines: go by the first one
+        counted = {s: head[0].count(s) for s in SEPARATORS}
+        best = max(counted, key=lambda s: counted[s]) if any(counted.values()) else ","
+    return best
+
+
+def numbered_lines(path: str | Path, encoding: str | None = None, what: str = "file") -> Iterator[tuple[int, str]]:
+    """Yield the number and the text of every line that is not blank, without blanks around it.
+
+    Raises:
+        DataError: If the file is missing or no text; names the line.
+    """
+    check_encoding(encoding)
+    held, number = b"", 1
+    for chunk in chunks(existing_file(path, what), PIECE, encoding):
+        held += chunk
+        cut = held.rfind(b"\n") + 1
+        yield from _lines(held[:cut], Path(path), number)
+        number += held.count(b"\n", 0, cut)
+        held = held[cut:]
+    yield from _lines(held, Path(path), number)
+
+
+def _lines(text: bytes, path: Path, number: int) -> Iterator[tuple[int, str]]:
+    check_utf8(text, path, number)
+    for place, line in enumerate(text.decode("utf-8").split("\n")):
+        if line := line.strip():
+            yield number + place, line

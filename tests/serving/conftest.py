@@ -1,0 +1,79 @@
+"""Finished runs without the command line: a model trained for some epochs, or not at all, in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning import Trainer, seed_everything
+
+from recgnn import models
+from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.training.clicks import ClickTraining, RegressionTraining
+from recgnn.training.recommenders import RankingTraining, RatingTraining
+
+TRAININGS = {kind.task: kind for kind in (RankingTraining, RatingTraining, ClickTraining, RegressionTraining)}
+Make = Callable[..., Path]
+
+
+def synthetic(batch_size: int = 128) -> GraphDataModule:
+    """61 users and 40 items, whose ids are 1, 2, …, with ratings and titles."""
+    return GraphDataModule(SyntheticLog(num_users=61, num_items=40, seed=3), batch_size=batch_size)
+
+
+def write_run(folder: Path, data: Any, model: str | type, arguments: dict, epochs: int = 3, task: str = "", **training: Any) -> Path:
+    """Train a model on data, and write the run folder that `fit` would."""
+    seed_everything(7, verbose=False)
+    data.prepare_data()
+    kind = getattr(models, model) if isinstance(model, str) else model
+    sizes = {name: getattr(data, name) for name in signature(kind).parameters if hasattr(data, name)}
+    module = TRAININGS[task or kind.tasks[0]](kind(**sizes | arguments), **training)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(module, data)
+    trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
+    data.prepared.save(folder / "vocabulary")
+    (folder / "config.yaml").write_text("# a run of the tests\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Make:
+    return write_run
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A finished run of LightGCN on `synthetic`; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    return write_run(folder, synthetic(), "LightGCN", {"embedding_dim": 8, "num_layers": 2}, lr=0.05, ks=[5, 10])
+
+
+@pytest.fixture(scope="session")
+def weights() -> Callable[[Path], dict[str, np.ndarray]]:
+    """The parameters in the checkpoint of a run, by name, in double precision."""
+
+    def read(run: Path) -> dict[str, np.ndarray]:
+        state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+        return {k.removeprefix("model."): v.double().numpy() for k, v in state.items() if k.startswith("model.")}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def train_log() -> Callable[[Path], pd.DataFrame]:
+    """The training interactions of a run, in rows."""
+
+    def read(run: Path) -> pd.DataFrame:
+        log = pd.read_parquet(run / "vocabulary/interactions.parquet")
+        return log[log["part"] == 0]
+
+    return read
