@@ -49,9 +49,9 @@ def main(argv: list[str]) -> pd.DataFrame | None:
         The table that was printed; None if it was written to a file.
     """
     options = parser().parse_args(argv)
-    from recgnn.serving.output import check_output
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
+    from recgnn.serving.output import check_output
 
     check_output(options.output)
     trained = load(options.run)

@@ -73,9 +73,9 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     """
     options = parser().parse_args(argv)
     _check(options)
-    from recgnn.serving.output import check_output, write
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
+    from recgnn.serving.output import check_output, write
 
     check_output(options.output)
     trained = load(options.run)

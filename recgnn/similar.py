@@ -41,8 +41,8 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     items = ids_of(options, "items")
     if items is None:
         raise ConfigError("similar needs --items or --items_file")
-    from recgnn.serving.output import check_output, write
     from recgnn.serving.loading import load
+    from recgnn.serving.output import check_output, write
 
     check_output(options.output)
     similar = load(options.run).similar_items(items, options.k, **item_filters(options))

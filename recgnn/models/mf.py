@@ -73,8 +73,10 @@ class MF(EmbeddingRecommender):
 
     def score_vectors(self) -> Pair:
         user, item = self.embeddings()
+        if self.task == "ranking":
+            return user, item
         mean = torch.full_like(item[:, :1], float(self.mean))
-        return (torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, mean], 1)) if self.task == "rating" else (user, item)
+        return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, mean], 1)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         scores = super().score_pairs(users, items)

@@ -68,7 +68,7 @@ class ActivationUnit(nn.Module):
 
 
 def padded_attention(qkv: Tensor, mask: Tensor, num_heads: int) -> Tensor:
-    """Multi-head self-attention: qkv [B, L, 3E], each row attending to those of its event where mask [B, L]; [B, L, E]."""
+    """Multi-head self-attention of qkv [B, L, 3E], each row attending to those where mask [B, L] is true; [B, L, E]."""
     q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None]).transpose(1, 2).flatten(2)
 
