@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from recgnn.errors import ConfigError, did_you_mean
-from recgnn.files import existing_file
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -81,7 +80,9 @@ def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
         return None
     parts = [] if text is None else text.split(",")
     if file is not None:
-        parts += existing_file(file, "file of ids").read_text(encoding="utf-8").splitlines()
+        from recgnn.data.readers.text import numbered_lines
+
+        parts += [line for _, line in numbered_lines(file, what="file of ids")]
     ids = [part.strip() for part in parts if part.strip()]
     if not ids:
         raise ConfigError(f"--{name if file is None else name + '_file'}: no ids given")

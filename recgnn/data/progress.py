@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
-
 
 @contextmanager
 def progress(text: str, total: int | None, unit: str = "rows") -> Iterator[Callable[[int], None]]:
@@ -22,6 +19,9 @@ def progress(text: str, total: int | None, unit: str = "rows") -> Iterator[Calla
     Yields:
         A function that takes how many more have been done.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+
     counted: ProgressColumn = DownloadColumn() if unit == "bytes" else TextColumn("{task.completed:,.0f} rows")
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=30), counted, TimeElapsedColumn(),

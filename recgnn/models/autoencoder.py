@@ -47,14 +47,14 @@ class RowRecommender(Recommender):
         self.output_activation = output_activation
         self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)
         self.first = SparseLinear(self.num_columns, hidden_dims[0])  # V, mu
-        self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True))
-        for layer in self.hidden:
+        hidden = [nn.Linear(m, n) for m, n in zip(hidden_dims[:-1], hidden_dims[1:], strict=True)]
+        for layer in hidden:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.decoder_weight = None if tied else nn.Parameter(torch.empty(self.num_columns, hidden_dims[-1]))
+        self.hidden = nn.ModuleList(hidden)
+        weight = None if tied else nn.init.xavier_uniform_(torch.empty(self.num_columns, hidden_dims[-1]))
+        self.decoder_weight = None if weight is None else nn.Parameter(weight)
         self.decoder_bias = nn.Parameter(torch.zeros(self.num_columns))
-        if not tied:
-            nn.init.xavier_uniform_(self.decoder_weight)
         self.g, self.f = activation(hidden_activation), activation(output_activation)
         self._matrix: CSR | None = None
         self._codes: Tensor | None = None
@@ -68,7 +68,7 @@ class RowRecommender(Recommender):
 
     def weights(self) -> list[Tensor]:
         """All weight matrices: what L2 regularisation is about."""
-        layers = [self.first.weight, *(layer.weight for layer in self.hidden)]
+        layers: list[Tensor] = [self.first.weight, *(layer.get_parameter("weight") for layer in self.hidden)]
         return layers if self.decoder_weight is None else [*layers, self.decoder_weight]
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -126,7 +126,8 @@ class RowRecommender(Recommender):
             if self._matrix is None:
                 raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")
             device = self.decoder_bias.device
-            matrix = self._matrix = CSR(*(x.to(device) for x in self._matrix[:3]), self.num_columns)
+            ptr, col, weight, _ = self._matrix
+            matrix = self._matrix = CSR(ptr.to(device), col.to(device), weight.to(device), self.num_columns)
             blocks = torch.arange(self.num_rows, device=device).split(4096)
             with torch.autocast(device.type, enabled=False):
                 codes = [self.encode(rows, self.first(select_rows(matrix, rows))) for rows in blocks]

@@ -117,7 +117,7 @@ class Recommender(Model):
             rating of the training data.
     """
 
-    tasks = ("ranking",)
+    tasks: ClassVar[tuple[Task, ...]] = ("ranking",)
     reads = "interactions"
     training_rows: Side | None = None
     low: Tensor

@@ -82,10 +82,16 @@ class BST(CTRModel):
         pooled = width * (max_length + 1) if pooling == "concat" else width
         self.mlp = deep(self.num_fields * embedding_dim + pooled, hidden_dims, activation, dropout, batch_norm)
 
+    @property
+    def last_block(self) -> TransformerBlock:
+        """The last of the blocks."""
+        return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
+
     def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
         """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
         if self.position_kind == "time" and gaps is not None:
             return time_buckets(gaps.flatten(), TIME_BUCKETS)
+        assert self.position is not None
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
     def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
@@ -104,7 +110,7 @@ class BST(CTRModel):
         vectors = self.items(self.embedding, ids, values, history)
         x, segments = self.before_last(vectors, None if history is None else history.gaps)
         if self.pooling == "target":
-            pooled, _ = self.blocks[-1].last(x, segments)
+            pooled, _ = self.last_block.last(x, segments)
         elif self.pooling == "mean":
             pooled = segment_sum(self.blocks[-1](x, segments), segments) / segments.lengths[:, None]
         else:
@@ -118,7 +124,7 @@ class BST(CTRModel):
         An event's weights and that of the target itself, which is not among them, sum to 1.
         """
         vectors = self.items(self.embedding, ids, values, history)
-        _, weights = self.blocks[-1].last(*self.before_last(vectors, history.gaps))
+        _, weights = self.last_block.last(*self.before_last(vectors, history.gaps))
         past = torch.arange(history.ids.shape[0], device=ids.device) + vectors.segments.index
         return weights.mean(1)[past]
 

@@ -73,6 +73,7 @@ class CDAE(RowRecommender):
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         """The penalty of the weight matrices, of both biases, and of the batch's user nodes."""
+        assert self.first.bias is not None
         whole = [*self.weights(), self.first.bias, self.decoder_bias]
         node = self.user_node(batch.rows).square().sum() / (2 * batch.rows.numel())
         return self.per_row(l2, whole) + l2 * node

@@ -30,6 +30,7 @@ class CTRModel(Model):
         uses_times: whether it looks at the times of a history.
     """
 
+    linear: FieldEmbedding
     tasks = ("clicks", "regression")
     reads = "events"
     defaults = {"l2": 1e-6, "lr": 1e-3}

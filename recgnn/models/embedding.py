@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,12 @@ def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
 def pick(x: Pair, rows: Pair | None) -> Pair:
     """The rows (users, items) of a pair, or all of it."""
     return x if rows is None else (x[0][rows[0]], x[1][rows[1]])
+
+
+def each_side(function: Callable[..., Tensor], *pairs: Pair) -> Pair:
+    """Apply a function to the users' tensors and to the items' of pairs."""
+    users, items = zip(*pairs, strict=True)
+    return function(*users), function(*items)
 
 
 class EmbeddingRecommender(Recommender):

@@ -73,9 +73,9 @@ class MF(EmbeddingRecommender):
 
     def score_vectors(self) -> Pair:
         user, item = self.embeddings()
-        if self.task == "ranking":
-            return user, item
         mean = torch.full_like(item[:, :1], float(self.mean))
+        if self.task != "rating":
+            return user, item
         return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, mean], 1)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

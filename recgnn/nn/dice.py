@@ -60,6 +60,9 @@ class Dice(nn.Module):
     Shapes: [N, C]; [N, C].
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, dim: int, eps: float = 1e-8, momentum: float = 0.1):
         super().__init__()
         self.eps, self.momentum = eps, momentum

@@ -61,11 +61,11 @@ class _LookUp(torch.autograd.Function):
     def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
         flat = ids.reshape(-1)
-        gradients = [g.reshape(-1, shape[1]) for g, shape in zip(gradients, ctx.shapes, strict=True)]
+        by_place = [g.reshape(-1, shape[1]) for g, shape in zip(gradients, ctx.shapes, strict=True)]
         if not any(ctx.sparse) and ctx.shapes[0][0] <= flat.numel():  # few rows: straight into the table
-            found = [g.new_zeros(s).index_add_(0, flat, g) for g, s in zip(gradients, ctx.shapes, strict=True)]
+            found = [g.new_zeros(s).index_add_(0, flat, g) for g, s in zip(by_place, ctx.shapes, strict=True)]
             return None, None, *found
-        rows, sums = summed_by_row(flat, torch.cat(gradients, 1) if len(gradients) > 1 else gradients[0])
+        rows, sums = summed_by_row(flat, torch.cat(by_place, 1) if len(by_place) > 1 else by_place[0])
         found = []
         for own, sparse, shape in zip(sums.split([s[1] for s in ctx.shapes], 1), ctx.sparse, ctx.shapes, strict=True):
             own = own.contiguous()
@@ -101,7 +101,7 @@ class _HalfSquareOfRows(torch.autograd.Function):
         return _of_rows(rows, gradient * vectors, ctx.shape), None
 
 
-def _of_rows(rows: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
+def _of_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
     """A sparse tensor of rows, ascending and each once."""
     return torch.sparse_coo_tensor(rows.long()[None], values, shape, check_invariants=False, is_coalesced=True)
 
@@ -114,6 +114,8 @@ class FieldSum(nn.Module):
 
     Shapes: [B, S, …]; [B, F, …].
     """
+
+    slots: Tensor
 
     def __init__(self, slots: Sequence[int]):
         super().__init__()

@@ -73,6 +73,14 @@ class CrossIndex(nn.Module):
     Shapes: ids [B, S] in the table of all fields; [B, P].
     """
 
+    left: Tensor
+    right: Tensor
+    left_start: Tensor
+    right_start: Tensor
+    width: Tensor
+    block: Tensor
+    same: Tensor
+
     def __init__(
         self,
         field_dims: Sequence[int],
@@ -135,10 +143,11 @@ class CrossNet(nn.Module):
 
     def __init__(self, dim: int, num_layers: int):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_layers))
-        for layer in self.layers:
+        layers = [nn.Linear(dim, dim) for _ in range(num_layers)]
+        for layer in layers:
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         start = x

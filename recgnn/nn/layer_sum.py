@@ -56,11 +56,11 @@ class _LayerSumRows(torch.autograd.Function):
                 x_user, x_item = csr_matmul(ui, x_item), csr_matmul(iu, x_user)
                 layers_user.append(x_user[users])
                 layers_item.append(x_item[items])
-        layers_user, layers_item = torch.stack(layers_user), torch.stack(layers_item)  # [K+1, n, D]
+        all_user, all_item = torch.stack(layers_user), torch.stack(layers_item)  # [K+1, n, D]
         ctx.halves = halves
-        ctx.save_for_backward(alpha, users, items, layers_user, layers_item)
+        ctx.save_for_backward(alpha, users, items, all_user, all_item)
         weights = alpha[:, None, None]  # a sum of products keeps float32 under autocast, a matrix product would not
-        return (weights * layers_user).sum(0), (weights * layers_item).sum(0)
+        return (weights * all_user).sum(0), (weights * all_item).sum(0)
 
     @staticmethod
     def backward(ctx, grad_user, grad_item):

@@ -172,7 +172,10 @@ def embedding_l2(*embeddings: Tensor) -> Tensor:
 
     Shapes: each [B, D] or [B, n, D]; repeated rows count each time; divided by the first one's B.
     """
-    return sum(e.square().sum() for e in embeddings) / (2 * embeddings[0].shape[0])
+    total = embeddings[0].square().sum()
+    for rows in embeddings[1:]:
+        total = total + rows.square().sum()
+    return total / (2 * embeddings[0].shape[0])
 
 
 class _HalfSquare(torch.autograd.Function):

@@ -9,6 +9,14 @@ from torch import Tensor, nn
 from recgnn.nn.autoencoder import Activation, activation
 
 
+def linear(in_dim: int, out_dim: int) -> nn.Linear:
+    """Make a linear layer with Xavier's weights and no bias at the start."""
+    layer = nn.Linear(in_dim, out_dim)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class MLP(nn.Sequential):
     """Linear, batch norm, activation and dropout, once for each width.
 
@@ -34,17 +42,13 @@ class MLP(nn.Sequential):
     ):
         layers: list[nn.Module] = []
         for width in hidden_dims:
-            layers.append(nn.Linear(in_dim, width))
-            nn.init.xavier_normal_(layers[-1].weight)
-            nn.init.zeros_(layers[-1].bias)
+            layers.append(linear(in_dim, width))
             layers += [nn.BatchNorm1d(width)] if batch_norm else []
             layers.append(activation(activation_name))
             layers += [nn.Dropout(dropout)] if dropout else []
             in_dim = width
         if out_dim is not None:
-            layers.append(nn.Linear(in_dim, out_dim))
-            nn.init.xavier_normal_(layers[-1].weight)
-            nn.init.zeros_(layers[-1].bias)
+            layers.append(linear(in_dim, out_dim))
         super().__init__(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

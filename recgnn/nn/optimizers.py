@@ -21,7 +21,7 @@ class RowOptimizer(Optimizer):
     """
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]  # of floats
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -198,7 +198,7 @@ class Together(Optimizer):
         super().load_state_dict(state_dict)
         self._share()
 
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]  # of floats
         loss = None
         if closure is not None:
             with torch.enable_grad():

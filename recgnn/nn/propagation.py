@@ -112,6 +112,18 @@ class BipartiteOperator(nn.Module):
         norm: which normalisation.
     """
 
+    user_ptr: Tensor
+    item_ptr: Tensor
+    user_col: Tensor
+    item_col: Tensor
+    item_to_user_order: Tensor
+    user_weight: Tensor
+    item_weight: Tensor
+    user_weight_t: Tensor
+    item_weight_t: Tensor
+    user_self: Tensor | None
+    item_self: Tensor | None
+
     def __init__(self, edge_index: Tensor, num_users: int, num_items: int, norm: Norm = "sym"):
         super().__init__()
         self.num_users, self.num_items, self.norm = num_users, num_items, norm
@@ -168,11 +180,16 @@ class BipartiteOperator(nn.Module):
     def forward(self, x: Tensor | Pair, drop: float = 0.0) -> Tensor | Pair:
         """Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x."""
         if isinstance(x, Tensor):
-            return torch.cat(self.forward(tuple(x.split([self.num_users, self.num_items])), drop))
+            x_user, x_item = x.split([self.num_users, self.num_items])
+            return torch.cat(self.product((x_user, x_item), drop))
+        return self.product(x, drop)
+
+    def product(self, x: Pair, drop: float) -> Pair:
+        """`forward` for a pair."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user, out_item = _Product.apply(x_item, ui, ui_t), _Product.apply(x_user, iu, iu_t)
-        if self.user_self is not None:
+        if self.user_self is not None and self.item_self is not None:
             out_user = out_user + self.user_self[:, None] * x_user
             out_item = out_item + self.item_self[:, None] * x_item
         return out_user, out_item
@@ -183,7 +200,7 @@ class BipartiteOperator(nn.Module):
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user = _RowsProduct.apply(x_item, users, ui, ui_t)
         out_item = _RowsProduct.apply(x_user, items, iu, iu_t)
-        if self.user_self is not None:
+        if self.user_self is not None and self.item_self is not None:
             out_user = out_user + self.user_self[users, None] * x_user[users]
             out_item = out_item + self.item_self[items, None] * x_item[items]
         return out_user, out_item
@@ -199,7 +216,7 @@ class BipartiteOperator(nn.Module):
         source = [self.user_col + self.num_users, self.item_col]
         target = [user, item + self.num_users]
         weight = [self.user_weight, self.item_weight]
-        if self.user_self is not None:
+        if self.user_self is not None and self.item_self is not None:
             nodes = torch.arange(self.num_users + self.num_items, device=user.device)
             source, target = [*source, nodes], [*target, nodes]
             weight = [*weight, self.user_self, self.item_self]

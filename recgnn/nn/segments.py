@@ -16,7 +16,7 @@ class Segments(NamedTuple):
     """Whose each of N packed rows is: lengths [B]; the event of each row, [N]; each event's first row, and N, [B+1]."""
 
     lengths: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # it hides a tuple's own `index`
     offsets: Tensor
 
     @classmethod

@@ -58,6 +58,7 @@ class ActivationUnit(nn.Module):
 
     def forward(self, history: Tensor, target: Tensor, segments: Segments | Padded) -> Tensor:
         first, *others = self.mlp
+        assert isinstance(first, nn.Linear)
         past, own, difference, product = first.weight.chunk(4, 1)
         both = torch.cat([history, history * spread(target, segments)], 1)
         x = F.linear(both, torch.cat([past + difference, product], 1))
@@ -68,7 +69,7 @@ class ActivationUnit(nn.Module):
 
 
 def padded_attention(qkv: Tensor, mask: Tensor, num_heads: int) -> Tensor:
-    """Multi-head self-attention of qkv [B, L, 3E], each row attending to those where mask [B, L] is true; [B, L, E]."""
+    """Multi-head self-attention: qkv [B, L, 3E], a row attends to those of its event where mask [B, L]; [B, L, E]."""
     q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None]).transpose(1, 2).flatten(2)
 
@@ -187,6 +188,8 @@ class ItemSide(nn.Module):
         ConfigError: if there are none.
     """
 
+    item_slots: Tensor
+
     def __init__(self, slots: Sequence[int], item_slots: Sequence[int] | None):
         super().__init__()
         if not item_slots:
@@ -216,7 +219,8 @@ class ItemSide(nn.Module):
         place = None
         if history is not None and getattr(history, "items", None) is not None:  # each item of the batch once
             rows, place = history.items.unique(return_inverse=True)
-            past_ids, past_values = (None if x is None else x[rows] for x in history.table)
+            past_ids, past_values = history.table[0][rows], history.table[1]
+            past_values = None if past_values is None else past_values[rows]
         # One lookup, so that the table has one gradient.
         vectors = table(torch.cat([ids.flatten(), past_ids.flatten()]))
         x, past = (

@@ -43,6 +43,14 @@ class EventVectors(nn.Module):
     Shapes: ids [B, S], values [B, S] or None (all 1).
     """
 
+    sum_wide: nn.Module
+    wide: Tensor
+    narrow: Tensor
+    shift: Tensor
+    rows: Tensor
+    many: Tensor
+    of_row: Tensor
+
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int], dim: int):
         super().__init__()
         self.dim = dim
@@ -90,6 +98,7 @@ class EventVectors(nn.Module):
     def deep(self, layers: nn.Sequential, vectors: Vectors) -> Tensor:
         """`layers` on the fields' vectors side by side, the first of which is linear."""
         first, *others = layers
+        assert isinstance(first, nn.Linear)
         x = self.linear(first, vectors)
         for layer in others:
             x = layer(x)

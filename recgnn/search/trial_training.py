@@ -116,11 +116,16 @@ def configuration(argv: list[str]) -> str:
 
 
 def value_of(config: Any, name: str) -> Any:
-    """Return an option's value in a configuration, with or without `init_args` in its name; MISSING if it has none."""
+    """Return an option's value in a configuration, with or without `init_args` in its name; MISSING if it has none.
+
+    A class without arguments is its short name, as it is written in a space.
+    """
     for part in name.split("."):
         if isinstance(config, dict) and part not in config:
             config = config.get("init_args")
         if not isinstance(config, dict) or part not in config:
             return MISSING
         config = config[part]
+    if isinstance(config, dict) and config.keys() == {"class_path"}:
+        return config["class_path"].rpartition(".")[2]
     return config

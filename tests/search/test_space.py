@@ -186,7 +186,9 @@ def test_a_value_as_an_option(value, text):
 
 def test_a_value_of_a_configuration():
     model = {"class_path": "M", "init_args": {"lr": 0.1}}
-    config = {"model": model, "trainer": {"max_epochs": 3}, "lr_scheduler": None}
+    training = {"class_path": "T", "init_args": {"loss": {"class_path": "recgnn.nn.losses.BPR"}}}
+    config = {"model": model, "training": training, "trainer": {"max_epochs": 3}, "lr_scheduler": None}
+    assert value_of(config, "training.loss") == "BPR"
     assert value_of(config, "model.lr") == value_of(config, "model.init_args.lr") == 0.1
     assert value_of(config, "trainer.max_epochs") == 3
     for name in ("model.absent", "lr_scheduler.init_args.T_max", "absent", "trainer.max_epochs.x"):

@@ -335,7 +335,7 @@ def sniff(text: bytes, quotes: bool = True) -> str:
     return best
 
 
-def numbered_lines(path: str | Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: str | Path, encoding: str | None = None, what: str = "file") -> Iterator[tuple[int, str]]:
     """Yield the number and the text of every line that is not blank, without blanks around it.
 
     Raises:
@@ -343,7 +343,7 @@ def numbered_lines(path: str | Path, encoding: str | None = None) -> Iterator[tu
     """
     check_encoding(encoding)
     held, number = b"", 1
-    for chunk in chunks(existing_file(path), PIECE, encoding):
+    for chunk in chunks(existing_file(path, what), PIECE, encoding):
         held += chunk
         cut = held.rfind(b"\n") + 1
         yield from _lines(held[:cut], Path(path), number)

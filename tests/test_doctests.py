@@ -1,0 +1,26 @@
+"""The `>>>` examples of the docstrings."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = [path for path in sorted((ROOT / "recgnn").rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+NAMES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples(name: str, here) -> None:
+    """Each in an empty folder."""
+    module = importlib.import_module(name)
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    found = doctest.testmod(module, optionflags=options, report=True)
+    assert found.attempted and not found.failed
+
+
+def test_the_public_interface_has_examples() -> None:
+    assert {"recgnn.nn.losses", "recgnn.evaluation.metrics.ranking", "recgnn.models.mf"} <= set(NAMES)
