@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from recgnn import load
 from recgnn.data import CTRDataModule, GraphDataModule, RatioSplit, SyntheticLog
 from recgnn.data.interactions.loaders import TrainBatch
 from recgnn.models import MF, LightGCN
@@ -251,3 +252,26 @@ def test_a_log_of_json_lines(own, tmp_path) -> None:
     assert 0 in looser.users.ids, "and so is another argument of a filter"
     plain = GraphDataModule(own.JsonLines(str(path)), **arguments | {"split": RatioSplit(by="all")}).prepared
     assert len(plain.test) != len(again.test) or plain.summary != again.summary
+
+
+def test_all_by_class_path(own, here, entry) -> None:
+    """The YAML of the page on the command line; the closed-form model, in the same configuration, then recommends."""
+    rows = [(u, i, u + i) for u in range(30) for i in range(25) if (u * i + u + i) % 3 == 0]
+    Path("log.jsonl").write_text("".join(f'{{"user": {u}, "item": {i}, "timestamp": {t}}}\n' for u, i, t in rows))
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (training,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    Path("own.yaml").write_text(
+        "data:\n  class_path: GraphDataModule\n  init_args:\n"
+        "    source: {class_path: own.JsonLines, init_args: {path: log.jsonl}}\n"
+        "    filters: [{class_path: own.Since, init_args: {timestamp: 3}}]\n"
+        "    split: {class_path: own.EveryTenth}\n"
+        f"model: {{class_path: simgcl.SimGCL, init_args: {{embedding_dim: 8}}}}\n{training}  ks: [5]\n"
+        "trainer: {max_epochs: 1, accelerator: cpu}\n",
+        encoding="utf-8",
+    )
+    code, out, err = entry("fit", "--config", "own.yaml", "--run_dir", "one")
+    assert code == 0 and "firsthit@5" in out + err, err
+    code, out, err = entry("fit", "--config", "own.yaml", "--model", "own.MostPopular", "--run_dir", "two")
+    assert code == 0, err
+    found = load("two").recommend(users=[3], k=4)
+    assert found["item"].nunique() == 4 and found["score"].is_monotonic_decreasing

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from recgnn import load
-from recgnn.cli.entry import COMMANDS, main_of
-from recgnn.cli.entry import main
+from recgnn.cli.entry import COMMANDS, main, main_of
 from recgnn.data import SyntheticLog
 
 ROOT = Path(__file__).parent.parent

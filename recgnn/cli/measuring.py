@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from recgnn.cli.training import TrainingCLI  # first: it sets up the allocator and warnings
-
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.fitting import groups_of
+from recgnn.cli.training import TrainingCLI
 from recgnn.errors import ConfigError, DataError
 from recgnn.training import report
 from recgnn.training import run_folder as runs

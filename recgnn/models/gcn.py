@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, pick
+from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.propagation import BipartiteOperator, GCNLayer, csr_matmul
 
@@ -53,38 +53,38 @@ class GCN(EmbeddingRecommender):
         return self._propagate((users, items))
 
     def _propagate(self, rows: Pair | None) -> Pair:
-        """All representations, or those of `rows`, for which the last layer is computed at these rows alone."""
+        """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
         x = self.user_embedding.weight, self.item_embedding.weight
         layers = [pick(x, rows)]
         for conv in self.convs:
             if conv is not self.convs[0]:
-                x = tuple(self.dropout(e.relu()) for e in x)
+                x = each_side(lambda e: self.dropout(e.relu()), x)
             if conv is self.convs[-1] and rows is not None:
                 x, rows = self.operator.rows(x, *rows), None
             else:
                 x = self.operator(x)
-            x = tuple(conv(e) for e in x)
+            x = each_side(conv, x)
             layers.append(pick(x, rows))
         if self.readout == "last":
             return layers[-1]
-        return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))
+        return each_side(lambda *parts: torch.cat(parts, 1), *layers)
 
     # ---- users that are not in the training data
 
     def propagate_layers(self) -> list[Pair]:
         layers = super().propagate_layers()
         for conv in self.convs:
-            x = layers[-1] if len(layers) == 1 else tuple(e.relu() for e in layers[-1])
-            layers.append(tuple(conv(e) for e in self.operator(x)))
+            x = layers[-1] if len(layers) == 1 else each_side(torch.relu, layers[-1])
+            layers.append(each_side(conv, self.operator(x)))
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Every layer at the new users alone."""
+        """Compute every layer at the new users alone."""
         csr, own = user_rows(self.operator, entries)
         layers = [rows["user_embedding.weight"]]
         for conv, (_, items) in zip(self.convs, self.layers(), strict=False):
             x = layers[-1], items
             if conv is not self.convs[0]:
-                x = tuple(e.relu() for e in x)
+                x = each_side(torch.relu, x)
             layers.append(conv(csr_matmul(csr, x[1]) + own * x[0]))
         return layers[-1] if self.readout == "last" else torch.cat(layers, 1)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, pick
+from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.losses import embedding_l2
-from recgnn.nn.propagation import BipartiteOperator, NGCFLayer, csr_matmul
+from recgnn.nn.propagation import BipartiteOperator, NGCFLayer, Norm, csr_matmul
 
 
 class NGCF(EmbeddingRecommender):
@@ -51,7 +51,7 @@ class NGCF(EmbeddingRecommender):
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
-        norm = "sym" if self.variant == "paper" else "row_self_loops"
+        norm: Norm = "sym" if self.variant == "paper" else "row_self_loops"
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, norm)
 
     def propagate(self) -> Pair:
@@ -61,7 +61,7 @@ class NGCF(EmbeddingRecommender):
         return self._propagate((users, items))
 
     def _propagate(self, rows: Pair | None) -> Pair:
-        """All representations, or those of `rows`, for which the last layer is computed at these rows alone."""
+        """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
         x = self.user_embedding.weight, self.item_embedding.weight
         layers = [pick(x, rows)]
         for conv in self.convs:
@@ -71,21 +71,18 @@ class NGCF(EmbeddingRecommender):
                 x, rows = pick(x, rows), None
             else:
                 side = self.operator(senders, drop)
-            x = tuple(
-                F.dropout(conv(s, e), self.message_dropout, self.training)
-                for s, e in zip(side, x, strict=True)
-            )
-            kept = x if self.variant == "paper" else tuple(F.normalize(e, dim=1) for e in x)
+            x = each_side(lambda e: F.dropout(e, self.message_dropout, self.training), each_side(conv, side, x))
+            kept = x if self.variant == "paper" else each_side(F.normalize, x)
             layers.append(pick(kept, rows))
-        return tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))
+        return each_side(lambda *parts: torch.cat(parts, 1), *layers)
 
     def _drop_nodes(self, x: Pair) -> tuple[Pair, float]:
-        """The nodes as senders, some silenced, and the rate at which single edges are to be dropped."""
+        """Silence some nodes as senders; return all nodes, and the rate at which single edges are to be dropped."""
         if not self.training or self.node_dropout == 0:
             return x, 0.0
         if self.variant == "authors":
             return x, self.node_dropout
-        return tuple(e * F.dropout(e.new_ones(e.shape[0], 1), self.node_dropout) for e in x), 0.0
+        return each_side(lambda e: e * F.dropout(e.new_ones(e.shape[0], 1), self.node_dropout), x), 0.0
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         if self.variant == "paper":
@@ -97,12 +94,11 @@ class NGCF(EmbeddingRecommender):
     def propagate_layers(self) -> list[Pair]:
         layers = super().propagate_layers()
         for conv in self.convs:
-            side = self.operator(layers[-1])
-            layers.append(tuple(conv(s, e) for s, e in zip(side, layers[-1], strict=True)))
+            layers.append(each_side(conv, self.operator(layers[-1]), layers[-1]))
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Every layer at the new users alone."""
+        """Compute every layer at the new users alone."""
         csr, own = user_rows(self.operator, entries)
         x = rows["user_embedding.weight"]
         kept = [x]
