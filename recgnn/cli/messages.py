@@ -27,7 +27,7 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
 
 
 def check_names(argv: list[str]) -> None:
-    """Refuse unknown options of the trainer, such as `--trainer.max_epoch`, which the parser takes for abbreviations."""
+    """Refuse unknown options of the trainer, such as `--trainer.max_epoch`, which the parser would abbreviate."""
     known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
     for option in argv:
         name = option.partition("=")[0].removesuffix("+")

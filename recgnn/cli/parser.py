@@ -18,7 +18,7 @@ class Parser(LightningArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **kwargs: Any) -> Any:
         if args is not None:  # jsonargparse writes the null of a class within a class as Python's None
-            args = [f"{word.removesuffix('None')}null" if re.fullmatch(r"--[\w.+]+=None", word) else word for word in args]
+            args = [re.sub(r"^(--[\w.+]+=)None$", r"\1null", word) for word in args]
         return super().parse_args(args, namespace, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -171,7 +171,7 @@ class EventReader:
         tables, own = self.tables, self._history_columns()
         if any(column not in tables.users for column in own):
             raise RunError(
-                f"{self.folder}: an older version wrote it, without its users' last histories; train it again to recommend"
+                f"{self.folder}: written by an older version, without its users' histories; train it again to recommend"
             )
         users = np.maximum(users, 0)  # nobody asks for the past of an unknown one
         times = None if tables.time is None else tables.time[tables.ptr[users + 1] - 1]

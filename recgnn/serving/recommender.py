@@ -90,7 +90,7 @@ class TrainedRecommender(TrainedModel):
 
         Args:
             histories: raw item ids of one user; or a list of them for each user, who are then called 0, 1, …; or a dict
-                of them by user; or a frame with columns user (any ids), item and, for models of ratings, perhaps rating.
+                of them by user; or a frame with columns user (any ids), item and, for ratings, perhaps rating.
             k: how many.
             ratings: of those items, in the form of the histories; models of ratings take the highest rating of the
                 training data where they are not given.
@@ -222,7 +222,8 @@ def as_lists(histories: Any) -> Any:
     if isinstance(histories, pd.DataFrame | Mapping) or histories is None:
         return histories if not isinstance(histories, Mapping) else {u: as_list(x) for u, x in histories.items()}
     histories = as_list(histories)
-    return [histories] if histories and all(len(as_list(x)) == 1 and as_list(x)[0] is x for x in histories) else histories
+    single = bool(histories) and all(len(as_list(x)) == 1 and as_list(x)[0] is x for x in histories)
+    return [histories] if single else histories
 
 
 def _table(vectors: Tensor, ids: Vocabulary, side: str) -> pd.DataFrame:

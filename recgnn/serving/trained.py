@@ -240,7 +240,7 @@ class TrainedModel(ABC):
         if known is not None:
             if not known[queries].all():
                 name = self.items.decode(queries[~known[queries]][:1].numpy())[0]
-                raise DataError(f"item {name!r} has no vector of its own: it is too rare in the training data, or absent")
+                raise DataError(f"item {name!r} has no vector of its own: it is rare in the training data, or absent")
             blocked = ~known if blocked is None else blocked | ~known
         unit = torch.nn.functional.normalize(vectors, dim=1)
         frames = []

@@ -372,7 +372,8 @@ def test_a_field_named_twice(entry, here) -> None:
     assert code == 2 and "ctr.yaml, line 7" in err and "'user' stands twice" in err and err.count("\n") == 1
 
 
-LARGE = ["--training.table_optimizer=rowwise_adagrad", "--training.table_lr=0.1", "--training.l2=0", "--model.dropout=0"]
+LARGE = ["--training.table_optimizer=rowwise_adagrad", "--training.table_lr=0.1", "--training.l2=0"]
+LARGE += ["--model.dropout=0"]
 
 
 def test_sparse_tables_are_resumed_too(inside, start, tmp_path) -> None:

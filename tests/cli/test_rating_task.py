@@ -27,11 +27,16 @@ data:
 trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: false}
 """
 MODELS = {
-    "item": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"],
+    "item": [
+        "--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--training.l2=0.5",
+        "--training.lr=0.03"
+    ],
     "user": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
     + ["--training.cold_rating=2.25"],
-    "mf": ["--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true", "--training.lr=0.05"]
-    + ["--training.l2=0.01"],
+    "mf": [
+        "--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true",
+        "--training.lr=0.05", "--training.l2=0.01"
+    ],
 }
 CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--training.l2=0.1", "--training.lr=0.03", "--training.ks=[5,10]"]
 TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]

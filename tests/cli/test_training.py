@@ -73,7 +73,8 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     assert "num_users" not in config["model"]["init_args"]  # given by the data
     training = config["training"]
     assert training["class_path"].endswith("RankingTraining") and training["init_args"]["lr"] == 0.05
-    assert training["init_args"]["loss"]["class_path"].endswith("BPR") and training["init_args"]["l2"] == 1e-3  # LightGCN's
+    assert training["init_args"]["loss"]["class_path"].endswith("BPR")
+    assert training["init_args"]["l2"] == 1e-3  # LightGCN's
     again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
     ours, theirs = metrics(again.run_dir), metrics(tiny_run)
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
@@ -125,7 +126,8 @@ def test_a_dry_run_leaves_no_metrics(tiny, here):
 
 
 def test_configurations_compose_and_dotted_options_win(tiny, here):
-    (here / "b.yaml").write_text("model: {embedding_dim: 6}\ntraining: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\n")
+    later = "model: {embedding_dim: 6}\ntraining: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\n"
+    (here / "b.yaml").write_text(later)
     base = ["--config", str(tiny), "--config", "b.yaml"]
     done = main("fit", [*base, "--training.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
     assert done.model.model.arguments["embedding_dim"] == 6 and done.model.model.arguments["num_layers"] == 2

@@ -27,7 +27,9 @@ def synthetic(batch_size: int = 128) -> GraphDataModule:
     return GraphDataModule(SyntheticLog(num_users=61, num_items=40, seed=3), batch_size=batch_size)
 
 
-def write_run(folder: Path, data: Any, model: str | type, arguments: dict, epochs: int = 3, task: str = "", **training: Any) -> Path:
+def write_run(
+    folder: Path, data: Any, model: str | type, arguments: dict, epochs: int = 3, task: str = "", **training: Any
+) -> Path:
     """Train a model on data, and write the run folder that `fit` would."""
     seed_everything(7, verbose=False)
     data.prepare_data()

@@ -57,7 +57,7 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that is not in the training data counts as unknown, an empty one (or a column that is not there) as "
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a column that is absent) as "
         "missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:

@@ -76,7 +76,8 @@ def test_the_last_action_is_test_the_one_before_validation_and_histories_follow_
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     (files(tmp_path) / name).unlink()
     for call in (AmazonBeauty(tmp_path).read, AmazonBeauty(tmp_path).fingerprint):
-        with pytest.raises(DataError, match=f"{tmp_path}: holds no amazon-beauty; expected sequences.parquet, attributes.parquet; .* by hand"):
+        expected = "expected sequences.parquet, attributes.parquet; .* by hand"
+        with pytest.raises(DataError, match=f"{tmp_path}: holds no amazon-beauty; {expected}"):
             call()
 
 
