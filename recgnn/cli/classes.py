@@ -55,9 +55,7 @@ PLACES = {
         ("recgnn.training.recommenders", "recgnn.training.clicks"),
         ("recgnn.training.base.Training", "recgnn.training.recommenders.RecommenderTraining"),
     ),
-    "training.loss": Place(
-        "loss", (LOSSES,), _in(LOSSES, "Loss", "PairLoss", "RowLoss", "RatingLoss", "EventLoss")
-    ),
+    "training.loss": Place("loss", (LOSSES,), _in(LOSSES, "Loss", "PairLoss", "RowLoss", "RatingLoss", "EventLoss")),
     "training.negatives": Place("class of negatives", (NEGATIVES,), _in(NEGATIVES, "Negatives"), named=True),
     "training.metrics": Place(
         "metric",

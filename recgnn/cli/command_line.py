@@ -109,8 +109,9 @@ class CommandLine:
             if known is None or node.tag != TEXT or (known.named and node.value not in classes_at(place)):
                 return node
             path = ScalarNode(TEXT, self._class(place, node.value))
-            named = MappingNode(MAPPING, [(ScalarNode(TEXT, "class_path"), path)], flow_style=True)
-            return named if known.named else path
+            return (
+                MappingNode(MAPPING, [(ScalarNode(TEXT, "class_path"), path)], flow_style=True) if known.named else path
+            )
         if isinstance(node, SequenceNode) and known is not None:
             node.value[:] = [self._resolved(one, place, where) for one in node.value]
         if isinstance(node, MappingNode):
@@ -120,8 +121,11 @@ class CommandLine:
                         value.value = self._class(place, value.value)
                     continue
                 inner = place_of(f"{place}.{key.value}" if place else str(key.value))
-                file, row = where.partition(", line")[0], key.start_mark.line + 1
-                line = where if where.startswith("--") else f"{file}, line {row}"
+                line = (
+                    where
+                    if where.startswith("--")
+                    else f"{where.partition(', line')[0]}, line {key.start_mark.line + 1}"
+                )
                 self._note(inner, value.value, line)
                 node.value[number] = (key, self._resolved(value, inner, line))
         return node

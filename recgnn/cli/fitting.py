@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn.cli.entry import Terminated
-from recgnn.cli.training import TrainingCLI  # first: it sets up the allocator and warnings
+from recgnn.cli.training import TrainingCLI
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.training import new_run, report

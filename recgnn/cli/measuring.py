@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.fitting import groups_of
-from recgnn.cli.training import TrainingCLI  # first: it sets up the allocator and warnings
+from recgnn.cli.training import TrainingCLI
 from recgnn.errors import ConfigError, DataError
 from recgnn.training import report
 from recgnn.training import run_folder as runs

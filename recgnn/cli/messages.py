@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
+import torch
 from lightning import Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.classes import SIZES, argument_names, class_at_path
 from recgnn.errors import ConfigError, RecGNNError, RunError, did_you_mean
+
+THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.optim.lr_scheduler.__all__]
 
 
 def mistake_in(error: BaseException | None) -> RecGNNError | None:
@@ -27,7 +31,7 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
 
 
 def check_names(argv: list[str]) -> None:
-    """Refuse unknown options of the trainer, such as `--trainer.max_epoch`, which the parser would abbreviate."""
+    """Refuse unknown options of the trainer, which the parser would take for abbreviations."""
     known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
     for option in argv:
         name = option.partition("=")[0].removesuffix("+")
@@ -52,15 +56,24 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
         known = options_of(owner) if owner else [a.dest for a in parser._actions]
         there_are = f"; there are: {', '.join(known[:20])}" if known else ", which has none"
         return f"unknown option {name}{of}{did_you_mean(name, known) or there_are}"
-    if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
-        return f"no class {match[1] or match[2]}; expected a class of Lightning or torch, or a dotted path"
     keys = re.findall(r'Parser key "([\w.]+)"', text)
+    key = keys[-1] if keys else "options"
+    if match := re.search(
+        r"Problem with given class_path '([\w.]+)': ((?:No module|[Cc]annot import|Unable).*?)(?: Prob| Exp|$)", text
+    ):
+        return f"{key}: {match[1]} cannot be imported: {match[2]}"
+    if match := re.search(r"Expected a dot import path string: (\S+)|has no attribute '(\w+)'", text):
+        name = match[1] or match[2]
+        return (
+            f"{key}: no class {name}{did_you_mean(name, THEIRS)}; expected one of Lightning or torch, or a dotted path"
+        )
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
         expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
-        return f"option {keys[-1] if keys else ''}{of}: expected {expected}, found {match[2]}"
+        expected = re.sub(r"Literal\[(.*)\]", lambda literal: literal[1].replace(", ", " or "), expected)
+        return f"option {key}{of}: expected {expected}, found {match[2]}"
     if match := re.search(r".*Union subtypes Subtypes: \[(.+?)\] Errors:.*?Given value: (.+?)(?: Expected|$)", text):
         types = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", match[1]).replace("NoneType", "null").split(", ")
-        return f"option {keys[-1] if keys else ''}{of}: expected {' or '.join(types)}, found {match[2]}"
+        return f"option {key}{of}: expected {' or '.join(types)}, found {match[2]}"
     return text if len(text) < 600 else text[:300] + " … " + text[-280:]
 
 

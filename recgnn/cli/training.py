@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from recgnn.data.memory import keep_freed_memory
+import torch
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
+
+from recgnn.cli.class_help import class_help
+from recgnn.cli.classes import SIZES, default_arguments, path_of
+from recgnn.cli.command_line import CommandLine
+from recgnn.cli.messages import check_names, mistake_in
+from recgnn.cli.parser import Parser
+from recgnn.cli.process import set_up_process
 from recgnn.errors import ConfigError
+from recgnn.evaluation.reports import REPORTS
+from recgnn.models.base import Model
+from recgnn.training.base import Training
+from recgnn.training.checkpoints import AtomicCheckpointIO
+from recgnn.training.progress import EpochProgress
+from recgnn.training.run_folder import read_checkpoint
 
-keep_freed_memory()
-for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
-    logging.getLogger(name).setLevel(logging.WARNING)
-os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
-for message in (
-    "LightningCLI's args parameter",
-    ".*does not have many workers",
-    ".*is smaller than the logging interval",
-    "Total length of .* across ranks is zero",
-    ".*treespec, LeafSpec",
-    "Sparse CSR tensor support is in beta",
-    ".*configure_optimizers` will be overridden",
-    "Be aware that when using `ckpt_path`, callbacks",
-    "Checkpoint directory .* exists and is not empty",
-    "The dirpath has changed from",
-    ".*you set `limit",
-    ".*Precision bf16-mixed is not supported by the model summary",
-    "It is recommended to use .*sync_dist=True",
-):
-    warnings.filterwarnings("ignore", message=message)
-
-import torch  # noqa: E402
-from lightning import LightningDataModule, Trainer  # noqa: E402
-from lightning.pytorch.callbacks import ProgressBar  # noqa: E402
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class  # noqa: E402
-
-from recgnn.cli.class_help import class_help  # noqa: E402
-from recgnn.cli.classes import SIZES, default_arguments, path_of  # noqa: E402
-from recgnn.cli.command_line import CommandLine  # noqa: E402
-from recgnn.cli.messages import check_names, mistake_in  # noqa: E402
-from recgnn.cli.parser import Parser  # noqa: E402
-from recgnn.evaluation.reports import REPORTS  # noqa: E402
-from recgnn.models.base import Model  # noqa: E402
-from recgnn.training.base import Training  # noqa: E402
-from recgnn.training.checkpoints import AtomicCheckpointIO  # noqa: E402
-from recgnn.training.progress import EpochProgress  # noqa: E402
-from recgnn.training.run_folder import read_checkpoint  # noqa: E402
-
+set_up_process()
 DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
+TITLES = {
+    "data": "data: what is learnt from",
+    "model": "model: the architecture",
+    "training": "training: the task, the loss, the optimizer and the metrics",
+    "trainer": "trainer: Lightning's Trainer",
+    "optimizer": "optimizer: in place of the training's own",
+    "lr_scheduler": "lr_scheduler: the course of the learning rate",
+}
 if torch.backends.mps.is_available() and not torch.cuda.is_available():
     DEFAULTS["accelerator"] = "cpu"  # no float64 and no sparse product there
 
@@ -138,6 +122,11 @@ class TrainingCLI(LightningCLI):
             help="Send the best and the last checkpoint to W&B, as an artifact that is a run folder once downloaded.",
         )
 
+    def _add_arguments(self, parser: LightningArgumentParser) -> None:
+        super()._add_arguments(parser)
+        for name, title in TITLES.items():
+            parser.groups[name].title = title
+
     def _parse_ckpt_path(self) -> None:
         """Refuse an unsafe checkpoint before Lightning opens it; its hyper-parameters are not taken from it."""
         path = self.config[self.command].get("ckpt_path")
@@ -205,9 +194,7 @@ class TrainingCLI(LightningCLI):
 
             def configure_optimizers() -> Any:
                 optimizer = own()
-                return LightningCLI.configure_optimizers(
-                    self.model, optimizer, instantiate_class(optimizer, scheduler)
-                )
+                return LightningCLI.configure_optimizers(self.model, optimizer, instantiate_class(optimizer, scheduler))
 
             self.model.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
             return

@@ -63,27 +63,19 @@ class TrainedModel(ABC):
     Attributes:
         run: the run folder.
         model: the model of its best checkpoint.
+        users: the users of the run.
+        items: its items; their frequency is their popularity.
+        seen: the items that each user has in the run's data.
     """
+
+    users: Vocabulary
+    items: Vocabulary
+    seen: UserItems
 
     def __init__(self, run: str | Path, model: Model):
         self.run, self.model = runs.existing_run(run), model.eval()
 
     # ---- what the kinds of runs define
-
-    @property
-    @abstractmethod
-    def users(self) -> Vocabulary:
-        """The users of the run."""
-
-    @property
-    @abstractmethod
-    def items(self) -> Vocabulary:
-        """The items of the run; their frequency is their popularity."""
-
-    @property
-    @abstractmethod
-    def seen(self) -> UserItems:
-        """The items that each user has in the run's data."""
 
     @abstractmethod
     def scorer(self, context: dict[str, Any] | None) -> Score:
@@ -181,7 +173,9 @@ class TrainedModel(ABC):
 
         return self._lists(names, best, None if fallback is None else np.where(rows < 0, fallback, "model"))
 
-    def _lists(self, names: np.ndarray, best: Callable[[int, int], Pair], source: np.ndarray | None) -> Iterator:
+    def _lists(
+        self, names: np.ndarray, best: Callable[[int, int], Pair], source: np.ndarray | None
+    ) -> Iterator[pd.DataFrame]:
         """Tables of the lists that `best` makes for users start..stop-1: scores and items, each [B, k]."""
         with progress("recommending", len(names)) as step:
             for start in range(0, max(1, len(names)), self.block):
@@ -240,7 +234,7 @@ class TrainedModel(ABC):
         if known is not None:
             if not known[queries].all():
                 name = self.items.decode(queries[~known[queries]][:1].numpy())[0]
-                raise DataError(f"item {name!r} has no vector of its own: it is rare in the training data, or absent")
+                raise DataError(f"item {name!r} has no vector: the training data do not have it, or too rarely")
             blocked = ~known if blocked is None else blocked | ~known
         unit = torch.nn.functional.normalize(vectors, dim=1)
         frames = []
@@ -302,6 +296,11 @@ class TrainedModel(ABC):
         """How much the model knows, as text."""
 
 
+def is_single(value: object) -> bool:
+    """Whether a value is one id, and not several."""
+    return isinstance(value, str) or not isinstance(value, Iterable)
+
+
 def as_list(ids: Any) -> list:
     """One id, or several, as a list."""
-    return list(ids) if isinstance(ids, Iterable) and not isinstance(ids, str) else [ids]
+    return [ids] if is_single(ids) else list(ids)

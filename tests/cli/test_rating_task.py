@@ -26,17 +26,12 @@ data:
     cache_dir: cache
 trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: false}
 """
+AUTOREC = ["--model=AutoRec", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
 MODELS = {
-    "item": [
-        "--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--training.l2=0.5",
-        "--training.lr=0.03"
-    ],
-    "user": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
-    + ["--training.cold_rating=2.25"],
-    "mf": [
-        "--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true",
-        "--training.lr=0.05", "--training.l2=0.01"
-    ],
+    "item": [*AUTOREC, "--model.by=item"],
+    "user": [*AUTOREC, "--model.by=user", "--training.cold_rating=2.25"],
+    "mf": ["--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true"]
+    + ["--training.lr=0.05", "--training.l2=0.01"],
 }
 CDAE = ["--model=CDAE", "--model.hidden_dim=8", "--training.l2=0.1", "--training.lr=0.03", "--training.ks=[5,10]"]
 TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
@@ -316,7 +311,7 @@ BAD = {
     "named but absent": (GOOD, ["--data.source.rating=ratings"], ["no column 'ratings'", "did you mean 'rating'?"]),
     "left out": (GOOD, ["--data.source.rating="], ["no ratings"]),
     "all equal": ("\n".join([line[:-1] + "4" if n else line for n, line in enumerate(GOOD.split("\n")[:-1])]) + "\n",
-                  [], ["ratings of train are 4", "nothing to predict"]),
+                  [], ["ratings of the training part are 4", "nothing to predict"]),
     "out of range": (GOOD.replace("\n3,3,5\n", "\n3,3,50\n"), [RANGE], ["row 27", "user 3", "item 3", "rating 50"]),
     "no number": (GOOD.replace("\n3,3,5\n", "\n3,3,good\n"), [], ["log.csv, line 28", "column 'rating'", "'good'"]),
     "missing": (GOOD.replace("\n3,3,5\n", "\n3,3,\n"), [], ["log.csv, line 28", "column 'rating'", "empty"]),

@@ -12,7 +12,7 @@ import pytest
 from recgnn import load
 from recgnn.cli.entry import main
 from recgnn.errors import ConfigError
-from recgnn.training import run_folder as runs
+from recgnn.training import checkpoints
 
 BASE = """\
 seed_everything: 7
@@ -66,7 +66,7 @@ def test_a_scheduler_that_watches_validation_is_refused_before_the_first_half(ba
 
 def test_a_full_disk_in_the_second_half_can_be_gone_on_from(base, here, monkeypatch) -> None:
     whole = main("fit", [*base, "--run_dir", "whole", "--refit=true"]).run_dir
-    save = runs.AtomicCheckpointIO.save_checkpoint
+    save = checkpoints.AtomicCheckpointIO.save_checkpoint
 
     def full(self, checkpoint, path, **options):
         if "selection" not in str(path):
@@ -74,7 +74,7 @@ def test_a_full_disk_in_the_second_half_can_be_gone_on_from(base, here, monkeypa
         return save(self, checkpoint, path, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.AtomicCheckpointIO, "save_checkpoint", full)
+        patch.setattr(checkpoints.AtomicCheckpointIO, "save_checkpoint", full)
         with pytest.raises(OSError):
             main("fit", [*base, "--run_dir", "run", "--refit=true"])
     main("fit", [*base, "--run_dir", "run", "--refit=true", "--ckpt_path", "last"])
@@ -101,7 +101,7 @@ def test_two_processes_refit(base, here, start) -> None:
     process = start("fit", *base, *two, cwd=here)
     out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
-    assert out.count("on train and validation together") == 1
+    assert out.count("on training and validation data together") == 1
     found, half = content("two"), content("two/selection")
     assert half["test"] == {} and found["refit"]["epochs"] == half["best_epoch"] + 1
     assert found["dataset"]["train"] == half["dataset"]["train"] + half["dataset"]["val"]

@@ -14,7 +14,6 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Checkpoint
 
-from recgnn.cli import entry as programs
 from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.training import run_folder as runs
@@ -74,7 +73,7 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     training = config["training"]
     assert training["class_path"].endswith("RankingTraining") and training["init_args"]["lr"] == 0.05
     assert training["init_args"]["loss"]["class_path"].endswith("BPR")
-    assert training["init_args"]["l2"] == 1e-3  # LightGCN's
+    assert training["init_args"]["l2"] == 1e-3  # LightGCN's own
     again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
     ours, theirs = metrics(again.run_dir), metrics(tiny_run)
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
@@ -126,8 +125,8 @@ def test_a_dry_run_leaves_no_metrics(tiny, here):
 
 
 def test_configurations_compose_and_dotted_options_win(tiny, here):
-    later = "model: {embedding_dim: 6}\ntraining: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\n"
-    (here / "b.yaml").write_text(later)
+    more = "model: {embedding_dim: 6}\ntraining: {init_args: {lr: 0.01}}\ntrainer: {max_epochs: 2}\n"
+    (here / "b.yaml").write_text(more)
     base = ["--config", str(tiny), "--config", "b.yaml"]
     done = main("fit", [*base, "--training.lr=0.2", "--data.source.num_users=50", "--trainer.max_epochs", "1"])
     assert done.model.model.arguments["embedding_dim"] == 6 and done.model.model.arguments["num_layers"] == 2
@@ -253,47 +252,7 @@ def test_test_needs_the_run_folder_only(tiny, here):
     assert json.loads(Path("test.json").read_text())["test"] == content["test"]
 
 
-# ---- the commands themselves
-
-
-def test_console(monkeypatch, capsys, tiny_run, here):
-    def console(*argv: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["recgnn", *argv])
-        code = 0
-        try:
-            programs.console()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, *capsys.readouterr()
-
-    code, out, _ = console()
-    assert code == 0 and all(command in out for command in programs.COMMANDS)
-    code, _, err = console("recomend")
-    assert code == 2 and "did you mean 'recommend'?" in err
-    code, out, _ = console("recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
-    assert code == 0 and len(out.splitlines()) == 4
-    for command in programs.COMMANDS:
-        code, out, _ = console(command, "--help")
-        assert code == 0 and f"recgnn.{command}" in out
-
-
-def test_an_interrupted_training_can_be_continued(tiny, here, monkeypatch):
-    from recgnn.training.callbacks import RunFolder
-
-    end = RunFolder.on_train_epoch_end
-
-    def interrupt(self, trainer, pl_module):
-        end(self, trainer, pl_module)
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "on_train_epoch_end", interrupt)
-        with pytest.raises(BaseException) as stop:  # noqa: B017, PT011
-            main("fit", ["--config", str(tiny), "--run_dir", "run"])
-    assert isinstance(stop.value, SystemExit | KeyboardInterrupt)
-    assert main("fit", ["--config", str(tiny), "--run_dir", "run", "--ckpt_path=last"]).trainer.current_epoch == 3
-    assert pd.read_csv("run/metrics.csv")["epoch"].tolist() == [0, 1, 2]
+# ---- stopped
 
 
 def test_a_bug_keeps_its_traceback(tiny, here, monkeypatch):

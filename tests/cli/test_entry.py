@@ -1,0 +1,142 @@
+"""The programs: their help, which needs no torch, their exit codes, and the line that continues a stopped training."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import recgnn
+from recgnn.cli import entry as programs
+from recgnn.cli.entry import COMMANDS, Terminated, main
+from recgnn.errors import ConfigError
+
+HELP = """\
+import contextlib, io, sys
+from recgnn.cli.entry import COMMANDS, main_of
+import recgnn
+for command in COMMANDS:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main_of(command)(["--help"])
+print(*sorted({"torch", "lightning", "pandas", "numpy", "yaml"} & set(sys.modules)))
+"""
+STOPPER = """\
+import os, signal
+from lightning import Callback
+
+class Stop(Callback):
+    def __init__(self, number: int, epoch: int = 1):
+        self.number, self.epoch = number, epoch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == 2:
+            os.kill(os.getpid(), self.number)
+"""
+
+
+def console(monkeypatch, capsys, *argv: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["recgnn", *argv])
+    code = 0
+    try:
+        programs.console()
+    except SystemExit as stop:
+        code = stop.code or 0
+    return code, *capsys.readouterr()
+
+
+def test_console(monkeypatch, capsys, tiny_run, here) -> None:
+    code, out, _ = console(monkeypatch, capsys)
+    assert code == 0 and all(f"  {command} " in out for command in COMMANDS)
+    code, out, _ = console(monkeypatch, capsys, "--version")
+    assert code == 0 and out == f"recgnn {recgnn.__version__}\n"
+    code, _, err = console(monkeypatch, capsys, "recomend")
+    assert code == 2 and "did you mean 'recommend'?" in err
+    code, out, _ = console(monkeypatch, capsys, "recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
+    assert code == 0 and len(out.splitlines()) == 4
+    root = {path.stem for path in Path(recgnn.__file__).parent.glob("*.py")}
+    assert root == {*COMMANDS, "errors", "files", "__init__", "__main__"}, "the root is the list of the commands"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(entry, command) -> None:
+    code, out, _ = entry(command, "--help")
+    lines = out.splitlines()
+    assert code == 0 and lines[0].startswith(f"usage: python -m recgnn.{command} ")
+    assert len(lines) <= 80 and max(map(len, lines)) <= 120
+    assert f"python -m recgnn.{command} " in out.split("example")[1], "an example of it"
+
+
+def test_help_needs_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_every_option_is_in_help_all(entry) -> None:
+    code, out, _ = entry("fit", "--help_all")
+    assert code == 0
+    for option in ("--trainer.gradient_clip_val", "--data", "--model", "--training", "--lr_scheduler", "--refit"):
+        assert f"  {option} " in out
+    assert "(<class" not in out and "<lambda>" not in out
+
+
+def stopped(error: BaseException, capsys) -> tuple[int, str]:
+    """Exit code and standard error of a command that ends in `error`."""
+
+    def command(argv: list[str]) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        programs.run(command, [])
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_exit_codes(capsys) -> None:
+    assert stopped(ConfigError("no"), capsys) == (2, "error: no\n")
+    interrupt, terminated = KeyboardInterrupt(), Terminated(143)
+    interrupt.add_note("inner")
+    interrupt.add_note("outer: go on with this")
+    assert stopped(interrupt, capsys) == (130, "outer: go on with this\n")
+    assert stopped(terminated, capsys) == (143, "")
+    with pytest.raises(ZeroDivisionError):
+        programs.run(lambda argv: 1 / 0, [])
+
+
+def test_exit_codes_of_processes(start, tiny, here) -> None:
+    (here / "log.csv").write_text("user,item,rating\n1,2,x\n")
+    cases = [
+        ("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv"),
+        ("recommend", "--run", "runs/none"),
+    ]
+    processes = [start(*case, cwd=here) for case in cases]
+    expected = ["log.csv, line 2, column 'rating'", "runs/none: no such run folder"]
+    for process, words in zip(processes, expected, strict=True):
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 2
+        assert err.startswith("error: ") and err.count("\n") == 1 and words in err
+    assert [p.name for p in here.iterdir()] == ["log.csv"]
+
+
+def test_a_stopped_training_says_how_it_continues(start, tiny, here, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(here)
+    (here / "stopper.py").write_text(STOPPER)
+    callback = "--trainer.callbacks+={{class_path: stopper.Stop, init_args: {{number: {:d}, epoch: {}}}}}"
+    cases = {"int": (signal.SIGINT, 1, 130), "term": (signal.SIGTERM, 1, 143), "early": (signal.SIGINT, 0, 130)}
+    started = {
+        name: start("fit", "--config", tiny, "--run_dir", name, callback.format(number, epoch), cwd=here)
+        for name, (number, epoch, _) in cases.items()
+    }
+    errors = {name: process.communicate(timeout=600)[1] for name, process in started.items()}
+    for name, (_, _, code) in cases.items():
+        assert started[name].returncode == code, errors[name]
+        assert errors[name].count("\n") == 1, errors[name]
+    assert "nothing to continue" in errors["early"] and not (here / "early").exists()
+    for name in ("int", "term"):
+        [words] = re.findall(r"continue with: python -m recgnn\.fit (.*)", errors[name])
+        done = main("fit", [*shlex.split(words), "--trainer.callbacks=null"])
+        assert done.trainer.current_epoch == 3 and pd.read_csv(f"{name}/metrics.csv")["epoch"].tolist() == [0, 1, 2]
