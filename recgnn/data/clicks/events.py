@@ -13,7 +13,7 @@ import pandas as pd
 from recgnn.data.cache import fingerprint
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.tables import table_blocks, open_table, slices
+from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
 from recgnn.errors import ConfigError, DataError
 
