@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recgnn.cli.entry import run
 from recgnn.cli.options import OptionParser, add_ids, add_item_filters, ids_of, item_filters
@@ -92,10 +92,11 @@ def main(argv: list[str]) -> pd.DataFrame | None:
         return write(_for_histories(trained, options), options.output)
     if options.context is not None and not by_fields:
         raise ConfigError(f"--context is for models of clicks, and {model} is none; leave it out")
-    context = {"context": _context(options.context)} if by_fields else {}
+    context: dict[str, Any] = {"context": _context(options.context)} if by_fields else {}
+    filters: dict[str, Any] = {**item_filters(options)}
     users, seen = ids_of(options, "users"), not options.include_seen
     blocks = trained.recommend_blocks(
-        users, options.k, seen, fallback=options.fallback, **item_filters(options), **context
+        users, options.k, seen, fallback=options.fallback, **filters, **context
     )
     return write(blocks, options.output)
 
