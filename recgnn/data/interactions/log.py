@@ -128,7 +128,7 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
 
 
 def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
-    """The checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+    """Return the checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
     origin = Origin(f"the {key}s table")
     table = given = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:
