@@ -108,12 +108,9 @@ def test_what_csv_writes_is_read_as_csv_and_arrow_read_it(made, piece, folder) -
         assert "as if it held" in str(error) and any("\n" in cell or "\r" in cell for row in rows for cell in row)
         return
     assert found == (names, [[cell.strip() for cell in row] for row in rows])
-    whole = pa.csv.read_csv(
-        pa.BufferReader(content), parse_options=pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        ),
-    )  # fmt: skip
+    parse = pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    whole = pa.csv.read_csv(pa.BufferReader(content), parse_options=parse, convert_options=convert)
     assert [[cell.strip() for cell in row.values()] for row in whole.to_pylist()] == found[1]
 
 

@@ -35,15 +35,15 @@ class EventSource(ABC):
 
     @abstractmethod
     def events(self) -> pd.DataFrame:
-        """The events, raw; a column `split` (train, val, test) is the data's own split."""
+        """Return the events, raw; a column `split` (train, val, test) is the data's own split."""
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
+        """Yield the events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
         yield from slices(self.events(), columns)
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A sha256 over class, arguments and data: the same digits mean the same events."""
+        """Return a sha256 over class, arguments and data: the same digits mean the same events."""
 
 
 class EventTable(EventSource):
@@ -148,7 +148,7 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
 
 
 def label_column(columns: list[str], label: str) -> str:
-    """The column that a label, or a rule, is of.
+    """Return the column that a label, or a rule, is of.
 
     Raises:
         DataError: if it is not there.

@@ -61,7 +61,7 @@ def with_negatives(
 
 
 def columns_of(frame: pd.DataFrame, key: str) -> list[str]:
-    """The columns that say something of a key (`user` or `item`) alone, itself first: one value for each of its values.
+    """Return the columns that belong to a key (`user` or `item`), itself first: they have one value for each of its.
 
     A column of a single value says nothing, and belongs to nobody. The other key, the time and the place in the log
     are the event's, also where each item happens to have one user or one moment.

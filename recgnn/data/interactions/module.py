@@ -133,7 +133,7 @@ class GraphDataModule(LightningDataModule):
         return torch.tensor(rows.rating)
 
     def rated(self, part: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Users, items and ratings of a part, [n]; then those with a user or item that train lacks, which is -1."""
+        """Users, items and ratings of a part, [n]; then those with a user or item that is not in train, which is -1."""
         users, items = self.pairs(part)
         ratings, cold = self.ratings(part), self.prepared.cold.get(part)
         if cold is None or not len(cold):

@@ -88,7 +88,7 @@ class ParquetTable:
 
 
 def _batches(file: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """The batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
+    """Yield the batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
     groups: list[int] = []
     count = 0
     for group in range(file.num_row_groups):

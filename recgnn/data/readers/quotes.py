@@ -75,7 +75,7 @@ def quoted_fields(text: bytes, separator: str) -> QuotedFields:
 
 
 def _one_by_one(at: np.ndarray, opens: np.ndarray, closes: np.ndarray, length: int) -> QuotedFields:
-    """The same where quotes stand inside unquoted fields too, or where something is wrong."""
+    """Return the same where quotes stand inside unquoted fields too, or where something is wrong."""
     starts: list[int] = []
     ends: list[int] = []
     open_at, skip, problem = None, -1, None
@@ -137,7 +137,7 @@ def check_no_rows_inside(text: bytes, fields: QuotedFields, ends: np.ndarray, se
 
 
 def _like_rows(before: bytes, inside: bytes, behind: bytes, separator: str, columns: int) -> bool:
-    """Whether the lines of a quoted field, with what stands before and behind it in its row, look like rows alike."""
+    """Return whether the lines of a quoted field, with the text around it in its row, look like rows of one table."""
     first, *others = re.split(rb"\r\n|\n|\r", inside)
     lines = [before + first, *others]
     lines[-1] += behind
