@@ -78,11 +78,10 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.output import check_output, write
 
     check_output(options.output)
-    trained = load(options.run)
-    by_fields = isinstance(trained, TrainedCTR)
+    trained = load(options.run, options.trust)
     model = type(trained.model).__name__
     if options.history is not None or options.histories_file is not None:
-        if by_fields:
+        if isinstance(trained, TrainedCTR):
             raise ConfigError(
                 f"{options.run}: {model} knows users by their fields; give new users as rows to python -m "
                 "recgnn.predict instead of their histories"
@@ -90,12 +89,10 @@ def main(argv: list[str]) -> pd.DataFrame | None:
         if options.history_ratings is not None and trained.model.task != "rating":
             raise ConfigError(f"{model} does not use ratings; leave --history_ratings out")
         return write(_for_histories(trained, options), options.output)
-    if options.context is not None and not by_fields:
-        raise ConfigError(f"--context is for models of clicks, and {model} is none; leave it out")
-    context = {"context": _context(options.context)} if by_fields else {}
-    users, seen = ids_of(options, "users"), not options.include_seen
+    users, seen, filters = ids_of(options, "users"), not options.include_seen, item_filters(options)
+    context = _context(options.context)
     blocks = trained.recommend_blocks(
-        users, options.k, seen, fallback=options.fallback, **item_filters(options), **context
+        users, options.k, seen, filters["candidates"], filters["exclude"], options.fallback, context
     )
     return write(blocks, options.output)
 

@@ -89,10 +89,11 @@ class CTRModel(Model):
         Raises:
             ConfigError: if the model has no vector of a value.
         """
-        if not hasattr(self, "embedding"):
+        table = getattr(self, "embedding", None)
+        if not isinstance(table, FieldEmbedding):
             raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
         start = sum(self.field_dims[:field])
-        return self.embedding.weight.detach()[start : start + self.field_dims[field]]
+        return table.weight.detach()[start : start + self.field_dims[field]]
 
     def exportable(self) -> nn.Module:
         return EventAnswers(self)
@@ -119,6 +120,7 @@ class EventAnswers(nn.Module):
     ) -> Tensor:
         if history_ids is None:
             return self.model.answers(self.model(ids, values))
+        assert history_values is not None and history_lengths is not None
         history = PaddedHistory(history_ids, history_values, history_lengths, history_gaps)
         return self.model.answers(self.model(ids, values, history))
 

@@ -213,7 +213,7 @@ class ItemSide(nn.Module):
         segments: Segments | Padded
         if past_ids.dim() == 3:
             segments = Padded.of(lengths, past_ids.shape[1])
-            past_ids, past_values = past_ids.flatten(0, 1), past_values.flatten(0, 1)
+            past_ids, past_values = past_ids.flatten(0, 1), history.values.flatten(0, 1)
         else:
             segments = Segments.of(lengths, past_ids.shape[0])
         place = None
