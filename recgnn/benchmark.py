@@ -125,6 +125,7 @@ def fit(entry: Entry, seed: int, run_dir: Path, options: list[str]) -> str:
     with redirect_stdout(io.StringIO()):
         cli = fit([*argv, "--ckpt_path=last"] if can_be_continued(run_dir, argv) else argv)
     content = read_json(run_dir / "metrics.json")
+    assert cli is not None  # no help was asked for
     name = cli.model.monitor[0].removeprefix("val/")
     value = content.get("test", {}).get(name)
     return f"test {name} {value:.4f}, {content['seconds']:.0f} s" if value is not None else "trained"
@@ -169,7 +170,7 @@ def split_seed(config: Path, seed: int) -> list[str]:
 def _is_first_process() -> bool:
     from lightning.pytorch.utilities import rank_zero_only
 
-    return rank_zero_only.rank == 0
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_column, labels_of_block
+from recgnn.data.clicks.events import check_classes, label_column, labels_of
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
@@ -65,7 +65,7 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     if asked.negatives and not _has_label(frame, asked):
         labels = np.ones(len(frame), dtype=np.float32)
     else:
-        labels, _ = labels_of_block(frame, asked.label, asked.task)
+        labels, _ = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
     return Whole(frame, labels, *order_of(frame, name))
@@ -111,7 +111,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     label, split, task = asked.label, asked.split, asked.task
     labels, keys = [], []
     for block in blocks(_looked_at(name, blocks, asked)):
-        found, labelled = labels_of_block(block, label, task)
+        found, labelled = labels_of(block, label, task)
         labels.append(found.astype(np.uint8) if task == "clicks" else found)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
     labels = np.concatenate(labels)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.clicks.events import EventSource, titled_events_of
+from recgnn.data.clicks.events import EventSource, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
@@ -105,7 +105,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
-        frame, name, titles = titled_events_of(source)
+        frame, name, titles = events_of(source)
         blocks = of_frame(frame)
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)

@@ -64,13 +64,13 @@ class ParquetTable:
         row = 0
         with self._open() as file:
             if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().select(names)
+                yield file.schema_arrow.empty_table().select(names).replace_schema_metadata()
             try:
                 for batch in _batches(file, names, rows):
                     for column in batch.columns:
                         if pa.types.is_string(column.type):
                             column.validate(full=True)
-                    yield pa.Table.from_batches([batch])
+                    yield pa.Table.from_batches([batch]).replace_schema_metadata()
                     row += batch.num_rows
             except _BROKEN as error:
                 raise DataError(

@@ -141,15 +141,20 @@ def _like_rows(before: bytes, inside: bytes, behind: bytes, separator: str, colu
     first, *others = re.split(rb"\r\n|\n|\r", inside)
     lines = [before + first, *others]
     lines[-1] += behind
-    rows = list(csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=separator))
+    rows = [_fields(line, separator) for line in lines]
     if any(len(row) != columns for row in rows):
         return False
-    place = len(next(csv.reader([before.decode("utf-8", "replace")], delimiter=separator), [""])) - 1
+    place = len(_fields(before, separator)) - 1
     for column in range(columns):
         kinds = {_is_number(row[column]) for row in rows if row[column].strip()}
         if column != place and len(kinds) > 1:
             return False
     return True
+
+
+def _fields(line: bytes, separator: str) -> list[str]:
+    text = " ".join(re.split("[\r\n]", line.decode("utf-8", "replace")))
+    return next(csv.reader([text], delimiter=separator), [""])
 
 
 def _is_number(text: str) -> bool:

@@ -24,6 +24,7 @@ from recgnn.files import existing_file
 PIECE = 2**24  # bytes that are read at a time; no quoted field is longer
 SEPARATORS = ("::", "\t", ",", ";", "|", " ")
 _STAND_IN = "\x1f"  # for separators of several characters
+_BLANKS = [bytes([byte]) for byte in b" \t\v\f\x1c\x1d\x1e\x1f"]
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NAMES = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 
@@ -77,7 +78,6 @@ class TextTable:
         self.separator = self.written if len(self.written.encode()) == 1 else _STAND_IN
         self.has_header = columns is None
         self.names = [str(name).strip() for name in columns or ()]
-        self._blanks = [bytes([b]) for b in b" \t\v\f\x1c\x1d\x1e\x1f" if bytes([b]) != self.separator.encode()]
         self._rows: list[int] = []  # of each piece that has been read
         if self.has_header:
             line, names, _ = self._header(next(self._pieces(size=2**16)))
@@ -249,7 +249,9 @@ class TextTable:
                 f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
                 "hold the separator, or name another"
             ) from error
-        blanks = piece.multiline or not piece.text.isascii() or any(b in piece.text for b in self._blanks)
+        blanks = piece.multiline or not piece.text.isascii()
+        for blank in _BLANKS:
+            blanks = blanks or (blank in piece.text and (piece.quoted or blank != self.separator.encode()))
         for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
             values = table[name]
             if self.separator != self.written and piece.quoted:

@@ -16,7 +16,7 @@ from recgnn.data.clicks import prepared as prepared_events
 from recgnn.data.clicks.fields import Field
 from recgnn.data.readers import tables as blocks
 from recgnn.data.readers import text
-from recgnn.data.readers.tables import table_blocks
+from recgnn.data.readers.tables import open_table, table_blocks
 from recgnn.errors import DataError
 
 
@@ -45,10 +45,10 @@ def as_text(frame: pd.DataFrame) -> list[list[str]]:
 def test_parquet_in_blocks(tmp_path, short) -> None:
     whole = table()
     whole.to_parquet(tmp_path / "x.parquet", row_group_size=20)
-    found = list(table_blocks(tmp_path / "x.parquet"))
+    found = list(table_blocks(open_table(tmp_path / "x.parquet")))
     assert [len(b) for b in found] == [7, 7, 6, 7, 7, 6, 7, 3]  # of row groups of 20, 20, 10
     assert as_text(pd.concat(found)) == as_text(whole)
-    some = list(table_blocks(tmp_path / "x.parquet", chosen=["who", "nobody"]))
+    some = list(table_blocks(open_table(tmp_path / "x.parquet"), ["who", "nobody"]))
     assert all(list(b.columns) == ["who"] for b in some)
 
 
@@ -59,7 +59,7 @@ def test_long_text_has_one_type_a_column(header, tmp_path, short, monkeypatch) -
     monkeypatch.setattr(text, "PIECE", 256)  # bytes
     whole = table()
     whole.to_csv(tmp_path / "x.csv", index=False, header=header)
-    found = list(table_blocks(tmp_path / "x.csv", columns=None if header else list(whole.columns)))
+    found = list(table_blocks(open_table(tmp_path / "x.csv", columns=None if header else list(whole.columns))))
     assert len(found) > 7 and max(map(len, found)) <= 7
     joined = pd.concat(found, ignore_index=True)
     assert as_text(joined) == as_text(whole)
@@ -72,10 +72,10 @@ def test_long_text_that_is_broken(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(blocks, "SMALL", 0)
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3\n")
     with pytest.raises(DataError, match="x.csv, line 3: 1 field where the header has 2"):
-        list(table_blocks(tmp_path / "x.csv"))
+        list(table_blocks(open_table(tmp_path / "x.csv")))
     (tmp_path / "y.csv").write_text("a,a\n1,2\n")
     with pytest.raises(DataError, match="two columns are named 'a'"):
-        list(table_blocks(tmp_path / "y.csv"))
+        list(table_blocks(open_table(tmp_path / "y.csv")))
 
 
 def test_a_corrupt_block_of_parquet(tmp_path, short) -> None:
