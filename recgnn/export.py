@@ -40,7 +40,7 @@ def main(argv: list[str]) -> Path:
     options = parser().read(argv)
     from recgnn.serving.exporting.export import export
 
-    folder = export(options.run, options.format, options.output, options.index)
+    folder = export(options.run, options.format, options.output, options.index, options.trust)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))} ({size / 2**20:,.1f} MB)")
     if options.format == "onnx":

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.output import check_output
 
     check_output(options.output)
-    trained = load(options.run)
+    trained = load(options.run, options.trust)
     return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
 
 

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.recommender import TrainedRecommender
 
     check_output(options.output)
-    trained = load(options.run)
+    trained = load(options.run, options.trust)
     if options.history is None and options.histories_file is None:
         users, seen, context = ids_of(options, "users"), not options.include_seen, _context(options.context)
         blocks = trained.recommend_blocks(

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.output import check_output, write
 
     check_output(options.output)
-    similar = load(options.run).similar_items(items, options.k, **item_filters(options))
+    similar = load(options.run, options.trust).similar_items(items, options.k, **item_filters(options))
     return write(iter([similar]), options.output)
 
 

@@ -55,9 +55,13 @@ def test_the_parser_accepts_it(path, here, capsys):
 
 def contradictions(given, parsed, place="") -> list[str]:
     if isinstance(given, dict) and isinstance(parsed, dict):
+        if "init_args" in parsed and "class_path" not in given:
+            parsed = parsed["init_args"]  # options of the default class
         return [c for k, v in given.items() for c in contradictions(v, parsed.get(k), f"{place}.{k}")]
     if isinstance(given, list) and isinstance(parsed, list) and len(given) == len(parsed):
         return [c for i, v in enumerate(given) for c in contradictions(v, parsed[i], f"{place}[{i}]")]
+    if isinstance(given, str) and isinstance(parsed, dict):
+        parsed, place = parsed.get("class_path"), f"{place}.class_path"  # a class by its name alone
     if place.endswith(".class_path"):
         given, parsed = given.rpartition(".")[2], str(parsed).rpartition(".")[2]
     return [] if given == parsed else [f"{place}: {given} became {parsed}"]
@@ -72,9 +76,10 @@ def test_it_runs(path, here, capsys):
         source = "{class_path: EventTable, init_args: {path: synthetic.csv}}"
         (here / "synthetic.yaml").write_text(f"data: {{init_args: {{source: {source}}}}}\n{SYNTHETIC.splitlines()[1]}")
     done = main("fit", ["--config", str(path), "--config", "synthetic.yaml"])
-    assert done.run_dir == Path(f"runs/{type(done.model).__name__.lower()}-synthetic/1")
-    assert path.stem.replace("_", "").startswith(type(done.model).__name__.lower())
+    model = type(done.model.model).__name__.lower()
+    assert done.run_dir == Path(f"runs/{model}-synthetic/1")
+    assert path.stem.replace("_", "").startswith(model)
     assert (done.run_dir / "metrics.json").is_file() and (done.run_dir / "checkpoints/best.ckpt").is_file()
     assert done.datamodule.name == "synthetic"
-    task = "predict" if done.model.task == "ctr" else "recommend"
+    task = "predict" if done.model.task == "clicks" else "recommend"
     assert f"next        python -m recgnn.{task}" in capsys.readouterr().out

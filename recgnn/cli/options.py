@@ -50,8 +50,13 @@ class OptionParser(argparse.ArgumentParser):
             self.error(f"unknown option {name}{did_you_mean(name, known)}")
 
     def add_run(self) -> None:
-        """Add --run."""
+        """Add --run and --trust."""
         self.add_argument("--run", required=True, metavar="DIR", help="run folder, as written by python -m recgnn.fit")
+        self.add_argument(
+            "--trust",
+            action="store_true",
+            help="import the module of a model that is not recgnn's own, which runs its code",
+        )
 
     def add_output(self) -> None:
         """Add --output, a table."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 
 from recgnn.comparison import text
@@ -15,7 +16,7 @@ from recgnn.training.run_folder import write_json
 
 
 def compare(
-    runs: list[str | Path],
+    runs: Sequence[str | Path],
     output: str | Path = "compare",
     metric: str | None = None,
     baseline: str | None = None,

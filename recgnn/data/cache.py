@@ -88,7 +88,7 @@ def frame_digest(frame: pd.DataFrame | None) -> bytes:
 
 
 def _stored(kind: type[P], folder: Path) -> P | None:
-    """The cache's entry, or None when it is absent or broken."""
+    """Return the cache's entry, or None when it is absent or broken."""
     try:
         return kind.load(folder) if folder.is_dir() else None
     except RunError:

@@ -1,4 +1,4 @@
-"""Recommenders that rebuild rows of the interaction matrix: encoding, scores and new users, which they share."""
+"""The base class of autoencoders of rows of the interaction matrix: encoding, scores, new users."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class RowRecommender(Recommender):
     Args:
         by: whose rows.
         hidden_dims: widths of the hidden layers, the last of which is z.
-        hidden_activation: g, behind each hidden layer.
-        output_activation: f. Where it is bounded, ratings are spread over the range of those in train.
+        hidden_activation: g, of the hidden layers.
+        output_activation: f; `sigmoid` is stretched over the range of the training ratings.
         tied: W is the transposed weight of the first layer; for one hidden layer.
     """
 
@@ -63,23 +63,23 @@ class RowRecommender(Recommender):
 
     @property
     def weight(self) -> Tensor:
-        """W, [C, D]."""
+        """Return the decoder's weight matrix W, [C, D]."""
         return self.first.weight if self.decoder_weight is None else self.decoder_weight
 
     def weights(self) -> list[Tensor]:
-        """All weight matrices: what L2 regularisation is about."""
+        """Return all weight matrices, which are regularised."""
         layers: list[Tensor] = [self.first.weight, *(layer.get_parameter("weight") for layer in self.hidden)]
         return layers if self.decoder_weight is None else [*layers, self.decoder_weight]
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Scores of dense rows that need not be in the training data: [B, C], zeros where there is nothing; [B, C]."""
+        """Score dense rows, which need not be in the training data: [B, C], zeros where there is nothing; [B, C]."""
         return self.finish(self.decode(self.encode(None, self.first(self.inputs(rows)))))
 
     def encode(self, rows: Tensor | None, x: Tensor) -> Tensor:
-        """z of rows from the first layer's sums.
+        """Encode rows, from the first layer's sums: z [B, D].
 
         Args:
-            rows: which rows, [B]; None for rows that were not in train.
+            rows: which training rows, [B]; None for rows that are not in the training data.
             x: the first layer's values, before its activation, [B, D_1].
         """
         z = self.g(x)
@@ -88,21 +88,21 @@ class RowRecommender(Recommender):
         return z
 
     def decode(self, z: Tensor) -> Tensor:
-        """The scores before f: z [B, D]; [B, C]."""
+        """Compute the scores before f: z [B, D]; [B, C]."""
         return torch.addmm(self.decoder_bias, z, self.weight.T)
 
     def finish(self, scores: Tensor) -> Tensor:
-        """f, whose range is that of the ratings where both are bounded."""
+        """Apply f; a sigmoid is stretched over the range of the ratings: scores [B, C]; [B, C]."""
         if self.task == "rating" and self.output_activation == "sigmoid":
             return self.low + (self.high - self.low) * self.f(scores)
         return self.f(scores)
 
     def inputs(self, rows: Rows) -> Rows:
-        """The rows as the first layer is given them, in training and after it."""
+        """Scale the rows before they enter the first layer, in training and after it; as they are by default."""
         return rows
 
     def rows_of(self, batch: Any) -> CSR:
-        """The rows of a training batch, as the first layer is given them."""
+        """Return the rows of a training batch as they enter the first layer."""
         return self.inputs(as_csr(batch.place, batch.columns, batch.values, batch.rows.numel(), self.num_columns))
 
     # ---- scores
@@ -121,7 +121,7 @@ class RowRecommender(Recommender):
 
     @torch.no_grad()
     def codes(self) -> Tensor:
-        """z of all training rows, uncorrupted, computed once until training goes on: [R, D]."""
+        """Encode all training rows without corruption, once until training goes on: [R, D]."""
         if self._codes is None:
             if self._matrix is None:
                 raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")
@@ -139,7 +139,7 @@ class RowRecommender(Recommender):
 
     @torch.no_grad()
     def embeddings(self) -> Pair:
-        """The representations whose inner product, with a bias, is the score before f: ([U, D], [I, D])."""
+        """Return the representations whose inner product, with a bias, is the score before f: ([U, D], [I, D])."""
         return self._sides(self.codes(), self.weight.detach())
 
     @torch.no_grad()
@@ -148,12 +148,12 @@ class RowRecommender(Recommender):
         return self._sides(torch.cat([codes, torch.ones_like(codes[:, :1])], 1), torch.cat([self.weight, bias], 1))
 
     def _sides(self, rows: Tensor, columns: Tensor) -> Pair:
-        """What is of rows and of columns, as users' and items'."""
+        """Order what belongs to rows and to columns as (users, items)."""
         return (rows, columns) if self.by == "user" else (columns, rows)
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:
-        """Scores of all items for `users` [B]: [B, I]."""
+        """Score all items for `users` [B]: [B, I]."""
         codes = self.codes()
         with torch.autocast(codes.device.type, enabled=False):  # half precision has too few numbers to rank by
             if self.by == "user":
@@ -180,7 +180,7 @@ class RowRecommender(Recommender):
             return self.finish(self.decode(self.encode(None, self.first(csr))))
 
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
-        """Nothing: a new row is encoded as the training rows are."""
+        """Return no rows, because a new row is encoded as the training rows are."""
         if side != self.by:
             raise ConfigError(
                 f"{type(self).__name__} by {self.by} has parameters for each {side} and none for a new one; train it "
@@ -189,10 +189,10 @@ class RowRecommender(Recommender):
         return {}
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        r""":math:`\frac{\lambda}{2}\sum\lVert W\rVert^2` of all weight matrices, per row: λ is on the scale of an
-        objective that is summed over all R rows, as in the papers, while a step's loss is a mean over rows."""
+        r"""Compute :math:`\frac{\lambda}{2}\sum\lVert W\rVert^2` of all weight matrices, divided by R: λ is on the
+        scale of the papers' objective, which is summed over all R rows, while a step's loss is a mean over rows."""
         return self.per_row(l2, self.weights())
 
     def per_row(self, l2: float, parameters: Sequence[Tensor]) -> Tensor | float:
-        """`l2` / 2 times the squared norm of parameters, over R."""
+        """Compute `l2` / 2 times the squared norm of parameters, divided by R."""
         return l2 / self.num_rows * sum(half_square(w) for w in parameters)

@@ -33,7 +33,7 @@ class AutoRec(RowRecommender):
         by: `item` rebuilds the ratings of an item, `user` those of a user.
         hidden_dims: widths of the hidden layers; one in the paper, several for its deep variant.
         hidden_activation: g.
-        output_activation: f; `sigmoid` is spread over the range of the ratings in train.
+        output_activation: f; `sigmoid` is stretched over the range of the training ratings.
         dropout: rate at which hidden units are dropped in training; 0 in the paper.
         input_dropout: rate at which ratings are hidden from the input in training; 0 in the paper.
         bias_init: `mean` starts b at the mean rating of each column, `zero` at 0, as the paper.
@@ -63,7 +63,7 @@ class AutoRec(RowRecommender):
 
     @torch.no_grad()
     def _start_bias(self, columns: Tensor, ratings: Tensor) -> None:
-        """b at the columns' mean ratings, drawn to the mean of all by five ratings of that kind."""
+        """Start b at the mean rating of each column, shrunk towards the mean of all ratings."""
         mean, prior = ratings.double().mean(), 5
         total = torch.zeros(self.num_columns, dtype=torch.float64).index_add_(0, columns, ratings.double())
         start = (total + prior * mean) / (torch.bincount(columns, minlength=self.num_columns) + prior)
@@ -77,7 +77,7 @@ class AutoRec(RowRecommender):
         return F.dropout(super().encode(rows, x), self.dropout, self.training)
 
     def outputs(self, batch: Any) -> Any:
-        """The predictions of the batch's ratings [n]."""
+        """Predict the batch's ratings [n]."""
         csr = self.rows_of(batch)
         if self.input_dropout:
             csr = csr._replace(weight=F.dropout(csr.weight, self.input_dropout))
@@ -85,7 +85,8 @@ class AutoRec(RowRecommender):
         return Rated(pick(single(output), batch.place, batch.columns), [])
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """The penalty of all weight matrices; V has a weight of its own, `encoder_l2`, where that is set."""
+        """Compute the penalty of all weight matrices; the first layer, V, has its own weight `encoder_l2` where that is
+        set."""
         first, *others = self.weights()
         total: Tensor | float = 0.0
         for weight, matrices in ((l2 if self.encoder_l2 is None else self.encoder_l2, [first]), (l2, others)):

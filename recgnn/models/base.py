@@ -19,7 +19,7 @@ Side = Literal["user", "item"]
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that keeps the arguments it was called with, defaults included, in `arguments`."""
+    """Wrap a constructor so that it keeps its arguments, defaults included, in `arguments`."""
 
     @wraps(init)
     def recorded(self: Model, *args: Any, **kwargs: Any) -> None:
@@ -73,7 +73,7 @@ class Model(nn.Module):
         raise AttributeError(f"{type(self).__name__} does not define outputs, so it cannot be trained by gradients")
 
     def exportable(self) -> nn.Module:
-        """A module like this model whose `forward` takes and gives dense tensors, which exporters can trace.
+        """Return a module with this model's scores whose `forward` has dense tensors, which exporters can trace.
 
         The names of its arguments say what they are: `users`; `rows` of the interaction matrix, of whom
         `training_rows` tells, perhaps with their `users`; or `ids`, `values` and `history_…` of events.
@@ -84,11 +84,12 @@ class Model(nn.Module):
         raise ConfigError(f"{type(self).__name__} cannot be exported: it does not define exportable()")
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """L2 regularisation of a training step with the weight `l2`: a scalar."""
+        """Compute the L2 regularisation of a training step with the weight `l2`: a scalar."""
         return 0.0
 
     def extra_loss(self, batch: Any, outputs: Any) -> Tensor | float:
-        """A loss of the model's own on top of the task's, for example contrastive: a scalar; 0 by default.
+        """Compute a loss of the model's own that is added to the task's, for example a contrastive one: a scalar; 0 by
+        default.
 
         Args:
             batch: the training batch.
@@ -154,19 +155,19 @@ class Recommender(Model):
     # ---- scores
 
     def score(self, users: Tensor) -> Tensor:
-        """Scores of all items for `users` [B]: [B, I]."""
+        """Score all items for `users` [B]: a new tensor, [B, I]."""
         raise AttributeError(f"{type(self).__name__} does not define score")
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs, users [B] and items [B]: [B]."""
+        """Score pairs of users [B] and items [B]: [B]."""
         return self.score(users).gather(1, items[:, None]).squeeze(1)
 
     @torch.no_grad()
     def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """The prediction for pairs of users [B] and items [B], -1 being one that is not in the training data: [B].
+        """Predict for pairs of users [B] and items [B], where -1 is one that is not in the training data: [B].
 
-        Ratings within the range of the training ratings, `cold_rating` for a pair with -1; for ranking the score, and
-        NaN for such a pair.
+        Trained for ratings: a rating within the range of the training ratings, and `cold_rating` for a pair with -1.
+        Trained for ranking: the score, and NaN for such a pair.
         """
         known = (users >= 0) & (items >= 0)
         scores = self.score_pairs(users.clamp(min=0), items.clamp(min=0))
@@ -177,7 +178,7 @@ class Recommender(Model):
 
     @torch.no_grad()
     def recommend(self, users: Tensor, k: int, seen: Pair | None = None) -> Pair:
-        """The k best items of `users` [B], best first: (scores, items), each [B, k].
+        """Recommend the k best items to `users` [B], best first: (scores, items), each [B, k].
 
         Args:
             users: rows, [B].
@@ -198,14 +199,14 @@ class Recommender(Model):
         raise ConfigError(f"{type(self).__name__} has no representations of users and items")
 
     def score_vectors(self) -> Pair:
-        """Vectors whose inner product is the score (of autoencoders, the score before the last activation): the
-        representations and, behind them, biases and ones: ([U, D''], [I, D''])."""
+        """Return vectors whose inner product is the score (of autoencoders, the score before the last activation):
+        the representations, followed by biases and ones: ([U, D''], [I, D''])."""
         return self.embeddings()
 
     # ---- users and items that are not in the training data
 
     def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:
-        """Scores of all items for new users, from the items that each of them has: [B, I].
+        """Score all items for new users, from the items that each of them has: [B, I].
 
         Args:
             place: whose, 0..B-1, ascending, [n].
@@ -216,7 +217,7 @@ class Recommender(Model):
         raise ConfigError(f"{type(self).__name__} has no way to recommend to a user who is not in the training data")
 
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
-        """The rows that new users or items append to the parameters, the trained ones fixed.
+        """Compute the rows of the parameters for new users or items, while the trained rows stay as they are.
 
         Args:
             side: whether they are users or items.
@@ -227,7 +228,7 @@ class Recommender(Model):
         raise ConfigError(f"{type(self).__name__} has no way to add a new {side} without training")
 
     def enlarged(self, num_users: int, num_items: int, rows: dict[str, Tensor]) -> Recommender:
-        """This model for more users and items, with `rows` appended to its parameters (see `new_rows`)."""
+        """Return a copy for more users and items, with `rows` appended to its parameters (see `new_rows`)."""
         model = type(self)(**self.arguments | {"num_users": num_users, "num_items": num_items})
         model.task, model.cold_rating, model.l2 = self.task, self.cold_rating, self.l2
         state = self.state_dict()
@@ -236,7 +237,7 @@ class Recommender(Model):
 
 
 def top_k(scores: Tensor, k: int, seen: Pair | None) -> Pair:
-    """The k best columns of scores [B, I] without the places `seen`: (scores, items), each [B, k]."""
+    """Select the k best columns of scores [B, I] without the places `seen`: (scores, items), each [B, k]."""
     if seen is not None:
         scores[seen] = -torch.inf
     return scores.topk(k)

@@ -1,4 +1,4 @@
-"""BST."""
+"""Behavior Sequence Transformer: a CTR model that attends over a user's past items."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class BST(CTRModel):
         max_length: past items that have a position of their own in the order, and a place in `concat`: the last ones.
         pooling: of the outputs: the `target`'s, their `mean`, or `concat`.
         hidden_dims: widths of the deep part's layers.
-        activation: behind each of them.
-        dropout: behind each of them and in the blocks.
-        batch_norm: in each of the deep part's layers.
-        layer_norm: in the blocks.
+        activation: of the deep part's layers.
+        dropout: rate at which units of these layers and of the blocks are dropped in training.
+        batch_norm: whether the deep part's layers are batch-normalised.
+        layer_norm: whether the blocks have layer normalisation.
         init_std: standard deviation of the embeddings at the start.
         position_std: that of the vectors of positions; `init_std` when None. LayerNorm makes small vectors large, and
             their noise with them, unless positions are larger than the embeddings; then the first epochs learn faster.
@@ -84,18 +84,19 @@ class BST(CTRModel):
 
     @property
     def last_block(self) -> TransformerBlock:
-        """The last of the blocks."""
+        """Return the last of the blocks."""
         return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
 
     def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
-        """The position of each past item, from its seconds before the target, or from its place in the order: [N]."""
+        """Return the position of each past item, from its seconds before the target or from its place in the order:
+        [N]."""
         if self.position_kind == "time" and gaps is not None:
             return time_buckets(gaps.flatten(), TIME_BUCKETS)
         assert self.position is not None
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
     def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
-        """What the last block is given: the past items and, behind them, the target, [N + B, d], and its segments."""
+        """Run all blocks but the last: the past items and, behind them, the target, [N + B, d], and their segments."""
         past, target = vectors.history, vectors.target
         if self.position is not None:
             of_past = self.position.weight.index_select(0, self.positions(vectors.segments, gaps))
@@ -119,7 +120,7 @@ class BST(CTRModel):
 
     @torch.no_grad()
     def attention(self, ids: Tensor, values: Tensor | None, history: Any) -> Tensor:
-        """How the target attends to each past item in the last block, mean over the heads: [N].
+        """Return how the target attends to each past item in the last block, averaged over the heads: [N].
 
         An event's weights and that of the target itself, which is not among them, sum to 1.
         """

@@ -27,7 +27,7 @@ class CDAE(RowRecommender):
     An entry of y is 0 in :math:`\tilde y` with probability q and else divided by 1 - q; the user node V_u is never
     corrupted, nor is the target. The inner sum is over all items, or over those of the user and sampled others. A
     training step's loss is the objective divided by U, with the batch's users for all. Without a user node (zero) the
-    model recommends to a user who was not in train.
+    model recommends to a user who is not in the training data.
 
     Args:
         hidden_dim: D.
@@ -53,7 +53,7 @@ class CDAE(RowRecommender):
         nn.init.normal_(self.user_node.weight, std=0.01)
 
     def forward(self, rows: Tensor, users: Tensor) -> Tensor:  # type: ignore[override]  # one argument more
-        """As for the other autoencoders, with the node of `users` [B]; -1 for one who is not in the training data."""
+        """Score dense rows, with the nodes of their `users` [B]; -1 for a user who is not in the training data."""
         node = self.user_node(users.clamp(min=0)) * (users >= 0)[:, None]
         return self.finish(self.decode(super().encode(None, self.first(self.inputs(rows)) + node)))
 
@@ -61,18 +61,18 @@ class CDAE(RowRecommender):
         return super().encode(rows, x if rows is None else x + self.user_node(rows))
 
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
-        """A user node of zero."""
+        """Return user nodes of zero."""
         rows = super().new_rows(side, entries)
         return rows | {"user_node.weight": torch.zeros(entries.size, self.user_node.embedding_dim)}
 
     def outputs(self, batch: Any) -> Any:
-        """The scores of the batch's rows before f, [B, I]."""
+        """Score the batch's corrupted rows, before f: [B, I]."""
         csr = self.rows_of(batch)
         corrupted = self.first(csr._replace(weight=mask_out(csr.weight, self.corruption_rate)))
         return self.decode(self.encode(batch.rows, corrupted))
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """The penalty of the weight matrices, of both biases, and of the batch's user nodes."""
+        """Compute the penalty of the weight matrices, both biases and the batch's user nodes."""
         assert self.first.bias is not None
         whole = [*self.weights(), self.first.bias, self.decoder_bias]
         node = self.user_node(batch.rows).square().sum() / (2 * batch.rows.numel())

@@ -45,54 +45,55 @@ class CTRModel(Model):
         self.reads_history = "history" in signature(self.forward).parameters
 
     def table(self, dim: int, std: float = 1e-4, num_rows: int | None = None) -> FieldEmbedding:
-        """A table of vectors, by default with a row for every value of every field."""
+        """Make a table of vectors, by default with a row for every value of every field."""
         return FieldEmbedding(num_rows or self.num_rows, dim, std)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """Logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
+        """Compute the logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
         raise AttributeError(f"{type(self).__name__} does not define forward")
 
     def logits(self, batch: Any) -> Tensor:
-        """Logits of a batch of events: [B]."""
+        """Compute the logits of a batch of events: [B]."""
         return self(batch.ids, batch.values, *([batch.history] if self.reads_history else []))
 
     def outputs(self, batch: Any) -> Tensor:
         return self.logits(batch)
 
     def first_order(self, ids: Tensor, values: Tensor | None) -> Tensor:
-        r""":math:`w_0 + \sum_i w_i x_i`, of the models that have a table `linear` of weights: [B]."""
+        r"""Compute :math:`w_0 + \sum_i w_i x_i`, for models that have a table `linear` of weights: [B]."""
         return self.bias + self.linear(ids, values).sum((1, 2))
 
     def tables(self) -> list[FieldEmbedding]:
-        """All tables."""
+        """Return all tables of vectors and weights."""
         return [module for module in self.modules() if isinstance(module, FieldEmbedding)]
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
-        """All tables, each with its rows that the batch has, once each."""
+        """Return all tables, each with the distinct rows that the batch reads."""
         rows = present(batch.ids, batch.values)
         return [(table, rows) for table in self.tables()]
 
     @torch.no_grad()
     def predict_events(self, ids: Tensor, values: Tensor | None, history: Any = None) -> Tensor:
-        """Probabilities of events, or the predicted numbers for regression: [B]."""
+        """Predict the probabilities of events, or numbers where trained for regression: [B]."""
         return self.answers(self(ids, values, *([history] if self.reads_history else [])))
 
     def answers(self, logits: Tensor) -> Tensor:
-        """Probabilities from logits, or the predicted numbers for regression: [B]; [B]."""
+        """Turn logits into probabilities, or into numbers where trained for regression: [B]; [B]."""
         return torch.sigmoid(logits.float()) if self.task == "clicks" else logits.float()
 
     # ---- in use
 
     def field_vectors(self, field: int) -> Tensor:
-        """The vectors of a field's values, in the order of its rows: [field_dims[field], D].
+        """Return the vectors of a field's values, in the order of its rows: [field_dims[field], D].
 
         Raises:
             ConfigError: if the model has no vector of a value.
         """
-        if not hasattr(self, "embedding"):
+        table = getattr(self, "embedding", None)
+        if not isinstance(table, FieldEmbedding):
             raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
         start = sum(self.field_dims[:field])
-        return self.embedding.weight.detach()[start : start + self.field_dims[field]]
+        return table.weight.detach()[start : start + self.field_dims[field]]
 
     def exportable(self) -> nn.Module:
         return EventAnswers(self)
@@ -117,12 +118,12 @@ class EventAnswers(nn.Module):
         history_lengths: Tensor | None = None,
         history_gaps: Tensor | None = None,
     ) -> Tensor:
-        if history_ids is None:
+        if history_ids is None or history_values is None or history_lengths is None:
             return self.model.answers(self.model(ids, values))
         history = PaddedHistory(history_ids, history_values, history_lengths, history_gaps)
         return self.model.answers(self.model(ids, values, history))
 
 
 def present(ids: Tensor, values: Tensor | None) -> Tensor:
-    """The rows that stand in `ids` with a value other than 0, ascending and each once: like `ids`; [n]."""
+    """Return the distinct rows in `ids` whose value is not 0, ascending: [n]."""
     return (ids if values is None else ids[values != 0]).unique()

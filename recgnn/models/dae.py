@@ -59,7 +59,7 @@ class DAE(RowRecommender):
         return csr._replace(weight=csr.weight / torch.repeat_interleave(count.sqrt(), csr.ptr.diff()))
 
     def corrupted(self, csr: CSR) -> Tensor:
-        """The first layer's sums of corrupted rows: [B, D_1]."""
+        """Corrupt rows and compute the first layer's sums: [B, D_1]."""
         if self.corruption == "mask":
             return self.first(csr._replace(weight=mask_out(csr.weight, self.corruption_rate)))
         size = csr.ptr.numel() - 1
@@ -67,5 +67,5 @@ class DAE(RowRecommender):
         return self.first(csr) + self.corruption_rate * noise @ self.first.weight
 
     def outputs(self, batch: Any) -> Any:
-        """The scores of the batch's rows, [B, I]."""
+        """Score the batch's corrupted rows: [B, I]."""
         return self.decode(self.encode(batch.rows, self.corrupted(self.rows_of(batch))))

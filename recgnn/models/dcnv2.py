@@ -1,4 +1,4 @@
-"""DCN V2."""
+"""Deep & Cross Network V2: a CTR model with layers of explicit crosses."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class DCNv2(CTRModel):
         num_cross_layers: L.
         structure: `parallel` or `stacked`.
         hidden_dims: widths of the deep part's layers.
-        activation: behind each of them.
-        dropout: behind each of them.
-        batch_norm: in each of them.
+        activation: of the hidden layers.
+        dropout: rate at which hidden units are dropped in training.
+        batch_norm: whether the hidden layers are batch-normalised.
         init_std: standard deviation of the embeddings at the start.
     """
 

@@ -1,4 +1,4 @@
-"""DeepFM."""
+"""DeepFM: a factorization machine and a perceptron on shared embeddings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class DeepFM(CTRModel):
     Args:
         embedding_dim: k.
         hidden_dims: widths of the deep part's layers.
-        activation: behind each of them.
-        dropout: behind each of them.
-        batch_norm: in each of them.
+        activation: of the hidden layers.
+        dropout: rate at which hidden units are dropped in training.
+        batch_norm: whether the hidden layers are batch-normalised.
         init_std: standard deviation of the embeddings at the start.
     """
 

@@ -1,4 +1,4 @@
-"""DIN."""
+"""Deep Interest Network: a CTR model that weights a user's past items by the target item."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recgnn.nn.sequence import ActivationUnit, ItemSide, ItemVectors, rows_of_ba
 
 
 class DIN(CTRModel):
-    r"""Deep Interest Network (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_): past items, weighted by what
-    they say of the target.
+    r"""Deep Interest Network (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_): past items, weighted by their
+    relevance to the target.
 
     .. math:: \hat y(x) = \mathrm{MLP}([e_1, \dots, e_F, \sum_j a(h_j, t) h_j])
 
@@ -31,11 +31,11 @@ class DIN(CTRModel):
         attention: `din`, weights as they are, so that their sum tells how much interest there is; `softmax`, whose
             sum is 1; or `none`, all 1: the paper's base model.
         attention_dims: widths of the activation unit's layers.
-        attention_activation: behind each of them.
-        attention_dropout: behind each of them.
-        activation: behind each of the deep part's layers.
-        dropout: behind each of them.
-        batch_norm: in each of them.
+        attention_activation: of these layers.
+        attention_dropout: rate at which units of these layers are dropped in training.
+        activation: of the deep part's layers.
+        dropout: rate at which hidden units are dropped in training.
+        batch_norm: whether the hidden layers are batch-normalised.
         init_std: standard deviation of the embeddings at the start.
     """
 
@@ -58,7 +58,7 @@ class DIN(CTRModel):
         self.mlp = deep(self.num_fields * embedding_dim + width, hidden_dims, activation, dropout, batch_norm)
 
     def weights(self, vectors: ItemVectors) -> Tensor:
-        """The weights of the past items: [N]."""
+        """Compute the weights of the past items: [N]."""
         if self.unit is None:
             return vectors.history.new_ones(vectors.history.shape[0])
         scores = self.unit(vectors.history, vectors.target, vectors.segments)
@@ -72,7 +72,7 @@ class DIN(CTRModel):
 
     @torch.no_grad()
     def attention(self, ids: Tensor, values: Tensor | None, history: Any) -> Tensor:
-        """The weight of each past item, as `forward` has it: [N]."""
+        """Return the weight of each past item in `forward`: [N]."""
         return self.weights(self.items(self.embedding, ids, values, history))
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:

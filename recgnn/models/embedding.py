@@ -1,4 +1,4 @@
-"""Recommenders by inner product: representations, scores, and vectors of new users and items."""
+"""The base class of recommenders by inner product: representations, scores, vectors of new users and items."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from recgnn.nn.losses import BPR, embedding_l2
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
-    """Distinct rows and where each went. On a GPU the rows as they are: sorting them out would synchronise."""
+    """Return the distinct rows and the place of each row among them; on a GPU the rows as they are, since finding
+    duplicates would synchronise."""
     if rows.device.type == "cpu":
         return rows.unique(return_inverse=True)
     return rows, slice(None)
 
 
 def pick(x: Pair, rows: Pair | None) -> Pair:
-    """The rows (users, items) of a pair, or all of it."""
+    """Select the rows (users, items) of a pair; all of it when `rows` is None."""
     return x if rows is None else (x[0][rows[0]], x[1][rows[1]])
 
 
@@ -60,11 +61,11 @@ class EmbeddingRecommender(Recommender):
     # ---- what a subclass defines
 
     def propagate(self) -> Pair:
-        """The representations of all users and items, with a gradient: ([U, D'], [I, D'])."""
+        """Compute the representations of all users and items, with a gradient: ([U, D'], [I, D'])."""
         return self.user_embedding.weight, self.item_embedding.weight
 
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
-        """The representations of `users` [n] and `items` [m], distinct rows: ([n, D'], [m, D'])."""
+        """Compute the representations of distinct `users` [n] and `items` [m], with a gradient: ([n, D'], [m, D'])."""
         return pick(self.propagate(), (users, items))
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
@@ -79,28 +80,29 @@ class EmbeddingRecommender(Recommender):
     # ---- training
 
     def represent(self, users: Tensor, items: Tensor) -> Pair:
-        """The representations of a batch: users [B] and items [m], which may repeat: ([B, D'], [m, D'])."""
+        """Compute the representations of users [B] and items [m], which may repeat: ([B, D'], [m, D'])."""
         users, user_place = unique_rows(users)
         items, item_place = unique_rows(items)
         user, item = self.propagate_rows(users, items)
         return user[user_place], item[item_place]
 
     def outputs(self, batch: Any) -> Any:
-        """The representations of the batch's users [B, D'], and of its positives, then its negatives, [B + …, D']."""
+        """Compute the representations of the batch's users [B, D'], and of its positives, then its negatives, [B + …,
+        D']."""
         items = batch.positives
         if batch.negatives is not None:
             items = torch.cat([items, batch.negatives.flatten()])
         return self.represent(batch.users, items)
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """`l2` times `embedding_l2` of the batch's layer-0 embeddings."""
+        """Compute `l2` times `embedding_l2` of the batch's layer-0 embeddings."""
         rows = [self.user_embedding(batch.users), self.item_embedding(batch.positives)]
         if batch.negatives is not None:
             rows.append(self.item_embedding(batch.negatives))
         return l2 * embedding_l2(*rows)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Scores of pairs, users [B] and items [B], with a gradient: [B]."""
+        """Score pairs of users [B] and items [B], with a gradient: [B]."""
         user, item = self.represent(users, items)
         return (user * item).sum(1)
 
@@ -131,24 +133,24 @@ class EmbeddingRecommender(Recommender):
     # ---- users and items that are not in the training data
 
     def own_rows(self, side: Side) -> dict[str, Tensor]:
-        """The parameters of which each user or item has a row, by name: [n, ...]."""
+        """Return the parameters that have a row for each user or item, by name: [n, ...]."""
         return {f"{side}_embedding.weight": getattr(self, f"{side}_embedding").weight}
 
     def propagate_layers(self) -> list[Pair]:
-        """Layers 0 to K of all users and items, of which `propagate` is made: ([U, D], [I, D]) each."""
+        """Compute the layers 0 to K that `propagate` combines, of all users and items: ([U, D], [I, D]) each."""
         return [(self.user_embedding.weight, self.item_embedding.weight)]
 
     @torch.no_grad()
     def layers(self) -> list[Pair]:
-        """`propagate_layers`, computed once until training goes on."""
+        """Return `propagate_layers`, computed once until training goes on."""
         if self._layers is None:
             self._layers = [(user.detach(), item.detach()) for user, item in self.propagate_layers()]
         return self._layers
 
     @torch.no_grad()
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
-        """Layer 0 of new users (items): a linear map of the mean of their items' (users') layers, which is fitted in
-        closed form on the training data (see `neighbour_map`)."""
+        """Compute layer 0 of new users (items): a linear map of the mean of their items' (users') layers, which is
+        fitted in closed form on the training data (see `neighbour_map`)."""
         own = self.own_rows(side)
         other = torch.cat([layer[1 if side == "user" else 0] for layer in self.layers()], 1)
         if side not in self._maps:
@@ -164,8 +166,8 @@ class EmbeddingRecommender(Recommender):
         return {n: part.reshape(-1, *x.shape[1:]) for (n, x), part in zip(own.items(), parts, strict=True)}
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """The representations of new users from their own rows (see `new_rows`) and the items that they have, where
-        everything trained stays as it is: [n, D']."""
+        """Compute the representations of new users from their rows (see `new_rows`) and their items, while everything
+        trained stays as it is: [n, D']."""
         return rows["user_embedding.weight"]
 
     @torch.no_grad()

@@ -18,6 +18,11 @@ class FM(CTRModel):
     Args:
         embedding_dim: k.
         init_std: standard deviation of the embeddings at the start.
+
+    >>> import torch
+    >>> model = FM(field_dims=[3, 2])  # rows 0 to 2 are values of the first field, 3 and 4 of the second
+    >>> model(torch.tensor([[0, 3], [2, 4]])).shape
+    torch.Size([2])
     """
 
     def __init__(

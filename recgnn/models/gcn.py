@@ -53,7 +53,7 @@ class GCN(EmbeddingRecommender):
         return self._propagate((users, items))
 
     def _propagate(self, rows: Pair | None) -> Pair:
-        """All representations, or those of `rows`, for which the last layer is computed at these rows alone."""
+        """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
         x = self.user_embedding.weight, self.item_embedding.weight
         layers = [pick(x, rows)]
         for conv in self.convs:
@@ -79,7 +79,7 @@ class GCN(EmbeddingRecommender):
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Every layer at the new users alone."""
+        """Compute every layer at the new users alone."""
         csr, own = user_rows(self.operator, entries)
         layers = [rows["user_embedding.weight"]]
         for conv, (_, items) in zip(self.convs, self.layers(), strict=False):

@@ -1,4 +1,4 @@
-"""LightGCN."""
+"""LightGCN: propagation on the user-item graph without weights or activation."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class LightGCN(EmbeddingRecommender):
         embedding_dim: D, the width of the embeddings.
         num_layers: K.
         layer_weights: `uniform` (the paper's 1 / (K + 1)), `learned` (softmax of free parameters), or K + 1 numbers.
+
+    >>> model = LightGCN(num_users=3, num_items=4, embedding_dim=8)
+    >>> model.set_graph(torch.tensor([[0, 0, 1, 2], [1, 2, 0, 3]]))
+    >>> scores, items = model.recommend(torch.tensor([0, 2]), k=2)
+    >>> items.shape
+    torch.Size([2, 2])
     """
 
     defaults = {"loss": BPR, "l2": 1e-3, "lr": 5e-3}
@@ -52,7 +58,7 @@ class LightGCN(EmbeddingRecommender):
 
     @property
     def alpha(self) -> Tensor:
-        """The layer weights, [K+1]."""
+        """Return the layer weights, [K+1]."""
         return self.get_buffer("fixed_weights") if self.layer_logits is None else self.layer_logits.softmax(0)
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
@@ -75,7 +81,7 @@ class LightGCN(EmbeddingRecommender):
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Eqs. 3-4 at the new users alone."""
+        """Compute eqs. 3-4 at the new users alone."""
         csr, _ = user_rows(self.operator, entries)
         user = self.alpha[0] * rows["user_embedding.weight"]
         for weight, (_, items) in zip(self.alpha[1:], self.layers(), strict=False):

@@ -73,9 +73,9 @@ class MF(EmbeddingRecommender):
 
     def score_vectors(self) -> Pair:
         user, item = self.embeddings()
-        mean = torch.full_like(item[:, :1], float(self.mean))
         if self.task != "rating":
             return user, item
+        mean = torch.full_like(item[:, :1], float(self.mean))
         return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, mean], 1)
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -90,7 +90,8 @@ class MF(EmbeddingRecommender):
 
     @torch.no_grad()
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
-        """For ratings, the minimum of the objective, the other side fixed: ridge regression on the node's ratings."""
+        """Compute, for ratings, the minimum of the objective with the other side fixed: ridge regression on the node's
+        ratings."""
         if self.task == "ranking":
             return super().new_rows(side, entries)
         vectors, *bias = self.own_rows("item" if side == "user" else "user").values()
@@ -112,7 +113,7 @@ class MF(EmbeddingRecommender):
 
 
 def with_biases(user: Tensor, item: Tensor, user_bias: Tensor | None, item_bias: Tensor | None) -> Pair:
-    """The biases as two more dimensions, so that the inner product has them: (e_u, b_u, 1), (e_i, 1, b_i)."""
+    """Append the biases as two dimensions, so that the inner product adds them: (e_u, b_u, 1), (e_i, 1, b_i)."""
     if user_bias is None or item_bias is None:
         return user, item
     return (

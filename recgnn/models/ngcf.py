@@ -61,7 +61,7 @@ class NGCF(EmbeddingRecommender):
         return self._propagate((users, items))
 
     def _propagate(self, rows: Pair | None) -> Pair:
-        """All representations, or those of `rows`, for which the last layer is computed at these rows alone."""
+        """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
         x = self.user_embedding.weight, self.item_embedding.weight
         layers = [pick(x, rows)]
         for conv in self.convs:
@@ -77,7 +77,7 @@ class NGCF(EmbeddingRecommender):
         return each_side(lambda *parts: torch.cat(parts, 1), *layers)
 
     def _drop_nodes(self, x: Pair) -> tuple[Pair, float]:
-        """The nodes as senders, some silenced, and the rate at which single edges are to be dropped."""
+        """Silence some nodes as senders; return all nodes, and the rate at which single edges are to be dropped."""
         if not self.training or self.node_dropout == 0:
             return x, 0.0
         if self.variant == "authors":
@@ -98,7 +98,7 @@ class NGCF(EmbeddingRecommender):
         return layers
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Every layer at the new users alone."""
+        """Compute every layer at the new users alone."""
         csr, own = user_rows(self.operator, entries)
         x = rows["user_embedding.weight"]
         kept = [x]

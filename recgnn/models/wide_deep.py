@@ -1,4 +1,4 @@
-"""Wide & Deep."""
+"""Wide & Deep: logistic regression with crosses beside a perceptron on embeddings."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class WideDeep(CTRModel):
         max_crosses: weights of cross products at most.
         embedding_dim: D.
         hidden_dims: widths of the deep part's layers.
-        activation: behind each of them.
-        dropout: behind each of them.
-        batch_norm: in each of them.
+        activation: of the hidden layers.
+        dropout: rate at which hidden units are dropped in training.
+        batch_norm: whether the hidden layers are batch-normalised.
         init_std: standard deviation of the embeddings at the start.
     """
 
@@ -51,7 +51,7 @@ class WideDeep(CTRModel):
         self.crosses = None if self.index is None else self.table(1, 0.0, self.index.num_rows)
 
     def _pairs(self, crosses: Sequence[Sequence[str]], names: list[str]) -> list[tuple[int, int]]:
-        """The pairs of slots of the declared pairs of fields."""
+        """Return the pairs of slots that belong to the declared pairs of fields."""
         found = []
         for cross in crosses:
             if len(cross) != 2 or cross[0] == cross[1]:
@@ -67,11 +67,11 @@ class WideDeep(CTRModel):
         return found
 
     def wide_tables(self) -> list[FieldEmbedding]:
-        """Those of the wide part."""
+        """Return the tables of the wide part."""
         return [self.linear] if self.crosses is None else [self.linear, self.crosses]
 
     def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The rows of the cross products, and their values: [B, P]."""
+        """Return the rows of the cross products, and their values: [B, P]."""
         assert self.index is not None
         x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         return self.index(ids), x

@@ -1,4 +1,4 @@
-"""What autoencoders of interaction rows are made of: a sparse first layer, activations, corruption."""
+"""The parts of autoencoders of interaction rows: a sparse first layer, activations, corruption."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rows = TypeVar("Rows", CSR, Tensor)  # of a matrix, sparse or dense
 
 
 def activation(name: Activation) -> nn.Module:
-    """The activation of a name."""
+    """Make the activation of a name."""
     return ACTIVATIONS[name]()
 
 
@@ -43,7 +43,7 @@ class _RowsTimesWeight(torch.autograd.Function):
 
 
 def transpose(csr: CSR) -> CSR:
-    """The transposed matrix, in compressed rows."""
+    """Transpose a matrix in compressed rows."""
     rows = csr.ptr.numel() - 1
     row = torch.repeat_interleave(torch.arange(rows, device=csr.ptr.device), csr.ptr.diff())
     order = torch.argsort(csr.col, stable=True)
@@ -52,13 +52,13 @@ def transpose(csr: CSR) -> CSR:
 
 
 def as_csr(place: Tensor, columns: Tensor, values: Tensor, num_rows: int, num_columns: int) -> CSR:
-    """Entries sorted by row as a CSR: place [n], columns [n], values [n]."""
+    """Compress entries that are sorted by row: place [n], columns [n], values [n]."""
     ptr = F.pad(torch.bincount(place, minlength=num_rows).cumsum(0), (1, 0))
     return CSR(ptr, columns, values, num_columns)
 
 
 class SparseLinear(nn.Module):
-    """The linear layer of sparse rows, y = X W + b, whose cost follows their entries, forward and backward.
+    """A linear layer y = X W + b of sparse rows, whose cost follows their entries, forward and backward.
 
     Args:
         num_columns: C.
@@ -83,7 +83,6 @@ class SparseLinear(nn.Module):
 
 
 def mask_out(values: Tensor, rate: float) -> Tensor:
-    """Mask-out corruption: each value is 0 with probability `rate`, else divided by 1 - `rate`, so that its
-    expectation stays (`Wu et al., 2016 <https://doi.org/10.1145/2835776.2835837>`_, section 3.1). New values, [n].
-    """
+    """Corrupt values by mask-out: each becomes 0 with probability `rate`, else is divided by 1 - `rate`, so that its
+    expectation stays (`Wu et al., 2016 <https://doi.org/10.1145/2835776.2835837>`_, section 3.1): new values, [n]."""
     return F.dropout(values, rate, training=True) if rate < 1 else torch.zeros_like(values)

@@ -17,7 +17,7 @@ UnitActivation = Literal[Activation, "dice", "prelu", "leaky_relu"]
 
 
 class _Dice(torch.autograd.Function):
-    """Dice by the batch's statistics, in two thirds of the time of autograd's steps."""
+    """Dice by the batch's statistics, in two thirds of the time of separate operations."""
 
     @staticmethod
     def forward(ctx, x: Tensor, alpha: Tensor, mean: Tensor, var: Tensor, momentum: float, eps: float) -> Tensor:
@@ -82,7 +82,7 @@ class Dice(nn.Module):
 
 
 def unit_activation(name: UnitActivation, dim: int) -> nn.Module:
-    """The activation of a name, for rows of `dim` values."""
+    """Make the activation of a name, for rows of `dim` values."""
     if name == "dice":
         return Dice(dim)
     if name == "prelu":
@@ -97,7 +97,7 @@ def deep(
     dropout: float = 0.0,
     batch_norm: bool = False,
 ) -> MLP:
-    """An `MLP` of one output, with any of these activations."""
+    """Make an `MLP` of one output with any of these activations."""
     layers = MLP(in_dim, hidden_dims, "identity", dropout, batch_norm, out_dim=1)
     for place, layer in enumerate(layers):
         if isinstance(layer, nn.Linear):

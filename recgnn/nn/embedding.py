@@ -31,14 +31,14 @@ class FieldEmbedding(nn.Embedding):
         return vectors if values is None else vectors * values[..., None]
 
     def half_square(self, rows: Tensor) -> Tensor:
-        """Half the squared norm of rows, each of which stands once in `rows` [n]: a scalar."""
+        """Compute half the squared norm of distinct rows [n]: a scalar."""
         if self.sparse:
             return _HalfSquareOfRows.apply(self.weight, rows)
         return self(rows).square().sum() / 2
 
 
 def look_up(tables: Sequence[FieldEmbedding], ids: Tensor) -> tuple[Tensor, ...]:
-    """The rows `ids` (of any shape) of several tables of equally many rows: of each, `[..., D]`."""
+    """Look up the rows `ids` (of any shape) in several tables with the same number of rows: for each, `[..., D]`."""
     weights = [table.weight for table in tables]
     custom = any(table.sparse for table in tables) or not weights[0].is_cuda
     if custom and torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
@@ -47,8 +47,8 @@ def look_up(tables: Sequence[FieldEmbedding], ids: Tensor) -> tuple[Tensor, ...]
 
 
 class _LookUp(torch.autograd.Function):
-    """Rows of tables. Backward, what a row gets in several places is summed before it meets the table, which is many
-    times larger; and it is found out once for all tables which places those are."""
+    """Rows of tables. Backward, the gradients of a row that is read in several places are summed before they are added
+    to the table, which is many times larger; the places are sorted once for all tables."""
 
     @staticmethod
     def forward(ctx, ids: Tensor, sparse: list[bool], *weights: Tensor) -> tuple[Tensor, ...]:
@@ -75,7 +75,7 @@ class _LookUp(torch.autograd.Function):
 
 
 def summed_by_row(ids: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct ids, ascending, and for each the sum of its rows of x: ids [n], x [n, D]; [m], [m, D]."""
+    """Return the distinct ids, ascending, and for each the sum of its rows of x: ids [n], x [n, D]; [m], [m, D]."""
     if ids.is_cuda or not ids.numel() or x.dtype not in (torch.float32, torch.float64):
         rows, place = ids.unique(return_inverse=True)
         return rows, x.new_zeros(rows.numel(), x.shape[1]).index_add_(0, place, x)
@@ -102,7 +102,7 @@ class _HalfSquareOfRows(torch.autograd.Function):
 
 
 def _of_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
-    """A sparse tensor of rows, ascending and each once."""
+    """Make a sparse tensor of distinct rows, ascending."""
     return torch.sparse_coo_tensor(rows.long()[None], values, shape, check_invariants=False, is_coalesced=True)
 
 

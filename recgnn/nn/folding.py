@@ -1,4 +1,4 @@
-"""Nodes that training did not know: vectors of their own from those of their neighbours, everything else fixed."""
+"""Vectors of users and items that are not in the training data, from their neighbours' vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RIDGE = 0.01  # of the map from neighbours to a node, in units of the mean diago
 
 
 class Entries(NamedTuple):
-    """What each of n nodes of one side has of the other side.
+    """The entries of n nodes: for each user its items, or for each item its users.
 
     Shapes:
         place: [m] whose, 0..n-1, ascending.
@@ -31,35 +31,37 @@ class Entries(NamedTuple):
 
     @property
     def counts(self) -> Tensor:
-        """[n]."""
+        """Count each node's entries: [n]."""
         return torch.bincount(self.place, minlength=self.size)
 
     def of(self, start: int, stop: int) -> Entries:
-        """Those of the nodes start..stop-1."""
+        """Return the entries of the nodes start..stop-1."""
         begin, end = torch.searchsorted(self.place, torch.tensor([start, stop], device=self.place.device)).tolist()
         return Entries(self.place[begin:end] - start, self.others[begin:end], self.values[begin:end], stop - start)
 
     def rows(self, weight: Tensor, num_cols: int) -> CSR:
-        """The matrix [n, num_cols] of these entries with a weight [m] each."""
+        """Make the matrix [n, num_cols] of these entries with a weight [m] each."""
         return CSR(F.pad(self.counts.cumsum(0), (1, 0)), self.others, weight.float(), num_cols)
 
 
 def features_of(entries: Entries, vectors: Tensor) -> Tensor:
-    r"""The damped mean of each node's neighbours' vectors [N, D], :math:`\sum x / (n + c)`, and a one: [n, D + 1]."""
+    r"""Compute the damped mean of each node's neighbours' vectors [N, D], :math:`\sum x / (n + c)`, and append a one:
+    [n, D + 1]."""
     share = 1.0 / (entries.counts[entries.place] + DAMPING)
     mean = csr_matmul(entries.rows(share, vectors.shape[0]), vectors)
     return torch.cat([mean, mean.new_ones(entries.size, 1)], 1)
 
 
 def neighbour_map(entries: Entries, vectors: Tensor, own: Tensor) -> Tensor:
-    r"""How a node's own vector follows from its neighbours', by ridge regression over the nodes of train.
+    r"""Fit the linear map from the mean of a node's neighbours' vectors to its own vector, by ridge regression over the
+    training nodes.
 
     .. math:: M = \arg\min \sum_n \lVert M^\top x_n - e_n \rVert^2 + \lambda \lVert M \rVert^2
 
     with x_n from `features_of`. Nodes without neighbours are left out.
 
     Args:
-        entries: what each node of train has.
+        entries: the entries of the training nodes.
         vectors: of the other side, [N, D].
         own: the nodes' trained vectors, [n, D'].
 
@@ -73,7 +75,8 @@ def neighbour_map(entries: Entries, vectors: Tensor, own: Tensor) -> Tensor:
 
 
 def ridge_rows(entries: Entries, vectors: Tensor, targets: Tensor, l2: float) -> Tensor:
-    r"""The vector of each node that explains its ratings best, the other side fixed: alternating least squares' step.
+    r"""Compute the vector of each node that explains its ratings best with the other side fixed: a step of alternating
+    least squares.
 
     .. math:: e_n = \arg\min \sum_{i \in N_n} (t_{ni} - x_i^\top e_n)^2 + \lambda |N_n| \lVert e_n \rVert^2
 
@@ -101,8 +104,8 @@ def ridge_rows(entries: Entries, vectors: Tensor, targets: Tensor, l2: float) ->
 
 
 def user_rows(operator: BipartiteOperator, entries: Entries) -> tuple[CSR, Tensor]:
-    """The rows that users would have in a graph's normalised operator, the degrees of its items as they are: [n, I],
-    and their self-loops, zeros where the graph has none: [n, 1]."""
+    """Compute the rows of new users in a graph's normalised operator, with the degrees of its items as they are, [n,
+    I], and their self-loops, zeros where the graph has none, [n, 1]."""
     loops = 0 if operator.user_self is None else 1
     degree = entries.counts.double() + loops
     if operator.norm.startswith("sym"):

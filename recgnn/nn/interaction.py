@@ -12,8 +12,8 @@ from recgnn.nn.losses import single
 
 
 def pairs_by_field(x: Tensor, own: Tensor | None = None, values: Tensor | None = None) -> Tensor:
-    r"""All pairs of features with a vector for each other's field
-    (`Juan et al., 2016 <https://doi.org/10.1145/2959100.2959134>`_), in single precision at least.
+    r"""Sum all pairs of features, each with a vector for the other's field (`Juan et al., 2016
+    <https://doi.org/10.1145/2959100.2959134>`_), in single precision at least.
 
     .. math:: \sum_{i<j} \langle v_{i,f_j}, v_{j,f_i} \rangle x_i x_j
         = \frac12 \Big[\sum_{f,g} \langle X_{fg}, X_{gf} \rangle - \sum_i \lVert v_{i,f_i} x_i \rVert^2\Big],
@@ -60,7 +60,7 @@ class _AcrossFields(torch.autograd.Function):
 
 
 class CrossIndex(nn.Module):
-    """The row of each pair of features in a table of their cross products.
+    """Finds the row of each pair of features in a table of cross products.
 
     Where all pairs of all fields' values are at most `max_rows`, each has a row of its own; else they are hashed.
 
@@ -122,7 +122,7 @@ class CrossIndex(nn.Module):
 
 
 def hashed(left: Tensor, right: Tensor) -> Tensor:
-    """A number below 2^31 for a pair of rows, the same on every machine: like `left` and `right`."""
+    """Hash pairs of rows to numbers below 2^31, the same on every machine: like `left` and `right`."""
     x = (left * 0x9E3779B1 + right * 0x85EBCA77 + 0x165667B1) & 0xFFFFFFFF
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF

@@ -9,7 +9,8 @@ from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scat
 
 
 def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
-    r""":math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes, differentiable in x and alpha: ([U, D], [I, D]).
+    r"""Compute :math:`\sum_{k=0}^{K} \alpha_k \hat A^k x` for all nodes, differentiable in x and alpha: ([U, D], [I,
+    D]).
 
     Args:
         operator: Â, without self-loops.
@@ -32,7 +33,7 @@ def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
 
 
 def layer_sum_rows(operator: BipartiteOperator, x: Pair, alpha: Tensor, users: Tensor, items: Tensor) -> Pair:
-    r"""Rows `users` [n] and `items` [m] of `layer_sum`, differentiable in x and alpha: ([n, D], [m, D]).
+    r"""Compute the rows `users` [n] and `items` [m] of `layer_sum`, differentiable in x and alpha: ([n, D], [m, D]).
 
     A training step needs only its batch's rows. So the last product forward is restricted to them, and
     backward the sum is taken by Horner's rule, :math:`G + \hat A^T(G + \hat A^T(\dots))`, with K products and

@@ -1,4 +1,4 @@
-"""Losses: one class each, named in a configuration, and the functions that they and the models are made of.
+"""Losses, one class each, which a configuration names; and the functions that they share with the models.
 
 A loss is given scores and returns a scalar; it knows nothing of models or data. There is a kind for each task:
 `PairLoss` (positives against negatives), `RowLoss` (rows of the interaction matrix), `RatingLoss` and `EventLoss`.
@@ -44,7 +44,7 @@ class PairLoss(Loss):
         positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
     ) -> Tensor:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Shapes: positive [B]; negative [B, n], -inf where an item is no negative; positive_log_q [B] and negative_log_q
             [n] or [B, n], logs of sampling rates times `popularity_correction`, or None; a scalar.
@@ -54,7 +54,7 @@ class PairLoss(Loss):
     def of_representations(
         self, user: Tensor, item: Tensor, positives: Tensor, negatives: Tensor | None, log_q: LogQ
     ) -> Tensor:
-        """The loss of inner products.
+        """Compute the loss from representations whose inner products are the scores.
 
         Args:
             user: representations of the batch's users, [B, D].
@@ -149,7 +149,7 @@ class SampledSoftmax(PairLoss):
         return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
 
     def in_batch(self, scores: Tensor, items: Tensor, log_q: Tensor | None = None) -> Tensor:
-        """The loss with the batch's other positives as the negatives.
+        """Compute the loss with the batch's other positives as the negatives.
 
         A column that is the row's own positive again is left out.
 
@@ -168,7 +168,7 @@ class SampledSoftmax(PairLoss):
 
 
 def embedding_l2(*embeddings: Tensor) -> Tensor:
-    r""":math:`\frac{1}{2B}\sum \lVert e \rVert^2` over the batch's rows, as the LightGCN authors' code.
+    r"""Compute :math:`\frac{1}{2B}\sum \lVert e \rVert^2` over the batch's rows, as the LightGCN authors' code.
 
     Shapes: each [B, D] or [B, n, D]; repeated rows count each time; divided by the first one's B.
     """
@@ -192,7 +192,7 @@ class _HalfSquare(torch.autograd.Function):
 
 
 def half_square(x: Tensor) -> Tensor:
-    r""":math:`\frac12 \lVert x \rVert^2` of a whole tensor: a scalar."""
+    r"""Compute :math:`\frac12 \lVert x \rVert^2` of a whole tensor: a scalar."""
     return _HalfSquare.apply(x)
 
 
@@ -214,12 +214,12 @@ class _Pick(torch.autograd.Function):
 
 
 def single(x: Tensor) -> Tensor:
-    """At least single precision: sums over many columns need it."""
+    """Convert half precision to single, which sums over many columns need."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def pick(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """x[rows, columns] of a matrix at distinct places: x [B, C], rows [n], columns [n]; [n]."""
+    """Return x[rows, columns] for distinct places: x [B, C], rows [n], columns [n]; [n]."""
     return _Pick.apply(x, rows * x.shape[1] + columns)
 
 
@@ -233,7 +233,7 @@ class RowLoss(Loss):
     after_activation: ClassVar[bool] = False
 
     def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
-        """The loss of a batch, without ever making its rows dense.
+        """Compute the loss of a batch, without making its rows dense.
 
         Args:
             scores: [B, C].
@@ -247,7 +247,7 @@ class RowLoss(Loss):
 
 
 def zeros_at(scores: Tensor, rows: Tensor, negatives: Tensor) -> Tensor:
-    """The scores of sampled zeros, [n k]: scores [B, C], rows [n], negatives [n, k]."""
+    """Return the scores of sampled zeros: scores [B, C], rows [n], negatives [n, k]; [n k]."""
     return torch.gather(scores.reshape(-1), 0, (rows[:, None] * scores.shape[1] + negatives).flatten())
 
 
@@ -307,7 +307,7 @@ class RatingLoss(Loss):
     """The error of predicted ratings. A subclass defines `forward`."""
 
     def forward(self, predictions: Tensor, ratings: Tensor, num_rows: int) -> Tensor:
-        """The sum over the ratings of a batch, divided by its number of rows.
+        """Compute the sum over the ratings of a batch, divided by its number of rows.
 
         Args:
             predictions: [n].
@@ -333,7 +333,7 @@ class EventLoss(Loss):
     """A loss of events from their logits. A subclass defines `forward`."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean over a batch: logits [B], labels [B]; a scalar."""
+        """Compute the mean over a batch: logits [B], labels [B]; a scalar."""
         raise AttributeError(f"{type(self).__name__} does not define forward")
 
 

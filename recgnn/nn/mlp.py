@@ -23,8 +23,8 @@ class MLP(nn.Sequential):
     Args:
         in_dim: width of the input.
         hidden_dims: widths of the layers.
-        activation_name: behind each.
-        dropout: rate.
+        activation_name: of the hidden layers.
+        dropout: rate at which hidden units are dropped in training.
         batch_norm: whether each linear layer is followed by batch normalisation.
         out_dim: width of a last linear layer without any of that; None for none.
 

@@ -41,7 +41,7 @@ class RowOptimizer(Optimizer):
 
 
 def rows_of(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows that have a gradient, each once, and theirs: [n], [n, D]."""
+    """Return the distinct rows that have a gradient, and their gradients: [n], [n, D]."""
     if not gradient.is_sparse:
         return torch.arange(gradient.shape[0], device=gradient.device), gradient
     rows, values = gradient._indices()[0], gradient._values()

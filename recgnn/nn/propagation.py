@@ -26,7 +26,7 @@ class CSR(NamedTuple):
 
 
 def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
-    """A x for x [C, D], by the fastest kernel of the device, without autograd: [R, D].
+    """Compute A x for x [C, D], by the fastest kernel of the device, without autograd: [R, D].
 
     On CPU `embedding_bag` (a fused gather, scale and sum) beats torch's CSR product; on a GPU cuSPARSE wins.
     """
@@ -46,7 +46,7 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
 
 def select_rows(csr: CSR, rows: Tensor) -> CSR:
-    """The operator restricted to `rows` [n] (any order, repeats allowed): a CSR of shape [n, C]."""
+    """Select `rows` [n] of a matrix (any order, repeats allowed): a CSR of shape [n, C]."""
     start = csr.ptr[rows]
     count = csr.ptr[rows + 1] - start
     ptr = F.pad(count.cumsum(0), (1, 0))
@@ -161,8 +161,8 @@ class BipartiteOperator(nn.Module):
         return self.user_col.numel()
 
     def halves(self, drop: float = 0.0) -> tuple[CSR, CSR, CSR, CSR]:
-        """(R_ui, R_ui^T, R_iu, R_iu^T); with `drop` > 0 each edge is dropped at that rate, the same
-        one in all four, and the kept ones are scaled by 1 / (1 - drop)."""
+        """Return (R_ui, R_ui^T, R_iu, R_iu^T); with `drop` > 0 each edge is dropped at that rate, the same edges in all
+        four, and the kept ones are scaled by 1 / (1 - drop)."""
         weights = (self.user_weight, self.user_weight_t, self.item_weight, self.item_weight_t)
         if drop > 0:
             keep_u = F.dropout(torch.ones_like(self.user_weight), drop)
@@ -178,14 +178,14 @@ class BipartiteOperator(nn.Module):
         )
 
     def forward(self, x: Tensor | Pair, drop: float = 0.0) -> Tensor | Pair:
-        """Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x."""
+        """Compute Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x."""
         if isinstance(x, Tensor):
             x_user, x_item = x.split([self.num_users, self.num_items])
             return torch.cat(self.product((x_user, x_item), drop))
         return self.product(x, drop)
 
     def product(self, x: Pair, drop: float) -> Pair:
-        """`forward` for a pair."""
+        """Compute Â x for a pair."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user, out_item = _Product.apply(x_item, ui, ui_t), _Product.apply(x_user, iu, iu_t)
@@ -195,7 +195,7 @@ class BipartiteOperator(nn.Module):
         return out_user, out_item
 
     def rows(self, x: Pair, users: Tensor, items: Tensor, drop: float = 0.0) -> Pair:
-        """Rows `users` [n] and `items` [m] of Â x, exactly, without computing the others: ([n, D], [m, D])."""
+        """Compute the rows `users` [n] and `items` [m] of Â x, without the others: ([n, D], [m, D])."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user = _RowsProduct.apply(x_item, users, ui, ui_t)
@@ -206,7 +206,7 @@ class BipartiteOperator(nn.Module):
         return out_user, out_item
 
     def edges(self) -> tuple[Tensor, Tensor]:
-        """The same operator as PyG edges: edge_index [2, 2E (+N)] (source, target) and weight."""
+        """Return the same operator as PyG's edges: edge_index [2, 2E (+N)] (source, target) and weight."""
         user = torch.repeat_interleave(
             torch.arange(self.num_users, device=self.user_ptr.device), self.user_ptr.diff()
         )
@@ -223,7 +223,7 @@ class BipartiteOperator(nn.Module):
         return torch.stack([torch.cat(source), torch.cat(target)]), torch.cat(weight)
 
     def csr(self) -> Tensor:
-        """The same operator as a torch sparse CSR tensor [N, N], row = target (PyG's `adj_t`)."""
+        """Return the same operator as a torch sparse CSR tensor [N, N], row = target (PyG's `adj_t`)."""
         edge_index, weight = self.edges()
         size = self.num_users + self.num_items
         return torch.sparse_coo_tensor(

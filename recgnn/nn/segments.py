@@ -13,7 +13,7 @@ from recgnn.nn.embedding import summed_by_row
 
 
 class Segments(NamedTuple):
-    """Whose each of N packed rows is: lengths [B]; the event of each row, [N]; each event's first row, and N, [B+1]."""
+    """The events of N packed rows: lengths [B]; the event of each row, [N]; each event's first row, and N, [B+1]."""
 
     lengths: Tensor
     index: Tensor  # type: ignore[assignment]  # it hides a tuple's own `index`
@@ -21,11 +21,11 @@ class Segments(NamedTuple):
 
     @classmethod
     def of(cls, lengths: Tensor, total: int) -> Segments:
-        """Of the events' lengths [B], and their sum."""
+        """Make the segments of events from their lengths [B] and their sum."""
         return cls(lengths, torch.repeat_interleave(lengths, output_size=total), F.pad(lengths.cumsum(0), (1, 0)))
 
     def to_end(self) -> Tensor:
-        """The rows of its event that follow each row: 0 for the last, [N]."""
+        """Count the rows of the same event that follow each row, 0 for the last: [N]."""
         rows = torch.arange(self.index.numel(), device=self.index.device)
         return (self.offsets[1:] - 1).index_select(0, self.index) - rows
 
@@ -128,21 +128,21 @@ class Repeat(torch.autograd.Function):
 
 
 def segment_sum(x: Tensor, segments: Segments | Padded) -> Tensor:
-    """The sum of each event's rows, 0 for an event without: x [N, …]; [B, …]."""
+    """Sum each event's rows, 0 for an event without rows: x [N, …]; [B, …]."""
     if isinstance(segments, Padded):
         return segments.filled(x, 0.0).sum(1)
     return _SegmentSum.apply(x, segments)
 
 
 def spread(x: Tensor, segments: Segments | Padded) -> Tensor:
-    """Each event's row, once for each of its packed rows: x [B, …]; [N, …]."""
+    """Repeat each event's row for each of its packed rows: x [B, …]; [N, …]."""
     if isinstance(segments, Padded):
         return x[:, None].expand(*segments.mask.shape, *x.shape[1:]).flatten(0, 1)
     return _Spread.apply(x, segments)
 
 
 def segment_softmax(scores: Tensor, segments: Segments | Padded) -> Tensor:
-    """Softmax over each event's rows, in single precision at least: scores [N, …]; [N, …]."""
+    """Compute the softmax over each event's rows, in single precision at least: scores [N, …]; [N, …]."""
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if isinstance(segments, Padded):
@@ -155,7 +155,7 @@ def segment_softmax(scores: Tensor, segments: Segments | Padded) -> Tensor:
 
 
 def append(x: Tensor, own: Tensor, segments: Segments | Padded) -> tuple[Tensor, Segments | Padded]:
-    """Packed rows with one more at the end of each event: x [N, …], own [B, …]; [N + B, …] and its segments."""
+    """Append a row to each event's packed rows: x [N, …], own [B, …]; [N + B, …] and its segments."""
     if isinstance(segments, Padded):  # behind the padding, so that it has the same place in every event
         both = torch.cat([x.view(own.shape[0], -1), own], 1).view(-1, own.shape[1])  # flatten would not be traced
         mask, following = F.pad(segments.mask, (0, 1), value=True), F.pad(segments.following + 1, (0, 1))
@@ -175,7 +175,7 @@ def last_rows(x: Tensor, segments: Segments | Padded) -> Tensor:
 
 
 def pack_to_padded(x: Tensor, segments: Segments | Padded, width: int) -> Tensor:
-    """The last `width` rows of each event, to the right, zeros to their left: x [N, D]; [B, width, D]."""
+    """Pad each event's last `width` rows, with zeros to their left: x [N, D]; [B, width, D]."""
     if isinstance(segments, Padded):
         place = torch.arange(width - 1, -1, -1, device=x.device)[:, None] == segments.following[:, None]
         return (place & segments.mask[:, None]).to(x.dtype) @ segments.rows(x)

@@ -1,4 +1,4 @@
-"""Events as vectors of their features, and what is computed of them: fields of few rows stay small matrices."""
+"""Events as vectors of their features, their sums and their pairs; fields with few values stay small matrices."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class EventVectors(nn.Module):
         put("of_row", torch.tensor(of_row, dtype=torch.long), persistent=False)
 
     def forward(self, tables: Sequence[FieldEmbedding], ids: Tensor, values: Tensor | None = None) -> list[Vectors]:
-        """Of each table, one of which has D columns."""
+        """Look up the vectors in each table, one of which has D columns."""
         wide = ids.index_select(1, self.wide)
         found = look_up(tables, torch.cat([wide.flatten(), self.rows.to(ids.dtype)]))
         x = None if values is None else values.index_select(1, self.wide)
@@ -87,7 +87,7 @@ class EventVectors(nn.Module):
         return [Vectors(v if x is None else v * x[..., None], weights, rows) for v, rows in parts]
 
     def linear(self, layer: nn.Linear, vectors: Vectors) -> Tensor:
-        """A linear layer on the fields' vectors side by side, `layer([e_1, …, e_F])`: [B, out]."""
+        """Apply a linear layer to the fields' vectors side by side, `layer([e_1, …, e_F])`: [B, out]."""
         blocks = layer.weight.view(layer.out_features, -1, self.dim)  # of each field
         x = self.sum_wide(vectors.wide).flatten(1)
         found = F.linear(x, blocks.index_select(1, self.many).flatten(1), layer.bias)
@@ -96,7 +96,7 @@ class EventVectors(nn.Module):
         return found + F.linear(vectors.weights, (blocks.index_select(1, self.of_row) * vectors.rows).sum(2))
 
     def deep(self, layers: nn.Sequential, vectors: Vectors) -> Tensor:
-        """`layers` on the fields' vectors side by side, the first of which is linear."""
+        """Apply `layers`, the first of which is linear, to the fields' vectors side by side."""
         first, *others = layers
         assert isinstance(first, nn.Linear)
         x = self.linear(first, vectors)
@@ -106,12 +106,12 @@ class EventVectors(nn.Module):
 
 
 def sum_of(vectors: Vectors) -> Tensor:
-    """The sum of events' features' vectors, times their values: [B, D]."""
+    """Sum the vectors of events' features, times their values: [B, D]."""
     return vectors.wide.sum(1) + vectors.weights @ vectors.rows
 
 
 def pairs_of(vectors: Vectors) -> Tensor:
-    r"""All pairs of features by inner product, in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_,
+    r"""Sum all pairs of features by inner product, in O(nk) (`Rendle, 2010 <https://doi.org/10.1109/ICDM.2010.127>`_,
     lemma 3.1).
 
     .. math:: \sum_{i<j} \langle v_i, v_j \rangle x_i x_j

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
-from recgnn.data.clicks.history import packed
-from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -41,6 +38,17 @@ class TrainedCTR(TrainedModel, EventReader):
     def __init__(self, run: str | Path, model: CTRModel):
         TrainedModel.__init__(self, run, model)
         EventReader.__init__(self, self.run / "vocabulary", model.reads_history)
+        if self.tables is not None:
+            table, liked = self.tables.items, self.tables.item[self.tables.positive]
+            titles = table[[TITLE]] if TITLE in table else None
+            self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
+            popularity = np.bincount(liked, minlength=len(table))
+            self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
+            self.seen = UserItems(torch.tensor(self.tables.ptr), torch.tensor(self.tables.item))
+
+    def _length(self, k: int) -> int:
+        _ = self.known  # refuses a run without users and items
+        return super()._length(k)
 
     def sizes(self) -> str:
         fields = f"{len(self.encoders.fields)} fields of {sum(self.encoders.dims):,} values"
@@ -77,34 +85,6 @@ class TrainedCTR(TrainedModel, EventReader):
 
     # ---- recommending
 
-    @property
-    def known(self) -> EventTables:
-        """The users and items of the events.
-
-        Raises:
-            ConfigError: if the run has none.
-        """
-        if self.tables is None:
-            raise ConfigError(
-                f"{self.run}: recommending needs events with columns user and item (at most 5,000,000 of them); this "
-                "run can predict rows"
-            )
-        return self.tables
-
-    @cached_property
-    def users(self) -> Vocabulary:  # type: ignore[override]  # computed once
-        return Vocabulary(pd.Index(self.known.users[USER], dtype="str"))
-
-    @cached_property
-    def items(self) -> Vocabulary:  # type: ignore[override]  # computed once
-        table, liked = self.known.items, self.known.item[self.known.positive]
-        titles = table[[TITLE]] if TITLE in table else None
-        return Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, np.bincount(liked, minlength=len(table)))
-
-    @cached_property
-    def seen(self) -> UserItems:  # type: ignore[override]  # computed once
-        return UserItems(torch.tensor(self.known.ptr), torch.tensor(self.known.item))
-
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
         for name in context or {}:
@@ -128,17 +108,14 @@ class TrainedCTR(TrainedModel, EventReader):
         scores, step = torch.empty(len(place)), BLOCK
         memory = self.memory(users.numpy())
         if memory is not None:
-            starts, lengths, times, past_items, table = memory
-            step = max(1, BLOCK * 4 // (1 + max([0, *lengths.tolist()])))
+            step = max(1, BLOCK * 4 // (1 + max([0, *memory.lengths.tolist()])))
         for begin in range(0, len(place), step):
             row, item = place[begin : begin + step], items[begin : begin + step]
             ids, values = people.of(users[row])
             ids[:, of_items] = goods.ids[item][:, of_items]
             if values is not None and goods.values is not None:
                 values[:, of_items] = goods.values[item][:, of_items]
-            past = None
-            if memory is not None:
-                past = packed(starts[row], lengths[row], None if times is None else times[row], past_items, table)
+            past = None if memory is None else memory.of(row)
             scores[begin : begin + step] = self.model.predict_events(ids, values, past)
         return scores
 

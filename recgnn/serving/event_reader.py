@@ -18,7 +18,7 @@ from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import TIMESTAMP, USER
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.values import as_text, clean_times
-from recgnn.errors import RunError
+from recgnn.errors import ConfigError, RunError
 
 
 class Encoded(NamedTuple):
@@ -27,23 +27,45 @@ class Encoded(NamedTuple):
     ids: Tensor
     values: Tensor | None
 
-    def of(self, rows, columns=slice(None)) -> Encoded:
+    def of(self, rows: Tensor | slice, columns: list[int] | slice = slice(None)) -> Encoded:
         """Some rows, and some columns of them."""
-        return Encoded(*(None if x is None else x[rows][:, columns] for x in self))
+        return Encoded(self.ids[rows][:, columns], None if self.values is None else self.values[rows][:, columns])
 
 
 class Liked(NamedTuple):
-    """Positive events in the order of users and times; without times, the last three are None.
+    """Positive events in the order of users and times.
 
-    Shapes: user [P], item [P], time [P] seconds, moments [T] (each time once, ascending), key [P] (user and moment as
-    one number, ascending).
+    Shapes: user [P], item [P], time [P] seconds or None, moments [T] (each time once, ascending), key [P] (user and
+    moment as one number, ascending).
     """
 
     user: np.ndarray
     item: np.ndarray
     time: np.ndarray | None
-    moments: np.ndarray | None
-    key: np.ndarray | None
+    moments: np.ndarray
+    key: np.ndarray
+
+
+class Memory(NamedTuple):
+    """What some users did before, as ranges of a list of past events.
+
+    Shapes:
+        starts, lengths: [B], of the ranges.
+        times: [B], when it is looked back from; or None.
+        past: items [P] and times [P] or None of the past events.
+        table: the items.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+    times: Tensor | None
+    past: tuple[Tensor, Tensor | None]
+    table: Encoded
+
+    def of(self, rows: Tensor | slice = slice(None)) -> History:
+        """The past of some of the users, packed."""
+        times = None if self.times is None else self.times[rows]
+        return packed(self.starts[rows], self.lengths[rows], times, self.past, self.table)
 
 
 class EventReader:
@@ -83,15 +105,29 @@ class EventReader:
         ids, values = self.encoders.encode(frame)
         return Encoded(torch.from_numpy(ids), None if values is None else torch.from_numpy(values))
 
+    @property
+    def known(self) -> EventTables:
+        """The users and items of the run's events.
+
+        Raises:
+            ConfigError: if the run has none.
+        """
+        if self.tables is None:
+            raise ConfigError(
+                f"{self.folder}: recommending needs events with columns user and item (at most 5,000,000 of them); "
+                "this run can predict rows"
+            )
+        return self.tables
+
     @cached_property
     def encoded_items(self) -> Encoded:
         """The items of the run's events."""
-        return self.encode(self.tables.items)
+        return self.encode(self.known.items)
 
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
-        """What the rows' users did before; None for a model that does not read it."""
+        """What the rows' users did before; None for a model that does not read it, and where it is not known."""
         if self.history is None:
             return None
         times = None
@@ -100,56 +136,43 @@ class EventReader:
             times = np.full(len(frame), np.nan)
             times[timed] = clean_times(frame[TIMESTAMP][timed], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
         if self.history.columns is not None:
-            return self._past_of_columns(frame, times)
+            there = all(column in frame for column in _columns_of(self.history))
+            return self._in_columns(self.history, frame, times, "the rows").of() if there else None
         if self.tables is None or USER not in frame:
             return None
         codes = pd.Index(self.tables.users[USER]).get_indexer(as_text(frame[USER]))
-        return self._packed(codes, times)
+        return self._of_users(self.history, codes, times).of()
 
-    def _past_of_columns(self, frame: pd.DataFrame, times: np.ndarray | None) -> History | None:
-        if any(column not in frame for column in self._history_columns()):
+    def memory(self, users: np.ndarray) -> Memory | None:
+        """What users, -1 for unknown ones, did before now; None for a model that does not read it."""
+        if self.history is None:
             return None
-        return packed(*self._in_columns(frame, times, "the rows"))
+        if self.history.columns is None:
+            return self._of_users(self.history, users, None)
+        tables, own = self.known, _columns_of(self.history)
+        if any(column not in tables.users for column in own):
+            raise RunError(
+                f"{self.folder}: an older version wrote it, without the users' last histories; train it again"
+            )
+        users = np.maximum(users, 0)  # nobody asks for the past of an unknown one
+        times = None if tables.time is None else tables.time[tables.ptr[users + 1] - 1]
+        return self._in_columns(self.history, tables.users[own].iloc[users], times, "the users' last histories")
 
-    def _history_columns(self) -> list[str]:
-        """The columns that hold histories, and their times where there are such."""
-        return [*self.history.columns.values(), *([self.history.times] if self.history.times else [])]
+    def _in_columns(self, history: Histories, frame: pd.DataFrame, times: np.ndarray | None, what: str) -> Memory:
+        """The histories that columns hold."""
+        past, items = past_of_columns(frame, history, times, what)
+        table = self.encode(items).of(slice(None), self.item_slots)
+        item_times = None if past.item_times is None else torch.tensor(past.item_times)
+        own = None if past.times is None else torch.tensor(past.times)
+        items_then = torch.tensor(past.items), item_times
+        return Memory(torch.tensor(past.starts), torch.tensor(past.lengths), own, items_then, table)
 
-    def _in_columns(self, frame: pd.DataFrame, times: np.ndarray | None, what: str) -> tuple:
-        """The histories that columns hold, as `packed` takes them."""
-        past, items = past_of_columns(frame, self.history, times, what)
-        arrays = (past.starts, past.lengths, past.times, past.items, past.item_times)
-        starts, lengths, own, which, when = (None if a is None else torch.from_numpy(a) for a in arrays)
-        return starts, lengths, own, (which, when), self.encode(items).of(slice(None), self.item_slots)
-
-    def _packed(self, codes: np.ndarray, times: np.ndarray | None) -> History:
-        """The past of users, -1 for unknown ones: before their times, or all of it."""
-        return packed(*self._ranges(codes, times), *self._liked_items())
-
-    @cached_property
-    def _liked(self) -> Liked:
-        """All positive events."""
-        tables = self.tables
-        user, item = tables.user[tables.positive].astype(np.int64), tables.item[tables.positive]
-        if tables.time is None:
-            return Liked(user, item, None, None, None)
-        time = tables.time[tables.positive]
-        moments, moment = np.unique(time, return_inverse=True)
-        return Liked(user, item, time, moments, user * (len(moments) + 1) + moment)
-
-    def _liked_items(self) -> tuple[tuple[Tensor, Tensor | None], Encoded]:
-        """Items and times of all positive events, and the table of items."""
-        item, time = self._liked.item, self._liked.time
-        past = torch.from_numpy(item), None if time is None else torch.from_numpy(time)
-        return past, self.encoded_items.of(slice(None), self.item_slots)
-
-    def _ranges(self, codes: np.ndarray, times: np.ndarray | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Where the newest of each user's past begins among the positive events, its length, and the time to see it
-        from: the row's, or the user's last."""
-        liked, tables, own = self._liked, self.tables, None
+    def _of_users(self, history: Histories, codes: np.ndarray, times: np.ndarray | None) -> Memory:
+        """The newest positive events of users, -1 for unknown ones: those before their times, or before now."""
+        liked, own = self._liked, None
         first, end = np.searchsorted(liked.user, codes), np.searchsorted(liked.user, codes, side="right")
-        if liked.time is not None:
-            own = np.where(codes >= 0, tables.time[np.maximum(tables.ptr[codes + 1] - 1, 0)], 0)
+        if self.known.time is not None:
+            own = np.where(codes >= 0, self.known.time[np.maximum(self.known.ptr[codes + 1] - 1, 0)], 0)
             if times is not None:
                 untimed = np.isnan(times)
                 own = np.where(untimed, own, times)
@@ -157,22 +180,24 @@ class EventReader:
                 before = np.searchsorted(liked.key, codes.astype(np.int64) * (len(liked.moments) + 1) + moment)
                 end = np.where(untimed, end, before)
         end = np.where(codes >= 0, end, first)
-        starts = np.maximum(first, end - self.history.max_length)
-        own = None if own is None else torch.from_numpy(own)
-        return torch.from_numpy(starts), torch.from_numpy(end - starts), own
+        starts = np.maximum(first, end - history.max_length)
+        past = torch.from_numpy(liked.item), None if liked.time is None else torch.from_numpy(liked.time)
+        seen_from = None if own is None else torch.from_numpy(own)
+        table = self.encoded_items.of(slice(None), self.item_slots)
+        return Memory(torch.from_numpy(starts), torch.from_numpy(end - starts), seen_from, past, table)
 
-    def memory(self, users: np.ndarray) -> tuple | None:
-        """What users did before, by now: the ranges of a list of past events, their lengths, the time to see them from
-        or None, that list, and the table of its items; None for a model that does not look at it."""
-        if self.history is None:
-            return None
-        if self.history.columns is None:
-            return *self._ranges(users, None), *self._liked_items()
-        tables, own = self.tables, self._history_columns()
-        if any(column not in tables.users for column in own):
-            raise RunError(
-                f"{self.folder}: written by an older version, without the users' last histories; train it again to recommend"
-            )
-        users = np.maximum(users, 0)  # nobody asks for the past of an unknown one
-        times = None if tables.time is None else tables.time[tables.ptr[users + 1] - 1]
-        return self._in_columns(tables.users[own].iloc[users], times, "the users' last histories")
+    @cached_property
+    def _liked(self) -> Liked:
+        """All positive events."""
+        tables = self.known
+        user, item = tables.user[tables.positive].astype(np.int64), tables.item[tables.positive]
+        if tables.time is None:
+            return Liked(user, item, None, np.zeros(0), user)
+        time = tables.time[tables.positive]
+        moments, moment = np.unique(time, return_inverse=True)
+        return Liked(user, item, time, moments, user * (len(moments) + 1) + moment)
+
+
+def _columns_of(history: Histories) -> list[str]:
+    """The columns that hold histories, and their times where there are such."""
+    return [*(history.columns or {}).values(), *([history.times] if history.times else [])]

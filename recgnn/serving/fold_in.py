@@ -36,7 +36,8 @@ def fold_in(model: Recommender, prepared: PreparedLog, frame: pd.DataFrame) -> t
     old, train, users, items = prepared, *_with_rows(model.task == "rating", prepared, frame)
     if len(users) > old.num_users:
         known = train.item < old.num_items
-        part = Part(*(None if x is None else x[known] for x in (train.user, train.item, train.rating)))
+        rating = None if train.rating is None else train.rating[known]
+        part = Part(train.user[known], train.item[known], rating)
         rows = model.new_rows("user", _entries(part.user, part.item, part.rating, old.num_users, len(users)))
         model = _grown(model, part, len(users), old.num_items, rows)
     rows = {}
@@ -53,9 +54,9 @@ def _with_rows(rated: bool, prepared: PreparedLog, frame: pd.DataFrame) -> tuple
     need_columns((USER, ITEM, RATING) if rated else (USER, ITEM), frame.columns, WHAT)
     if not len(frame):
         raise DataError(f"{WHAT} has no rows")
-    given = {USER: new_ids(frame, USER, prepared.users, WHAT), ITEM: new_ids(frame, ITEM, prepared.items, WHAT)}
-    given |= {RATING: clean_ratings(frame, WHAT)} if rated else {}
-    given = pd.DataFrame(given).drop_duplicates([USER, ITEM], keep="last")
+    columns = {USER: new_ids(frame, USER, prepared.users, WHAT), ITEM: new_ids(frame, ITEM, prepared.items, WHAT)}
+    columns |= {RATING: clean_ratings(frame, WHAT)} if rated else {}
+    given = pd.DataFrame(columns).drop_duplicates([USER, ITEM], keep="last")
     old = prepared.train
     user, item = (_rows_of(v, given[side]) for v, side in ((prepared.users, USER), (prepared.items, ITEM)))
     width = max(prepared.num_items, int(item.max()) + 1)
@@ -74,7 +75,7 @@ def _new_ids(vocabulary: Vocabulary, ids: pd.Series) -> pd.Index:
 def _rows_of(vocabulary: Vocabulary, ids: pd.Series) -> np.ndarray:
     """Rows of ids, those of new ones behind all others."""
     rows, new = vocabulary.encode(ids), _new_ids(vocabulary, ids)
-    return np.where(rows < 0, len(vocabulary) + new.get_indexer(ids), rows)
+    return np.where(rows < 0, len(vocabulary) + new.get_indexer(pd.Index(ids)), rows)
 
 
 def _extended(vocabulary: Vocabulary, ids: pd.Series, rows: np.ndarray) -> Vocabulary:
@@ -92,7 +93,8 @@ def _entries(own: np.ndarray, others: np.ndarray, ratings: np.ndarray | None, st
     some = np.flatnonzero(own >= start)
     some = some[np.argsort(own[some], kind="stable")]
     values = np.ones(len(some), dtype=np.float32) if ratings is None else ratings[some]
-    return Entries(*(torch.from_numpy(x) for x in (own[some] - start, others[some], values)), stop - start)
+    place, other = torch.from_numpy(own[some] - start), torch.from_numpy(others[some])
+    return Entries(place, other, torch.from_numpy(values), stop - start)
 
 
 def set_graph(model: Recommender, train: Part) -> None:

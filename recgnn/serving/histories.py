@@ -94,4 +94,5 @@ def _sorted(place: np.ndarray, rows: np.ndarray, values: np.ndarray, size: int, 
     order = np.argsort(key, kind="stable")
     last = np.r_[np.diff(key[order]) != 0, np.ones(min(1, len(order)), dtype=bool)]
     chosen = known[order[last]]
-    return Entries(*(torch.from_numpy(np.asarray(x)[chosen]) for x in (place, rows, values)), size)
+    of, items, ratings = (torch.from_numpy(np.asarray(x)[chosen]) for x in (place, rows, values))
+    return Entries(of, items, ratings, size)

@@ -20,9 +20,9 @@ from recgnn.errors import ConfigError
 from recgnn.models.base import Pair, Recommender, top_k
 from recgnn.serving import fold_in as folding
 from recgnn.serving.histories import histories_of
-from recgnn.serving.ids import check_fallback
+from recgnn.serving.ids import as_list, check_fallback, is_single
 from recgnn.serving.output import concatenated
-from recgnn.serving.trained import Score, TrainedModel, as_list
+from recgnn.serving.trained import Score, TrainedModel
 
 
 class TrainedRecommender(TrainedModel):
@@ -44,22 +44,10 @@ class TrainedRecommender(TrainedModel):
         if prepared is None:
             prepared = PreparedLog.load(self.run / "vocabulary")
             folding.set_graph(self.model, prepared.train)
-        self.prepared = prepared
+        self.prepared, self.users, self.items = prepared, prepared.users, prepared.items
         parts = [prepared.train, prepared.test] + ([] if prepared.summary["val_is_test"] else [prepared.val])
         users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in parts])) for side in (USER, ITEM))
-        self._seen = UserItems.from_pairs(users, items, prepared.num_users)
-
-    @property
-    def users(self) -> Vocabulary:
-        return self.prepared.users
-
-    @property
-    def items(self) -> Vocabulary:
-        return self.prepared.items
-
-    @property
-    def seen(self) -> UserItems:
-        return self._seen
+        self.seen = UserItems.from_pairs(users, items, prepared.num_users)
 
     def sizes(self) -> str:
         return f"{len(self.users):,} users, {len(self.items):,} items, {len(self.prepared.train):,} interactions"
@@ -90,7 +78,7 @@ class TrainedRecommender(TrainedModel):
 
         Args:
             histories: raw item ids of one user; or a list of them for each user, who are then called 0, 1, …; or a dict
-                of them by user; or a frame with columns user (any ids), item and, for ratings, perhaps rating.
+                of them by user; or a frame with columns user (any ids), item and, for models of ratings, rating.
             k: how many.
             ratings: of those items, in the form of the histories; models of ratings take the highest rating of the
                 training data where they are not given.
@@ -218,12 +206,13 @@ class TrainedRecommender(TrainedModel):
 
 
 def as_lists(histories: Any) -> Any:
-    """Histories of several users; a single user's become those of one."""
-    if isinstance(histories, pd.DataFrame | Mapping) or histories is None:
-        return histories if not isinstance(histories, Mapping) else {u: as_list(x) for u, x in histories.items()}
+    """Histories of several users; those of a single user become a list of one."""
+    if isinstance(histories, Mapping):
+        return {user: as_list(items) for user, items in histories.items()}
+    if histories is None or isinstance(histories, pd.DataFrame):
+        return histories
     histories = as_list(histories)
-    single = bool(histories) and all(len(as_list(x)) == 1 and as_list(x)[0] is x for x in histories)
-    return [histories] if single else histories
+    return [histories] if histories and all(is_single(x) for x in histories) else histories
 
 
 def _table(vectors: Tensor, ids: Vocabulary, side: str) -> pd.DataFrame:

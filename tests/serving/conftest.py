@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -28,9 +29,10 @@ def synthetic(batch_size: int = 128) -> GraphDataModule:
 
 
 def write_run(
-    folder: Path, data: Any, model: str | type, arguments: dict, epochs: int = 3, task: str = "", **training: Any
-) -> Path:
-    """Train a model on data, and write the run folder that `fit` would."""
+    folder: Path, data: Any, model: str | type, arguments: dict, epochs: int = 3, task: str = "",
+    tested: bool = False, **training: Any,
+) -> Path:  # fmt: skip
+    """Train a model on data, and write the run folder that `fit` would; metrics.json only if it is tested."""
     seed_everything(7, verbose=False)
     data.prepare_data()
     kind = getattr(models, model) if isinstance(model, str) else model
@@ -41,6 +43,9 @@ def write_run(
         enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
     )  # fmt: skip
     trainer.fit(module, data)
+    if tested:
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(trainer.test(module, data, verbose=False)[0]))
     trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
     data.prepared.save(folder / "vocabulary")
     (folder / "config.yaml").write_text("# a run of the tests\n")
@@ -50,6 +55,11 @@ def write_run(
 @pytest.fixture(scope="session")
 def make_run() -> Make:
     return write_run
+
+
+@pytest.fixture(scope="session", name="synthetic")
+def data_of_synthetic() -> Callable[..., GraphDataModule]:
+    return synthetic
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +10,14 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.entry import main
+from recgnn.data import CTRDataModule, EventTable, Field, Histories, RatioSplit, TableLog
 from recgnn.errors import ConfigError, DataError
 
-CONFIG = """\
-seed_everything: 3
-data:
-  class_path: CTRDataModule
-  init_args:
-    source: {class_path: TableLog, init_args: {path: log.csv, items: items.csv, timestamp: time}}
-    label: rating >= 4
-    fields: {user: categorical, item: categorical, place: categorical, genre: {kind: multi, max_values: 2}}
-    batch_size: 64
-trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
-"""
 MODELS = {
-    "FM": ["--model=FM", "--model.embedding_dim=4", "--model.lr=0.05"],
-    "DIN": ["--model=DIN", "--model.embedding_dim=4", "--model.hidden_dims=[6]", "--model.attention_dims=[5]",
-            "--model.lr=0.05", "--data.history={item_fields: [item, genre], max_length: 3}"],
-    "BST": ["--model=BST", "--model.embedding_dim=4", "--model.num_heads=2", "--model.hidden_dims=[6]",
-            "--model.lr=0.05", "--data.history={item_fields: [item, genre], max_length: 3}"],
-}  # fmt: skip
+    "FM": {"embedding_dim": 4},
+    "DIN": {"embedding_dim": 4, "hidden_dims": [6], "attention_dims": [5]},
+    "BST": {"embedding_dim": 4, "num_heads": 2, "hidden_dims": [6]},
+}
 
 
 def log() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -45,17 +31,29 @@ def log() -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame, items
 
 
+def data(history: bool) -> CTRDataModule:
+    """The events of the log, in the working folder."""
+    fields = {"user": "categorical", "item": "categorical", "place": "categorical"}
+    return CTRDataModule(
+        TableLog("log.csv", items="items.csv", timestamp="time"),
+        label="rating >= 4",
+        fields=fields | {"genre": Field("multi", max_values=2)},
+        batch_size=64,
+        history=Histories(["item", "genre"], max_length=3) if history else None,
+    )
+
+
 @pytest.fixture(scope="module", params=list(MODELS))
-def run(request, tmp_path_factory) -> Path:
+def run(request, tmp_path_factory, make_run) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     frame, items = log()
-    frame.to_csv(folder / "log.csv", index=False)
-    items.to_csv(folder / "items.csv", index=False)
-    (folder / "x.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        main("fit", ["--config", "x.yaml", *MODELS[request.param], "--run_dir", "run"])
-    for name in ("log.csv", "items.csv", "x.yaml"):
+        frame.to_csv("log.csv", index=False)
+        items.to_csv("items.csv", index=False)
+        kind = request.param
+        make_run(folder / "run", data(kind != "FM"), kind, MODELS[kind], lr=0.05)
+    for name in ("log.csv", "items.csv"):
         (folder / name).unlink()  # the run needs nothing but itself
     return folder / "run"
 
@@ -99,10 +97,10 @@ def test_candidates_and_context(run) -> None:
     np.testing.assert_allclose(found["score"], trained.predict(rows)["prediction"], atol=1e-6)
     with pytest.raises(ConfigError, match="context: no field 'plac' .did you mean 'place'"):
         trained.recommend(["u3"], context={"plac": "x"})
-    with pytest.raises(DataError, match="item '99' is not in the data"):
+    with pytest.raises(DataError, match="unknown item '?99'?: 9 items are known"):
         trained.recommend(["u3"], candidates=[99])
-    with pytest.raises(DataError, match="user 'u33' is not in the data of this run .did you mean 'u3'"):
-        trained.recommend(["u33"])
+    with pytest.raises(DataError, match="unknown user 'u33': 12 users are known .*nearest: u3"):
+        trained.recommend("u33")
 
 
 def test_blocks_of_candidates_are_the_whole(run, monkeypatch) -> None:
@@ -128,15 +126,11 @@ def test_a_row_sees_what_came_before_its_time(run) -> None:
     """The run's own test part, from raw rows, as measured at the end of the training."""
     trained = load(run)
     frame, items = log()
-    from recgnn.data import RatioSplit
-
     part = RatioSplit(by="all").split(frame)
     rows = frame.assign(timestamp=frame["time"]).merge(items, on="item")[part == 2]
     found = trained.predict(rows)
     if trained.history is None:
         return
-    summary = json.loads((run / "metrics.json").read_text())["dataset"]
-    assert summary["history"]["item_fields"] == ["item", "genre"]
     liked = frame[frame["rating"] >= 4]
     past = trained.past(rows)
     words = trained.encoders.encoders["item"].values
@@ -212,7 +206,7 @@ def test_similar_items_and_embeddings(run, entry) -> None:
     """Cosines of the rows of the model's table that are the items', found by name in the stored encoding."""
     trained = load(run)
     state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    table = state["embedding.weight"].double().numpy()
+    table = state["model.embedding.weight"].double().numpy()
     stored = pd.read_parquet(run / "vocabulary/fields.parquet")
     names = stored.loc[stored["field"] == "item", "value"].tolist()
     users = stored.loc[stored["field"] == "user", "value"].tolist()
@@ -231,7 +225,7 @@ def test_similar_items_and_embeddings(run, entry) -> None:
     np.testing.assert_allclose(user.loc[users], table[2 : 2 + len(users)], atol=1e-6)
     code, out, _ = entry("similar", "--run", run, "--items", "4", "--k", "3")
     assert code == 0 and [line.split(",")[2] for line in out.splitlines()[1:]] == wanted[:3]
-    with pytest.raises(DataError, match="item '99' is not in the data"):
+    with pytest.raises(DataError, match="unknown item '?99'?"):
         trained.similar_items([99])
 
 
@@ -240,36 +234,32 @@ def test_a_score_is_the_probability(run) -> None:
     assert trained.score(rows)["score"].tolist() == trained.predict(rows)["prediction"].tolist()
 
 
-@pytest.mark.parametrize(("model", "reason"), [("FFM", "a vector of a value for each other"), ("LR", "no vector")])
-def test_models_without_vectors_say_so(model, reason, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize(("model", "reason"), [("FFM", "a vector of each value for every other"), ("LR", "no vectors")])
+def test_models_without_vectors_say_so(model, reason, here, make_run) -> None:
+    """And a model that reads no history takes rows of data that have some."""
     frame, items = log()
     frame.to_csv("log.csv", index=False)
     items.to_csv("items.csv", index=False)
-    Path("x.yaml").write_text(CONFIG)
-    options = ["--trainer.max_epochs=1", "--trainer.logger=false"]
-    main("fit", ["--config", "x.yaml", f"--model={model}", "--run_dir", "run", *options])
-    for call in (lambda trained: trained.similar_items([4]), lambda trained: trained.embeddings()):
+    trained = load(make_run(here / "run", data(True), model, {}, epochs=1))
+    for call in (lambda: trained.similar_items([4]), lambda: trained.embeddings()):
         with pytest.raises(ConfigError, match=reason):
-            call(load("run"))
+            call()
+    assert trained.predict(as_rows("u3", [1, 2]))["prediction"].between(0, 1).all()
+    assert repr(trained).startswith(f"{model} of log for clicks, 4 fields of ")
 
 
 # ---- histories that columns hold
 
 
-READY = """\
-seed_everything: 3
-data:
-  class_path: CTRDataModule
-  init_args:
-    source: {class_path: EventTable, init_args: {path: events.csv}}
-    label: label
-    fields: {user: categorical, item: categorical, kind: categorical}
-    split: {class_path: RatioSplit, init_args: {by: all}}
-    batch_size: 32
-    history: {item_fields: [item, kind], max_length: 4, columns: {item: past, kind: kinds}, times: past_times}
-trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false, logger: false}
-"""
+def ready_data() -> CTRDataModule:
+    columns = {"item": "past", "kind": "kinds"}
+    return CTRDataModule(
+        EventTable("events.csv"),
+        fields=dict.fromkeys(("user", "item", "kind"), "categorical"),
+        split=RatioSplit(by="all"),
+        batch_size=32,
+        history=Histories(["item", "kind"], max_length=4, columns=columns, times="past_times"),
+    )
 
 
 def ready_events() -> tuple[pd.DataFrame, dict[str, list[tuple[int, str, int]]]]:
@@ -287,14 +277,11 @@ def ready_events() -> tuple[pd.DataFrame, dict[str, list[tuple[int, str, int]]]]
 
 
 @pytest.mark.parametrize("model", ["DIN", "BST"])
-def test_the_past_of_ready_columns_is_seen(model, tmp_path, monkeypatch) -> None:
+def test_the_past_of_ready_columns_is_seen(model, here, monkeypatch, make_run) -> None:
     """A candidate is a row at the time of the user's last event, with all that the columns tell by then."""
-    monkeypatch.chdir(tmp_path)
     frame, pasts = ready_events()
     frame.to_csv("events.csv", index=False)
-    Path("x.yaml").write_text(READY)
-    options = [option for option in MODELS[model] if not option.startswith("--data")]
-    main("fit", ["--config", "x.yaml", *options, "--run_dir", "run"])
+    make_run(here / "run", ready_data(), model, MODELS[model] | {"init_std": 0.3}, lr=0.05)
     trained = load("run")
     found = trained.recommend(k=7, exclude_seen=False)
     unseen, last = [], frame.groupby("user")["timestamp"].max()

@@ -11,45 +11,34 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError
 
 U, I = 61, 40  # noqa: E741
 MODELS = {
-    "lightgcn": ["--model=LightGCN", "--model.num_layers=2", "--model.layer_weights=[0.5,0.3,0.2]"],
-    "gcn": ["--model=GCN", "--model.layer_dims=[6,5]"],
-    "gcn_concat": ["--model=GCN", "--model.layer_dims=[6,5]", "--model.readout=concat"],
-    "ngcf": ["--model=NGCF", "--model.layer_dims=[6,5]"],
-    "ngcf_authors": ["--model=NGCF", "--model.layer_dims=[6,5]", "--model.variant=authors"],
-    "mf": ["--model=MF"],
-    "mf_biases": ["--model=MF", "--model.biases=true"],
-    "mf_ratings": ["--model=MF", "--model.loss=mse", "--model.biases=true", "--model.l2=0.3"],
-    "dae": ["--model=DAE", "--model.hidden_dims=[8]"],
-    "cdae": ["--model=CDAE", "--model.hidden_dim=8"],
-    "autorec": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]"],
+    "lightgcn": ("LightGCN", {"num_layers": 2, "layer_weights": [0.5, 0.3, 0.2]}, {}),
+    "gcn": ("GCN", {"layer_dims": [6, 5]}, {}),
+    "gcn_concat": ("GCN", {"layer_dims": [6, 5], "readout": "concat"}, {}),
+    "ngcf": ("NGCF", {"layer_dims": [6, 5]}, {}),
+    "ngcf_authors": ("NGCF", {"layer_dims": [6, 5], "variant": "authors"}, {}),
+    "mf": ("MF", {}, {}),
+    "mf_biases": ("MF", {"biases": True}, {}),
+    "mf_ratings": ("MF", {"biases": True}, {"task": "rating", "l2": 0.3}),
+    "dae": ("DAE", {"hidden_dims": [8]}, {}),
+    "cdae": ("CDAE", {"hidden_dim": 8}, {}),
+    "autorec": ("AutoRec", {"hidden_dims": [8]}, {}),
 }
 RANKING = [name for name in MODELS if name.split("_")[0] in ("lightgcn", "gcn", "ngcf", "mf") and name != "mf_ratings"]
 HISTORY = [3, 17, 5, 22]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[str, Path]:
+def runs(tmp_path_factory, make_run, synthetic) -> dict[str, Path]:
     """A run per model on one made-up log with ratings, whose ids are 1, 2, …; row n is id n + 1."""
     folder = tmp_path_factory.mktemp("fold_in")
-    (folder / "base.yaml").write_text(
-        "seed_everything: 7\n"
-        "data:\n"
-        "  class_path: GraphDataModule\n"
-        "  init_args:\n"
-        "    source: {class_path: SyntheticLog, init_args: {num_users: 61, num_items: 40, seed: 3}}\n"
-        "    batch_size: 32\n"
-        "trainer: {accelerator: cpu, max_epochs: 2, enable_progress_bar: false, logger: false}\n"
-    )
-    for name, options in MODELS.items():
-        rating = name in ("mf_ratings", "autorec")
-        wide = ["--model.embedding_dim=6"] if name.split("_")[0] in ("lightgcn", "gcn", "ngcf", "mf") else []
-        more = [*options, *wide, *([] if rating else ["--model.ks=[5]"]), "--model.lr=0.03"]
-        main("fit", ["--config", str(folder / "base.yaml"), "--run_dir", str(folder / name), *more])
+    for name, (kind, arguments, training) in MODELS.items():
+        graph = {"embedding_dim": 6} if kind in ("LightGCN", "GCN", "NGCF", "MF") else {}
+        options = {"ks": [5]} if kind != "AutoRec" and not training else training
+        make_run(folder / name, synthetic(32), kind, graph | arguments, epochs=2, lr=0.03, **options)
     return {name: folder / name for name in MODELS}
 
 
@@ -58,7 +47,7 @@ class Naive:
 
     def __init__(self, run: Path, name: str, extra: list[tuple[int, int]] = ()):
         state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-        self.w = {k: v.double().numpy() for k, v in state.items()}
+        self.w = {k.removeprefix("model."): v.double().numpy() for k, v in state.items()}
         log = pd.read_parquet(run / "vocabulary/interactions.parquet")
         log = log[log["part"] == 0]
         self.log, self.name = log, name
@@ -281,12 +270,12 @@ def test_a_new_user_of_ratings_and_of_autoencoders(runs) -> None:
 @pytest.mark.parametrize(
     ("name", "frame", "message"),
     [
-        ("lightgcn", {"user": [101]}, "needs a column item"),
+        ("lightgcn", {"user": [101]}, "no column 'item'"),
         ("lightgcn", {"user": [101, None], "item": [1, 2]}, "row 2, column 'user'"),
         ("lightgcn", {"user": ["u7"], "item": [1]}, "row 1, column 'user': 'u7' is no id; ids are whole numbers here"),
         ("lightgcn", {"user": [], "item": []}, "has no rows"),
-        ("mf_ratings", {"user": [101], "item": [1]}, "needs a column rating"),
-        ("mf_ratings", {"user": [101], "item": [1], "rating": ["good"]}, "'good' is no rating"),
+        ("mf_ratings", {"user": [101], "item": [1]}, "no column 'rating'"),
+        ("mf_ratings", {"user": [101], "item": [1], "rating": ["good"]}, "'good'; expected a finite number"),
         ("dae", {"user": [101], "item": [77]}, "DAE by user has parameters for each item"),
         ("autorec", {"user": [101], "item": [1], "rating": [3.0]}, "AutoRec by item has parameters for each user"),
     ],

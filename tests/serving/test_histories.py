@@ -11,42 +11,31 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, DataError
 
 ITEMS = 40
+SMALL = {"hidden_dims": [8]}
 MODELS = {
-    "autorec": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8,6]", "--model.l2=0.1"],
-    "autorec_sigmoid": ["--model=AutoRec", "--model.by=user", "--model.hidden_dims=[8]"]
-    + ["--model.output_activation=sigmoid", "--model.l2=0.1"],
-    "dae": ["--model=DAE", "--model.hidden_dims=[8]", "--model.normalise=true", "--model.l2=0.1", "--model.ks=[5]"],
-    "dae_deep": ["--model=DAE", "--model.hidden_dims=[8,6]", "--model.l2=0.1", "--model.ks=[5]"],
-    "cdae": ["--model=CDAE", "--model.hidden_dim=8", "--model.l2=0.1", "--model.ks=[5]"],
-    "cdae_tied": ["--model=CDAE", "--model.hidden_dim=8", "--model.tied=true", "--model.l2=0.1", "--model.ks=[5]"]
-    + ["--model.output_activation=sigmoid"],
-    "by_item": ["--model=AutoRec", "--model.by=item", "--model.hidden_dims=[8]", "--model.l2=0.1"],
-    "mf": ["--model=MF", "--model.loss=mse", "--model.embedding_dim=4"],
+    "autorec": ("AutoRec", {"by": "user", "hidden_dims": [8, 6]}, {}),
+    "autorec_sigmoid": ("AutoRec", {**SMALL, "by": "user", "output_activation": "sigmoid"}, {}),
+    "dae": ("DAE", {**SMALL, "normalise": True}, {"ks": [5]}),
+    "dae_deep": ("DAE", {"hidden_dims": [8, 6]}, {"ks": [5]}),
+    "cdae": ("CDAE", {"hidden_dim": 8}, {"ks": [5]}),
+    "cdae_tied": ("CDAE", {"hidden_dim": 8, "tied": True, "output_activation": "sigmoid"}, {"ks": [5]}),
+    "by_item": ("AutoRec", {**SMALL, "by": "item"}, {}),
+    "mf": ("MF", {"embedding_dim": 4}, {"task": "rating"}),
 }
 ENCODERS = [name for name in MODELS if name not in ("by_item", "mf")]
 RATED = [name for name in ENCODERS if name.startswith("autorec")]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_run) -> dict[str, Path]:
+def runs(tmp_path_factory, tiny_run, make_run, synthetic) -> dict[str, Path]:
     """A run per model on one made-up log, whose item ids are 1 to 40."""
     folder = tmp_path_factory.mktemp("history")
-    (folder / "base.yaml").write_text(
-        "seed_everything: 7\n"
-        "data:\n"
-        "  class_path: GraphDataModule\n"
-        "  init_args:\n"
-        "    source: {class_path: SyntheticLog, init_args: {num_users: 61, num_items: 40, seed: 3}}\n"
-        "    batch_size: 16\n"
-        "trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false, logger: false}\n"
-    )
-    for name, options in MODELS.items():
-        argv = ["--config", str(folder / "base.yaml"), "--run_dir", str(folder / name), *options, "--model.lr=0.03"]
-        main("fit", argv)
+    for name, (kind, arguments, training) in MODELS.items():
+        l2 = {} if kind == "MF" else {"l2": 0.1}
+        make_run(folder / name, synthetic(16), kind, arguments, lr=0.03, **training, **l2)
     return {name: folder / name for name in MODELS} | {"lightgcn": tiny_run}
 
 
@@ -57,7 +46,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def naive(run: Path, name: str, values: dict[int, float]) -> np.ndarray:
     """Scores of all items for a history {item id: value}, from the checkpoint's weights; [I] in the ids' order."""
     state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    state = {k: v.double().numpy() for k, v in state.items()}
+    state = {k.removeprefix("model."): v.double().numpy() for k, v in state.items()}
     ids = pd.read_parquet(run / "vocabulary/items.parquet")["id"].tolist()
     y = np.zeros(ITEMS)
     for item, value in values.items():
@@ -158,7 +147,7 @@ def test_a_known_user_is_scored_by_the_same_encoder(runs, name) -> None:
 def test_cdae_goes_without_its_user_node(runs) -> None:
     """Two users of one history have scores of their own in train, and one answer as new ones."""
     run = runs["cdae"]
-    node = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]["user_node.weight"]
+    node = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]["model.user_node.weight"]
     assert node.abs().max() > 1e-3, "there is one that could have been taken"
     found = load(run).recommend_history([[3, 17], [3, 17]], 5)
     halves = [group.drop(columns="user").reset_index(drop=True) for _, group in found.groupby("user")]

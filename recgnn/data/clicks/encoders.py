@@ -10,7 +10,7 @@ import pandas as pd
 from recgnn.data.clicks.fields import Field
 from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
 
-UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that train lacks (or that are rare there), no value
+UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that are not in train (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
 Encoded = tuple[np.ndarray, np.ndarray | None]
 
@@ -24,8 +24,12 @@ class Encoder(ABC):
         weighted: whether the features have values other than 1.
     """
 
-    num_slots = 1
     weighted = False
+
+    @property
+    def num_slots(self) -> int:
+        """Features of an event."""
+        return 1
 
     def __init__(self, field: Field) -> None:
         self.field = field
@@ -45,10 +49,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, column: pd.Series) -> Encoded:
-        """Rows [n, slots] int32 and, where weighted, their values [n, slots] float32."""
+        """Return rows [n, slots] int32 and, where weighted, their values [n, slots] float32."""
 
     def state(self) -> tuple[dict, list[str] | None]:
-        """What was learnt: plain numbers, and a vocabulary."""
+        """Return what was learnt: plain numbers, and a vocabulary."""
         return {}, None
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
@@ -61,7 +65,7 @@ class Categorical(Encoder):
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
-        self.values = pd.Index([], dtype="string")
+        self.values: pd.Index = pd.Index([], dtype="string")
         self.numeric: bool | None = None  # whether train's values are numbers, so that the text 3.0 means 3
         self.seen = Tally()
 
@@ -70,7 +74,7 @@ class Categorical(Encoder):
         return KNOWN + (len(self.values) if self.field.buckets is None else self.field.buckets)
 
     def texts(self, column: pd.Series) -> pd.Series:
-        """The values as text, NA where there is none."""
+        """Return the values as text, NA where there is none."""
         text = as_text(column)
         if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
             text = text.mask(text.isin(NULLS))
@@ -80,7 +84,7 @@ class Categorical(Encoder):
         return text
 
     def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
-        """The place of each row's value among the distinct ones, [n], and these as text."""
+        """Return the place of each row's value among the distinct ones, [n], and these as text."""
         which, values = distinct_of(column)
         return which, self.texts(values)
 
@@ -101,10 +105,10 @@ class Categorical(Encoder):
         self.seen = Tally()
 
     def rows(self, text: pd.Series) -> np.ndarray:
-        """The rows of texts, [n]."""
+        """Return the rows of texts, [n]."""
         missing = text.isna().to_numpy()
         if self.field.buckets is None:
-            rows = self.values.get_indexer(text) + KNOWN
+            rows = self.values.get_indexer(pd.Index(text)) + KNOWN
             rows[rows < KNOWN] = UNKNOWN
         else:
             digest = pd.util.hash_array(text.fillna("").to_numpy(object), categorize=True)
@@ -189,7 +193,11 @@ class Numeric(Encoder):
     """A number as the value of one feature: standardised, or as it is; without one, the feature `missing`."""
 
     weighted = True
-    num_rows = 2  # the number's own row is UNKNOWN's, so to say: 0; 1 is missing
+
+    @property
+    def num_rows(self) -> int:
+        """Two: the number's own row is UNKNOWN's, so to say; the other is for a missing one."""
+        return 2
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
@@ -251,7 +259,8 @@ class Quantile(Bucket):
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.edges = np.zeros(0)
-        self.sample, self.stride, self.offset = [], 1, 0
+        self.sample: list[np.ndarray] = []
+        self.stride, self.offset = 1, 0
 
     def observe(self, column: pd.Series) -> None:
         """Keep every value, or at even distances every second, fourth, … where there are more than 2^21."""
@@ -301,7 +310,7 @@ class Time(Categorical):
 
 
 def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
-    """The encoders of a field, by the names of the fields that it becomes."""
+    """Return the encoders of a field, by the names of the fields that it becomes."""
     if field.kind == "time":
         return {f"{name}.{part}": Time(field, part) for part in field.parts}
     if field.kind == "numeric":

@@ -13,7 +13,7 @@ import pandas as pd
 from recgnn.data.cache import fingerprint
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.tables import blocks_of, open_table, slices
+from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
 from recgnn.errors import ConfigError, DataError
 
@@ -35,15 +35,15 @@ class EventSource(ABC):
 
     @abstractmethod
     def events(self) -> pd.DataFrame:
-        """The events, raw; a column `split` (train, val, test) is the data's own split."""
+        """Return the events, raw; a column `split` (train, val, test) is the data's own split."""
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
+        """Yield the events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
         yield from slices(self.events(), columns)
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A sha256 over class, arguments and data: the same digits mean the same events."""
+        """Return a sha256 over class, arguments and data: the same digits mean the same events."""
 
 
 class EventTable(EventSource):
@@ -89,7 +89,7 @@ class EventTable(EventSource):
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
             start = 0
-            for frame in blocks_of(table, columns):
+            for frame in table_blocks(table, columns):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
@@ -120,14 +120,8 @@ def part_files(
     return {part: str(file) for part, file in files.items() if file is not None}
 
 
-def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str]:
-    """The events of a source, joined with its user and item tables, and its name."""
-    frame, name, _ = titled_events_of(source)
-    return frame, name
-
-
-def titled_events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
-    """`events_of`, and a table of the items' titles, or None where there are none."""
+def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
+    """Return the events of a source, joined with its user and item tables, its name, and the items' titles or None."""
     if isinstance(source, EventSource):
         return source.events(), source.name, None
     log = source.read()
@@ -141,23 +135,11 @@ def titled_events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, p
     return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
 
 
-def labels_of(frame: pd.DataFrame, label: str) -> tuple[np.ndarray, str]:
-    """The labels [n] float32 by a column of 0 and 1 or a rule such as `rating >= 4`; and the column that they are of.
-
-    Raises:
-        DataError: for a missing column, a value that is none, or labels of one class only.
-    """
-    found, column = labels_of_block(frame, label)
-    if len(found):
-        check_classes(float(found.min()), float(found.max()), len(found), label)
-    return found, column
-
-
 def check_classes(low: float, high: float, count: int, label: str) -> None:
-    """Refuse labels of one class.
+    """Check that labels are of two classes.
 
     Raises:
-        DataError: where the lowest is the highest.
+        DataError: If the lowest is the highest.
     """
     if low == high:
         raise DataError(
@@ -166,7 +148,7 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
 
 
 def label_column(columns: list[str], label: str) -> str:
-    """The column that a label, or a rule, is of.
+    """Return the column that a label, or a rule, is of.
 
     Raises:
         DataError: if it is not there.
@@ -177,8 +159,17 @@ def label_column(columns: list[str], label: str) -> str:
     return column
 
 
-def labels_of_block(frame: pd.DataFrame, label: str, task: str = "clicks") -> tuple[np.ndarray, str]:
-    """`labels_of` some of the events, which may be of one class; the frame's index counts the rows."""
+def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> tuple[np.ndarray, str]:
+    """Return the labels of some events, `[n]` float32, and the column that they are of.
+
+    Args:
+        frame: The events; a range index counts the rows.
+        label: A column of 0 and 1, or a rule such as `rating >= 4`.
+        task: `clicks`, or `regression`, whose labels are numbers.
+
+    Raises:
+        DataError: If the column is missing or holds another value; names the row.
+    """
     rule = _RULE.match(label) if label not in frame.columns else None
     column = label_column([str(c) for c in frame.columns], label)
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)

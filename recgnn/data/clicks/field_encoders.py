@@ -57,7 +57,7 @@ class FieldEncoders:
         return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
 
     def slots_of(self, columns: list[str]) -> list[int]:
-        """The slots of some columns, ascending."""
+        """Return the slots of some columns, ascending."""
         of = [column for name, column in self.columns.items() for _ in range(self.encoders[name].num_slots)]
         return [slot for slot, column in enumerate(of) if column in columns]
 
@@ -90,9 +90,9 @@ class FieldEncoders:
         return self.observe(frame).finish()
 
     def encode(self, frame: pd.DataFrame) -> Encoded:
-        """Rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
+        """Return rows of the table [n, S] int32, and values [n, S] float32 or None where no slot has any.
 
-        A column that the frame lacks has no value in any row.
+        A column that is not in the frame has no value in any row.
         """
         ids, values, start = [], [], 0
         some = any(self.weighted)
@@ -110,7 +110,7 @@ class FieldEncoders:
         return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
 
     def describe(self) -> list[str]:
-        """A line per field."""
+        """Return a line per field."""
         lines = []
         for name, encoder in self.encoders.items():
             rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
@@ -120,7 +120,7 @@ class FieldEncoders:
     # ---- files
 
     def save(self, folder: Path) -> None:
-        """Writes fields.json and fields.parquet (the vocabularies)."""
+        """Write fields.json and fields.parquet (the vocabularies)."""
         plain, of, values = {}, [], []
         for name, encoder in self.encoders.items():
             plain[name], vocabulary = encoder.state()
@@ -136,7 +136,7 @@ class FieldEncoders:
 
     @classmethod
     def load(cls, folder: Path) -> FieldEncoders:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: if something is missing or broken.

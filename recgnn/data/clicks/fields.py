@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -55,16 +55,16 @@ class Field:
                 raise ConfigError(f"fields: {name} must be at least 1, found {getattr(self, name)}")
         if self.buckets is not None and self.buckets < 1:
             raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
-        one_of("fields: kind", self.kind, Kind.__args__)
+        one_of("fields: kind", self.kind, get_args(Kind))
         one_of("fields: transform", self.transform, ("standard", "linear", "log2", "quantile"))
         one_of("fields: combine", self.combine, ("mean", "sum"))
         for part in self.parts:
-            one_of("fields: part of a time", part, TimePart.__args__)
+            one_of("fields: part of a time", part, get_args(TimePart))
         if not self.separator or not self.parts:
             raise ConfigError("fields: separator and parts must not be empty")
 
     def describe(self) -> str:
-        """Its kind and what differs from the defaults."""
+        """Return its kind and the options that differ from the defaults."""
         default = Field(self.kind)
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         more = [f"{name} {value}" for name, value in own.items() if value != getattr(default, name)]
@@ -75,7 +75,7 @@ class Field:
 
 
 def as_field(given: str | dict | Field, name: str) -> Field:
-    """A field from its declaration: a kind, or a mapping with one.
+    """Return a field from its declaration: a kind, or a mapping with one.
 
     Raises:
         ConfigError: for an unknown kind or option.
@@ -88,7 +88,7 @@ def as_field(given: str | dict | Field, name: str) -> Field:
     for option in options:
         if option not in known:
             raise ConfigError(f"fields: {name} has no option {option!r}{did_you_mean(option, known)}")
-    kinds = Kind.__args__
+    kinds = get_args(Kind)
     if options.get("kind", "categorical") not in kinds:
         raise ConfigError(
             f"fields: {name} is {options['kind']!r}{did_you_mean(str(options['kind']), kinds)}; expected one of "
@@ -100,7 +100,7 @@ def as_field(given: str | dict | Field, name: str) -> Field:
 
 
 def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
-    """The declared fields, each of which must be a column.
+    """Return the declared fields, each of which must be a column.
 
     Raises:
         ConfigError: if one is not, or none is left.
@@ -115,7 +115,7 @@ def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[s
 
 
 def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict[str, Field]:
-    """A field for each column of the training events, by its type and values.
+    """Return a field for each column of the training events, by its type and values.
 
     Text is categorical, or multi-valued where values have the separator, or dropped where nearly every value is
     another (titles, addresses); numbers are numeric where there are more than 20, else categorical, and ids always;

@@ -84,13 +84,12 @@ class History(NamedTuple):
     table: tuple[Tensor, Tensor | None] | None = None
 
     def of(self, rows: Tensor) -> History:
-        """The past of some of the events, rows [n]."""
+        """Return the past of some of the events, rows [n]."""
         lengths = self.lengths[rows]
         first = (self.lengths.cumsum(0) - self.lengths)[rows] - (lengths.cumsum(0) - lengths)
         place = torch.repeat_interleave(first, lengths) + torch.arange(int(lengths.sum()), device=rows.device)
-        parts = (self.ids, self.values, self.gaps, self.items)
-        ids, values, gaps, items = (None if x is None else x[place] for x in parts)
-        return History(ids, values, lengths, gaps, items, self.table)
+        values, gaps, items = (None if x is None else x[place] for x in (self.values, self.gaps, self.items))
+        return History(self.ids[place], values, lengths, gaps, items, self.table)
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,12 @@ class Past:
     item_times: np.ndarray | None
 
     def of(self, rows: np.ndarray) -> Past:
-        """The past of some of the events."""
+        """Return the past of some of the events."""
         times = None if self.times is None else self.times[rows]
         return Past(self.starts[rows], self.lengths[rows], times, self.items, self.item_times)
 
     def seen_items(self) -> np.ndarray:
-        """The items of the past events that some event sees, each past event once: rows of the table of items."""
+        """Return the rows of the items that some event sees in its past, each past event once."""
         change = np.zeros(len(self.items) + 1, dtype=np.int64)
         np.add.at(change, self.starts, 1)
         np.add.at(change, self.starts + self.lengths, -1)
@@ -125,7 +124,7 @@ class Past:
 
 
 def tuples(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which combination of the columns' values each row has, [n], and a row that has each combination."""
+    """Return which combination of the columns' values each row has, [n], and a row that has each combination."""
     codes = np.zeros(len(frame), dtype=np.int64)
     for column in columns:
         other, values = pd.factorize(frame[column], use_na_sentinel=False)
@@ -134,7 +133,7 @@ def tuples(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndar
 
 
 def order_of(frame: pd.DataFrame, name: str, strict: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
-    """What events are ordered by, [n], and their times in seconds, [n], or None where only the order is known.
+    """Return what events are ordered by, [n], and their times in seconds, [n], or None where these are unknown.
 
     Args:
         frame: Events, in any order.
@@ -182,7 +181,7 @@ def past_of(
     wanted: np.ndarray,
     max_length: int,
 ) -> Past:
-    """The past of the events `wanted` among the events `seen`: of the same user, strictly earlier, the newest.
+    """Return the past of the events `wanted` among the events `seen`: of the same user, strictly earlier, the newest.
 
     Args:
         users: Codes of the users from 0, [n].
@@ -207,19 +206,17 @@ def past_of(
 def past_of_columns(
     frame: pd.DataFrame, histories: Histories, times: np.ndarray | None, name: str
 ) -> tuple[Past, pd.DataFrame]:
-    """The past of events that hold it already, and the table of items that occur in it.
+    """Return the past of events that hold it already, and the table of items that occur in it.
 
     Raises:
         DataError: For lists of different length, times that are no numbers, unsorted, or later than the event.
     """
-    lists = {}
-    for field in histories.item_fields:
-        text = frame[histories.columns[field]].astype("string").fillna("").str.strip()
-        lists[field] = [t.split(histories.separator) if t else [] for t in text]
+    columns = histories.columns or {}
+    lists = {field: _split_lists(frame[columns[field]], histories.separator) for field in histories.item_fields}
     first = lists[histories.item_fields[0]]
     lengths = np.array([len(x) for x in first], dtype=np.int64)
     for field, values in lists.items():
-        _same_lengths(name, histories.columns[field], lengths, values, histories.columns[histories.item_fields[0]])
+        _same_lengths(name, columns[field], lengths, values, columns[histories.item_fields[0]])
     flat = pd.DataFrame({field: [v for values in lists[field] for v in values] for field in lists}, dtype="str")
     codes, rows = tuples(flat, histories.item_fields)
     table = flat.iloc[rows].reset_index(drop=True)
@@ -231,6 +228,12 @@ def past_of_columns(
     past = Past(starts + lengths - kept, kept.astype(np.int32), times if item_times is not None else None,
                 codes.astype(np.int32), item_times)  # fmt: skip
     return past, table
+
+
+def _split_lists(column: pd.Series, separator: str) -> list[list[str]]:
+    """Return the values of each row's list."""
+    text = column.astype("string").fillna("").str.strip()
+    return [t.split(separator) if t else [] for t in text]
 
 
 def _same_lengths(name: str, column: str, lengths: np.ndarray, values: list, other: str) -> None:
@@ -246,12 +249,11 @@ def _same_lengths(name: str, column: str, lengths: np.ndarray, values: list, oth
 def _times(
     frame: pd.DataFrame, histories: Histories, lengths: np.ndarray, times: np.ndarray | None, name: str
 ) -> np.ndarray:
-    column = histories.times
+    column = str(histories.times)
     if times is None:
         raise DataError(f"{name}: past times (column '{column}') need the events' own, a column '{TIMESTAMP}'")
-    text = frame[column].astype("string").fillna("").str.strip()
-    values = [t.split(histories.separator) if t else [] for t in text]
-    _same_lengths(name, column, lengths, values, next(iter(histories.columns.values())))
+    values = _split_lists(frame[column], histories.separator)
+    _same_lengths(name, column, lengths, values, next(iter((histories.columns or {}).values())))
     flat = [v for row in values for v in row]
     found = pd.to_numeric(pd.Series(flat, dtype="str"), errors="coerce").to_numpy(np.float64)
     owner = np.repeat(np.arange(len(lengths)), lengths)
@@ -275,7 +277,7 @@ def packed(
     past: tuple[Tensor, Tensor | None],
     table: tuple[Tensor, Tensor | None],
 ) -> History:
-    """The past items of a batch.
+    """Return the past items of a batch.
 
     Args:
         starts: of each event's range, [B].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class EventBatches:
         self.streamed = self.rows.size > IN_MEMORY
         self.past = tuple(self._whole(a) for a in (self.rows.past_items, self.rows.past_times))
         self.items = tuple(self._whole(a) for a in (prepared.item_ids, prepared.item_values))
-        self.columns = None if self.streamed else self._read(slice(*self._own()))
+        self.columns: list[Any] = [] if self.streamed else self._read(slice(*self._own()))
 
     def _own(self) -> tuple[int, int]:
         """The events of this process, for what is not shuffled; all, for train."""
@@ -64,12 +64,13 @@ class EventBatches:
     def _whole(self, array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(np.array(array)).to(self.device)
 
-    def _read(self, rows: slice) -> list[Tensor | None]:
+    def _read(self, rows: slice) -> list[Any]:
         """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
-        part, found = self.rows, []
+        found: list[Tensor | None] = []
+        part = self.rows
         for array in (part.ids, part.values, part.labels, part.groups, part.starts, part.lengths, part.times):
             if isinstance(array, np.memmap):
-                array = np.load(array.filename, mmap_mode="r" if self.streamed else None)
+                array = np.load(str(array.filename), mmap_mode="r" if self.streamed else None)
             own = None if array is None else np.array(array[rows]) if self.streamed else array[rows]
             found.append(None if own is None else torch.from_numpy(own).to(self.device))
         return found
@@ -82,9 +83,11 @@ class EventBatches:
             own = stop - start
         return -(-own // self.size)
 
-    def _batch(self, columns: list[Tensor | None], rows: Tensor | slice) -> CTRBatch:
-        ids, values, labels, groups, *past = (None if column is None else column[rows] for column in columns)
-        history = None if self.past[0] is None else packed(*past, self.past, self.items)
+    def _batch(self, columns: list[Any], rows: Tensor | slice) -> CTRBatch:
+        chosen: list[Any] = [None if column is None else column[rows] for column in columns]
+        ids, values, labels, groups, starts, lengths, times = chosen
+        past, items = cast(Any, self.past), cast(Any, self.items)
+        history = None if past[0] is None else packed(starts, lengths, times, past, items)
         return CTRBatch(ids, spread(values, self.weighted, self.num_slots), labels, groups, history)
 
     def __iter__(self) -> Iterator[CTRBatch]:
@@ -128,7 +131,7 @@ class EventBatches:
         for start in range(0, len(order), TOGETHER):
             parts = [self._read(slice(bounds[i], bounds[i + 1])) for i in order[start : start + TOGETHER]]
             parts = [rest, *parts] if rest is not None else parts
-            columns = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+            columns: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
             del parts
             rows = torch.randperm(len(columns[2]), generator=generator).to(self.device)
             if start + TOGETHER >= len(order) and len(rows) < left:

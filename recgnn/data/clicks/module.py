@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule
@@ -65,7 +65,7 @@ class CTRDataModule(LightningDataModule):
         self,
         source: Source | EventSource | None = None,
         label: str = "label",
-        fields: dict[str, str | Field] | None = None,
+        fields: dict[str, str | dict | Field] | None = None,
         split: Split | None = None,
         group: str | None = None,
         task: Literal["clicks", "regression"] = "clicks",
@@ -99,13 +99,14 @@ class CTRDataModule(LightningDataModule):
         if self.prepared_folder is not None:
             return PreparedEvents.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
+        assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
             self.negatives, self.negatives_seed, self.history,
         )  # fmt: skip
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
         return self.prepared.name
 
     def describe(self, task: str) -> str:
@@ -156,7 +157,7 @@ class CTRDataModule(LightningDataModule):
         encoders, name = self.prepared.encoders, self.prepared.summary["history"]["item_fields"][0]
         names = list(encoders.encoders)
         start = sum(encoders.dims[: names.index(name)])
-        words = ["unknown", "missing", *encoders.encoders[name].values]
+        words = ["unknown", "missing", *cast(Categorical, encoders.encoders[name]).values]
         found = [words[row - start] for row in rows.tolist()]
         return found if name != ITEM else [self._titles.get(word) or word for word in found]
 

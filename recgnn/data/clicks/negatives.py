@@ -15,7 +15,9 @@ from recgnn.errors import ConfigError, DataError
 OF_EVENTS = (USER, ITEM, TIMESTAMP, POSITION, SPLIT)
 
 
-def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int) -> tuple[pd.DataFrame, ...]:
+def with_negatives(
+    frame: pd.DataFrame, part: np.ndarray, count: int, seed: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Events, each followed by as many of the same user, time and context with an item that the user never had.
 
     What belongs to an item (see `columns_of`) goes with it. Items are drawn uniformly from those of the whole log.
@@ -38,9 +40,9 @@ def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int)
             raise ConfigError(f"negatives: the events have no column {column}; negatives need users and items")
     if count < 1:
         raise ConfigError(f"negatives must be 0 or more, found {count}")
-    users, _ = pd.factorize(frame[USER], use_na_sentinel=False)
-    items, known = pd.factorize(frame[ITEM], use_na_sentinel=False)
-    users, items = torch.from_numpy(users), torch.from_numpy(items)
+    users = torch.from_numpy(pd.factorize(frame[USER], use_na_sentinel=False)[0])
+    codes, known = pd.factorize(frame[ITEM], use_na_sentinel=False)
+    items = torch.from_numpy(codes)
     of = UserItems.from_pairs(users, items, int(users.max()) + 1)
     full = (of.ptr.diff() >= len(known)).nonzero().flatten()
     if full.numel():
@@ -59,7 +61,7 @@ def with_negatives(frame: pd.DataFrame, part: np.ndarray, count: int, seed: int)
 
 
 def columns_of(frame: pd.DataFrame, key: str) -> list[str]:
-    """The columns that say something of a key (`user` or `item`) alone, itself first: one value for each of its values.
+    """Return the columns that belong to a key (`user` or `item`), itself first: they have one value for each of its.
 
     A column of a single value says nothing, and belongs to nobody. The other key, the time and the place in the log
     are the event's, also where each item happens to have one user or one moment.

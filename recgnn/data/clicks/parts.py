@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_column, labels_of_block
+from recgnn.data.clicks.events import check_classes, label_column, labels_of
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
@@ -57,7 +57,7 @@ class Whole(NamedTuple):
 
 
 def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
-    """The events, or the positive ones alone, where negatives are to be sampled."""
+    """Return the events, or the positive ones alone, where negatives are to be sampled."""
     columns = [str(c) for c in frame.columns]
     if asked.history is not None:
         asked.history.check(columns)
@@ -65,14 +65,14 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     if asked.negatives and not _has_label(frame, asked):
         labels = np.ones(len(frame), dtype=np.float32)
     else:
-        labels, _ = labels_of_block(frame, asked.label, asked.task)
+        labels, _ = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
     return Whole(frame, labels, *order_of(frame, name))
 
 
 def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
-    """Whether events have a label; a log of positive events alone needs none."""
+    """Return whether events have a label; a log of positive events alone needs none."""
     return asked.label != "label" or asked.label in frame
 
 
@@ -85,7 +85,8 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
         frame, labels, part = with_negatives(
             frame, _split(name, frame, asked.split), asked.negatives, asked.negatives_seed
         )
-        order, times = (None if x is None else np.repeat(x, 1 + asked.negatives) for x in (order, times))
+        order = np.repeat(order, 1 + asked.negatives)
+        times = None if times is None else np.repeat(times, 1 + asked.negatives)
         events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled})
     else:
         events = parts_of(name, of_frame(frame), asked)
@@ -100,21 +101,21 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     codes, first = tuples(frame, history.item_fields)
     users, _ = pd.factorize(frame[USER], use_na_sentinel=False)
     pasts = {}
-    for code, part in enumerate(PARTS):
+    for code, part_name in enumerate(PARTS):
         seen = (events.labels == 1) & (events.part >= 0) & (events.part <= code)
-        pasts[part] = past_of(users, order, times, codes, seen, rows[part], history.max_length)
+        pasts[part_name] = past_of(users, order, times, codes, seen, rows[part_name], history.max_length)
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
 
 
 def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
-    """Labels [n] uint8 (or float32, numbers) and parts [n] int8."""
+    """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
-    labels, keys = [], []
+    found, keys = [], []
     for block in blocks(_looked_at(name, blocks, asked)):
-        found, labelled = labels_of_block(block, label, task)
-        labels.append(found.astype(np.uint8) if task == "clicks" else found)
+        own, labelled = labels_of(block, label, task)
+        found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
-    labels = np.concatenate(labels)
+    labels = np.concatenate(found)
     if not len(labels):
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
@@ -123,7 +124,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
 
 
 def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
-    """The columns that labels and parts follow from."""
+    """Return the columns that labels and parts follow from."""
     columns = [str(c) for c in next(iter(blocks())).columns]
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
@@ -133,7 +134,7 @@ def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
 
 
 def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
-    """Parts [n] int8."""
+    """Return parts [n] int8."""
     timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
     if timed and TIMESTAMP in frame:
         frame = frame.assign(**{TIMESTAMP: clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))})
@@ -141,7 +142,7 @@ def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
 
 
 def _needed(split: Split, column: str) -> bool:
-    """Whether a split looks at a column; one that we do not know may look at all of them."""
+    """Return whether a split looks at a column; one that we do not know may look at all of them."""
     if isinstance(split, WithoutValidation):
         return _needed(split.of, column)
     return not (isinstance(split, RatioSplit) and split.by == "all" and split.order == "random")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.clicks.events import EventSource, titled_events_of
+from recgnn.data.clicks.events import EventSource, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
@@ -41,7 +41,7 @@ def prepare_events(
     negatives_seed: int = 42,
     history: Histories | None = None,
 ) -> PreparedEvents:
-    """Reads, labels, splits and encodes events; the result is cached by content.
+    """Read, label, split and encode events; the result is cached by content.
 
     Args:
         source: Where the events come from.
@@ -83,7 +83,7 @@ def prepare_events(
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
-    """A temporary folder, on the cache's disk if it can be."""
+    """Return a temporary folder, on the cache's disk if it can be."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
@@ -105,7 +105,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
-        frame, name, titles = titled_events_of(source)
+        frame, name, titles = events_of(source)
         blocks = of_frame(frame)
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
@@ -120,11 +120,13 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if asked.task == "clicks" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
     with progress(f"reading {name}", len(labels)) as step:
-        own = asked.history is not None and asked.history.columns is not None
-        encoders, whose = _fit(events, asked, items.iloc[pasts["train"].seen_items()] if own else None, step)
+        past_items = None
+        if items is not None and asked.history is not None and asked.history.columns is not None:
+            past_items = items.iloc[pasts["train"].seen_items()]
+        encoders, whose = _fit(events, asked, past_items, step)
     with progress(f"encoding {name}", len(labels)) as step:
         _encode(events, encoders, whose, pasts, folder, step)
-    if items is not None:
+    if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
         EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
@@ -165,13 +167,16 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 def _fit(
     events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, str | None]:
-    """The encoding, learnt from train and from the items of its past, where columns hold that; and the column of the
-    groups. Fields are guessed from the first block."""
+    """Fit the encoding on train and the items of its past, where columns hold that; also find the column of the groups.
+
+    Fields are guessed from the first block.
+    """
     fields, excluded = asked.fields, events.excluded
     for column in sorted(excluded & set(map(str, fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
-    encoders, whose, start = None, asked.group, 0
+    encoders: FieldEncoders | None = None
+    whose, start = asked.group, 0
     for block in events.blocks():
         train = block[events.part[start : start + len(block)] == 0]
         start += len(block)
@@ -182,9 +187,10 @@ def _fit(
             encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
             whose = asked.group or (USER if USER in block else None)
             _check_item_fields(asked.history, encoders)
-        if len(train):
+        if encoders is not None and len(train):
             encoders.observe(train)
         step(len(block))
+    assert encoders is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
     return encoders.finish(), whose
@@ -226,7 +232,7 @@ def _encode(
             stop = start + len(block)
             ids, values = encoders.encode(block)
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
-            arrays |= {"values": values[:, weighted]} if len(weighted) else {}
+            arrays |= {"values": values[:, weighted]} if values is not None else {}
             arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
             for code in range(len(PARTS)):
                 rows = events.part[start:stop] == code
@@ -235,15 +241,15 @@ def _encode(
             start = stop
             step(len(block))
     for name, past in pasts.items():
-        arrays = {"starts": past.starts, "lengths": past.lengths, "times": past.times}
-        arrays |= {"past_items": past.items, "past_times": past.item_times}
-        for kind, array in arrays.items():
-            if array is not None:
-                np.save(folder / f"{name}.{kind}.npy", array)
+        own = {"starts": past.starts, "lengths": past.lengths, "times": past.times}
+        own |= {"past_items": past.items, "past_times": past.item_times}
+        for kind, past_array in own.items():
+            if past_array is not None:
+                np.save(folder / f"{name}.{kind}.npy", past_array)
 
 
 def hashed(column: pd.Series) -> np.ndarray:
-    """A number for each value, the same in every block: [n] int64, not negative."""
+    """Return a number for each value, the same in every block: [n] int64, not negative."""
     which, values = distinct_of(column)
     digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)
     return (digest >> np.uint64(2)).astype(np.int64)[which]

@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class PreparedEvents:
         return self.summary["name"]
 
     def save(self, folder: str | Path) -> None:
-        """Writes the fields, an array file per column and summary.json, all or nothing; arrays that lie on the same
+        """Write the fields, an array file per column and summary.json, all or nothing; arrays that lie on the same
         disk already are linked, not copied.
 
         Raises:
@@ -108,7 +109,7 @@ class PreparedEvents:
 
     @classmethod
     def load(cls, folder: str | Path) -> PreparedEvents:
-        """Reads what `save` wrote; the arrays stay on disk until they are used.
+        """Read what `save` wrote; the arrays stay on disk until they are used.
 
         Raises:
             RunError: If something is missing, broken, or of another format version.
@@ -124,16 +125,18 @@ class PreparedEvents:
                     continue
                 files = {kind: folder / f"{name}.{kind}.npy" for kind in ALL_ARRAYS}
                 arrays = {k: _array(f) if f.is_file() else None for k, f in files.items()}
-                if len({len(arrays[k]) for k in EVENT_ARRAYS if arrays[k] is not None} | {summary[name]}) != 1:
+                own = [array for kind, array in arrays.items() if kind in EVENT_ARRAYS and array is not None]
+                if {len(array) for array in own} != {summary[name]}:
                     raise ValueError("arrays and summary do not belong together")
-                parts[name] = EventPart(**arrays)
+                parts[name] = EventPart(**cast(dict[str, Any], arrays))
             files = {f"item_{kind}": folder / f"item.{kind}.npy" for kind in ("ids", "values")}
             items = {name: _array(file) for name, file in files.items() if file.is_file()}
         except (OSError, LookupError, TypeError, ValueError, EOFError) as error:
             raise RunError(f"{folder}: no prepared events can be read: {str(error).splitlines()[0]}") from error
         if summary["val_is_test"]:
             parts["val"] = parts["test"]
-        return cls(**parts, encoders=FieldEncoders.load(folder), summary=summary, folder=folder, **items)
+        train, val, test = (parts[name] for name in PARTS)
+        return cls(train, val, test, FieldEncoders.load(folder), summary, folder, **items)
 
     @property
     def can_recommend(self) -> bool:
@@ -146,7 +149,7 @@ class PreparedEvents:
         return self.encoders.slots_of(self.summary["history"]["item_fields"]) if self.summary["history"] else None
 
     def describe(self) -> str:
-        """The summary as a compact block of text."""
+        """Return the summary as a compact block of text."""
         s = self.summary
         shown = "{:.1%} positive" if s["task"] == "clicks" else "mean {:.4g}"
         rates = ", ".join(f"{part} {s[part]:,} ({shown.format(s['positive'][part])})" for part in PARTS if s[part])
@@ -170,7 +173,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _put(array: np.ndarray, path: Path) -> None:
-    """An array as a file: as a link to its own, where it has one and the disk allows."""
+    """Write an array to a file: as a link to its own, where it has one and the disk allows."""
     own = getattr(array, "filename", None)
     if own is None or not Path(own).is_file():
         np.save(path, array, allow_pickle=False)

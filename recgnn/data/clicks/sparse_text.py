@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -66,13 +66,13 @@ class SparseText(EventSource):
         name: str | None = None,
     ) -> None:
         for kind in (kinds or {}).values():
-            one_of("SparseText: kinds", kind, ColumnKind.__args__)
+            one_of("SparseText: kinds", kind, get_args(ColumnKind))
         self.files = part_files("SparseText", path, train, val, test)
         self.kinds = dict(kinds or {})
         self.name = name or Path(self.files["train"]).stem
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-        """The events in frames of at most `ROWS` rows, of all columns or of some."""
+        """Yield the events in frames of at most `ROWS` rows, of all columns or of some."""
         layout = None
         for part, file in self.files.items():
             path = existing_file(file)
@@ -84,7 +84,7 @@ class SparseText(EventSource):
                 rows += len(frame)
                 if len(self.files) > 1:
                     codes = np.full(len(frame), PARTS.index(part), dtype=np.int8)
-                    frame = frame.assign(**{SPLIT: pd.Categorical.from_codes(codes, PARTS)})
+                    frame = frame.assign(**{SPLIT: pd.Categorical.from_codes(codes, pd.Index(PARTS))})
                 yield frame if columns is None else frame[[*columns]]
             if not rows:
                 raise DataError(f"{path}: has no rows")
@@ -122,7 +122,7 @@ class Lines:
 
     @classmethod
     def parse(cls, path: Path, numbers: list[int], texts: list[str], form: str | None) -> Lines:
-        """Takes lines apart; the form is that of the first feature when None.
+        """Take lines apart; the form is that of the first feature when None.
 
         Raises:
             DataError: For the first label or feature that is none.
@@ -153,7 +153,8 @@ class Lines:
                     pa.csv.ConvertOptions(column_types=_TYPES, null_values=[]),
                 )
             except pa.ArrowInvalid as error:
-                wrong = int(re.search(r"Row #(\d+)|$", str(error))[1] or 1) - 1
+                named = re.search(r"Row #(\d+)", str(error))
+                wrong = int(named[1]) - 1 if named else 0
                 raise DataError(
                     f"{path}, line {numbers[row[wrong]]}: {shown(flat[wrong].as_py())} is no feature; expected {form}"
                 ) from error
@@ -163,7 +164,7 @@ class Lines:
         return cls(path, form, numbers, labels, row, parts.get("field"), parts["index"], parts["value"])
 
     def refused(self, row: int, why: str) -> DataError:
-        """An error that names a line."""
+        """Return an error that names a line."""
         return DataError(f"{self.path}, line {self.numbers[row]}: {why}")
 
 
@@ -189,7 +190,7 @@ class Layout:
 
     @classmethod
     def of(cls, lines: Lines, given: dict[str, ColumnKind]) -> Layout:
-        """The columns of the first block.
+        """Return the columns of the first block.
 
         Raises:
             ConfigError: If a name that is given is none of such a file's.
@@ -225,7 +226,7 @@ class Layout:
         return found
 
     def kind_of(self, lines: Lines, own: np.ndarray) -> ColumnKind:
-        """What a column is, by the features that are its own."""
+        """Return the kind of a column, by the features that are its own."""
         if self.stem == "index":
             return "numeric"
         if self.stem == "indices" or (np.diff(lines.row[own]) == 0).any():
@@ -236,19 +237,20 @@ class Layout:
         return self.stem if self.stem == "indices" else f"{self.stem}{code}"
 
     def features_of(self, lines: Lines) -> Iterator[tuple[int, np.ndarray]]:
-        """The number of each column and which features are its own, in order."""
+        """Yield the number of each column and which features are its own, in order."""
         if self.stem == "position":
             counts = np.bincount(lines.row, minlength=len(lines.labels))
             codes = np.arange(1, len(lines.row) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
         else:
-            codes = {"field": lines.field, "index": lines.index, "indices": np.zeros_like(lines.index)}[self.stem]
+            numbers = {"field": lines.field, "index": lines.index, "indices": np.zeros_like(lines.index)}
+            codes = np.asarray(numbers[self.stem])
         codes = codes.astype(np.min_scalar_type(codes.max(initial=0)))  # short ones are sorted faster
         order = np.argsort(codes, kind="stable")
         found, starts = np.unique(codes[order], return_index=True)
         yield from zip(found.tolist(), np.split(order, starts[1:]), strict=False)
 
     def frame(self, lines: Lines) -> pd.DataFrame:
-        """The label and the columns of a block.
+        """Return the label and the columns of a block.
 
         Raises:
             DataError: For the first line that does not fit.
@@ -277,7 +279,7 @@ class Layout:
         return pd.DataFrame({"label": (~low).astype(np.int64), **made})
 
     def _column(self, code: int, own: np.ndarray, lines: Lines) -> np.ndarray | pd.Series:
-        """A column of the features that are its own."""
+        """Return a column of the features that are its own."""
         name, kind = self.name(code), self.kinds[code]
         row, index, value = lines.row[own], lines.index[own], lines.value[own]
         if kind != "multi" and (twice := np.diff(row) == 0).any():
@@ -309,7 +311,7 @@ class Layout:
 
 
 def _texts(path: Path) -> Iterator[tuple[list[int], list[str]]]:
-    """Numbers and texts of lines, a block at a time, without comments (#) and lines that are blank."""
+    """Yield numbers and texts of lines, a block at a time, without comments (#) and lines that are blank."""
     numbers, texts, size = [], [], 0
     for number, line in numbered_lines(path):
         text = line.partition("#")[0].strip()

@@ -1,4 +1,4 @@
-"""What recommending with a model of events takes: the users, the items, and who met what when."""
+"""The users and items of events, and who met what when: what a model of clicks needs to recommend."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class EventTables:
         return np.searchsorted(self.user, np.arange(len(self.users) + 1))
 
     def save(self, folder: Path) -> None:
-        """Writes users.parquet, items.parquet and meetings.parquet."""
+        """Write users.parquet, items.parquet and meetings.parquet."""
         columns = {"user": self.user, "item": self.item, "positive": self.positive}
         columns |= {} if self.time is None else {"time": self.time}
         tables = [pa.Table.from_pandas(self.users, preserve_index=False)]
@@ -102,7 +102,7 @@ class EventTables:
 
     @classmethod
     def load(cls, folder: Path) -> EventTables | None:
-        """Reads what `save` wrote; None where nothing was written.
+        """Read what `save` wrote; None where nothing was written.
 
         Raises:
             RunError: If a file is missing or broken.
@@ -121,10 +121,14 @@ class EventTables:
 def _pasts(
     events: pd.DataFrame, liked: np.ndarray, times: np.ndarray | None, histories: Histories
 ) -> dict[str, np.ndarray]:
-    """The columns of histories as they are after events: an event's item is the newest, where its label is 1 and its
-    values can stand in a list (they are there, and do not hold the separator)."""
-    own = {histories.columns[field]: as_text(events[field]) for field in histories.item_fields}
-    if histories.times is not None:
+    """Return the columns of histories as they are after events.
+
+    An event's item is the newest, where its label is 1 and its values can stand in a list: they are there, and do not
+    hold the separator.
+    """
+    columns = histories.columns or {}
+    own = {columns[field]: as_text(events[field]) for field in histories.item_fields}
+    if histories.times is not None and times is not None:
         own[histories.times] = pd.Series(
             [np.format_float_positional(time, trim="-") for time in times], index=events.index, dtype="string"
         )

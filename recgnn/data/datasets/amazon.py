@@ -38,7 +38,7 @@ class AmazonBeauty(PublicLog):
         return [(("sequences.parquet", "attributes.parquet"), self._read)]
 
     def _read(self, folder: Path) -> InteractionLog:
-        """The actions with `pos`, 0 for a user's first, and the items with `attributes` as text, `1|2|3`."""
+        """Return the actions with `pos`, 0 for a user's first, and the items with `attributes` as text, `1|2|3`."""
         frame, origin = read_table(folder / "sequences.parquet")
         need_columns((USER, ITEM), frame.columns, origin.name)
         frame = frame[[USER, ITEM]].assign(**{POSITION: frame.groupby(USER).cumcount()})

@@ -90,7 +90,7 @@ class PublicData:
         return None
 
     def _zipped(self, root: Path) -> tuple[Path, list[Path], Callable[[Path], Any]] | None:
-        """The owner's zip file, unpacked into the cache."""
+        """Return the owner's zip file, unpacked into the cache."""
         for archive in (root, root / f"{self.name}.zip", root / self.name / f"{self.name}.zip"):
             if archive.suffix == ".zip" and archive.is_file():
                 name = f"{self.name}-{sha256_of(archive)[:12]}"

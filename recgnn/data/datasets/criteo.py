@@ -79,7 +79,7 @@ class EventFiles(EventSource):
                 rows += len(frame)
                 if len(files) > 1:
                     codes = np.full(len(frame), PARTS.index(part), dtype=np.int8)
-                    frame = frame.assign(**{SPLIT: pd.Categorical.from_codes(codes, PARTS)})
+                    frame = frame.assign(**{SPLIT: pd.Categorical.from_codes(codes, pd.Index(PARTS))})
                 yield frame if columns is None else frame[[*columns]]
             if not rows:
                 raise DataError(f"{path}: has no rows")
@@ -116,13 +116,13 @@ class EventFiles(EventSource):
         return frame.assign(**{name: as_text(frame[name]).astype("str") for name in others})
 
     def _tables(self, path: Path) -> Iterator[tuple[pa.Table, Origin]]:
-        """The columns that are read, as they stand in the file, some rows at a time."""
+        """Yield the columns that are read, as they stand in the file, some rows at a time."""
         separator, names = None, None
         if not is_parquet(path):
-            first = next(chunks(path, 2**16), b"").lstrip(b"\r\n").splitlines()[:1]
-            first = b"".join(first).decode("utf-8", "replace")
+            head = next(chunks(path, 2**16), b"").decode("utf-8", "ignore")
+            first = head.lstrip("\r\n").partition("\n")[0]
             separator = "\t" if "\t" in first else ","
-            if self.headless and self.label not in [name.strip('"') for name in first.split(separator)]:
+            if self.headless and self.label not in [name.strip(' "\r') for name in first.split(separator)]:
                 names = self.columns
         table = open_table(path, separator, names, quotes=names is None)
         remedy = f"{self.name} has the columns {', '.join(self.columns[:5])}, ..."
@@ -195,7 +195,7 @@ class Avazu(EventFiles):
 
 
 def _as_number(values: pa.ChunkedArray, kind: pa.DataType, column: str, origin: Origin) -> pa.ChunkedArray:
-    """A column as numbers, null where it is empty.
+    """Return a column as numbers, null where it is empty.
 
     Raises:
         DataError: Names the place of the first text that is none.

@@ -47,6 +47,7 @@ class Frappe(PublicEvents):
 
     def _read_libfm(self, folder: Path) -> pd.DataFrame:
         """Lines of a label (1 or -1) and ten `id:1`, whose ids are used as they are."""
-        frame = SparseText(**dict(zip(PARTS, self.files(), strict=True))).events()
+        train, val, test = self.files()
+        frame = SparseText(train=train, val=val, test=test).events()
         names = {f"position{number}": name for number, name in enumerate(_FIELDS, 1)}
         return frame.rename(columns=names)

@@ -142,7 +142,7 @@ def _from_parquet(folder: Path, items: str, name: str) -> InteractionLog:
 
 
 def _table(path: Path, separator: str, columns: list[str], key: str) -> pd.DataFrame | None:
-    """A table of MovieLens, which is written in Latin-1 and without a header line."""
+    """Return a table of MovieLens, which is written in Latin-1 and without a header line."""
     if not path.is_file():
         return None
     return read_table(path, separator, columns, (key,), quotes=False, encoding="latin-1")[0]

@@ -52,7 +52,7 @@ class SyntheticLog(Source):
         self.seed = seed
 
     def read(self) -> InteractionLog:
-        """Draws the log; items have a title and a genre, users a segment."""
+        """Draw the log; items have a title and a genre, users a segment."""
         random = np.random.default_rng(self.seed)
         clusters = max(2, min(8, self.num_items // 10))
         of_user = random.integers(clusters, size=self.num_users)

@@ -16,11 +16,11 @@ class Filter(ABC):
 
     @abstractmethod
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows that are kept, in their order."""
+        """Return the rows that are kept, in their order."""
 
     @abstractmethod
     def describe(self) -> str:
-        """One line with every argument."""
+        """Return one line with every argument."""
 
 
 class MinRating(Filter):
@@ -116,8 +116,9 @@ class Deduplicate(Filter):
             order = np.argsort(frame[TIMESTAMP].to_numpy(), kind="stable")
         if self.keep == "max":
             order = order[np.argsort(frame[RATING].to_numpy()[order], kind="stable")]
-        side = "first" if self.keep == "first" else "last"
-        kept = order[~pd.Series(pairs[order]).duplicated(keep=side).to_numpy()]
+        ordered = pd.Series(pairs[order])
+        repeated = ordered.duplicated(keep="first") if self.keep == "first" else ordered.duplicated(keep="last")
+        kept = order[~repeated.to_numpy()]
         return frame.iloc[np.sort(kept)]
 
     def describe(self) -> str:
@@ -153,11 +154,11 @@ class KCore(Filter):
 
 
 def codes(ids: pd.Series) -> np.ndarray:
-    """Dense integer codes of ids, in order of appearance: `[n]` int64."""
+    """Return dense integer codes of ids, in order of appearance: `[n]` int64."""
     return pd.factorize(ids)[0].astype(np.int64)
 
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:
-    """One int64 per row that is equal for equal (user, item)."""
+    """Return one int64 per row that is equal for equal (user, item)."""
     item = codes(frame[ITEM])
     return codes(frame[USER]) * (int(item.max(initial=0)) + 1) + item

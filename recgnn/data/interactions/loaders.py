@@ -152,7 +152,8 @@ class RowBatches:
         negatives: Negatives | None,
     ):  # fmt: skip
         self.now, self.batch_size = now, batch_size
-        self.matrix = Rows.from_entries(*(x.to(now().device) for x in (rows, columns, values)), sizes[0])
+        rows, columns, values = (x.to(now().device) for x in (rows, columns, values))
+        self.matrix = Rows.from_entries(rows, columns, values, sizes[0])
         self.active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
         self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
 
@@ -182,7 +183,8 @@ class UserBlocks:
     def __init__(self, labels: Pair, seen: Pair, num_users: int, size: int, now: Now):
         shard, self.size = now(), size
         self.labels, self.seen = (
-            UserItems.from_pairs(*(x.to(shard.device) for x in pair), num_users) for pair in (labels, seen)
+            UserItems.from_pairs(users.to(shard.device), items.to(shard.device), num_users)
+            for users, items in (labels, seen)
         )
         self.users = (self.labels.ptr.diff() > 0).nonzero().squeeze(1)[shard.rank :: shard.world]
 

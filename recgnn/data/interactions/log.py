@@ -128,9 +128,9 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
 
 
 def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
-    """The checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+    """Return the checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
     origin = Origin(f"the {key}s table")
-    table = clean_table(table, key, origin)
+    table = given = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:
         found = known_ids(table[key], ids.dtype == np.int64)
         written = table[key].astype("string") == found.astype("string")  # 01 is 1 only where 1 has no row
@@ -138,7 +138,7 @@ def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
         table = clean_table(table[known].assign(**{key: found[known]}), key, origin)
     if not table[key].isin(ids).any():
         raise DataError(
-            f"{origin.name}: none of its {len(table):,} {key}s, such as {shown(next(iter(table[key]), None))}, is in "
+            f"{origin.name}: none of its {len(given):,} {key}s, such as {shown(next(iter(given[key]), None))}, is in "
             f"the log, which has {shown(ids.iloc[0])}; check the column of ids"
         )
     return table

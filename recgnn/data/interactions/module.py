@@ -84,10 +84,11 @@ class GraphDataModule(LightningDataModule):
         if self.prepared_folder is not None:
             return PreparedLog.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
+        assert self.source is not None  # or there is a prepared folder
         return prepare(self.source, self.filters, split, self.cache_dir)
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
         return self.prepared.name
 
     def describe(self, task: str) -> str:
@@ -132,13 +133,13 @@ class GraphDataModule(LightningDataModule):
         return torch.tensor(rows.rating)
 
     def rated(self, part: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Users, items and ratings of a part, [n]; then those with a user or item that train lacks, which is -1."""
+        """Users, items and ratings of a part, [n]; then those with a user or item that is not in train, which is -1."""
         users, items = self.pairs(part)
         ratings, cold = self.ratings(part), self.prepared.cold.get(part)
         if cold is None or not len(cold):
             return users, items, ratings
-        more = (torch.tensor(x) for x in (cold.user, cold.item, cold.rating))
-        return tuple(torch.cat(pair) for pair in zip((users, items, ratings), more, strict=True))
+        user, item, rating = (torch.tensor(x) for x in (cold.user, cold.item, cold.rating))
+        return torch.cat([users, user]), torch.cat([items, item]), torch.cat([ratings, rating])
 
     def known(self, part: str) -> tuple[Tensor, Tensor]:
         """What users know when `part` is predicted: train for validation; train and validation for test."""

@@ -26,11 +26,11 @@ def prepare(
     split: Split,
     cache_dir: str | Path | None = None,
 ) -> PreparedLog:
-    """Reads, filters, splits and numbers a log; the result is cached by content.
+    """Read, filter, split and number a log; the result is cached by content.
 
     One row is kept of each (user, item): by a `Deduplicate` among the filters, else by
     `Deduplicate("last")` before them. The vocabularies are fitted on train; rows of val and test
-    with a user or item that train lacks are dropped and counted. Several processes may prepare the
+    with a user or item that is not in train are dropped and counted. Several processes may prepare the
     same data: one works, the others wait and read.
 
     Args:
@@ -45,7 +45,8 @@ def prepare(
     """
     steps = [
         source.fingerprint(),
-        *(_identity(step) for step in (*filters, split)),
+        *map(_identity, filters),
+        _identity(split),
         f"format {FORMAT}",
     ]
     return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, filters, split), cache_dir)
@@ -91,12 +92,12 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
             cold[name] = left
         if unseen:
             dropped.append(
-                {"step": f"{name} rows with a user or item that train lacks", "rows": unseen, "cold": True}
+                {"step": f"{name} rows with a user or item that is not in train", "rows": unseen, "cold": True}
             )
         if unseen and not len(parts[name]):
             raise DataError(
                 f"{log.name}: the {name} part is empty: all its {unseen} rows have a user or item "
-                "that train lacks; use a split within each user, or filter rare items with KCore"
+                "that is not in train; use a split within each user, or filter rare items with KCore"
             )
     if split.val_is_test:
         parts["val"] = parts["test"]
@@ -109,19 +110,17 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     for code in (VAL, TEST):
         if not asked[code] and not (code == VAL and split.val_is_test):
             warned.append(f"there is no {PARTS[code]} part")
-    unseen = sum(d["rows"] for d in dropped if d.get("cold"))
+    unseen = sum(int(d["rows"]) for d in dropped if d.get("cold"))
     if unseen > 0.2 * (len(frame) - len(train)):
-        warned.append(
-            f"{unseen:,} of {len(frame) - len(train):,} val and test rows dropped: train lacks them"
-        )
-
-    kept = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
+        others = len(frame) - len(train)
+        warned.append(f"{unseen:,} of {others:,} val and test rows dropped: their users or items are not in train")
+    used = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
     summary |= {
         "dropped": dropped,
         "users": len(users),
         "items": len(items),
-        "interactions": kept,
-        "density": kept / (len(users) * len(items)),
+        "interactions": used,
+        "density": used / (len(users) * len(items)),
         **{name: len(parts[name]) for name in PARTS},
         "ratings": parts["train"].rating is not None,
         "timestamps": parts["train"].timestamp is not None,
@@ -133,14 +132,15 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
 
 
 def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[Part, Part]:
-    """The part in rows of the vocabularies, and the rows of which they lack the user or the item (-1)."""
+    """Return the part in rows of the vocabularies, and the rows of which they lack the user or the item (-1)."""
     columns = {"user": users.encode(frame[USER]), "item": items.encode(frame[ITEM])}
     columns |= {c: frame[c].to_numpy() for c in (RATING, TIMESTAMP) if c in frame}
     known = (columns["user"] >= 0) & (columns["item"] >= 0)
-    return tuple(Part(**{k: v[rows] for k, v in columns.items()}) for rows in (known, ~known))
+    inside, outside = (Part(**{k: v[rows] for k, v in columns.items()}) for rows in (known, ~known))
+    return inside, outside
 
 
 def _identity(step: Filter | Split) -> str:
-    """What a step is, with all its arguments, for the cache key."""
+    """Return a step with all its arguments, for the cache key."""
     kind = type(step)
     return f"{kind.__module__}.{kind.__qualname__} {step.describe()} {sorted(vars(step).items())}"

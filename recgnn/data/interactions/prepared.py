@@ -58,7 +58,7 @@ class PreparedLog:
         users: User ids.
         items: Item ids, with titles where known.
         summary: Counts and descriptions, plain JSON types; see `format_summary`.
-        cold: The rows of val and test with a user or item that train lacks, which is -1: no ranking can hold them,
+        cold: The rows of val and test with a user or item that is not in train, which is -1: no ranking can hold them,
             a rating model has an answer for them.
     """
 
@@ -83,7 +83,7 @@ class PreparedLog:
         return self.summary["name"]
 
     def save(self, folder: str | Path) -> None:
-        """Writes Parquet files and summary.json (with their sha256), all or nothing.
+        """Write Parquet files and summary.json (with their sha256), all or nothing.
 
         Raises:
             RunError: If the folder cannot be written.
@@ -112,7 +112,7 @@ class PreparedLog:
 
     @classmethod
     def load(cls, folder: str | Path) -> PreparedLog:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Raises:
             RunError: If something is missing, broken, or of another format version.
@@ -154,7 +154,7 @@ class PreparedLog:
 
 
 def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> None:
-    """Parts one after the other, told apart by a column of codes."""
+    """Write parts one after the other, told apart by a column of codes."""
     columns = {}
     for name in (USER, ITEM, RATING, TIMESTAMP):
         arrays = [getattr(part, name) for part in parts]
@@ -167,7 +167,7 @@ def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> Non
 
 
 def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, Part]:
-    """What `_write_parts` wrote."""
+    """Read what `_write_parts` wrote."""
     table = pq.read_table(path, page_checksum_verification=True)
     columns = {name: table[name].to_numpy().copy() for name in table.column_names}
     code = columns.pop("part")
@@ -184,7 +184,7 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
 
 
 def format_summary(summary: dict, cold: str = "dropped") -> str:
-    """The summary as a compact block of text; `cold` says what becomes of rows that train knows nothing of."""
+    """Return the summary as text; `cold` says what becomes of rows whose user or item is not in train."""
     lines = [
         f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
         f"{summary['interactions']:,} of {summary['read']:,} interactions "

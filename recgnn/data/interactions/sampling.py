@@ -38,7 +38,7 @@ class NegativeSampler:
     def __init__(self, known: UserItems, num_items: int, counts: Tensor | None = None, alpha: float = 0.0):
         ptr, items = known
         device = items.device
-        if alpha > 0:
+        if alpha > 0 and counts is not None:
             p = counts.double().clamp(min=1) ** alpha
             total = min(RESOLUTION, 2**62 // ptr.numel())
             weight = (p / p.sum() * total).round().long().clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +138,7 @@ class AtomicLog(Source):
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
 
     def _files(self) -> tuple[Path, Path | None, Path | None]:
-        """The .inter file and, or None, the .user and the .item file."""
+        """Return the .inter file and, or None, the .user and the .item file."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             found = sorted(path.glob("*.inter"))
@@ -263,7 +263,7 @@ class FrameLog(Source):
 
 
 def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
-    """Users and items of an adjacency file, one pair per item, as text."""
+    """Return users and items of an adjacency file, one pair per item, as text."""
     numbers, lines = [], []
     for number, line in numbered_lines(path):
         numbers.append(number)
@@ -282,5 +282,5 @@ def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
     return users.take(pa.array(np.repeat(np.arange(len(lines)), counts))), items
 
 
-def _all_numbers(names: Sequence[object]) -> bool:
+def _all_numbers(names: Iterable[object]) -> bool:
     return bool(pd.to_numeric(pd.Series([*names]), errors="coerce").notna().all())

@@ -28,7 +28,7 @@ class Split(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """One line with every argument."""
+        """Return one line with every argument."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({sorted(vars(self).items())})"
@@ -162,7 +162,7 @@ class TemporalSplit(Split):
             raise ConfigError("TemporalSplit: val_start without test_start; give both")
         self.val_start = None if val_start is None else _moment(val_start, "val_start")
         self.test_start = None if test_start is None else _moment(test_start, "test_start")
-        if self.val_start is not None and self.val_start >= self.test_start:
+        if self.val_start is not None and self.test_start is not None and self.val_start >= self.test_start:
             raise ConfigError("TemporalSplit: val_start must come before test_start")
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -170,18 +170,13 @@ class TemporalSplit(Split):
         if self.test_start is not None:
             test = self.test_start
             val = test if self.val_start is None else self.val_start
-            wanted, how = (
-                (1, self.val_start is not None, 1),
-                f"the log spans {time.min():g} to {time.max():g}",
-            )
+            wanted: Sequence[float] = (1, self.val_start is not None, 1)
+            how = f"the log spans {time.min():g} to {time.max():g}"
         else:
             ordered = np.sort(time)
             cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
             val, test = (ordered[cut] if cut < len(time) else np.inf for cut in cuts)
-            wanted, how = (
-                self.ratios,
-                "too many rows have the same time; use other ratios or RatioSplit",
-            )
+            wanted, how = self.ratios, "too many rows have the same time; use other ratios or RatioSplit"
         part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
         return _checked(part, wanted, how)
 
@@ -235,15 +230,15 @@ class GivenSplit(Split):
                 raise DataError(
                     "GivenSplit: the data has a validation part of its own; leave val out"
                 )
-            return _checked(part, (1, 1, 1), "the data's split column lacks it")
-        share = 0.1 if self.val is None else 0.0 if self.val_is_test else self.val
+            return _checked(part, (1, 1, 1), "the data's split column does not have it")
+        share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
         if share:
             train = np.flatnonzero(part == TRAIN)
             group = codes(frame[USER].iloc[train]) if USER in frame else np.zeros(len(train), dtype=np.int64)
             rank, count = _ranks(group, np.random.default_rng(self.seed).random(len(train)))
             size = part_sizes(count, (1 - share, share, 0.0))[0]
             part[train[rank >= size[group]]] = VAL
-        return _checked(part, (1, share, 1), "the data's split column lacks it")
+        return _checked(part, (1, share, 1), "the data's split column does not have it")
 
     def describe(self) -> str:
         if self.val_is_test:
@@ -304,7 +299,7 @@ def part_sizes(
 
 
 def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
-    """The times to order by: `timestamp`, or `pos` where only the order within a user counts."""
+    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts."""
     if TIMESTAMP in frame:
         return frame[TIMESTAMP].to_numpy()
     if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
@@ -324,7 +319,7 @@ def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
-    """The codes, or a DataError that names an empty part that was asked for."""
+    """Check that no part that was asked for is empty, and return the codes."""
     for code, name in enumerate(PARTS):
         if wanted[code] and not (part == code).any():
             raise DataError(
@@ -352,7 +347,7 @@ def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
 
 
 def _moment(value: float | str, what: str) -> float:
-    """Seconds, from seconds or an ISO 8601 date."""
+    """Return seconds, from seconds or an ISO 8601 date."""
     try:
         return float(value)
     except ValueError:

@@ -40,7 +40,7 @@ class Vocabulary:
         attributes: pd.DataFrame | None = None,
         frequency: np.ndarray | None = None,
     ) -> None:
-        index = ids if isinstance(ids, pd.Index) else pd.Index(ids)
+        index = ids if isinstance(ids, pd.Index) else pd.Index(pd.Series([*ids]))
         integers = pd.api.types.is_integer_dtype(index.dtype)
         if not integers and not pd.api.types.is_string_dtype(index.dtype) and len(index):
             raise DataError(f"a vocabulary needs integer or string ids, got {index.dtype}")
@@ -67,7 +67,7 @@ class Vocabulary:
 
         Args:
             ids: Integer or string ids, repeated as they occur.
-            table: Attributes; its column named as `ids` holds the id. Ids it lacks get nulls.
+            table: Attributes; its column named as `ids` holds the id. Ids without a row get nulls.
         """
         if pd.api.types.is_integer_dtype(ids.dtype):
             unique, frequency = np.unique(ids.to_numpy(np.int64), return_counts=True)
@@ -105,16 +105,16 @@ class Vocabulary:
         Shapes:
             ids: `[n]`; returns `[n]` int64.
         """
-        values = ids if isinstance(ids, pd.Series) else pd.Series(ids, dtype=None if len(ids) else object)
-        if not len(values):
+        if not len(ids):
             return np.zeros(0, dtype=np.int64)
+        values = ids if isinstance(ids, pd.Series) else pd.Series(np.asarray(ids, dtype=object)).infer_objects()
         clean = known_ids(values, self.is_integer)
         if self._known is not None:
             array = pa.array(clean, type=pa.large_string(), from_pandas=True)
             return pc.fill_null(pc.index_in(array, value_set=self._known), -1).to_numpy().astype(np.int64)
         if clean.dtype == np.int64:
-            return self.ids.get_indexer(clean).astype(np.int64)
-        rows = self.ids.get_indexer(clean.fillna(0).astype(np.int64)).astype(np.int64)
+            return self.ids.get_indexer(pd.Index(clean)).astype(np.int64)
+        rows = self.ids.get_indexer(pd.Index(clean.fillna(0).astype(np.int64))).astype(np.int64)
         return np.where(clean.isna(), -1, rows)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -173,14 +173,14 @@ class Vocabulary:
             return None
         rows = np.asarray(rows, dtype=np.int64)
         titles = self.attributes[TITLE].astype(object)
-        titles = titles.where(titles.notna(), None).to_numpy(object)
-        return titles[rows.ravel()].reshape(rows.shape)
+        return titles.where(titles.notna(), None).to_numpy(object)[rows.ravel()].reshape(rows.shape)
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary to one Parquet file."""
         columns = {"id": pa.array(self.ids), "frequency": pa.array(self.frequency)}
-        for name in () if self.attributes is None else self.attributes.columns:
-            columns[f"attribute:{name}"] = pa.Array.from_pandas(self.attributes[name])
+        if self.attributes is not None:
+            for name, values in self.attributes.items():
+                columns[f"attribute:{name}"] = pa.Array.from_pandas(values)
         kind = json.dumps({"integer": self.is_integer, "attributes": self.attributes is not None})
         table = pa.table(columns).replace_schema_metadata({"recgnn": kind})
         with atomic_path(path) as temporary:
@@ -217,7 +217,7 @@ class Vocabulary:
             return f"{self.ids.min()} to {self.ids.max()}"
         return ", ".join(self.ids[:3]) + (", ..." if len(self) > 3 else "")
 
-    def _nearest(self, wanted: object, count: int = 3) -> list[object]:
+    def _nearest(self, wanted: object, count: int = 3) -> Sequence[object]:
         """Known ids like the wanted one: by value, or by spelling."""
         if self.is_integer:
             distance = np.abs(self.ids.to_numpy().astype(float) - float(str(wanted)))

@@ -90,7 +90,7 @@ def check_utf8(text: bytes, path: Path, line: int) -> None:
 
 
 def _certain(data: bytes) -> str | None:
-    """The encoding that a file's first bytes declare."""
+    """Return the encoding that a file's first bytes declare."""
     if data.startswith(_UTF8_MARK):
         return "utf-8"
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -99,7 +99,7 @@ def _certain(data: bytes) -> str | None:
 
 
 def _undecodable(path: Path, encoding: str | None, error: UnicodeError) -> DataError:
-    """The error for the first byte that an encoding does not have; names its line."""
+    """Return the error for the first byte that an encoding does not have; names its line."""
     decoder = codecs.getincrementaldecoder(encoding or "utf-8")()
     line = 1
     for data in _raw(path, 2**10):
@@ -113,7 +113,7 @@ def _undecodable(path: Path, encoding: str | None, error: UnicodeError) -> DataE
 
 
 def _line_of(path: Path, byte: bytes) -> int:
-    """The line of the first such byte."""
+    """Return the line of the first such byte."""
     line = 1
     for data in _raw(path, 2**16):
         line += data.count(b"\n", 0, data.index(byte) if byte in data else None)
@@ -123,7 +123,7 @@ def _line_of(path: Path, byte: bytes) -> int:
 
 
 def _raw(path: Path, size: int) -> Iterator[bytes]:
-    """The bytes of a file, unpacked."""
+    """Yield the bytes of a file, unpacked."""
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:

@@ -80,7 +80,7 @@ def known_ids(ids: pd.Series, integer: bool) -> pd.Series:
 
 
 def _integers(ids: pd.Series) -> pd.Series:
-    """Texts as Int64, exactly; NA where one is no integer of 64 bits."""
+    """Return texts as Int64, exactly; NA where one is no integer of 64 bits."""
     text = pa.array(as_text(ids), type=pa.string(), from_pandas=True)
     text = pc.if_else(pc.match_substring_regex(text, _INTEGER), text, None)
     digits = pc.replace_substring_regex(text, r"\.0*$", "")
@@ -95,7 +95,7 @@ def _integers(ids: pd.Series) -> pd.Series:
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    """Which floats are integers that no other integer is rounded to."""
+    """Return which floats are integers that no other integer is rounded to."""
     return np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
 
 
@@ -119,7 +119,7 @@ def _trimmed(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
 
 
 def _of_objects(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
-    """Integers beyond 64 bits as text; a mix of types is refused."""
+    """Return integers beyond 64 bits as text; a mix of types is refused."""
     text = ids.map(lambda v: isinstance(v, str)).to_numpy(bool)
     if text.all():
         return clean_ids(ids.astype("str"), column, origin)

@@ -74,7 +74,7 @@ def unique_columns(names: Iterable[object], where: str) -> None:
     seen: set[str] = set()
     for name in map(str, names):
         if name in seen:
-            raise DataError(f"{where}: two columns are named '{name}'; rename one, or give columns if the file has no names")
+            raise DataError(f"{where}: two columns are named '{name}'; rename one, or give columns if it has no names")
         seen.add(name)
 
 

@@ -64,13 +64,13 @@ class ParquetTable:
         row = 0
         with self._open() as file:
             if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().select(names)
+                yield file.schema_arrow.empty_table().select(names).replace_schema_metadata()
             try:
                 for batch in _batches(file, names, rows):
                     for column in batch.columns:
                         if pa.types.is_string(column.type):
                             column.validate(full=True)
-                    yield pa.Table.from_batches([batch])
+                    yield pa.Table.from_batches([batch]).replace_schema_metadata()
                     row += batch.num_rows
             except _BROKEN as error:
                 raise DataError(
@@ -88,7 +88,7 @@ class ParquetTable:
 
 
 def _batches(file: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """The batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
+    """Yield the batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
     groups: list[int] = []
     count = 0
     for group in range(file.num_row_groups):

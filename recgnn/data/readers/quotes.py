@@ -75,7 +75,7 @@ def quoted_fields(text: bytes, separator: str) -> QuotedFields:
 
 
 def _one_by_one(at: np.ndarray, opens: np.ndarray, closes: np.ndarray, length: int) -> QuotedFields:
-    """The same where quotes stand inside unquoted fields too, or where something is wrong."""
+    """Return the same where quotes stand inside unquoted fields too, or where something is wrong."""
     starts: list[int] = []
     ends: list[int] = []
     open_at, skip, problem = None, -1, None
@@ -137,19 +137,24 @@ def check_no_rows_inside(text: bytes, fields: QuotedFields, ends: np.ndarray, se
 
 
 def _like_rows(before: bytes, inside: bytes, behind: bytes, separator: str, columns: int) -> bool:
-    """Whether the lines of a quoted field, with what stands before and behind it in its row, look like rows alike."""
+    """Return whether the lines of a quoted field, with the text around it in its row, look like rows of one table."""
     first, *others = re.split(rb"\r\n|\n|\r", inside)
     lines = [before + first, *others]
     lines[-1] += behind
-    rows = list(csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=separator))
+    rows = [_fields(line, separator) for line in lines]
     if any(len(row) != columns for row in rows):
         return False
-    place = len(next(csv.reader([before.decode("utf-8", "replace")], delimiter=separator), [""])) - 1
+    place = len(_fields(before, separator)) - 1
     for column in range(columns):
         kinds = {_is_number(row[column]) for row in rows if row[column].strip()}
         if column != place and len(kinds) > 1:
             return False
     return True
+
+
+def _fields(line: bytes, separator: str) -> list[str]:
+    text = " ".join(re.split("[\r\n]", line.decode("utf-8", "replace")))
+    return next(csv.reader([text], delimiter=separator), [""])
 
 
 def _is_number(text: str) -> bool:

@@ -79,28 +79,16 @@ def read_table(
     return frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})), origin
 
 
-def table_blocks(
-    path: str | Path,
-    separator: str | None = None,
-    columns: Sequence[str] | None = None,
-    chosen: Collection[str] | None = None,
-    quotes: bool = True,
-    encoding: str | None = None,
-) -> Iterator[pd.DataFrame]:
+def table_blocks(table: TextTable | ParquetTable, chosen: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
     Args:
-        path, separator, columns, quotes, encoding: See `open_table`.
+        table: See `open_table`.
         chosen: Which columns are wanted; all when None.
 
     Raises:
-        DataError: If the file cannot be read; names the line or the row of the mistake.
+        DataError: If the file cannot be read or has no rows; names the line or the row of the mistake.
     """
-    yield from blocks_of(open_table(path, separator, columns, quotes, encoding), chosen)
-
-
-def blocks_of(table: TextTable | ParquetTable, chosen: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Read an open table as `table_blocks` does."""
     if isinstance(table, ParquetTable):
         for batch in table.tables(chosen, ROWS):
             yield from slices(frame_of(batch))

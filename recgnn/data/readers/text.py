@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from recgnn.files import existing_file
 PIECE = 2**24  # bytes that are read at a time; no quoted field is longer
 SEPARATORS = ("::", "\t", ",", ";", "|", " ")
 _STAND_IN = "\x1f"  # for separators of several characters
+_BLANKS = [bytes([byte]) for byte in b" \t\v\f\x1c\x1d\x1e\x1f"]
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NAMES = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 
@@ -77,7 +78,6 @@ class TextTable:
         self.separator = self.written if len(self.written.encode()) == 1 else _STAND_IN
         self.has_header = columns is None
         self.names = [str(name).strip() for name in columns or ()]
-        self._blanks = [bytes([b]) for b in b" \t\v\f\x1c\x1d\x1e\x1f" if bytes([b]) != self.separator.encode()]
         self._rows: list[int] = []  # of each piece that has been read
         if self.has_header:
             line, names, _ = self._header(next(self._pieces(size=2**16)))
@@ -115,7 +115,7 @@ class TextTable:
     # ---- from bytes to whole records
 
     def _pieces(self, columns: int | None = None, size: int | None = None) -> Iterator[Piece]:
-        """The text in pieces that begin and end with a record, checked.
+        """Yield the text in pieces that begin and end with a record, checked.
 
         Args:
             columns: How many there are, where fields that have swallowed rows are to be refused.
@@ -142,7 +142,7 @@ class TextTable:
                 line += lines
 
     def _single(self, held: bytes, following: bytes) -> bytes:
-        """The text, with a separator of one byte."""
+        """Return the text, with a separator of one byte."""
         if self.separator == self.written:
             return held + following
         if _STAND_IN.encode() in following:
@@ -174,7 +174,7 @@ class TextTable:
         ending: bytes,
         columns: int | None,
     ) -> Piece:
-        """The piece, all of whose line ends outside of quotes are of one kind."""
+        """Return the piece, all of whose line ends outside of quotes are of one kind."""
         check_utf8(text, self.path, line)
         multiline = False
         if fields is not None:
@@ -211,7 +211,7 @@ class TextTable:
     # ---- from records to tables
 
     def _header(self, piece: Piece) -> tuple[int, list[str], int]:
-        """The line of the header, its fields, and where the rows begin in the text of the first piece."""
+        """Return the line of the header, its fields, and where the rows begin in the text of the first piece."""
         stream = io.StringIO(piece.text[: 2**20].decode("utf-8", "ignore"), newline="")
         reader = _reader(stream, self.separator, self.quotes)
         line = 1
@@ -223,7 +223,7 @@ class TextTable:
         return line, fields, next(islice(ends, reader.line_num - 1, None), len(piece.text))
 
     def _parsed(self, piece: Piece, begin: int, wanted: list[str]) -> pa.Table:
-        """The rows of a piece, from a position on."""
+        """Return the rows of a piece, from a position on."""
         text = memoryview(piece.text)[begin:]
         if not piece.text[begin : begin + 2**16].strip(b"\r\n") and not bytes(text).strip(b"\r\n"):
             return pa.table({name: pa.array([], pa.string()) for name in wanted})
@@ -249,7 +249,9 @@ class TextTable:
                 f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
                 "hold the separator, or name another"
             ) from error
-        blanks = piece.multiline or not piece.text.isascii() or any(b in piece.text for b in self._blanks)
+        blanks = piece.multiline or not piece.text.isascii()
+        for blank in _BLANKS:
+            blanks = blanks or (blank in piece.text and (piece.quoted or blank != self.separator.encode()))
         for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
             values = table[name]
             if self.separator != self.written and piece.quoted:
@@ -258,7 +260,7 @@ class TextTable:
         return table
 
     def _uneven(self, piece: Piece) -> str | None:
-        """The first line that has another number of fields."""
+        """Return the first line that has another number of fields."""
         expected = len(self.names)
         for line, fields in _records(piece, self.separator, self.quotes):
             if len(fields) != expected:
@@ -268,13 +270,13 @@ class TextTable:
 
 
 def _before(fields: QuotedFields, stop: int) -> QuotedFields:
-    """The quoted fields that begin before a position."""
+    """Return the quoted fields that begin before a position."""
     count = int(np.searchsorted(fields.starts, stop))
     return QuotedFields(fields.starts[:count], fields.ends[:count])
 
 
 def _first_ending(text: bytes, fields: QuotedFields | None, last: bool) -> bytes:
-    """The kind of the first line end outside of quotes; none if there is none yet."""
+    """Return the kind of the first line end outside of quotes; none if there is none yet."""
     at = -1
     for mark in (b"\n", b"\r"):
         found = text.find(mark)
@@ -287,7 +289,7 @@ def _first_ending(text: bytes, fields: QuotedFields | None, last: bool) -> bytes
 
 
 def _last_ending(text: bytes, fields: QuotedFields | None, ending: bytes) -> int:
-    """The position behind the last line end outside of quotes; 0 if there is none."""
+    """Return the position behind the last line end outside of quotes; 0 if there is none."""
     limit = len(text)
     while ending:
         at = text.rfind(ending[-1:], 0, limit)
@@ -300,7 +302,7 @@ def _last_ending(text: bytes, fields: QuotedFields | None, ending: bytes) -> int
     return 0
 
 
-def _reader(stream: io.StringIO, separator: str, quotes: bool) -> Iterator[list[str]]:
+def _reader(stream: io.StringIO, separator: str, quotes: bool) -> Any:
     csv.field_size_limit(2 * PIECE)
     return csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
 

@@ -69,7 +69,7 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Texts as int64 or else float64, null where they stand for no number; None if that would lose something."""
+    """Return texts as int64 or else float64, null where they stand for no number; None if that would lose something."""
     values = _null_where(pc.is_in(values, _NULL), values)
     if values.null_count == len(values):
         return values
@@ -84,7 +84,7 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Texts as int64, or None if one is written otherwise, such as 007, 0x7 or +7."""
+    """Return texts as int64, or None if one is written otherwise, such as 007, 0x7 or +7."""
     try:
         whole = values.cast(pa.int64())
     except pa.ArrowInvalid:

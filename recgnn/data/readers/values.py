@@ -84,9 +84,8 @@ def clean_times(values: pd.Series, column: str, origin: Origin) -> pd.Series:
     if pd.api.types.is_bool_dtype(values.dtype):
         raise refuse(0, "seconds or an ISO 8601 date")
     if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
-        large = values > INT64.max if pd.api.types.is_unsigned_integer_dtype(values.dtype) else None
-        if large is not None and large.any():
-            raise refuse(int(large.to_numpy().argmax()), "seconds, below 2**63")
+        if pd.api.types.is_unsigned_integer_dtype(values.dtype) and (values > INT64.max).any():
+            raise refuse(int((values > INT64.max).to_numpy().argmax()), "seconds, below 2**63")
         return values.astype(np.int64)
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
         found = pd.to_numeric(values, errors="coerce")

@@ -8,7 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.clicks.encoders import KNOWN, MISSING, UNKNOWN, Categorical, Encoder, LogBucket, Multi, Quantile, Time
+from recgnn.data.clicks.encoders import (
+    KNOWN,
+    MISSING,
+    UNKNOWN,
+    Categorical,
+    Encoder,
+    LogBucket,
+    Multi,
+    Numeric,
+    Quantile,
+    Time,
+)
 from recgnn.data.interactions.log import TIMESTAMP, USER
 from recgnn.data.readers.values import as_text
 from recgnn.serving.clicks import TrainedCTR
@@ -32,8 +43,9 @@ def encoding_of(trained: TrainedCTR) -> dict:
 
 def _kind_of(encoder: Encoder) -> dict:
     """The particulars of a field's encoding."""
-    if not isinstance(encoder, Categorical):
+    if isinstance(encoder, Numeric):
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
+    assert isinstance(encoder, Categorical)
     common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
     if isinstance(encoder, Multi):
         return {"kind": "multi", **common, "separator": encoder.field.separator, "combine": encoder.field.combine}
@@ -62,7 +74,9 @@ def history_of(trained: TrainedCTR) -> dict | None:
 def write_encoding(trained: TrainedCTR, folder: Path) -> None:
     """Write encoding.json, and vocabulary.parquet: the known values of each field and their rows within it."""
     write_json(folder / "encoding.json", encoding_of(trained))
-    of, values, rows = [], [], []
+    of: list[str] = []
+    values: list[str] = []
+    rows: list[int] = []
     for name, encoder in trained.encoders.encoders.items():
         known = encoder.values.tolist() if isinstance(encoder, Categorical) else []
         of += [name] * len(known)
@@ -75,17 +89,18 @@ def write_encoding(trained: TrainedCTR, folder: Path) -> None:
 
 def has_histories(trained: TrainedCTR) -> bool:
     """Whether the run made its histories itself, and keeps them."""
-    own = trained.history is not None and trained.history.columns is None and trained.tables is not None
-    return own and set(trained.history.item_fields) <= set(trained.tables.items)
+    if trained.history is None or trained.history.columns is not None or trained.tables is None:
+        return False
+    return set(trained.history.item_fields) <= set(trained.tables.items)
 
 
 def write_histories(trained: TrainedCTR, folder: Path) -> None:
     """Write histories.parquet, where the run made its histories itself: what each user liked, oldest first, under the
     names of the columns of histories; `history_times` where the events have times, and the time of the user's `last`
     event."""
-    if not has_histories(trained):
+    if not has_histories(trained) or trained.history is None:
         return
-    tables = trained.tables
+    tables = trained.known
     liked = np.flatnonzero(tables.positive)
     offsets = pa.array(np.searchsorted(tables.user[liked], np.arange(len(tables.users) + 1)), pa.int32())
     columns: dict[str, pa.Array] = {USER: pa.array(tables.users[USER], pa.string())}

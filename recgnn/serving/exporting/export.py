@@ -60,12 +60,15 @@ def export(
     _check_model(trained, format)
     with atomic_folder(output) as folder, _working(f"exporting {type(trained.model).__name__}"):
         about = _about(trained, format)
-        if format == "embeddings":
+        if isinstance(trained, TrainedRecommender) and format == "embeddings":
             about |= embeddings.write_embeddings(trained, folder, index)
             text = readmes.embeddings_readme(about, index)
         else:
             about |= _write_program(trained, format, folder)
-            text = (readmes.onnx_readme if format == "onnx" else readmes.torch_readme)(trained, about)
+            if isinstance(trained, TrainedCTR) and format == "onnx":
+                text = readmes.onnx_readme(trained, about)
+            else:
+                text = readmes.torch_readme(trained, about)
         (folder / "README.md").write_text(text, encoding="utf-8")
         names = sorted({ABOUT, *(file.name for file in folder.iterdir())})
         write_json(folder / ABOUT, about | {"files": names})

@@ -58,7 +58,7 @@ def write_torch(program: ExportedProgram, path: Path) -> nn.Module:
 
 
 def need_onnx() -> None:
-    """Refuse to begin where a package lacks.
+    """Check that the packages are installed.
 
     Raises:
         ConfigError: names it.
@@ -81,6 +81,7 @@ def write_onnx(program: ExportedProgram, inputs: list[Input], output: str, about
             opset_version=OPSET,
             verbose=False,
         )
+    assert found is not None, "it is asked for"
     graph = found.model
     graph.producer_name, graph.producer_version = "recgnn", recgnn.__version__
     for value, own in zip(graph.graph.inputs, inputs, strict=True):

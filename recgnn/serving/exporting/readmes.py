@@ -24,13 +24,13 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 def inputs_of(about: dict) -> str:
     """The inputs and the output of a model."""
-    rows = [[f"`{i['name']}`", " x ".join(map(str, i["shape"])), i["type"], _TOLD[i["name"]]] for i in about["inputs"]]
+    rows = [[f"`{i['name']}`", " x ".join(map(str, i["shape"])), i["type"], TOLD[i["name"]]] for i in about["inputs"]]
     output = about["output"]
     rows.append([f"`{output['name']}`", " x ".join(map(str, output["shape"])), "float32", "the output"])
     return table(["name", "shape", "type", "what it is"], rows)
 
 
-_TOLD = {
+TOLD = {
     "ids": "rows of the table of all fields, a column for each slot (see encoding.json)",
     "values": "what each of them is multiplied with: 1, 1/n, a number, or 0 for none",
     "history_ids": "the same of past items, oldest first; behind the last one anything, such as 0",
@@ -57,7 +57,7 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that is not in the training data counts as unknown, an empty one (or a column that is absent) as "
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column) as "
         "missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:
@@ -163,22 +163,22 @@ Batches and histories may have any size.
 
 def embeddings_readme(about: dict, index: str | None) -> str:
     """The README of `--format embeddings`."""
-    notes = list(about["notes"])
+    notes: list[str] = list(about["notes"])
     if about["dim"] > about["representation_dim"]:
         notes.append(
             f"the first {about['representation_dim']} dimensions are the representation, whose cosine tells similar "
             "items; the others hold a bias"
         )
-    notes = "".join(f"- {note}\n" for note in notes)
+    listed = "".join(f"- {note}\n" for note in notes)
     text = f"""# {about["model"]} of {about["data"]}, as vectors
 
 The score of an item for a user is the inner product of their vectors.
 
 - `users.npy` [{about["users"]} x {about["dim"]}] and `items.npy` [{about["items"]} x {about["dim"]}], float32: a row
   for each user and item
-- `users.parquet`: `user` (raw id), `row`, `seen` (rows of the items that the user knows), `vector`
+- `users.parquet`: `user` (raw id), `row`, `seen` (rows of the items that the user has), `vector`
 - `items.parquet`: `item` (raw id), `row`, `title` where it is known, `vector`
-{notes}
+{listed}
 ```python
 import numpy as np
 import pandas as pd
@@ -193,7 +193,7 @@ print(items[["item"]].assign(score=scores).nlargest(10, "score"))
 """
     if index == "faiss":
         text += """
-With FAISS (`items.faiss`, an IndexFlatIP): ask for as many more as the user knows, and leave those out.
+With FAISS (`items.faiss`, an IndexFlatIP): ask for as many more as the user has seen, and leave those out.
 
 ```python
 import faiss

@@ -160,8 +160,8 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
     if field["kind"] in ("log2", "quantile"):
         column = pd.Series(numbers(column))
     which, distinct = pd.factorize(column, use_na_sentinel=False)
-    distinct = pd.Series(distinct, name=column.name, dtype=column.dtype if len(distinct) else object)
-    rows = rows_of(category_texts(distinct, field), field)[which][:, None]
+    once = pd.Series(distinct, name=column.name, dtype=column.dtype if len(distinct) else object)
+    rows = rows_of(category_texts(once, field), field)[which][:, None]
     return rows, np.ones(rows.shape, dtype=np.float32)
 
 
@@ -238,16 +238,16 @@ class Scorer:
                 f"the model reads histories, and there is no column {', '.join(self.past_columns())}{user}; README.md "
                 "tells how to write them, and --without_histories scores as if there were none"
             )
+        ends: list[int | None] = [None] * len(frame)  # how much of a user's past a row sees
         past = self.users.reindex(as_text(frame["user"])).set_index(frame.index)
         if "last" in past:
             own = seconds_of(frame["timestamp"]) if "timestamp" in frame else np.full(len(frame), np.nan)
             times = [pieces_of(cell, "") for cell in past["history_times"]]
             ends = [len(x) if np.isnan(t) else bisect.bisect_left(x, t) for x, t in zip(times, own, strict=True)]
             frame = frame.assign(timestamp=np.where(np.isnan(own), past["last"], own))
-            past = past.drop(columns="last").apply(
-                lambda column: [pieces_of(cell, "")[:end] for cell, end in zip(column, ends, strict=True)]
-            )
-        return frame.assign(**{name: past[name].tolist() for name in self.past_columns()})
+        cells = {name: zip(past[name], ends, strict=True) for name in self.past_columns()}
+        lists = {name: pd.Series([pieces_of(cell, "")[:end] for cell, end in x]) for name, x in cells.items()}
+        return frame.assign(**{name: values.set_axis(frame.index) for name, values in lists.items()})
 
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
@@ -269,8 +269,8 @@ class Scorer:
         flat = {name: as_series([v for x in values for v in x[-newest:]]) for name, values in lists.items()}
         lengths = np.minimum(lengths, newest)
         items = pd.DataFrame({name: flat.get(name, as_series([])) for name in history["columns"]})
-        ids, values = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
-        found = {"history_ids": ids, "history_values": values}
+        ids, x = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
+        found = {"history_ids": ids, "history_values": x}
         if times:
             own = seconds_of(frame[self.times()[1]]) if lists else np.zeros(len(frame))
             gaps = np.repeat(own, lengths) - seconds_of(flat.get(times[0], as_series([])))
@@ -326,9 +326,10 @@ def main() -> None:
     try:
         for frame in blocks_of(options.rows):
             frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors
-            if not rows and (lacking := scorer.missing(frame)):
-                print(f"columns not there, taken as having no value: {', '.join(lacking)}", file=sys.stderr)
+            missing = [] if rows else scorer.missing(frame)
             frame["prediction"] = scorer.score(frame)
+            if missing:
+                print(f"columns not there, taken as having no value: {', '.join(missing)}", file=sys.stderr)
             if options.output.suffix == ".csv":
                 frame.to_csv(temporary, mode="a", header=not rows, index=False)
             else:

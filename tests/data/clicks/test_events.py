@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from recgnn.data import CTRDataModule, EventTable, FrameLog, Frappe, GivenSplit, RatioSplit, TemporalSplit
-from recgnn.data.clicks.events import events_of, labels_of
+from recgnn.data.clicks.events import check_classes, events_of, labels_of
 from recgnn.errors import ConfigError, DataError
 
 LOG = pd.DataFrame({"user": [1, 1, 2, 3], "item": ["a", "b", "a", "c"], "rating": [5, 2, 4, 1], "age": [9, 8, 7, 6]})
@@ -16,7 +16,7 @@ ITEMS = pd.DataFrame({"item": ["a", "b", "c"], "title": ["A", "B", "C"], "genre"
 
 
 def test_tables_are_joined_row_by_row() -> None:
-    frame, name = events_of(FrameLog(LOG, users=USERS, items=ITEMS, name="made up"))
+    frame, name, _ = events_of(FrameLog(LOG, users=USERS, items=ITEMS, name="made up"))
     assert name == "made up" and "title" not in frame
     sex, age = {1: "m", 2: "f"}, {1: 10, 2: 20}  # user 3 has no row in the table
     genre = {"a": "x|y", "b": "x", "c": None}
@@ -29,7 +29,7 @@ def test_tables_are_joined_row_by_row() -> None:
 
 
 def test_a_log_without_tables_is_itself() -> None:
-    frame, _ = events_of(FrameLog(LOG))
+    frame, _, _ = events_of(FrameLog(LOG))
     pd.testing.assert_frame_equal(frame, LOG, check_dtype=False)
 
 
@@ -81,7 +81,8 @@ def test_a_column_may_be_named_as_a_rule_is_written() -> None:
 def test_labels_that_cannot_be(label, parts) -> None:
     frame = pd.DataFrame({"clicked": [0, 1, 1], "stars": [5, 1, 3], "word": ["1", "no", "0"], "half": [0, 1, None]})
     with pytest.raises(DataError) as error:
-        labels_of(frame, label)
+        labels, _ = labels_of(frame, label)
+        check_classes(labels.min(), labels.max(), len(labels), label)
     assert all(part in str(error.value) for part in parts), error.value
 
 

@@ -57,7 +57,7 @@ def test_cold_rows_by_hand(tmp_path: Path) -> None:
             assert getattr(part, column).dtype == getattr(prepared.cold[name], column).dtype
         assert part.timestamp is None
     dropped = {d["step"]: d["rows"] for d in prepared.summary["dropped"] if d.get("cold")}
-    assert dropped == {f"{name} rows with a user or item that train lacks": 2 for name in ("val", "test")}
+    assert dropped == {f"{name} rows with a user or item that is not in train": 2 for name in ("val", "test")}
     assert "  cold 2: val rows" in format_summary(prepared.summary, "cold")
     assert "  dropped 2: val rows" in format_summary(prepared.summary)
     assert any(w.startswith("4 of 6 val and test rows dropped") for w in prepared.summary["warnings"])
@@ -81,7 +81,7 @@ def test_only_one_part_may_have_cold_rows(tmp_path: Path) -> None:
 
 
 def test_a_part_of_cold_rows_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="the val part is empty: all its 2 rows have a user or item that train lacks"):
+    with pytest.raises(DataError, match="the val part is empty: all its 2 rows have a user or item that is not"):
         compute(FrameLog(frame()), [], GivenSplit())
 
 

@@ -193,3 +193,13 @@ def test_descriptions_differ_with_every_argument() -> None:
         GivenSplit("test"),
     ]
     assert len({split.describe() for split in splits}) == len(splits)
+
+
+def test_above_ten_million_rows_are_drawn_one_by_one(monkeypatch) -> None:
+    monkeypatch.setattr("recgnn.data.interactions.split.EXACT", 1000)
+    frame = pd.DataFrame(index=range(20_500))
+    part = RatioSplit((0.7, 0.1, 0.2), by="all", seed=3).split(frame)
+    shares = np.bincount(part) / len(part)
+    np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.02)
+    np.testing.assert_array_equal(part, RatioSplit((0.7, 0.1, 0.2), by="all", seed=3).split(frame))
+    assert (part != RatioSplit((0.7, 0.1, 0.2), by="all", seed=4).split(frame)).any()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.data.readers.tables import read_table
+from recgnn.data.readers import tables as blocks
+from recgnn.data.readers import text
+from recgnn.data.readers.tables import open_table, read_table, table_blocks
 from recgnn.errors import DataError
 
 
@@ -74,8 +77,8 @@ def test_encodings(tmp_path: Path, encoded: bytes, encoding: str | None) -> None
 
 
 def test_quotes_and_lines(tmp_path: Path) -> None:
-    text = 'u,t\n1,"a, ""b""\nc"\n\n2,d\n'
-    frame, origin = _read(tmp_path, text)
+    content = 'u,t\n1,"a, ""b""\nc"\n\n2,d\n'
+    frame, origin = _read(tmp_path, content)
     assert frame["t"].tolist() == ['a, "b"\nc', "d"]
     assert [origin.line(row) for row in (0, 1)] == [2, 5]
     plain, _ = _read(tmp_path, 'u\tt\n1\t"a\n2\tb"\n', "r.tsv", quotes=False)
@@ -117,3 +120,64 @@ def test_mistakes_are_one_line_with_the_place(tmp_path: Path, text, name, messag
     with pytest.raises(DataError, match=message) as error:
         _read(tmp_path, text, name)
     assert "\n" not in str(error.value) and str(tmp_path / name) in str(error.value)
+
+
+# ---- in blocks
+
+
+def table(n: int = 50) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"label": random.integers(0, 2, n), "who": random.integers(0, 9, n)})
+    frame["late"] = pd.array(np.where(np.arange(n) < 40, 3, 2**60 + 1), dtype="Int64")  # no float has that
+    frame.loc[[1, 45], "late"] = None
+    frame["number"] = np.where(np.arange(n) < 30, np.round(random.random(n) * 5), random.random(n))
+    frame["tags"] = random.choice(["a|b", "c", "b|d|a", None], n)
+    frame["mixed"] = np.where(np.arange(n) < 20, "7", "x")
+    frame["empty"] = [None] * 25 + ["007"] * (n - 25)
+    return frame
+
+
+@pytest.fixture
+def short(monkeypatch) -> None:
+    monkeypatch.setattr(blocks, "ROWS", 7)
+
+
+def as_text(frame: pd.DataFrame) -> list[list[str]]:
+    return [["" if pd.isna(x) else f"{x:.12g}" if isinstance(x, float) else str(x) for x in row] for row in
+            frame.astype(object).to_numpy().tolist()]  # fmt: skip
+
+
+def test_parquet_in_blocks(tmp_path, short) -> None:
+    whole = table()
+    whole.to_parquet(tmp_path / "x.parquet", row_group_size=20)
+    found = list(table_blocks(open_table(tmp_path / "x.parquet")))
+    assert [len(b) for b in found] == [7, 7, 6, 7, 7, 6, 7, 3]  # of row groups of 20, 20, 10
+    assert as_text(pd.concat(found)) == as_text(whole)
+    some = list(table_blocks(open_table(tmp_path / "x.parquet"), ["who", "nobody"]))
+    assert all(list(b.columns) == ["who"] for b in some)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_long_text_has_one_type_a_column(header, tmp_path, short, monkeypatch) -> None:
+    """Integers in the first block and text in a later one are text in both; gaps do not make integers floats."""
+    monkeypatch.setattr(blocks, "SMALL", 0)
+    monkeypatch.setattr(text, "PIECE", 256)  # bytes
+    whole = table()
+    whole.to_csv(tmp_path / "x.csv", index=False, header=header)
+    found = list(table_blocks(open_table(tmp_path / "x.csv", columns=None if header else list(whole.columns))))
+    assert len(found) > 7 and max(map(len, found)) <= 7
+    joined = pd.concat(found, ignore_index=True)
+    assert as_text(joined) == as_text(whole)
+    kinds = {name: {str(b[name].dtype).lower() for b in found} for name in whole.columns}
+    assert kinds["mixed"] == kinds["empty"] == kinds["tags"] == {"str"}
+    assert kinds["late"] == kinds["label"] | {"int64"} == {"int64"} and kinds["number"] == {"float64"}
+
+
+def test_long_text_that_is_broken(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(blocks, "SMALL", 0)
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n3\n")
+    with pytest.raises(DataError, match="x.csv, line 3: 1 field where the header has 2"):
+        list(table_blocks(open_table(tmp_path / "x.csv")))
+    (tmp_path / "y.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(DataError, match="two columns are named 'a'"):
+        list(table_blocks(open_table(tmp_path / "y.csv")))

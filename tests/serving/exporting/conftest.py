@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,28 +12,7 @@ import pytest
 import torch
 
 from recgnn import models
-from recgnn.cli.entry import main
-
-CONFIG = """\
-seed_everything: 3
-data:
-  class_path: CTRDataModule
-  init_args:
-    source: {class_path: TableLog, init_args: {path: log.csv, items: items.csv, timestamp: time}}
-    label: rating >= 4
-    fields:
-      user: categorical
-      item: {kind: categorical, min_count: 2}
-      place: categorical
-      price: numeric
-      timestamp: {kind: time, parts: [hour, weekday]}
-      genre: {kind: multi, max_values: 2}
-    history: {item_fields: [item, genre], max_length: 4}
-    split: {class_path: RatioSplit, init_args: {by: user, order: time}}
-    batch_size: 64
-model: {class_path: DIN, init_args: {embedding_dim: 4, hidden_dims: [4]}}
-trainer: {accelerator: cpu, max_epochs: 1, enable_progress_bar: false}
-"""
+from recgnn.data import CTRDataModule, Field, Histories, RatioSplit, TableLog
 
 
 @pytest.fixture(scope="session")
@@ -58,19 +36,23 @@ def items() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def click_run(events, items, tmp_path_factory) -> Path:
+def click_run(events, items, tmp_path_factory, make_run) -> Path:
     """A finished run of DIN on the log."""
     folder = tmp_path_factory.mktemp("clicks")
     events.to_csv(folder / "log.csv", index=False)
     items.to_csv(folder / "items.csv", index=False)
-    (folder / "x.yaml").write_text(CONFIG)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        main("fit", ["--config", "x.yaml", "--run_dir", "run"])
-    return folder / "run"
+    fields = dict.fromkeys(("user", "place"), "categorical") | {
+        "item": Field("categorical", min_count=2), "price": "numeric",
+        "timestamp": Field("time", parts=["hour", "weekday"]), "genre": Field("multi", max_values=2),
+    }  # fmt: skip
+    data = CTRDataModule(
+        TableLog(folder / "log.csv", items=folder / "items.csv", timestamp="time"), label="rating >= 4", fields=fields,
+        history=Histories(["item", "genre"], max_length=4), split=RatioSplit(by="user", order="time"), batch_size=64,
+    )  # fmt: skip
+    return make_run(folder / "run", data, "DIN", {"embedding_dim": 4, "hidden_dims": [4]}, epochs=1)
 
 
-def with_weights(run: Path, folder: Path, name: str, arguments: dict) -> Path:
+def with_weights(run: Path, folder: Path, name: str, arguments: dict, task: str) -> Path:
     """A copy of a run with another model, every parameter of which is drawn."""
     (folder / "checkpoints").mkdir(parents=True)
     shutil.copyfile(run / "config.yaml", folder / "config.yaml")
@@ -83,30 +65,31 @@ def with_weights(run: Path, folder: Path, name: str, arguments: dict) -> Path:
     for buffer_name, buffer in model.named_buffers():
         if buffer_name.endswith(("running_mean", "running_var")):
             torch.nn.init.uniform_(buffer, 0.5, 1.5)
-    path = {"_class_path": f"{kind.__module__}.{name}"}
-    content = {"state_dict": model.state_dict(), "hyper_parameters": path | arguments}
+    model.task = task or model.task
+    content = {
+        "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
+        "recgnn": {"format": 2, "model": f"{kind.__module__}.{name}", "arguments": arguments,
+                   "trained": {"task": model.task}},
+    }  # fmt: skip
     torch.save(content, folder / "checkpoints" / "best.ckpt")
     return folder
 
 
 @pytest.fixture(scope="session")
 def click_model(click_run, tmp_path_factory) -> Callable[..., Path]:
-    """(name, options) -> a run of a CTR model; without sequences, of the same rows without histories."""
+    """(name, options) -> a run of a CTR model."""
     from recgnn import load
 
     encoders, item_slots = load(click_run).encoders, load(click_run).item_slots
 
-    def make(name: str, **options) -> Path:
+    def make(name: str, task: str = "", **options) -> Path:
         arguments = {"field_dims": encoders.dims, "slots": encoders.slots} | options
         folder = tmp_path_factory.mktemp(name) / "run"
         if name in ("DIN", "BST"):
-            return with_weights(click_run, folder, name, arguments | {"item_slots": item_slots})
+            arguments["item_slots"] = item_slots
         if name == "WideDeep":
             arguments["field_names"] = encoders.names
-        made = with_weights(click_run, folder, name, arguments)
-        summary = made / "vocabulary" / "summary.json"
-        summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": None}))
-        return made
+        return with_weights(click_run, folder, name, arguments, task)
 
     return make
 
@@ -118,4 +101,8 @@ def recommender(tiny_run, tmp_path_factory) -> Callable[..., Path]:
 
     prepared = load(tiny_run).prepared
     sizes = {"num_users": prepared.num_users, "num_items": prepared.num_items}
-    return lambda name, **options: with_weights(tiny_run, tmp_path_factory.mktemp(name) / "run", name, sizes | options)
+
+    def make(name: str, task: str = "", **options) -> Path:
+        return with_weights(tiny_run, tmp_path_factory.mktemp(name) / "run", name, sizes | options, task)
+
+    return make

@@ -1,4 +1,4 @@
-"""The plain forms of models, held against the models themselves."""
+"""The exportable forms of models, held against the models themselves."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import torch
 from recgnn import load
 from recgnn.errors import ConfigError
 from recgnn.models.base import Recommender
-from recgnn.serving.exporting.forms import form_of, inner_product
-from recgnn.serving.exporting.inputs import event_inputs, native_answer, recommender_inputs
+from recgnn.serving.exporting.inputs import inputs_of, native_answer
 
 SMALL = {"embedding_dim": 4, "hidden_dims": [6]}
 DIN, BST = {**SMALL, "attention_dims": [5]}, {**SMALL, "num_heads": 2}
@@ -35,7 +34,7 @@ CLICKS = [
 ]
 RECOMMENDERS = [
     ("MF", {"embedding_dim": 5}),
-    ("MF", {"embedding_dim": 5, "biases": True, "loss": "mse"}),
+    ("MF", {"embedding_dim": 5, "biases": True, "task": "rating"}),
     ("GCN", {"embedding_dim": 5, "layer_dims": [4, 4], "readout": "concat"}),
     ("NGCF", {"embedding_dim": 5, "layer_dims": [4, 4]}),
     ("LightGCN", {"embedding_dim": 5, "num_layers": 2}),
@@ -56,8 +55,10 @@ def named(cases: list) -> dict:
 @torch.no_grad()
 def test_events_score_as_by_the_model(name: str, options: dict, click_model) -> None:
     trained = load(click_model(name, **options))
-    inputs = [i.example for i in event_inputs(trained)]
-    found, expected = form_of(trained.model)(*inputs), native_answer(trained, inputs)
+    form = trained.model.exportable()
+    examples = inputs_of(trained, form)
+    inputs, expected = [i.example for i in examples], native_answer(trained, examples)
+    found = form(*inputs)
     assert expected.std() > 0.01
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
     if len(inputs) > 2:
@@ -68,8 +69,8 @@ def test_events_score_as_by_the_model(name: str, options: dict, click_model) -> 
 def test_what_stands_behind_a_history_counts_for_nothing(click_model) -> None:
     for name, options in (("DIN", DIN), ("DIN", {**DIN, "attention": "softmax"}), ("BST", {**BST, "pooling": "mean"})):
         trained = load(click_model(name, **options))
-        inputs = [i.example for i in event_inputs(trained)]
-        form = form_of(trained.model)
+        form = trained.model.exportable()
+        inputs = [i.example for i in inputs_of(trained, form)]
         before = form(*inputs)
         behind = torch.arange(inputs[2].shape[1]) >= inputs[4][:, None]
         inputs[2][behind], inputs[3][behind] = 0, 99.0
@@ -80,8 +81,9 @@ def test_what_stands_behind_a_history_counts_for_nothing(click_model) -> None:
 @torch.no_grad()
 def test_recommenders_score_as_the_model(name: str, options: dict, recommender) -> None:
     trained = load(recommender(name, **options))
-    inputs = [i.example for i in recommender_inputs(trained)]
-    found, expected = form_of(trained.model)(*inputs), native_answer(trained, inputs)
+    form = trained.model.exportable()
+    examples = inputs_of(trained, form)
+    found, expected = form(*(i.example for i in examples)), native_answer(trained, examples)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert found.shape[0] == 3 and found.std(1).min() > 0.01
 
@@ -93,27 +95,26 @@ def test_cdae_without_a_user_scores_as_for_a_new_one(recommender) -> None:
     rows[0, [1, 5]], rows[1, [2, 3, 4]] = 1, 1
     place, columns = rows.nonzero().T
     expected = model.score_history(place, columns, torch.ones(5), 2)
-    torch.testing.assert_close(form_of(model)(rows, torch.tensor([-1, -1])), expected)
+    torch.testing.assert_close(model(rows, torch.tensor([-1, -1])), expected)
 
 
 @pytest.mark.parametrize(("name", "options"), **named(RECOMMENDERS))
 @torch.no_grad()
 def test_vectors_have_the_scores_as_inner_products(name: str, options: dict, recommender) -> None:
     model = load(recommender(name, **options)).model
-    user, item, _ = inner_product(model)
+    user, item = model.score_vectors()
     found, expected = user @ item.T, model.score(torch.arange(model.num_users))
     if options.get("output_activation") == "sigmoid":  # a score is the activation of the inner product
-        low, high = (model.evaluation.low, model.evaluation.high) if model.task == "rating" else (0, 1)
+        low, high = (model.low, model.high) if model.task == "rating" else (0, 1)
         found = low + (high - low) * found.sigmoid()
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_recommender_of_another_kind_is_refused() -> None:
     class Popular(Recommender):
-        def __init__(self):
-            super().__init__(3, 30, 0.1)
+        pass
 
-    with pytest.raises(ConfigError, match="Popular cannot be exported"):
-        form_of(Popular())
+    with pytest.raises(ConfigError, match="Popular cannot be exported: it does not define exportable"):
+        Popular(3, 30).exportable()
     with pytest.raises(ConfigError, match="Popular has no representations"):
-        inner_product(Popular())
+        Popular(3, 30).score_vectors()

@@ -1,0 +1,85 @@
+"""Parts that stay on disk: each event once an epoch, shuffled, shared between processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recgnn.data import CTRDataModule, EventTable, GivenSplit
+from recgnn.data.clicks import loaders as event_batches
+from recgnn.data.clicks import prepared as prepared_events
+
+
+@pytest.fixture
+def on_disk(monkeypatch) -> None:
+    """Parts stay on disk, and are read in chunks of at most 16 events, three at a time."""
+    monkeypatch.setattr(prepared_events, "MAPPED", 0)
+    for name, value in (("IN_MEMORY", 0), ("CHUNK", 16), ("TOGETHER", 3)):
+        monkeypatch.setattr(event_batches, name, value)
+
+
+def batches(folder, part: str, rank: int = 0, world: int = 1, epoch: int = 0, size: int = 10) -> list:
+    data = CTRDataModule(EventTable(folder / "x.parquet"), fields={"number": "numeric", "row": "categorical"},
+                         split=GivenSplit(), batch_size=size, eval_batch_size=size, cache_dir=str(folder))  # fmt: skip
+    root = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(strategy=root, global_rank=rank, world_size=world, current_epoch=epoch)
+    data.seed = 5
+    loader = getattr(data, f"{part}_dataloader")()
+    found = list(loader)
+    assert loader.streamed and len(loader) == len(found)
+    assert all(len(b.labels) == size for b in found[:-1]) and 0 < len(found[-1].labels) <= size
+    return found
+
+
+def rows(found: list) -> list[int]:
+    return [int(row) for batch in found for row in batch.ids[:, 1].tolist()]
+
+
+@pytest.fixture
+def numbered_events(tmp_path):
+    n = 203
+    split = np.where(np.arange(n) % 10 == 8, "val", np.where(np.arange(n) % 10 == 9, "test", "train"))
+    frame = pd.DataFrame({"label": np.arange(n) % 2, "number": np.arange(n) * 0.5, "row": np.arange(n), "split": split})
+    frame.to_parquet(tmp_path / "x.parquet")
+    return tmp_path, frame
+
+
+def test_events_on_disk_come_once_an_epoch_shuffled(numbered_events, on_disk) -> None:
+    folder, frame = numbered_events
+    found = batches(folder, "train")
+    seen = rows(found)
+    count = int((frame["split"] == "train").sum())
+    assert len(seen) == len(set(seen)) == count
+    assert seen != sorted(seen) and np.corrcoef(seen, np.arange(count))[0, 1] < 0.9
+    for batch in found:  # every column of an event goes with it: row r of train has the number r + 2 in its field
+        assert torch.equal(batch.values[:, 1], torch.ones(len(batch.labels)))
+        order = batch.ids[:, 1].argsort()
+        assert (batch.values[order, 0].diff() != 0).all()
+    assert rows(batches(folder, "train")) == seen != rows(batches(folder, "train", epoch=1))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_what_is_on_disk(world, numbered_events, on_disk) -> None:
+    folder, frame = numbered_events
+    train = [batches(folder, "train", rank, world) for rank in range(world)]
+    assert len({tuple(len(b.labels) for b in found) for found in train}) == 1
+    seen = Counter(row for found in train for row in rows(found))
+    count = int((frame["split"] == "train").sum())
+    assert len(seen) == count and seen.total() - count < 2 * world * 4
+    test = [batches(folder, "test", rank, world, size=4) for rank in range(world)]
+    labels = torch.cat([b.labels for found in test for b in found])
+    assert labels.tolist() == frame.loc[frame["split"] == "test", "label"].tolist()
+
+
+def test_values_and_labels_are_the_events_own(numbered_events, on_disk) -> None:
+    folder, frame = numbered_events
+    train = frame[frame["split"] == "train"]
+    scaled = (train["number"] - train["number"].mean()) / train["number"].std(ddof=0)
+    of = {round(float(v), 4): y for v, y in zip(scaled, train["label"], strict=True)}
+    for batch in batches(folder, "train"):
+        assert [of[round(v, 4)] for v in batch.values[:, 0].tolist()] == batch.labels.tolist()
