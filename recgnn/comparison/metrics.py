@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from recgnn.evaluation.metrics.names import METRICS
+_ERRORS = {"rmse": False, "mae": False}
+METRICS: dict[str, dict[str, bool | None]] = {
+    "ranking": {
+        **dict.fromkeys(("recall", "precision", "ndcg", "map", "mrr", "hitrate", "coverage"), True),
+        **dict.fromkeys(("popularity", "gini")),
+    },
+    "rating": _ERRORS,
+    "clicks": {"auc": True, "logloss": False, "ne": False, "gauc": True, "ece": False, "calibration": None},
+    "regression": _ERRORS,
+}
+"""The metrics of each task in their usual order, and whether higher is better; None where neither direction is.
 
+The same as the classes in `recgnn.evaluation.metrics` say (a test compares), which take torch.
+"""
 MAIN = {"ranking": "ndcg", "rating": "rmse", "clicks": "auc", "regression": "rmse"}
 TASKS = {"ranking": "full ranking", "rating": "ratings", "clicks": "clicks", "regression": "numbers"}
 OF_USERS = {"rmse": "mse", "gauc": "auc"}  # the column of users.parquet that stands for a metric of another name
-_HIGHER = {name: metric.higher_is_better for named in METRICS.values() for name, metric in named.items()}
+_HIGHER = {name: higher for named in METRICS.values() for name, higher in named.items()}
 
 
 def goodness(metric: str, value: float) -> float | None:

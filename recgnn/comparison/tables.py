@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from recgnn.comparison.metrics import MAIN, OF_USERS, TASKS, goodness
+from recgnn.comparison.metrics import MAIN, METRICS, OF_USERS, TASKS, goodness
 from recgnn.comparison.reading import Run
 from recgnn.comparison.row import Row, as_rows, comparable, differing, name_rows
 from recgnn.comparison.significance import Paired, differences, holm, paired
 from recgnn.errors import ConfigError, did_you_mean
-from recgnn.evaluation.metrics.names import METRICS
 
 FEW_USERS = 100
 

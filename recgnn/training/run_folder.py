@@ -8,8 +8,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
 
@@ -62,6 +60,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         RunError: If the file is missing, damaged, or holds anything else.
     """
+    import torch  # takes seconds; comparing runs reads no checkpoint
+
     path = Path(path).expanduser()
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from recgnn.comparison import compare
-from recgnn.comparison.metrics import goodness
+from recgnn.comparison.metrics import METRICS, goodness
 from recgnn.comparison.reading import find
 from recgnn.comparison.tables import tables
 from recgnn.errors import ConfigError, RunError
@@ -212,3 +212,10 @@ assert not [name for name in heavy if name in sys.modules], [name for name in he
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out/compare.html").is_file()
+
+
+def test_metrics_are_those_that_are_measured() -> None:
+    from recgnn.evaluation.metrics.names import METRICS as measured
+
+    directions = {task: {name: cls.higher_is_better for name, cls in named.items()} for task, named in measured.items()}
+    assert directions == METRICS and all(list(METRICS[task]) == list(named) for task, named in measured.items())
