@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,11 +84,15 @@ class TextTable:
             self.names = [name.strip().replace(self.separator, self.written) for name in names]
         unique_columns(self.names, f"{path}, line {line}" if self.has_header else str(path))
 
-    def tables(self, chosen: Collection[str] | None = None) -> Iterator[pa.Table]:
+    def tables(
+        self, chosen: Collection[str] | None = None, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Yield the rows as tables of trimmed strings without nulls.
 
         Args:
             chosen: Which columns are wanted; all when None.
+            types: Of columns of numbers, if these are known: they are strings only in tables in which one is no number,
+                and empty fields of all columns are null.
 
         Raises:
             DataError: Names the line of the mistake.
@@ -97,7 +101,7 @@ class TextTable:
         self._rows.clear()
         for piece in self._pieces(len(self.names)):
             begin = self._header(piece)[2] if self.has_header and not self._rows else 0
-            table = self._parsed(piece, begin, wanted)
+            table = self._parsed(piece, begin, wanted, types or {})
             self._rows.append(table.num_rows)
             if table.num_rows:
                 yield table
@@ -222,7 +226,7 @@ class TextTable:
         ends = (found.end() for found in _LINE_END.finditer(piece.text))
         return line, fields, next(islice(ends, reader.line_num - 1, None), len(piece.text))
 
-    def _parsed(self, piece: Piece, begin: int, wanted: list[str]) -> pa.Table:
+    def _parsed(self, piece: Piece, begin: int, wanted: list[str], types: Mapping[str, pa.DataType]) -> pa.Table:
         """Return the rows of a piece, from a position on."""
         text = memoryview(piece.text)[begin:]
         if not piece.text[begin : begin + 2**16].strip(b"\r\n") and not bytes(text).strip(b"\r\n"):
@@ -238,12 +242,15 @@ class TextTable:
                 ),
                 pa.csv.ConvertOptions(
                     check_utf8=False,
-                    column_types=dict.fromkeys(self.names, pa.string()),
-                    strings_can_be_null=False,
+                    column_types=dict.fromkeys(self.names, pa.string()) | dict(types),
+                    null_values=[""],
+                    strings_can_be_null=bool(types),
                     include_columns=wanted,
                 ),
             )
         except pa.ArrowInvalid as error:
+            if types and "conversion error" in str(error):
+                return self._parsed(piece, begin, wanted, dict.fromkeys(types, pa.string()))
             separator = "tab" if self.written == "\t" else repr(self.written)
             raise DataError(
                 f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
@@ -254,6 +261,8 @@ class TextTable:
             blanks = blanks or (blank in piece.text and (piece.quoted or blank != self.separator.encode()))
         for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
             values = table[name]
+            if values.type != pa.string():
+                continue
             if self.separator != self.written and piece.quoted:
                 values = pc.replace_substring(values, _STAND_IN, self.written)
             table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
