@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore")
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
-import recgnn.cli.training  # noqa: E402
+from recgnn.cli.fitting import FitCLI  # noqa: E402
 from recgnn.errors import RecGNNError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ AS_RECBOLE = [  # RecBole's defaults for CDAE
 ]
 
 
-def train(config: str, folder: Path, epochs: int, *options: str) -> tuple[float, recgnn.cli.training.RecCLI]:
+def train(config: str, folder: Path, epochs: int, *options: str) -> tuple[float, FitCLI]:
     """Median seconds of a training epoch by `recgnn fit`, and what it trained. It validates once, at the end."""
     run = folder / "run"
     argv = [f"--config={ROOT / config}", f"--run_dir={run}", "--overwrite=true", *options]
@@ -53,7 +53,7 @@ def train(config: str, folder: Path, epochs: int, *options: str) -> tuple[float,
     argv += ["--trainer.limit_val_batches=1", "--trainer.limit_test_batches=0"]
     argv += ["--trainer.accelerator=cpu", "--trainer.logger=false"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        cli = recgnn.cli.training.main("fit", argv)
+        cli = FitCLI(argv)
     return pd.read_csv(run / "metrics.csv")["seconds"].iloc[1:].median(), cli
 
 

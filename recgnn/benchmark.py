@@ -31,7 +31,7 @@ examples:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("benchmark", DESCRIPTION, "--suite NAME [options] [-- options of fit]", epilog=EXAMPLES)
     parser.add_argument("--suite", metavar="NAME", help="YAML file of a suite, or the name of one in conf/suites")
     parser.add_argument("--configs", nargs="+", metavar="FILE", help="configurations of fit, in place of a suite")
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> None:
         SystemExit: With code 1, at the end, if a run failed.
     """
     place = argv.index("--") if "--" in argv else len(argv)
-    options, further = parser().parse_args(argv[:place]), argv[place + 1 :]
+    options, further = parser().read(argv[:place]), argv[place + 1 :]
     if (options.suite is None) == (options.configs is None):
         raise ConfigError("benchmark needs --suite (a name or a YAML file) or --configs (files), and not both")
     from recgnn.comparison.suites import SEEDS, Entry, Suite, find_suite, read_suite
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     if finished and _is_first_process():
         from recgnn.comparison import compare
 
-        compare(finished, folder / "compare")
+        compare([*finished], folder / "compare")
     if failed:
         print(f"failed: {', '.join(map(str, failed))}; the same command tries them again", file=sys.stderr)
         sys.exit(1)
@@ -125,7 +125,7 @@ def fit(entry: Entry, seed: int, run_dir: Path, options: list[str]) -> str:
     with redirect_stdout(io.StringIO()):
         cli = fit([*argv, "--ckpt_path=last"] if can_be_continued(run_dir, argv) else argv)
     content = read_json(run_dir / "metrics.json")
-    assert cli is not None  # no help was asked for
+    assert cli is not None
     name = cli.model.monitor[0].removeprefix("val/")
     value = content.get("test", {}).get(name)
     return f"test {name} {value:.4f}, {content['seconds']:.0f} s" if value is not None else "trained"
@@ -149,7 +149,7 @@ def can_be_continued(run_dir: Path, argv: list[str]) -> bool:
 
 
 def split_seed(config: Path, seed: int) -> list[str]:
-    """The options that seed the split of a configuration; none if its split draws nothing at random."""
+    """Return the options that seed the split of a configuration; none if its split draws nothing at random."""
     import yaml
 
     from recgnn import data
@@ -168,9 +168,9 @@ def split_seed(config: Path, seed: int) -> list[str]:
 
 
 def _is_first_process() -> bool:
-    from lightning.pytorch.utilities import rank_zero_only
+    from recgnn.training.new_run import rank
 
-    return getattr(rank_zero_only, "rank", 0) == 0
+    return rank() == 0
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ example:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("compare", DESCRIPTION, "FOLDER [FOLDER …] [options]", epilog=EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="FOLDER", help="run folders, or folders that contain some")
     parser.add_argument("--output", default="compare", metavar="DIR", help="folder to write (default: compare)")
@@ -40,7 +40,7 @@ def parser() -> OptionParser:
 
 def main(argv: list[str]) -> list[Table]:
     """Compare the runs named on the command line; returns their tables."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from recgnn.comparison import compare
 
     return compare(options.runs, options.output, options.metric, options.baseline, options.open == "yes")

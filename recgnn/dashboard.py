@@ -22,7 +22,7 @@ examples:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("dashboard", DESCRIPTION, "--entity NAME [options]", epilog=EXAMPLES)
     parser.add_argument("--entity", metavar="NAME", help="W&B user or team that owns the project")
     parser.add_argument("--project", default="recgnn", metavar="NAME", help="project (default: recgnn)")
@@ -41,7 +41,7 @@ def parser() -> OptionParser:
 
 def main(argv: list[str]) -> None:
     """Save the workspace to W&B, or print or write its specification."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from recgnn.training import wandb_keys, wandb_workspace
 
     if options.keys:

@@ -24,7 +24,7 @@ examples:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("export", DESCRIPTION, "--run DIR --format FORMAT --output DIR [options]", epilog=EXAMPLES)
     parser.add_run()
     parser.add_argument("--format", required=True, choices=("onnx", "torch", "embeddings"), help="see above")
@@ -37,10 +37,10 @@ def parser() -> OptionParser:
 
 def main(argv: list[str]) -> Path:
     """Export the run named on the command line; returns the folder."""
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from recgnn.serving.exporting.export import export
 
-    folder = export(options.run, options.format, options.output, options.index)
+    folder = export(options.run, options.format, options.output, options.index, options.trust)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))} ({size / 2**20:,.1f} MB)")
     if options.format == "onnx":

@@ -14,6 +14,9 @@ from recgnn.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from recgnn.serving.clicks import TrainedCTR
+    from recgnn.serving.recommender import TrainedRecommender
+
 DESCRIPTION = """\
 Add a column `prediction` to a table: the probability of a click (models of clicks), the rating (models that predict
 ratings) or the score (models that rank) of each row. The table may have any number of rows.
@@ -26,7 +29,7 @@ examples:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("predict", DESCRIPTION, "--run DIR --input FILE [options]", epilog=EXAMPLES)
     parser.add_run()
     parser.add_argument(
@@ -48,17 +51,17 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     Returns:
         The table that was printed; None if it was written to a file.
     """
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
     from recgnn.serving.output import check_output
 
     check_output(options.output)
-    trained = load(options.run)
+    trained = load(options.run, options.trust)
     return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
 
 
-def _predict_pairs(trained, options: Namespace) -> pd.DataFrame | None:
+def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of a user and an item, and count those that the training data does not have."""
     import torch
 
@@ -89,7 +92,7 @@ def _predict_pairs(trained, options: Namespace) -> pd.DataFrame | None:
     return written
 
 
-def _predict_events(trained, options: Namespace) -> pd.DataFrame | None:
+def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of fields, and name the fields that the table does not have."""
     from recgnn.data.readers.tables import text_blocks
     from recgnn.serving.output import write

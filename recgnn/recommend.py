@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from recgnn.cli.entry import run
@@ -11,6 +12,8 @@ from recgnn.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from recgnn.serving.recommender import TrainedRecommender
 
 DESCRIPTION = """\
 Recommend the best items to users, leaving out those that they know. All ids are those of your data.
@@ -24,7 +27,7 @@ examples:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("recommend", DESCRIPTION, epilog=EXAMPLES)
     parser.add_run()
     parser.add_argument("--k", type=int, default=10, metavar="N", help="number of items per user (default: 10)")
@@ -71,34 +74,29 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     Returns:
         The table that was printed; None if it was written to a file.
     """
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     _check(options)
-    from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
     from recgnn.serving.output import check_output, write
+    from recgnn.serving.recommender import TrainedRecommender
 
     check_output(options.output)
-    trained = load(options.run)
-    by_fields = isinstance(trained, TrainedCTR)
+    trained = load(options.run, options.trust)
+    if options.history is None and options.histories_file is None:
+        users, seen, context = ids_of(options, "users"), not options.include_seen, _context(options.context)
+        blocks = trained.recommend_blocks(
+            users, options.k, seen, fallback=options.fallback, context=context, **item_filters(options)
+        )
+        return write(blocks, options.output)
     model = type(trained.model).__name__
-    if options.history is not None or options.histories_file is not None:
-        if by_fields:
-            raise ConfigError(
-                f"{options.run}: {model} knows users by their fields; give new users as rows to python -m "
-                "recgnn.predict instead of their histories"
-            )
-        if options.history_ratings is not None and trained.model.task != "rating":
-            raise ConfigError(f"{model} does not use ratings; leave --history_ratings out")
-        return write(_for_histories(trained, options), options.output)
-    if options.context is not None and not by_fields:
-        raise ConfigError(f"--context is for models of clicks, and {model} is none; leave it out")
-    context: dict[str, Any] = {"context": _context(options.context)} if by_fields else {}
-    filters: dict[str, Any] = {**item_filters(options)}
-    users, seen = ids_of(options, "users"), not options.include_seen
-    blocks = trained.recommend_blocks(
-        users, options.k, seen, fallback=options.fallback, **filters, **context
-    )
-    return write(blocks, options.output)
+    if not isinstance(trained, TrainedRecommender):
+        raise ConfigError(
+            f"{options.run}: {model} knows users by their fields; give new users as rows to python -m recgnn.predict "
+            "instead of their histories"
+        )
+    if options.history_ratings is not None and trained.model.task != "rating":
+        raise ConfigError(f"{model} does not use ratings; leave --history_ratings out")
+    return write(_for_histories(trained, options), options.output)
 
 
 def _check(options: Namespace) -> None:
@@ -128,9 +126,9 @@ def _context(text: str | None) -> dict[str, str] | None:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _for_histories(trained, options: Namespace):
+def _for_histories(trained: TrainedRecommender, options: Namespace) -> Iterator[pd.DataFrame]:
     """Yield recommendations for users who are not in the training data."""
-    filters = {"fallback": options.fallback, **item_filters(options)}
+    filters: dict[str, Any] = {"fallback": options.fallback, **item_filters(options)}
     if options.histories_file is not None:
         import pandas as pd
 

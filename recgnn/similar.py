@@ -21,7 +21,7 @@ example:
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("similar", DESCRIPTION, "--run DIR --items IDS [options]", epilog=EXAMPLES)
     parser.add_run()
     add_ids(parser, "items", "item ids")
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     Returns:
         The table that was printed; None if it was written to a file.
     """
-    options = parser().parse_args(argv)
+    options = parser().read(argv)
     items = ids_of(options, "items")
     if items is None:
         raise ConfigError("similar needs --items or --items_file")
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.output import check_output, write
 
     check_output(options.output)
-    similar = load(options.run).similar_items(items, options.k, **item_filters(options))
+    similar = load(options.run, options.trust).similar_items(items, options.k, **item_filters(options))
     return write(iter([similar]), options.output)
 
 

@@ -28,7 +28,7 @@ NOT_FOR_TRIALS = ("run_dir", "overwrite", "refit", "ckpt_path", "print_config")
 
 
 def parser() -> OptionParser:
-    """The options of the command."""
+    """Build the parser of the command's options."""
     parser = OptionParser("tune", DESCRIPTION, "--config FILE --space FILE [options] [options of fit]", epilog=EXAMPLES)
     parser.add_argument("--config", required=True, action="append", metavar="FILE", help="as for fit")
     parser.add_argument("--space", required=True, metavar="FILE", help="W&B sweep file: values and metric")
@@ -96,7 +96,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parse(argv: list[str]):
-    """The command's own options, and those of `fit` for every trial."""
+    """Parse the command's own options, and those of `fit` for every trial."""
     own = parser()
     options, further = own.parse_known_args(argv)
     for text in further:

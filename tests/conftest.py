@@ -34,7 +34,7 @@ trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What recgnn.cli.training silences; pytest would show it again."""
+    """What recgnn.cli.process silences; pytest would show it again."""
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
     for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):

@@ -48,7 +48,7 @@ def class_help(line: CommandLine) -> str:
 
 
 def argument_descriptions(cls: type) -> dict[str, str]:
-    """The descriptions of a constructor's arguments from the docstrings of a class and its bases."""
+    """Read the descriptions of a constructor's arguments in the docstrings of a class and its bases."""
     found: dict[str, str] = {}
     for one in reversed(cls.__mro__):
         for parameter in parse(cleandoc(one.__doc__ or "")).params:
@@ -57,17 +57,17 @@ def argument_descriptions(cls: type) -> dict[str, str]:
 
 
 def summary_of(cls: type) -> str:
-    """The first paragraph of a class's docstring, on one line and without the addresses of links."""
+    """Return the first paragraph of a class's docstring, on one line and without the addresses of links."""
     return plain((getdoc(cls) or "").split("\n\n")[0])
 
 
 def plain(text: str) -> str:
-    """A text of a docstring on one line, without the addresses of links."""
+    """Put a text of a docstring on one line, without the addresses of links."""
     return LINK.sub(r"\1", " ".join(text.split())).replace(":math:", "")
 
 
 def shown(default: Any) -> str:
-    """A default as a configuration has it."""
+    """Show a default as a configuration has it."""
     if default is Parameter.empty:
         return "required"
     if isinstance(default, dict):
@@ -78,7 +78,7 @@ def shown(default: Any) -> str:
 
 
 def _row(head: str, text: str, one_line: bool = False) -> str:
-    """Two columns: an option or a class, and its description."""
+    """Set an option or a class and its description in two columns."""
     if one_line:
         return f"{head:22}{textwrap.shorten(text, WIDTH - 22, placeholder=' …')}"
     lines = textwrap.wrap(text, WIDTH - COLUMN)

@@ -69,7 +69,7 @@ PLACES = {
 
 @cache
 def classes_at(place: str) -> dict[str, type]:
-    """The project's own classes for a place of `PLACES`, by their short name."""
+    """Collect the project's own classes for a place of `PLACES`, by their short name."""
     bases = tuple(class_at_path(path) for path in PLACES[place].bases)
     found = {}
     for module in map(import_module, PLACES[place].modules):
@@ -92,12 +92,12 @@ def class_at_path(path: str) -> type:
 
 
 def path_of(cls: type) -> str:
-    """The dotted path of a class."""
+    """Return the dotted path of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def class_named(place: str, name: str) -> type:
-    """The class that a configuration names at a place.
+    """Look up the class that a configuration names at a place.
 
     Args:
         place: A key of `PLACES`.
@@ -124,7 +124,7 @@ def class_named(place: str, name: str) -> type:
 
 
 def argument_names(cls: Any) -> list[str]:
-    """The names of the arguments of a class's constructor; none if they are not to be found out."""
+    """List the arguments of a class's constructor; none if its signature is unknown."""
     try:
         parameters = signature(cls).parameters.values()
     except (TypeError, ValueError):
@@ -133,12 +133,12 @@ def argument_names(cls: Any) -> list[str]:
 
 
 def training_arguments() -> set[str]:
-    """The arguments of all trainings: what a configuration has under `training`."""
+    """List the arguments of all trainings: what a configuration may have under `training`."""
     return {name for cls in classes_at("training").values() for name in argument_names(cls)} - {"model"}
 
 
 def default_training(model: type[Model] | None, data_task: str | None) -> type[Training]:
-    """The training of a model where a configuration names none: the model's first task, or the data's.
+    """Choose the training where a configuration names none: for the model's first task, or for the data's.
 
     Args:
         model: The model's class, None if none is given.
@@ -164,7 +164,7 @@ def check_fit(training: type[Training], model: type[Model]) -> None:
 
 
 def default_arguments(training: type[Training], model: type[Model] | None) -> dict[str, Any]:
-    """The arguments of a training that a model's `defaults` set, as a configuration has them."""
+    """Return the arguments of a training that a model's `defaults` set, as a configuration has them."""
     names, hints = argument_names(training), get_type_hints(training.__init__)
     defaults = {}
     for name, value in (model.defaults if model is not None else {}).items():

@@ -74,7 +74,7 @@ class CommandLine:
             self._check_sections(self.model, by_model=named is None)
 
     def _option(self, name: str, sign: str, value: str) -> str:
-        """An option with its classes resolved."""
+        """Resolve the classes of an option."""
         place = place_of(name.removeprefix("--").removesuffix("+"))
         if name == "--config" and sign:
             return f"--config={self._file(Path(value))}"
@@ -93,7 +93,7 @@ class CommandLine:
         return f"{name}{sign}{value}"
 
     def _file(self, path: Path) -> str:
-        """The content of a configuration with its classes resolved."""
+        """Return the content of a configuration with its classes resolved."""
         if not path.is_file():
             near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
             raise ConfigError(f"{path}: no such configuration file{did_you_mean(path.name, near)}")
@@ -103,15 +103,15 @@ class CommandLine:
         return _text(self._resolved(node, "", str(path)))
 
     def _resolved(self, node: Node, place: str, where: str) -> Node:
-        """A YAML node with the classes of `PLACES` as dotted paths; notes what is chosen."""
+        """Resolve the classes of `PLACES` in a YAML node, and note what is chosen."""
         known = PLACES.get(place)
         if isinstance(node, ScalarNode):
-            if known is None or node.tag != TEXT or (known.named and node.value not in classes_at(place)):
+            other_name = known is not None and known.named and "." not in node.value
+            if known is None or node.tag != TEXT or (other_name and node.value not in classes_at(place)):
                 return node
             path = ScalarNode(TEXT, self._class(place, node.value))
-            return (
-                MappingNode(MAPPING, [(ScalarNode(TEXT, "class_path"), path)], flow_style=True) if known.named else path
-            )
+            as_class = MappingNode(MAPPING, [(ScalarNode(TEXT, "class_path"), path)], flow_style=True)
+            return as_class if known.named else path
         if isinstance(node, SequenceNode) and known is not None:
             node.value[:] = [self._resolved(one, place, where) for one in node.value]
         if isinstance(node, MappingNode):
@@ -121,11 +121,8 @@ class CommandLine:
                         value.value = self._class(place, value.value)
                     continue
                 inner = place_of(f"{place}.{key.value}" if place else str(key.value))
-                line = (
-                    where
-                    if where.startswith("--")
-                    else f"{where.partition(', line')[0]}, line {key.start_mark.line + 1}"
-                )
+                file, number_of_line = where.partition(", line")[0], key.start_mark.line + 1
+                line = where if where.startswith("--") else f"{file}, line {number_of_line}"
                 self._note(inner, value.value, line)
                 node.value[number] = (key, self._resolved(value, inner, line))
         return node
@@ -170,7 +167,7 @@ class CommandLine:
 
 
 def place_of(name: str) -> str:
-    """A dotted option without what does not tell its place: `data.init_args.split.class_path` is `data.split`."""
+    """Strip a dotted option of all but its place: `data.init_args.split.class_path` becomes `data.split`."""
     return ".".join(part for part in name.split(".") if part not in ("init_args", "class_path"))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -52,8 +53,8 @@ def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None
         argv: Its options; those of this process by default.
     """
     try:
-        _terminate_gracefully()
-        main(sys.argv[1:] if argv is None else argv)
+        with _sigterm_as_exception():
+            main(sys.argv[1:] if argv is None else argv)
     except RecGNNError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(MISTAKE)
@@ -65,15 +66,22 @@ def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None
         sys.stderr.close()
 
 
-def _terminate_gracefully() -> None:
-    """Make SIGTERM an exception, so that temporary files are removed and loggers are closed."""
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Make SIGTERM raise `Terminated`, so that temporary files are removed and loggers are closed."""
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Terminated(TERMINATED)
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def console() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI
@@ -50,7 +49,7 @@ class FitCLI(TrainingCLI):
 
     def stopped(self, error: BaseException) -> None:
         self._finish_loggers()
-        if rank_zero_only.rank == 0:
+        if new_run.rank() == 0:
             new_run.remove_unfinished(self.made)
         interrupt = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
         if self.run_dir is not None and isinstance(interrupt, KeyboardInterrupt | Terminated):
@@ -129,7 +128,7 @@ class FitCLI(TrainingCLI):
             )
 
     def training_callbacks(self, callbacks: list, checkpoints: Path) -> list:
-        """The callbacks of the configuration, and the usual ones that it does not have.
+        """Complete the callbacks of the configuration with the usual ones that it does not have.
 
         Args:
             callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
@@ -188,7 +187,7 @@ class FitCLI(TrainingCLI):
             raise ConfigError("--log_checkpoints true sends them to W&B, which is off; leave out --trainer.logger")
 
     def before_fit(self) -> None:
-        if rank_zero_only.rank == 0:
+        if new_run.rank() == 0:
             if self.stage == "select":
                 print("first, the number of epochs is chosen on validation data")
             elif self.chosen is not None and self.chosen.best_epoch is not None:
@@ -201,10 +200,10 @@ class FitCLI(TrainingCLI):
 
     def after_fit(self) -> None:
         """Test the best checkpoint, write metrics.json and the learning curves, print the table."""
-        if self.trainer.fast_dev_run:
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]  # made by Lightning's connectors
             return
         assert self.run_dir is not None
-        folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))
+        folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))  # type: ignore[attr-defined]
         folder.read_rows(self.trainer)
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
@@ -245,5 +244,5 @@ class FitCLI(TrainingCLI):
 
 
 def groups_of(trainer: Any) -> dict[str, list[dict[str, Any]]]:
-    """The metrics by group that the report on the test part has computed."""
+    """Return the metrics by group that the report on the test part has computed."""
     return next((callback.groups for callback in trainer.callbacks if isinstance(callback, Report)), {})

@@ -62,7 +62,7 @@ class MeasureCLI(TrainingCLI):
 
 
 def options_of_run(argv: list[str]) -> list[str]:
-    """`--run DIR` spelled out: the run's configuration, prepared data and best checkpoint."""
+    """Spell out `--run DIR`: the run's configuration, prepared data and best checkpoint."""
     for place, option in enumerate(argv):
         name, sign, value = option.partition("=")
         if name != "--run":

@@ -17,7 +17,7 @@ THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.opt
 
 
 def mistake_in(error: BaseException | None) -> RecGNNError | None:
-    """The person's mistake that caused an error: one of ours, or one that Lightning names; None for a bug."""
+    """Find the person's mistake that caused an error: one of ours, or one that Lightning names; None for a bug."""
     while error is not None:
         if isinstance(error, RecGNNError):
             return error
@@ -78,7 +78,7 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
 
 
 def options_of(class_path: str) -> list[str]:
-    """The options of a class by its dotted path; none if it cannot be imported."""
+    """List the options of a class, given its dotted path; none if it cannot be imported."""
     try:
         return [name for name in argument_names(class_at_path(class_path)) if name not in (*SIZES, "model")]
     except (ImportError, AttributeError, ValueError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from recgnn.errors import ConfigError, did_you_mean
@@ -33,10 +32,15 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; --help lists the options")
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        for text in args or []:  # before argparse notices that others are missing
+    def read(self, argv: list[str]) -> argparse.Namespace:
+        """Parse the options; an unknown one is told before argparse notices that others are missing.
+
+        Raises:
+            ConfigError: For an unknown option, one that is missing, or a value of the wrong type.
+        """
+        for text in argv:
             self.check_name(text)
-        return super().parse_args(args, namespace)
+        return self.parse_args(argv)
 
     def check_name(self, text: str) -> None:
         """Raise ConfigError if `text` is an option that this parser does not have."""
@@ -46,8 +50,13 @@ class OptionParser(argparse.ArgumentParser):
             self.error(f"unknown option {name}{did_you_mean(name, known)}")
 
     def add_run(self) -> None:
-        """Add --run."""
+        """Add --run and --trust."""
         self.add_argument("--run", required=True, metavar="DIR", help="run folder, as written by python -m recgnn.fit")
+        self.add_argument(
+            "--trust",
+            action="store_true",
+            help="import the module of a model that is not recgnn's own, which runs its code",
+        )
 
     def add_output(self) -> None:
         """Add --output, a table."""
@@ -69,7 +78,7 @@ def add_item_filters(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
 
 
 def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
-    """The ids given by `--<name>` and `--<name>_file`, as text; None if neither was given.
+    """Read the ids given by `--<name>` and `--<name>_file`, as text; None if neither was given.
 
     Raises:
         ConfigError: If they were given and are empty.
@@ -89,11 +98,11 @@ def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
     return ids
 
 
-def item_filters(options: argparse.Namespace) -> dict[str, list[str] | None]:
-    """The arguments `candidates` and `exclude` of a trained model's methods."""
+def item_filters(options: argparse.Namespace) -> dict[str, Any]:
+    """Read --candidates and --exclude, as a trained model's methods take them."""
     return {name: ids_of(options, name) for name in ("candidates", "exclude")}
 
 
 def option(name: str, value: Any) -> str:
-    """An option of `fit` as text, the way W&B's agent writes a parameter (except for nulls)."""
+    """Write an option of `fit` as text, the way W&B's agent writes a parameter (except for nulls)."""
     return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.messages import mistake_in, one_line
@@ -16,10 +14,11 @@ from recgnn.errors import ConfigError
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line with the nearest real name."""
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Namespace | None = None, **kwargs: Any) -> Any:
-        if args is not None:  # jsonargparse writes the null of a class within a class as Python's None
-            args = [re.sub(r"^(--[\w.+]+=)None$", r"\1null", word) for word in args]
-        return super().parse_args(args, namespace, **kwargs)
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        words = args[0] if args else kwargs.pop("args", None)
+        if words is not None:  # jsonargparse writes the null of a class within a class as Python's None
+            words = [re.sub(r"^(--[\w.+]+=)None$", r"\1null", word) for word in words]
+        return super().parse_args(words, *args[1:], **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:

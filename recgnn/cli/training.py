@@ -26,7 +26,12 @@ from recgnn.training.progress import EpochProgress
 from recgnn.training.run_folder import read_checkpoint
 
 set_up_process()
-DEFAULTS = {"max_epochs": 300, "num_sanity_val_steps": 0, "enable_model_summary": False, "log_every_n_steps": 10}
+DEFAULTS: dict[str, Any] = {
+    "max_epochs": 300,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "log_every_n_steps": 10,
+}
 TITLES = {
     "data": "data: what is learnt from",
     "model": "model: the architecture",
@@ -87,7 +92,7 @@ class TrainingCLI(LightningCLI):
 
     # ---- the parser
 
-    def subcommands(self) -> dict[str, set[str]]:
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # this command only
         return {self.command: LightningCLI.subcommands()[self.command]}
 
     def _add_subcommands(self, parser: LightningArgumentParser, **kwargs: Any) -> None:
@@ -125,7 +130,7 @@ class TrainingCLI(LightningCLI):
     def _add_arguments(self, parser: LightningArgumentParser) -> None:
         super()._add_arguments(parser)
         for name, title in TITLES.items():
-            parser.groups[name].title = title
+            (parser.groups or {})[name].title = title
 
     def _parse_ckpt_path(self) -> None:
         """Refuse an unsafe checkpoint before Lightning opens it; its hyper-parameters are not taken from it."""
@@ -187,7 +192,7 @@ class TrainingCLI(LightningCLI):
             config["logger"] = False
 
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
-        """As LightningCLI does, except that a scheduler without an optimizer goes with the training's own."""
+        """Override the optimizer, as LightningCLI does; a scheduler alone goes with the training's own optimizer."""
         scheduler = self._get(self.config_init, "lr_scheduler")
         if scheduler and not self._get(self.config_init, "optimizer"):
             own = self.model.configure_optimizers
@@ -208,7 +213,7 @@ class TrainingCLI(LightningCLI):
         return kwargs
 
     def config_text(self) -> str:
-        """The complete configuration as YAML, without the options that belong to this call only."""
+        """Return the complete configuration as YAML, without the options that belong to this call only."""
         config = self.config[self.subcommand].clone()
         for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False}.items():
             config[name] = value
@@ -216,7 +221,7 @@ class TrainingCLI(LightningCLI):
 
 
 def sizes_for(model: type[Model], data: Any) -> dict[str, Any]:
-    """The sizes that a model's constructor takes, from the data module.
+    """Take the sizes that a model's constructor needs from the data module.
 
     Raises:
         ConfigError: If the model reads other data.

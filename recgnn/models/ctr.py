@@ -89,11 +89,11 @@ class CTRModel(Model):
         Raises:
             ConfigError: if the model has no vector of a value.
         """
-        embedding = getattr(self, "embedding", None)
-        if embedding is None:
+        table = getattr(self, "embedding", None)
+        if not isinstance(table, FieldEmbedding):
             raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
         start = sum(self.field_dims[:field])
-        return embedding.weight.detach()[start : start + self.field_dims[field]]
+        return table.weight.detach()[start : start + self.field_dims[field]]
 
     def exportable(self) -> nn.Module:
         return EventAnswers(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,3 +64,13 @@ def required(ids: Iterable[object], vocabulary: Vocabulary, side: str) -> np.nda
         return vocabulary.require(ids, side)
     except DataError as error:
         raise DataError(f"{error}; {HINT}") if str(error).startswith("unknown") else error from None
+
+
+def is_single(value: object) -> bool:
+    """Whether a value is one id, and not several."""
+    return isinstance(value, str) or not isinstance(value, Iterable)
+
+
+def as_list(ids: Any) -> list:
+    """One id, or several, as a list."""
+    return [ids] if is_single(ids) else list(ids)

@@ -20,9 +20,9 @@ from recgnn.errors import ConfigError
 from recgnn.models.base import Pair, Recommender, top_k
 from recgnn.serving import fold_in as folding
 from recgnn.serving.histories import histories_of
-from recgnn.serving.ids import check_fallback
+from recgnn.serving.ids import as_list, check_fallback, is_single
 from recgnn.serving.output import concatenated
-from recgnn.serving.trained import Score, TrainedModel, as_list, is_single
+from recgnn.serving.trained import Score, TrainedModel
 
 
 class TrainedRecommender(TrainedModel):

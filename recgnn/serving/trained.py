@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,39 +21,12 @@ from recgnn.data.progress import progress
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError
 from recgnn.models.base import Model, Pair, top_k
-from recgnn.serving.ids import check_fallback, required
+from recgnn.serving.filters import Filters
+from recgnn.serving.ids import as_list, check_fallback, required
 from recgnn.serving.output import concatenated, ranked
 from recgnn.training import run_folder as runs
 
 Score = Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]
-
-
-class Filters(NamedTuple):
-    """The items that are not recommended.
-
-    Attributes:
-        blocked: to nobody, [I] bool; None for none.
-        candidates: each user's own items to choose from, by the user's place in the request; None for all.
-        seen: the items that each user of the run has, if they are left out.
-    """
-
-    blocked: Tensor | None = None
-    candidates: UserItems | None = None
-    seen: UserItems | None = None
-
-    def hide(self, scores: Tensor, places: Tensor, users: Tensor) -> Tensor:
-        """Set the scores [B, I] of these items to -inf, in place, for users [B] (-1: unknown) at `places` [B]."""
-        if self.blocked is not None:
-            scores.masked_fill_(self.blocked, -torch.inf)
-        if self.candidates is not None:
-            others = torch.ones_like(scores, dtype=torch.bool)
-            others[self.candidates.of(places)] = False
-            scores.masked_fill_(others, -torch.inf)
-        if self.seen is not None:
-            place, items = self.seen.of(users.clamp(min=0))
-            known = users[place] >= 0
-            scores[place[known], items[known]] = -torch.inf
-        return scores
 
 
 class TrainedModel(ABC):
@@ -188,10 +162,14 @@ class TrainedModel(ABC):
                 of = None if source is None else source[start:stop]
                 yield self._frame(USER, names[start:stop], scores, items, of)
 
-    @property
+    @cached_property
     def popularity(self) -> Tensor:
         """The popularity of the items, [I]."""
         return torch.tensor(self.items.frequency, dtype=torch.float32)
+
+    @cached_property
+    def _titles(self) -> np.ndarray | None:
+        return self.items.title(np.arange(len(self.items)))
 
     @property
     def block(self) -> int:
@@ -285,7 +263,8 @@ class TrainedModel(ABC):
         self, key: str, ids: np.ndarray, scores: Tensor, items: Tensor, source: np.ndarray | None = None
     ) -> pd.DataFrame:
         rows = items.numpy()
-        return ranked(key, ids, scores.numpy(), self.items.decode(rows), self.items.title(rows), source)
+        titles = None if self._titles is None else self._titles[rows]
+        return ranked(key, ids, scores.numpy(), self.items.decode(rows), titles, source)
 
     def __repr__(self) -> str:
         summary = json.loads((self.run / "vocabulary" / "summary.json").read_text(encoding="utf-8"))
@@ -294,13 +273,3 @@ class TrainedModel(ABC):
     @abstractmethod
     def sizes(self) -> str:
         """How much the model knows, as text."""
-
-
-def is_single(value: object) -> bool:
-    """Whether a value is one id, and not several."""
-    return isinstance(value, str) or not isinstance(value, Iterable)
-
-
-def as_list(ids: Any) -> list:
-    """One id, or several, as a list."""
-    return [ids] if is_single(ids) else list(ids)

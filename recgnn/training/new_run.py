@@ -17,7 +17,8 @@ ENVIRONMENT = "RECGNN_RUN_DIR"  # tells the other processes of a run which folde
 STARTED = ("SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "JSM_NAMESPACE_RANK")  # set where a launcher started all processes
 
 
-def _rank() -> int:
+def rank() -> int:
+    """The number of this process among those of a run; 0 for the first."""
     return getattr(rank_zero_only, "rank", 0)
 
 
@@ -61,7 +62,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
     Raises:
         RunError: If it holds a run already, or, to be continued, none.
     """
-    if run_dir is None and _rank() != 0 and ENVIRONMENT in os.environ:
+    if run_dir is None and rank() != 0 and ENVIRONMENT in os.environ:
         return Path(os.environ[ENVIRONMENT])
     if run_dir is None:
         folder = _agreed(lambda: latest_folder(base) if resume else claimed_folder(base))
@@ -70,7 +71,7 @@ def choose_folder(run_dir: str | None, base: Path, resume: bool, overwrite: bool
         has_run = can_continue(folder) or (folder / "metrics.json").is_file()  # else killed in its first epoch
         if resume and not can_continue(folder):
             raise RunError(f"{folder}: has no checkpoints/{LAST} to continue from; leave --ckpt_path out to start it")
-        if has_run and not resume and not overwrite and _rank() == 0:
+        if has_run and not resume and not overwrite and rank() == 0:
             raise RunError(
                 f"{folder}: holds a run already; continue it with --ckpt_path last, replace it with "
                 "--overwrite true, or choose another --run_dir"
@@ -90,7 +91,7 @@ def _agreed(choose: Callable[[], Path]) -> Path:
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     key = f"{ENVIRONMENT}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    if _rank() == 0:
+    if rank() == 0:
         store.set(key, str(choose()))
     return Path(store.get(key).decode())
 

@@ -24,7 +24,7 @@ model: MF
 training:
   loss: {class_path: SampledSoftmax, init_args: {temperature: 1e-1}}
   negatives: in_batch
-  metrics: [recall, {class_path: NDCG}, mine.Surprise]
+  metrics: [recall, {class_path: NDCG}, my_metrics.Surprise]
 trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/ndcg@10}}]}
 """
 
@@ -32,7 +32,7 @@ trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/ndcg@
 @pytest.fixture
 def config(here) -> str:
     Path("x.yaml").write_text(CONFIG)
-    Path("mine.py").write_text(
+    Path("my_metrics.py").write_text(
         "from recgnn.evaluation.metrics import RankingMetric\nclass Surprise(RankingMetric): pass\n"
     )
     return "x.yaml"
@@ -53,7 +53,8 @@ def test_short_names_become_paths(config, monkeypatch) -> None:
     assert data["filters"][0]["class_path"].endswith(".MinRating") and data["filters"][1].endswith(".Deduplicate")
     assert training["loss"]["class_path"] == "recgnn.nn.losses.SampledSoftmax"
     assert training["metrics"][1]["class_path"].endswith(".NDCG")
-    assert training["metrics"][::2] == ["recall", "mine.Surprise"] and training["negatives"] == "in_batch"
+    assert training["metrics"][::2] == ["recall", {"class_path": "my_metrics.Surprise"}]
+    assert training["negatives"] == "in_batch"
     assert found["trainer"] == given["trainer"] and "temperature: 1e-1" in text_of(line), "the rest is as it was"
     assert line.model is MF and line.training is RankingTraining
 

@@ -32,14 +32,14 @@ def parser() -> OptionParser:
 )
 def test_mistakes_are_one_line(parser, argv, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        parser.parse_args(argv)
+        parser.read(argv)
 
 
 def test_ids_of_option_and_file(parser, here) -> None:
     Path("ids.txt").write_text("c\n\n d \n")
-    options = parser.parse_args(["--run", "x", "--users", " a,b,,", "--users_file", "ids.txt", "--exclude", "7"])
+    options = parser.read(["--run", "x", "--users", " a,b,,", "--users_file", "ids.txt", "--exclude", "7"])
     assert ids_of(options, "users") == ["a", "b", "c", "d"]
     assert item_filters(options) == {"candidates": None, "exclude": ["7"]}
-    assert ids_of(parser.parse_args(["--run", "x"]), "users") is None
+    assert ids_of(parser.read(["--run", "x"]), "users") is None
     with pytest.raises(ConfigError, match="--users: no ids given"):
         ids_of(Namespace(users=" , ", users_file=None), "users")

@@ -330,3 +330,66 @@ def test_a_moved_run_goes_on_with_its_best(here, tiny) -> None:
 
 def best_saver(cli) -> Checkpoint:
     return next(c for c in cli.trainer.checkpoint_callbacks if c.filename == "best")
+
+
+# ---- classes of one's own
+
+MINE = '''\
+import torch
+from recgnn.data import SyntheticLog
+from recgnn.data.interactions.sampling import Uniform
+from recgnn.evaluation.metrics import RankingMetric
+from recgnn.models import MF
+from recgnn.nn.losses import PairLoss
+
+class Log(SyntheticLog):
+    name = "mine"
+
+class Twice(Uniform):
+    def __init__(self, times: int = 2):
+        super().__init__(times)
+
+class Hinge(PairLoss):
+    def __init__(self, margin: float = 1.0):
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, positive, negative, positive_log_q=None, negative_log_q=None):
+        return (self.margin + negative - positive[:, None]).clamp(min=0).mean()
+
+class AnyHit(RankingMetric):
+    name = "any_hit"
+
+    def of_users(self, hits, label_count, k):
+        return hits.any(1).float()
+
+class Model(MF):
+    def __init__(self, num_users: int, num_items: int, dim: int = 8):
+        super().__init__(num_users, num_items, dim)
+'''
+OF_MINE = """\
+data: {class_path: GraphDataModule, init_args: {source: {class_path: mine.Log, init_args: {num_users: 50}}}}
+model: {class_path: mine.Model, init_args: {dim: 4}}
+training:
+  loss: {class_path: mine.Hinge, init_args: {margin: 0.5}}
+  negatives: {class_path: mine.Twice, init_args: {times: 3}}
+  metrics: [ndcg, hitrate, mine.AnyHit]
+  ks: [5]
+trainer: {accelerator: cpu, max_epochs: 2, logger: false, enable_progress_bar: false}
+"""
+
+
+def test_classes_of_ones_own_by_their_path(here, monkeypatch):
+    Path("mine.py").write_text(MINE)
+    Path("mine.yaml").write_text(OF_MINE)
+    monkeypatch.syspath_prepend(here)
+    done = main("fit", ["--config", "mine.yaml"])
+    training = done.model
+    assert (type(training.model).__name__, training.model.user_embedding.embedding_dim) == ("Model", 4)
+    assert training.loss.margin == 0.5 and training.negatives.num == 3 and done.datamodule.num_users == 50
+    found = metrics(done.run_dir)["test"]
+    assert found["any_hit@5"] == found["hitrate@5"] > 0
+    config = yaml.safe_load((done.run_dir / "config.yaml").read_text())["training"]["init_args"]
+    assert config["loss"] == {"class_path": "mine.Hinge", "init_args": {"margin": 0.5}}
+    again = main("fit", ["--config", str(done.run_dir / "config.yaml")])
+    assert metrics(again.run_dir)["test"] == found

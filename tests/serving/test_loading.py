@@ -82,6 +82,13 @@ def test_a_module_that_a_run_names_is_not_imported(foreign, capsys) -> None:
     assert len(load(foreign).recommend([1], k=3)) == 3, "its module is imported now"
 
 
+def test_the_commands_ask_for_trust(foreign, entry) -> None:
+    code, _, err = entry("similar", "--run", foreign, "--items", "1")
+    assert code == 2 and "--trust" in err and err.count("\n") == 1 and "mine" not in sys.modules
+    code, out, _ = entry("similar", "--run", foreign, "--items", "1", "--trust")
+    assert code == 0 and out.count("\n") == 11 + ("mine is imported" in out)
+
+
 def test_what_is_no_model_is_refused(foreign) -> None:
     load(foreign, trust=True)
     refused = {"mine.Other": "is not a model", "mine.Gone": "cannot be imported", "Mine": "is not one of"}

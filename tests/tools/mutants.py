@@ -58,9 +58,9 @@ MUTANTS = [
     Mutant("nn/segments.py", "powers = (scores - top.index_select(0, segments.index)).exp()", "powers = scores.exp()", NN),
     # models
     Mutant("models/lightgcn.py", "[1 / (num_layers + 1)]", "[1 / num_layers]", MODELS),
-    Mutant("models/gcn.py", "if conv is not self.convs[0]:\n                x = tuple(self.dropout", "if False:\n                x = tuple(self.dropout", MODELS),
-    Mutant("models/ngcf.py", "F.normalize(e, dim=1) for e in x", "e for e in x", MODELS),
-    Mutant("models/mf.py", "scores = (user * item).sum(1) + self.mean", "scores = (user * item).sum(1)", MODELS),
+    Mutant("models/gcn.py", "if conv is not self.convs[0]:\n                x = each_side(lambda e: self.dropout", "if False:\n                x = each_side(lambda e: self.dropout", MODELS),
+    Mutant("models/ngcf.py", "each_side(F.normalize, x)", "x", MODELS),
+    Mutant("models/mf.py", "(user * item).sum(1) + self.mean, [", "(user * item).sum(1), [", MODELS),
     Mutant("models/autorec.py", "F.dropout(csr.weight, self.input_dropout)", "csr.weight", MODELS),
     Mutant("models/dae.py", "count.sqrt()", "count", MODELS),
     Mutant("models/cdae.py", "whole = [*self.weights(), self.first.bias, self.decoder_bias]", "whole = [*self.weights(), self.decoder_bias]", MODELS),
