@@ -89,7 +89,7 @@ def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
         return None
     parts = [] if text is None else text.split(",")
     if file is not None:
-        from recgnn.data.readers.text import numbered_lines
+        from recgnn.data.readers.lines import numbered_lines
 
         parts += [line for _, line in numbered_lines(file, what="file of ids")]
     ids = [part.strip() for part in parts if part.strip()]

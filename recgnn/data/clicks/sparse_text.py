@@ -17,9 +17,9 @@ import pyarrow.csv
 from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource, part_files
 from recgnn.data.interactions.log import PARTS, SPLIT
+from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import shown
 from recgnn.data.readers.tables import ROWS
-from recgnn.data.readers.text import numbered_lines
 from recgnn.errors import ConfigError, DataError, one_of
 from recgnn.files import existing_file
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource
@@ -103,10 +102,7 @@ class EventFiles(EventSource):
         columns = {self.label: _as_number(table[self.label], pa.int64(), self.label, origin)}
         columns |= {name: _as_number(table[name], pa.float64(), name, origin) for name in self.numbers}
         for name in self.texts:
-            values = table[name]
-            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-                values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
-            columns[name] = values
+            columns[name] = table[name]
         frame = pa.table(columns).to_pandas(ignore_metadata=True)
         wrong = ~frame[self.label].isin((0, 1)).to_numpy()
         if wrong.any():
@@ -127,13 +123,19 @@ class EventFiles(EventSource):
         table = open_table(path, separator, names, quotes=names is None)
         remedy = f"{self.name} has the columns {', '.join(self.columns[:5])}, ..."
         need_columns(self.columns, table.names, str(path), remedy)
-        line, start = table.line_of if isinstance(table, TextTable) else None, 0
-        for piece in table.tables(self.columns) if isinstance(table, TextTable) else table.tables(self.columns, ROWS):
+        line, start = None, 0
+        number = pa.float64() if names is None else pa.int64()  # Kaggle's own file has integers only
+        if isinstance(table, TextTable):
+            line = table.line_of
+            pieces = table.tables(self.columns, {self.label: pa.int64()} | dict.fromkeys(self.numbers, number))
+        else:
+            pieces = table.tables(self.columns, ROWS)
+        for piece in pieces:
             for first_row in range(0, piece.num_rows, ROWS):
                 block, origin = piece.slice(first_row, ROWS), Origin(str(path), line, start=start)
-                if names is not None:  # Kaggle's own file has integers only
-                    for place, name in enumerate(self.numbers, 1):
-                        block = block.set_column(place, name, _as_number(block[name], pa.int64(), name, origin))
+                for place, name in enumerate(piece.column_names):
+                    if names is not None and name in self.numbers:
+                        block = block.set_column(place, name, _as_number(block[name], number, name, origin))
                 yield block, origin
                 start += block.num_rows
 
@@ -200,13 +202,10 @@ def _as_number(values: pa.ChunkedArray, kind: pa.DataType, column: str, origin: 
     Raises:
         DataError: Names the place of the first text that is none.
     """
-    text = pa.types.is_string(values.type)
-    if text:
-        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
     try:
         return values.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if not text:
+        if not pa.types.is_string(values.type):
             raise DataError(f"{origin.name}, column '{column}': {first_line(error)}") from error
         for row, value in enumerate(values):
             try:

@@ -13,9 +13,9 @@ import pyarrow as pa
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
+from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.tables import open_table, read_table
-from recgnn.data.readers.text import numbered_lines
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from recgnn.data.readers.decoding import check_encoding, check_utf8, chunks
+from recgnn.data.readers.line_ends import check_endings, first_ending, last_ending
 from recgnn.data.readers.origin import unique_columns
 from recgnn.data.readers.quotes import QuotedFields, QuoteError, check_no_rows_inside, quoted_fields
+from recgnn.data.readers.separator import sniff
 from recgnn.errors import ConfigError, DataError, first_line
-from recgnn.files import existing_file
 
 PIECE = 2**24  # bytes that are read at a time; no quoted field is longer
-SEPARATORS = ("::", "\t", ",", ";", "|", " ")
 _STAND_IN = "\x1f"  # for separators of several characters
 _BLANKS = [bytes([byte]) for byte in b" \t\v\f\x1c\x1d\x1e\x1f"]
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_NAMES = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 
 
 class Piece(NamedTuple):
@@ -84,11 +83,15 @@ class TextTable:
             self.names = [name.strip().replace(self.separator, self.written) for name in names]
         unique_columns(self.names, f"{path}, line {line}" if self.has_header else str(path))
 
-    def tables(self, chosen: Collection[str] | None = None) -> Iterator[pa.Table]:
+    def tables(
+        self, chosen: Collection[str] | None = None, types: Mapping[str, pa.DataType] | None = None
+    ) -> Iterator[pa.Table]:
         """Yield the rows as tables of trimmed strings without nulls.
 
         Args:
             chosen: Which columns are wanted; all when None.
+            types: Of columns of numbers, if these are known: they are strings only in tables in which one is no number,
+                and empty fields of all columns are null.
 
         Raises:
             DataError: Names the line of the mistake.
@@ -97,7 +100,7 @@ class TextTable:
         self._rows.clear()
         for piece in self._pieces(len(self.names)):
             begin = self._header(piece)[2] if self.has_header and not self._rows else 0
-            table = self._parsed(piece, begin, wanted)
+            table = self._parsed(piece, begin, wanted, types or {})
             self._rows.append(table.num_rows)
             if table.num_rows:
                 yield table
@@ -130,8 +133,8 @@ class TextTable:
             fields = None
             if self.quotes and b'"' in held:
                 fields = quoted_fields(held, self.separator)
-            ending = ending or _first_ending(held, fields, last)
-            cut = len(held) if last else _last_ending(held, fields, ending)
+            ending = ending or first_ending(held, fields, last)
+            cut = len(held) if last else last_ending(held, fields, ending)
             if fields is not None:
                 self._check_closed(held, fields, line, ending, last)
             if cut:
@@ -188,25 +191,9 @@ class TextTable:
         if any(text.find(plain[n : n + 1]) >= 0 for n in range(len(plain))) or pairs != lines or (
             ending == b"\r\n" and text.count(b"\r") != lines
         ):
-            self._check_endings(data, fields, line, ending)
+            check_endings(data, fields, ending, self.path, line)
             multiline = fields is not None
         return Piece(text, line, fields is not None, multiline)
-
-    def _check_endings(self, data: np.ndarray, fields: QuotedFields | None, line: int, ending: bytes) -> None:
-        feed, back = data == b"\n"[0], data == b"\r"[0]
-        pair = feed[1:] & back[:-1]
-        after, before = np.append(pair, False), np.insert(pair, 0, False)
-        kinds = {b"\r\n": before, b"\n": feed & ~before, b"\r": back & ~after}
-        for kind, there in kinds.items():
-            at = np.flatnonzero(there)
-            if kind != ending and len(at):
-                at = at if fields is None else at[~fields.holds(at)]
-                if len(at):
-                    line += int((data[: at[0]] == ending[-1]).sum())
-                    raise DataError(
-                        f"{self.path}, line {line}: ends in {_NAMES[kind]} where others end in {_NAMES[ending]}; write "
-                        "the file with one kind of line end"
-                    )
 
     # ---- from records to tables
 
@@ -222,7 +209,7 @@ class TextTable:
         ends = (found.end() for found in _LINE_END.finditer(piece.text))
         return line, fields, next(islice(ends, reader.line_num - 1, None), len(piece.text))
 
-    def _parsed(self, piece: Piece, begin: int, wanted: list[str]) -> pa.Table:
+    def _parsed(self, piece: Piece, begin: int, wanted: list[str], types: Mapping[str, pa.DataType]) -> pa.Table:
         """Return the rows of a piece, from a position on."""
         text = memoryview(piece.text)[begin:]
         if not piece.text[begin : begin + 2**16].strip(b"\r\n") and not bytes(text).strip(b"\r\n"):
@@ -238,12 +225,15 @@ class TextTable:
                 ),
                 pa.csv.ConvertOptions(
                     check_utf8=False,
-                    column_types=dict.fromkeys(self.names, pa.string()),
-                    strings_can_be_null=False,
+                    column_types=dict.fromkeys(self.names, pa.string()) | dict(types),
+                    null_values=[""],
+                    strings_can_be_null=bool(types),
                     include_columns=wanted,
                 ),
             )
         except pa.ArrowInvalid as error:
+            if types and "conversion error" in str(error):
+                return self._parsed(piece, begin, wanted, dict.fromkeys(types, pa.string()))
             separator = "tab" if self.written == "\t" else repr(self.written)
             raise DataError(
                 f"{self.path}, {self._uneven(piece) or first_line(error)} (separator {separator}); quote fields that "
@@ -254,6 +244,8 @@ class TextTable:
             blanks = blanks or (blank in piece.text and (piece.quoted or blank != self.separator.encode()))
         for place, name in enumerate(wanted) if blanks or self.separator != self.written else ():
             values = table[name]
+            if values.type != pa.string():
+                continue
             if self.separator != self.written and piece.quoted:
                 values = pc.replace_substring(values, _STAND_IN, self.written)
             table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
@@ -275,33 +267,6 @@ def _before(fields: QuotedFields, stop: int) -> QuotedFields:
     return QuotedFields(fields.starts[:count], fields.ends[:count])
 
 
-def _first_ending(text: bytes, fields: QuotedFields | None, last: bool) -> bytes:
-    """Return the kind of the first line end outside of quotes; none if there is none yet."""
-    at = -1
-    for mark in (b"\n", b"\r"):
-        found = text.find(mark)
-        while found >= 0 and fields is not None and fields.holds(np.array([found]))[0]:
-            found = text.find(mark, int(fields.ends[np.searchsorted(fields.starts, found) - 1]))
-        at = found if at < 0 else min(at, found) if found >= 0 else at
-    if at < 0 or (text.endswith(b"\r") and at == len(text) - 1 and not last):
-        return b""
-    return b"\r\n" if text[at : at + 2] == b"\r\n" else text[at : at + 1]
-
-
-def _last_ending(text: bytes, fields: QuotedFields | None, ending: bytes) -> int:
-    """Return the position behind the last line end outside of quotes; 0 if there is none."""
-    limit = len(text)
-    while ending:
-        at = text.rfind(ending[-1:], 0, limit)
-        if at < 0 or fields is None:
-            return at + 1
-        field = int(np.searchsorted(fields.starts, at)) - 1
-        if field < 0 or fields.ends[field] < at:
-            return at + 1
-        limit = int(fields.starts[field])
-    return 0
-
-
 def _reader(stream: io.StringIO, separator: str, quotes: bool) -> Any:
     csv.field_size_limit(2 * PIECE)
     return csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
@@ -315,47 +280,3 @@ def _records(piece: Piece, separator: str, quotes: bool) -> Iterator[tuple[int, 
         if fields:
             yield start, fields
         start = piece.line + reader.line_num
-
-
-def sniff(text: bytes, quotes: bool = True) -> str:
-    """Return the separator that cuts the first lines into equally many fields, and the most."""
-    lines = re.split("\r\n|\n|\r", text[: 2**16].decode("utf-8", "ignore"))
-    head = [line for line in lines[:20] if line.strip()]
-    head = head[: max(1, len(head) - 1)] if len(text) >= 2**16 else head
-    best, most = ",", 1
-    for separator in SEPARATORS:
-        cut = [len(line.split(separator)) for line in head]
-        if quotes and len(separator) == 1:
-            cut = [len(fields) for fields in csv.reader(head, delimiter=separator)]
-        if len({*cut}) == 1 and cut[0] > most:
-            best, most = separator, cut[0]
-            if separator == "::":
-                break
-    if most == 1 and head:  # uneven lines: go by the first one
-        counted = {s: head[0].count(s) for s in SEPARATORS}
-        best = max(counted, key=lambda s: counted[s]) if any(counted.values()) else ","
-    return best
-
-
-def numbered_lines(path: str | Path, encoding: str | None = None, what: str = "file") -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of every line that is not blank, without blanks around it.
-
-    Raises:
-        DataError: If the file is missing or no text; names the line.
-    """
-    check_encoding(encoding)
-    held, number = b"", 1
-    for chunk in chunks(existing_file(path, what), PIECE, encoding):
-        held += chunk
-        cut = held.rfind(b"\n") + 1
-        yield from _lines(held[:cut], Path(path), number)
-        number += held.count(b"\n", 0, cut)
-        held = held[cut:]
-    yield from _lines(held, Path(path), number)
-
-
-def _lines(text: bytes, path: Path, number: int) -> Iterator[tuple[int, str]]:
-    check_utf8(text, path, number)
-    for place, line in enumerate(text.decode("utf-8").split("\n")):
-        if line := line.strip():
-            yield number + place, line

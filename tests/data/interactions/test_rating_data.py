@@ -81,7 +81,7 @@ def test_only_one_part_may_have_cold_rows(tmp_path: Path) -> None:
 
 
 def test_a_part_of_cold_rows_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="the val part is empty: all its 2 rows have a user or item that is not"):
+    with pytest.raises(DataError, match="all its 2 rows have a user or item that is not in train"):
         compute(FrameLog(frame()), [], GivenSplit())
 
 
