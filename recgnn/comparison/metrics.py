@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_ERRORS = {"rmse": False, "mae": False}
+_ERRORS: dict[str, bool | None] = {"rmse": False, "mae": False}
 METRICS: dict[str, dict[str, bool | None]] = {
     "ranking": {
         **dict.fromkeys(("recall", "precision", "ndcg", "map", "mrr", "hitrate", "coverage"), True),
