@@ -37,7 +37,8 @@ data:
     batch_size: 128
 model:
   class_path: NGCF
-  init_args: {embedding_dim: 8, layer_dims: [8, 8], message_dropout: 0.3, node_dropout: 0.2, lr: 0.02, ks: [5]}
+  init_args: {embedding_dim: 8, layer_dims: [8, 8], message_dropout: 0.3, node_dropout: 0.2}
+training: {lr: 0.02, ks: [5]}
 optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.02}}
 lr_scheduler: {class_path: torch.optim.lr_scheduler.StepLR, init_args: {step_size: 2, gamma: 0.7}}
 trainer:

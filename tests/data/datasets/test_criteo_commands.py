@@ -199,5 +199,6 @@ def test_a_bad_row_of_the_file_is_one_line(done, entry, here) -> None:
     lines[149] = lines[149].replace("\t", " ", 1)
     Path("train.txt").write_text("\n".join(lines) + "\n")
     code, _, err = entry("fit", "--config", RECIPE, *SMALL, "--data.source.root=train.txt", "--run_dir=run")
-    assert code == 2 and err == "error: train.txt, line 150: 39 columns where 40 are expected\n"
+    assert code == 2 and err.startswith("error: train.txt, line 150: 39 fields where expected 40")
+    assert err.count("\n") == 1
     assert not Path("run").exists()
