@@ -28,8 +28,7 @@ trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false, logger: f
 """
 AUTOREC = ["--model=AutoRec", "--model.hidden_dims=[8]", "--training.l2=0.5", "--training.lr=0.03"]
 MODELS = {
-    "item": [*AUTOREC, "--model.by=item"],
-    "user": [*AUTOREC, "--model.by=user", "--training.cold_rating=2.25"],
+    "item": [*AUTOREC, "--model.by=item", "--training.cold_rating=2.25"],
     "mf": ["--model=MF", "--training=RatingTraining", "--model.embedding_dim=4", "--model.biases=true"]
     + ["--training.lr=0.05", "--training.l2=0.01"],
 }
@@ -45,7 +44,7 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 """
 KILLED = {
-    "autorec": [*MODELS["user"], "--model.dropout=0.3", "--model.input_dropout=0.2"],
+    "autorec": [*AUTOREC, "--model.by=user", "--model.dropout=0.3", "--model.input_dropout=0.2"],
     "cdae": [*CDAE, "--training.num_negatives=2", "--model.corruption_rate=0.5"],
 }
 LONGER = "--trainer.max_epochs=6"
@@ -163,7 +162,7 @@ def test_cold_rows_have_the_cold_rating_and_others_stay_in_range(rated) -> None:
     run, rows = rated
     train, test = rows["train"], rows["test"]
     unknown = ~test.index.isin(known(rows, "test").index)
-    cold = 2.25 if run.name == "user" else train["rating"].mean()
+    cold = 2.25 if run.name == "item" else train["rating"].mean()
     np.testing.assert_allclose(test.loc[unknown, "prediction"], cold, atol=1e-5)
     assert test.loc[~unknown, "prediction"].between(train["rating"].min(), train["rating"].max()).all()
     assert test.loc[~unknown, "prediction"].nunique() > 20
@@ -237,7 +236,7 @@ def test_measuring_a_run_again(entry, rated, here, command, part) -> None:
 def test_what_fit_says(entry, folder, here, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     run = here / "run"
-    code, out, err = entry("fit", "--config", "base.yaml", *MODELS["user"], "--run_dir", run)
+    code, out, err = entry("fit", "--config", "base.yaml", *MODELS["item"], "--run_dir", run)
     assert code == 0, err
     for words in ("rmse", "mae", "by ratings of the user in train", "by ratings of the item in train", "by rating"):
         assert words in out
@@ -319,8 +318,7 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", BAD)
-@pytest.mark.parametrize("model", ["item", "mf"])
+@pytest.mark.parametrize(("model", "case"), [*(("item", case) for case in BAD), ("mf", "no column")])
 def test_bad_ratings(entry, here, model, case) -> None:
     text, options, words = BAD[case]
     assert case in ("named but absent", "left out") or text != GOOD
@@ -341,10 +339,13 @@ def test_the_good_one_trains(entry, here) -> None:
 
 
 @pytest.mark.parametrize(
-    ("monitor", "model"),
-    [("val/ndcg@10", "item"), ("val/ndcg@10", "mf"), ("val/rmse", "ranking"), ("val/rsme", "item")],
+    ("callback", "monitor", "model"),
+    [
+        ("EarlyStopping", "val/ndcg@10", "item"),
+        ("ModelCheckpoint", "val/rmse", "ranking"),
+        ("ModelCheckpoint", "val/rsme", "item"),
+    ],
 )
-@pytest.mark.parametrize("callback", ["EarlyStopping", "ModelCheckpoint"])
 def test_watching_what_is_not_measured(entry, here, callback, monitor, model) -> None:
     """A configuration for ranking that is given a model of ratings, and the other way round."""
     Path("log.csv").write_text(GOOD)

@@ -174,13 +174,9 @@ def test_scheduler_from_the_configuration(tiny, here, optimizer):
     "options",
     [
         ["--trainer.precision=bf16-mixed"],
-        ["--trainer.gradient_clip_val=0.01"],
-        ["--trainer.accumulate_grad_batches=2"],
+        ["--trainer.gradient_clip_val=0.01", "--trainer.accumulate_grad_batches=2"],
         ["--trainer.check_val_every_n_epoch=2", "--trainer.max_epochs=4"],
-        ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"],
-        ["--trainer.limit_train_batches=2"],
-        ["--data.sampling=user"],
-        ["--training.loss=SampledSoftmax"],
+        ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs", "--training.loss=SampledSoftmax"],
     ],
     ids=lambda options: options[0].rpartition(".")[2],
 )
