@@ -128,7 +128,10 @@ def test_a_stopped_training_says_how_it_continues(start, tiny, here, monkeypatch
     callback = "--trainer.callbacks+={{class_path: stopper.Stop, init_args: {{number: {:d}, epoch: {}}}}}"
     cases = {"int": (signal.SIGINT, 1, 130), "term": (signal.SIGTERM, 1, 143), "early": (signal.SIGINT, 0, 130)}
     started = {
-        name: start("fit", "--config", tiny, "--run_dir", name, callback.format(number, epoch), cwd=here)
+        name: start(
+            "fit", "--config", tiny, "--run_dir", name, callback.format(number, epoch), cwd=here,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+        )  # fmt: skip
         for name, (number, epoch, _) in cases.items()
     }
     errors = {name: process.communicate(timeout=600)[1] for name, process in started.items()}

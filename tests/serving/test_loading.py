@@ -60,6 +60,7 @@ print(sorted(name for name in heavy if name in sys.modules))
 @pytest.fixture
 def foreign(tmp_path, make_run, synthetic, monkeypatch) -> Path:
     """A run of a class in a module `mine` that is not imported yet."""
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # another test may have one of that name
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = make_run(tmp_path / "run", synthetic(), MF, {"embedding_dim": 4}, epochs=1, ks=[5])
