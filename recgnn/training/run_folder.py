@@ -37,8 +37,8 @@ def existing_run(folder: str | Path) -> Path:
 
 def _nearby(folder: Path) -> str:
     places = [folder, *folder.parents][:3]
-    configs = [c for p in places if p.is_dir() for d in ("*", "*/*") for c in p.glob(f"{d}/config.yaml")]
-    found = sorted({str(c.parent) for c in configs})
+    configs = [c for p in places if p.is_dir() for d in ("*", "*/*") for c in sorted(p.glob(f"{d}/config.yaml"))]
+    found = list(dict.fromkeys(str(c.parent) for c in configs))  # the nearest first
     return f"; run folders nearby: {', '.join(found[:5])}" if found else "; python -m recgnn.fit makes one"
 
 
