@@ -86,18 +86,21 @@ def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFr
             rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
             outcome = f"predicted as {float(rating):.4g}"
         print(
-            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data: {outcome}",
+            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data ({trained.cold_share:.1%} "
+            f"in validation): {outcome}",
             file=sys.stderr,
         )
     return written
 
 
 def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | None:
-    """Predict rows of fields, and name the fields that the table does not have."""
+    """Predict rows of fields; name the fields that the table does not have, and those with unknown values."""
     from recgnn.data.readers.tables import text_blocks
     from recgnn.serving.output import write
+    from recgnn.serving.unknown import Unknown
 
     missing: list[str] = []
+    unknown = Unknown(trained.unknown)
 
     def blocks() -> Iterator[pd.DataFrame]:
         for number, frame in enumerate(text_blocks(options.input, [])):
@@ -108,11 +111,15 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
                         f"{options.input}: has none of the model's columns ({', '.join(trained.columns)}); found: "
                         f"{', '.join(map(str, frame.columns[:12]))}"
                     )
-            yield trained.predict(frame)
+            yield frame.assign(prediction=trained.predictions(frame, unknown))
 
     written = write(blocks(), options.output)
     if missing:
         print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
+    if line := unknown.line():
+        print(line, file=sys.stderr)
+    if warning := unknown.warning():
+        print(f"warning: {warning}", file=sys.stderr)
     return written
 
 

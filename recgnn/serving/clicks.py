@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
+from recgnn.serving.unknown import Unknown
 
 BLOCK = 2**15  # events at once, less what their histories hold
 
@@ -59,7 +61,8 @@ class TrainedCTR(TrainedModel, EventReader):
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column prediction: the probability of a positive label, or the number of regression.
 
-        Values that are not in the training data count as unknown, and columns that the frame lacks as having no value;
+        Values that are not in the training data count as unknown (a warning names the fields where they are far more
+        than in validation), and columns that the frame lacks as having no value;
         columns that the model does not know are passed on. A model of sequences sees the items that the row's user
         liked before the row's time, in all of the run's data; all of them where the row has no time, and none for an
         unknown user.
@@ -67,11 +70,22 @@ class TrainedCTR(TrainedModel, EventReader):
         Raises:
             DataError: for text in a numeric column, or histories that cannot be read.
         """
+        unknown = Unknown(self.unknown)
+        predictions = self.predictions(frame, unknown)
+        if warning := unknown.warning():
+            warnings.warn(warning, stacklevel=2)
+        return frame.assign(prediction=predictions)
+
+    def predictions(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:
+        """The predictions of a frame's rows, [n]; rows with unknown values are counted."""
         answers = torch.empty(len(frame))
         for start in range(0, len(frame), BLOCK):
             block = frame.iloc[start : start + BLOCK]
-            answers[start : start + BLOCK] = self.model.predict_events(*self.encode(block), self.past(block))
-        return frame.assign(prediction=answers.numpy())
+            encoded = self.encode(block)
+            there = {column: n for column, n in self.encoders.unknown(encoded.ids.numpy()).items() if column in block}
+            unknown.add(there, len(block))
+            answers[start : start + BLOCK] = self.model.predict_events(*encoded, self.past(block))
+        return answers.numpy()
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column score, which is `predict`'s prediction.

@@ -52,6 +52,13 @@ class TrainedRecommender(TrainedModel):
     def sizes(self) -> str:
         return f"{len(self.users):,} users, {len(self.items):,} items, {len(self.prepared.train):,} interactions"
 
+    @property
+    def cold_share(self) -> float:
+        """The share of validation (or test) rows with a user or item that is not in train."""
+        part = "val" if len(self.prepared.val) else "test"
+        cold = len(self.prepared.cold[part]) if part in self.prepared.cold else 0
+        return cold / max(1, cold + len(getattr(self.prepared, part)))
+
     def scorer(self, context: dict[str, Any] | None) -> Score:
         if context is not None:
             raise ConfigError(f"context is for CTR models, and {type(self.model).__name__} is none; leave it out")

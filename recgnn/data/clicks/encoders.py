@@ -1,4 +1,4 @@
-"""From one column of events to rows of an embedding table, fitted on train."""
+"""From one column of categories, or of moments, to rows of an embedding table, fitted on train."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from recgnn.data.clicks.fields import Field
-from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
+from recgnn.data.readers.lists import flat, padding_in, pieces_of
+from recgnn.data.readers.types import kind_of
+from recgnn.data.readers.values import Type, as_text, distinct_of, texts_as, type_of
+from recgnn.errors import DataError
 
+CELLS = 2**29  # of all rows of train and the values of each: what is kept where nobody says how many
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that are not in train (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
 Encoded = tuple[np.ndarray, np.ndarray | None]
@@ -66,7 +71,7 @@ class Categorical(Encoder):
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.values: pd.Index = pd.Index([], dtype="string")
-        self.numeric: bool | None = None  # whether train's values are numbers, so that the text 3.0 means 3
+        self.type: Type | None = None  # of train's values: how others are read
         self.seen = Tally()
 
     @property
@@ -75,13 +80,7 @@ class Categorical(Encoder):
 
     def texts(self, column: pd.Series) -> pd.Series:
         """Return the values as text, NA where there is none."""
-        text = as_text(column)
-        if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
-            text = text.mask(text.isin(NULLS))
-            other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
-            number = pd.to_numeric(other, errors="coerce")
-            text = text.where(number.isna(), as_text(number.astype("Float64")))
-        return text
+        return texts_as(column, self.type or "text")
 
     def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
         """Return the place of each row's value among the distinct ones, [n], and these as text."""
@@ -89,16 +88,24 @@ class Categorical(Encoder):
         return which, self.texts(values)
 
     def observe(self, column: pd.Series) -> None:
-        if self.numeric is None:
-            kind = column.dtype
-            self.numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        which, values = distinct_of(column)
+        if self.type != "text" and values.notna().any():
+            self.see(type_of(values))
         if self.field.buckets is None:
-            which, texts = self.distinct(column)
-            self.seen.add(texts, np.bincount(which, minlength=len(texts)))
+            self.seen.add(as_text(values), np.bincount(which, minlength=len(values)))
+
+    def see(self, kind: Type) -> None:
+        """Take the type of a block of values into account."""
+        if self.type is None or self.type == kind:
+            self.type = kind
+        else:
+            self.type = "number" if {self.type, kind} == {"integer", "number"} else "text"
 
     def finish(self) -> None:
         if self.field.buckets is None:
             counts = self.seen.counts()
+            if self.type == "bool" or isinstance(self, Multi):  # elsewhere a value has one text already
+                counts = counts.groupby(self.texts(counts.index.to_series()).to_numpy()).sum()
             counts = counts[counts >= self.field.min_count]
             order = np.lexsort((counts.index.to_numpy(object), -counts.to_numpy()))
             self.values = pd.Index(counts.index[order], dtype="string")
@@ -121,10 +128,10 @@ class Categorical(Encoder):
         return self.rows(texts)[which][:, None], None
 
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"numeric": bool(self.numeric)}, self.values.tolist()
+        return {"type": self.type or "text"}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
-        self.numeric = bool(numbers["numeric"])
+        self.type = numbers["type"]
         self.values = pd.Index(vocabulary or [], dtype="string")
 
 
@@ -155,165 +162,97 @@ class Tally:
 
 
 class Multi(Categorical):
-    """Several values of one text, each a feature of value 1 (`sum`) or 1/n (`mean`); none is a missing value."""
+    """Several values of a row, each a feature of value 1 (`sum`) or 1/n (`mean`); none is a missing value."""
 
     weighted = True
 
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.slots = field.max_values or 1
+        self.cut = [0, 0]  # rows of train that have more values than slots, and these values
+        self.lengths = np.zeros(1, dtype=np.int64)  # of train's rows, how many have each
+
     @property
     def num_slots(self) -> int:
-        return self.field.max_values
+        return self.slots
+
+    def lists(self, texts: pd.Series) -> list[list[str]]:
+        """Return the values of each row, without what fills it up."""
+        lists, padding = pieces_of(texts, self.field.separator), self.field.padding
+        return lists if padding in (None, "") else [[p for p in pieces if p != str(padding)] for pieces in lists]
 
     def observe(self, column: pd.Series) -> None:
-        which, values = distinct_of(column)
-        pieces = as_text(values).reset_index(drop=True).str.split(self.field.separator, regex=False).explode()
-        times = np.bincount(which, minlength=len(values))[pieces.index]
-        if self.numeric is None:
-            self.numeric = False
+        which, texts = distinct_of(column)
+        times, lists = np.bincount(which, minlength=len(texts)), self.lists(texts)
+        if self.field.padding is None and not self.lengths.any() and (found := padding_in(lists, times)):
+            raise DataError(f"column '{column.name}': {found}")
+        values, sizes = flat(lists)
+        more = np.bincount(sizes, times).astype(np.int64)
+        self.lengths = np.pad(self.lengths, (0, max(0, len(more) - len(self.lengths))))
+        self.lengths[: len(more)] += more
+        if len(values) and self.type != "text":
+            kind = kind_of(pa.chunked_array([pa.array(values, pa.string())]))
+            self.see("number" if kind == "float" else kind or "text")
         if self.field.buckets is None:
-            self.seen.add(self.texts(pieces), times)
+            self.seen.add(pd.Series(values, dtype="string"), np.repeat(times, sizes))
+
+    def finish(self) -> None:
+        super().finish()
+        longest, rows = len(self.lengths) - 1, max(1, int(self.lengths.sum()))
+        self.slots = self.field.max_values or max(1, min(longest, CELLS // rows))
+        beyond = self.lengths[self.slots + 1 :]
+        self.cut = [int(beyond.sum()), int((beyond * np.arange(1, len(beyond) + 1)).sum())]
 
     def encode(self, column: pd.Series) -> Encoded:
         which, texts = distinct_of(column)
-        texts = as_text(texts)
-        lists = [[] if pd.isna(t) else [p.strip() for p in t.split(self.field.separator)] for t in texts]
-        lists = [[p for p in pieces if p][: self.num_slots] or [None] for pieces in lists]
-        sizes = np.array([len(pieces) for pieces in lists], dtype=np.int64)
+        lists = [pieces[: self.slots] or [None] for pieces in self.lists(texts)]
+        pieces, sizes = flat(lists)
         owner = np.repeat(np.arange(len(lists)), sizes)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        ids = np.full((len(lists), self.num_slots), MISSING, dtype=np.int32)
-        values = np.zeros((len(lists), self.num_slots), dtype=np.float32)
-        ids[owner, place] = self.rows(pd.Series([p for pieces in lists for p in pieces], dtype="string"))
+        ids = np.full((len(lists), self.slots), MISSING, dtype=np.int32)
+        values = np.zeros((len(lists), self.slots), dtype=np.float32)
+        found, inverse = pd.factorize(pieces, use_na_sentinel=False)[::-1]
+        ids[owner, place] = self.rows(self.texts(pd.Series(found, dtype="string")))[inverse]
         values[owner, place] = 1
         if self.field.combine == "mean":
             values /= values.sum(1, keepdims=True).clip(min=1)
         return ids[which], values[which]
 
-
-class Numeric(Encoder):
-    """A number as the value of one feature: standardised, or as it is; without one, the feature `missing`."""
-
-    weighted = True
-
-    @property
-    def num_rows(self) -> int:
-        """Two: the number's own row is UNKNOWN's, so to say; the other is for a missing one."""
-        return 2
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(field)
-        self.mean, self.scale = 0.0, 1.0
-        self.count, self.squares = 0, 0.0  # of deviations from the mean
-
-    def observe(self, column: pd.Series) -> None:
-        values = numbers(column)
-        values = values[np.isfinite(values)]
-        if self.field.transform != "standard" or not len(values):
-            return
-        mean, count = float(values.mean()), len(values)  # Chan et al., 1983: means and squares of two parts as one
-        gap, both = mean - self.mean, self.count + count
-        self.squares += float(np.square(values - mean).sum()) + gap**2 * self.count * count / both
-        self.mean, self.count = self.mean + gap * count / both, both
-
-    def finish(self) -> None:
-        self.scale = float(np.sqrt(self.squares / max(self.count, 1)))
-        if self.scale <= 1e-9 * abs(self.mean) or self.scale == 0:  # no more than rounding
-            self.scale = 1.0
-
-    def encode(self, column: pd.Series) -> Encoded:
-        values = numbers(column)
-        missing = ~np.isfinite(values)
-        scaled = np.where(missing, 1.0, (values - self.mean) / self.scale).astype(np.float32)
-        return np.where(missing, MISSING, 0).astype(np.int32)[:, None], scaled[:, None]
-
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"mean": self.mean, "scale": self.scale}, None
-
-    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
-        self.mean, self.scale = numbers["mean"], numbers["scale"]
-
-
-class Bucket(Categorical):
-    """A number's category."""
-
-    def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
-        which, values = distinct_of(pd.Series(numbers(column)))
-        return which, self.texts(values)
-
-
-class LogBucket(Bucket):
-    """The category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest."""
-
-    def texts(self, column: pd.Series) -> pd.Series:
-        values = numbers(column)
-        finite = np.isfinite(values)
-        large = finite & (values > 2)
-        bucket = np.zeros(len(values), dtype=np.int64)
-        bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
-        bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        return pd.Series(bucket).astype("string").mask(~finite)
-
-
-class Quantile(Bucket):
-    """The category among about equally many values of train."""
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(field)
-        self.edges = np.zeros(0)
-        self.sample: list[np.ndarray] = []
-        self.stride, self.offset = 1, 0
-
-    def observe(self, column: pd.Series) -> None:
-        """Keep every value, or at even distances every second, fourth, … where there are more than 2^21."""
-        values = numbers(column)
-        values = values[np.isfinite(values)]
-        self.sample.append(values[-self.offset % self.stride :: self.stride])
-        self.offset += len(values)
-        if sum(map(len, self.sample)) > 2**21:
-            self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
-
-    def finish(self) -> None:
-        values = np.concatenate(self.sample) if self.sample else np.zeros(0)
-        if len(values):
-            self.edges = np.unique(np.quantile(values, np.linspace(0, 1, self.field.bins + 1)[1:-1]))
-        self.sample = []
-        which, texts = self.distinct(pd.Series(values))
-        self.seen.add(texts, np.bincount(which, minlength=len(texts)) * self.stride)
-        super().finish()
-
-    def texts(self, column: pd.Series) -> pd.Series:
-        values = numbers(column)
-        bucket = np.searchsorted(self.edges, values, side="right")
-        return pd.Series(bucket).astype("string").mask(~np.isfinite(values))
-
-    def state(self) -> tuple[dict, list[str] | None]:
-        return {"numeric": False, "edges": self.edges.tolist()}, self.values.tolist()
+        return {"type": self.type or "text", "slots": self.slots, "cut": self.cut}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         super().restore(numbers, vocabulary)
-        self.edges = np.array(numbers["edges"])
+        self.slots, self.cut = numbers["slots"], numbers["cut"]
 
 
 class Time(Categorical):
-    """A part of a moment, in UTC, from seconds or dates."""
+    """A part of a moment, in UTC, from its seconds: NaN is no moment, and infinity one that cannot be read."""
 
     def __init__(self, field: Field, part: str) -> None:
         super().__init__(field)
         self.part = part
 
-    def texts(self, column: pd.Series) -> pd.Series:
-        moments = moments_of(column)
-        if self.part == "weekend":
-            found = (moments.dt.day_of_week >= 5).astype("Int64").mask(moments.isna())
-        else:
-            found = getattr(moments.dt, "day_of_week" if self.part == "weekday" else self.part).astype("Int64")
-        return found.astype("string").reset_index(drop=True)
+    def parts(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the part of each moment, 0 where there is none, and which are moments: [n], [n]."""
+        seconds = column.to_numpy(np.float64)
+        known = np.isfinite(seconds)
+        whole = np.floor(np.where(known, seconds, 0)).astype(np.int64)
+        if self.part == "hour":
+            return whole // 3600 % 24, known
+        if self.part == "month":
+            return whole.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) % 12 + 1, known
+        day = (whole // 86_400 + 3) % 7  # 1970 began on a Thursday
+        return day if self.part == "weekday" else (day >= 5).astype(np.int64), known
 
+    def observe(self, column: pd.Series) -> None:
+        part, known = self.parts(column)
+        counts = np.bincount(part[known])
+        if self.field.buckets is None:
+            self.seen.add(pd.Series(np.flatnonzero(counts)).astype("string"), counts[counts > 0])
 
-def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
-    """Return the encoders of a field, by the names of the fields that it becomes."""
-    if field.kind == "time":
-        return {f"{name}.{part}": Time(field, part) for part in field.parts}
-    if field.kind == "numeric":
-        kinds = {"log2": LogBucket, "quantile": Quantile}
-        return {name: kinds.get(field.transform, Numeric)(field)}
-    return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+    def encode(self, column: pd.Series) -> Encoded:
+        part, known = self.parts(column)
+        rows = self.rows(pd.Series(np.arange(25)).astype("string"))[part]
+        rows[~known] = np.where(np.isnan(column.to_numpy(np.float64)), MISSING, UNKNOWN)[~known]
+        return rows[:, None], None

@@ -6,12 +6,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import fingerprint
-from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
+from recgnn.data.interactions.log import ITEM, SPLIT, TIMESTAMP, TITLE, USER, InteractionLog, clean_split
+from recgnn.data.readers.notation import UNSAID, Written, as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
@@ -32,6 +34,8 @@ class EventSource(ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
+    written = UNSAID
+    """What was said of its times: of the column `timestamp`, and of fields of times that do not say it themselves."""
 
     @abstractmethod
     def events(self) -> pd.DataFrame:
@@ -40,6 +44,10 @@ class EventSource(ABC):
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
         yield from slices(self.events(), columns)
+
+    def at(self, row: int, column: str) -> str:
+        """Return the place of a row of those that have been read, for an error."""
+        return Origin(self.name).at(row, column)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -59,6 +67,12 @@ class EventTable(EventSource):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out. It and
+            the next are of the column `timestamp`, and of fields of times that do not say it themselves.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a `timestamp` where one is needed: `refuse`; `drop`; `keep` has them in train, and in
+            no history.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -76,34 +90,46 @@ class EventTable(EventSource):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.files = part_files("EventTable", path, train, val, test)
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
+        self._places: list[tuple[int, Origin]] = []  # the first row of each file that has been read
         self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
         self.name = name or Path(self.files["train"]).stem
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
+        rows = 0
+        self._places = []
         for part, file in self.files.items():
             table = open_table(file, self.separator, self.columns, self.quotes, self.encoding)
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
-            start = 0
+            start, line = 0, table.line_of if isinstance(table, TextTable) else None
+            self._places.append((rows, Origin(file, line)))
             for frame in table_blocks(table, columns):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
-                    line = table.line_of if isinstance(table, TextTable) else None
                     frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, line, start=start))})
-                start += len(frame)
+                start, rows = start + len(frame), rows + len(frame)
                 yield frame
+
+    def at(self, row: int, column: str) -> str:
+        first, origin = [place for place in self._places if place[0] <= row][-1]
+        return origin.at(row - first, column)
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
-        return fingerprint(self, options, list(self.files.values()))
+        return fingerprint(self, [*options, self.written], list(self.files.values()))
 
 
 def part_files(
@@ -120,11 +146,11 @@ def part_files(
     return {part: str(file) for part, file in files.items() if file is not None}
 
 
-def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
-    """Return the events of a source, joined with its user and item tables, its name, and the items' titles or None."""
-    if isinstance(source, EventSource):
-        return source.events(), source.name, None
-    log = source.read()
+def events_of(log: InteractionLog) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
+    """Return the events of a log, joined with its user and item tables, its name, and the items' titles or None.
+
+    Times that are moments are dates, so that they need no notation.
+    """
     titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
     frame = log.interactions
     for key, table in ((USER, log.users), (ITEM, log.items)):
@@ -132,6 +158,8 @@ def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataF
             twice = [c for c in table.columns if c in frame.columns and c != key]
             table = table.rename(columns={c: f"{key}_{c}" for c in twice})
             frame = frame.merge(table, on=key, how="left", validate="many_to_one")
+    if log.times is not None and log.times.written not in ("s", "order"):
+        frame = frame.assign(**{TIMESTAMP: as_dates(frame[TIMESTAMP])})
     return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.clicks.encoders import KNOWN, Categorical, Encoded, Encoder, Numeric, encoders_of
+from recgnn.data.clicks.encoders import KNOWN, UNKNOWN, Categorical, Encoded, Encoder, Multi, Time
 from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
+from recgnn.data.readers.lists import plain_lists
+from recgnn.data.readers.notation import UNSAID, Notation, read
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.times import Finder
 from recgnn.errors import DataError, RunError
 from recgnn.files import atomic_path
 
@@ -28,6 +35,7 @@ class FieldEncoders:
 
     def __init__(self, fields: dict[str, Field]) -> None:
         self.fields = fields
+        self.times: dict[str, Notation] = {}  # how the moments of columns are written
         self.encoders: dict[str, Encoder] = {}
         self.columns: dict[str, str] = {}
         for column, field in fields.items():
@@ -65,10 +73,29 @@ class FieldEncoders:
 
     def observe(self, frame: pd.DataFrame) -> FieldEncoders:
         """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
+        known = self._readable([column for column in self.fields if column in frame], frame)
         for name, encoder in self.encoders.items():
-            if self.columns[name] in frame:
-                encoder.observe(frame[self.columns[name]])
+            if self.columns[name] in known:
+                encoder.observe(known[self.columns[name]])
         return self
+
+    def _readable(self, columns: Iterable[str], frame: pd.DataFrame) -> dict[str, pd.Series]:
+        """Return columns as encoders take them: moments as seconds, infinite where they cannot be read."""
+        found = {}
+        for column in columns:
+            if column in frame:
+                series = plain_lists(frame[column])
+            else:
+                series = pd.Series([None] * len(frame), dtype="string", name=column)
+            if self.fields[column].kind == "time":
+                if column not in self.times:
+                    finder = Finder(column, self.fields[column].written(UNSAID))
+                    finder.look(series, Origin("the events").at)
+                    self.times[column] = finder.found()
+                seconds, wrong = read(series, self.times[column], lenient=True)
+                series = pd.Series(np.where(wrong, np.inf, seconds), name=column)
+            found[column] = series
+        return found
 
     def finish(self) -> FieldEncoders:
         """Settle what was learnt, when all blocks have been seen.
@@ -95,25 +122,38 @@ class FieldEncoders:
         A column that is not in the frame has no value in any row.
         """
         ids, values, start = [], [], 0
-        some = any(self.weighted)
+        some, readable = any(self.weighted), self._readable(self.fields, frame)
         for name, encoder in self.encoders.items():
-            column = self.columns[name]
-            if column in frame:
-                series = frame[column]
-            else:
-                series = pd.Series([None] * len(frame), dtype="string", name=column)
-            rows, x = encoder.encode(series)
+            rows, x = encoder.encode(readable[self.columns[name]])
             ids.append(rows + np.int32(start))
             if some:
                 values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
             start += encoder.num_rows
         return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
 
+    def unknown(self, ids: np.ndarray) -> dict[str, int]:
+        """Return how many events have a value, or several, that train does not have: by column.
+
+        Shapes:
+            ids: `[n, S]` rows of the table of all fields.
+        """
+        found = dict.fromkeys(self.fields, 0)
+        starts, slots = np.cumsum([0, *self.dims]), np.array(self.slots)
+        for place, (name, encoder) in enumerate(self.encoders.items()):
+            if not isinstance(encoder, Numeric):
+                rows = int((ids[:, slots == place] == starts[place] + UNKNOWN).any(1).sum())
+                found[self.columns[name]] = max(rows, found[self.columns[name]])
+        return found
+
     def describe(self) -> list[str]:
         """Return a line per field."""
         lines = []
         for name, encoder in self.encoders.items():
             rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
+            if isinstance(encoder, Multi):
+                rows += f", {encoder.slots} values at most"
+                if encoder.cut[0]:
+                    rows += f"; max_values cuts {encoder.cut[1]:,} values of {encoder.cut[0]:,} rows of train"
             lines.append(f"{name}: {encoder.field.describe()} ({rows})")
         return lines
 
@@ -127,6 +167,7 @@ class FieldEncoders:
             of += [name] * len(vocabulary or [])
             values += vocabulary or []
         content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        content["times"] = {column: asdict(how) for column, how in self.times.items()}
         with atomic_path(folder / "fields.json") as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         owner = pa.array(of, pa.string()).dictionary_encode()
@@ -146,8 +187,19 @@ class FieldEncoders:
             table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
             found = cls({c: Field(**options) for c, options in content["fields"].items()})
             values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
+            found.times = {column: Notation(**how) for column, how in content["times"].items()}
             for name, encoder in found.encoders.items():
                 encoder.restore(content["numbers"][name], values.get(name))
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
         return found
+
+
+def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
+    """Return the encoders of a field, by the names of the fields that it becomes."""
+    if field.kind == "time":
+        return {f"{name}.{part}": Time(field, part) for part in field.parts}
+    if field.kind == "numeric":
+        kinds = {"log2": LogBucket, "quantile": Quantile}
+        return {name: kinds.get(field.transform, Numeric)(field)}
+    return {name: (Multi if field.kind == "multi" else Categorical)(field)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal, get_args
 
-import numpy as np
 import pandas as pd
 
+from recgnn.data.readers.lists import hold_lists
+from recgnn.data.readers.notation import UNSAID, Written
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
 
@@ -20,18 +21,24 @@ class Field:
     """How one column of the events becomes features.
 
     Args:
-        kind: `categorical`, one of many values; `numeric`; `multi`, several values in one text, as genres; `time`,
-            seconds or dates, of which each part becomes a field; `drop`, left out.
+        kind: `categorical`, one of many values; `numeric`; `multi`, several values in a list or in one text, as genres;
+            `time`, moments in any notation, of which each part becomes a field; `drop`, left out.
         min_count: categorical, multi: rarer values of train share the row of unknown ones.
         buckets: categorical, multi: values are hashed into so many rows instead of having one each.
-        separator: multi: between the values.
+        separator: multi: between the values of text; lists, also in JSON, need none.
         combine: multi: the values' mean (1/n each) or sum (1 each).
-        max_values: multi: how many are kept, the first.
+        max_values: multi: how many are kept, the first; as many as the longest row of train has when None, up to 2^29
+            cells in all rows.
+        padding: multi: what only fills lists up, and is no value; "" where there is none. When None, train is looked
+            at, and refused where one value seems to be that.
         transform: numeric: `standard`, one weight or embedding times the value, less train's mean and in its standard
             deviations; `linear`, times the value as it is; `log2`, the category floor(ln(x)^2) of x > 2, else
             int(x), as Criteo's; `quantile`, the category of about equally many values.
         bins: numeric, `quantile`: how many categories.
         parts: time: `hour`, `weekday`, `weekend`, `month`, each a categorical field, in UTC.
+        time_format: time: how the moments are written (see `Written`); None: as the source says, or found out.
+        time_unit: time: of numbers, likewise.
+        time_zone: time: of moments that name none, likewise.
     """
 
     kind: Kind = "categorical"
@@ -39,10 +46,14 @@ class Field:
     buckets: int | None = None
     separator: str = "|"
     combine: Literal["mean", "sum"] = "mean"
-    max_values: int = 8
+    max_values: int | None = None
+    padding: str | int | float | None = None
     transform: Literal["standard", "linear", "log2", "quantile"] = "standard"
     bins: int = 32
     parts: list[TimePart] = field(default_factory=lambda: ["hour", "weekday", "weekend"])
+    time_format: str | None = None
+    time_unit: str | None = None
+    time_zone: str | None = None
 
     def check(self) -> None:
         """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
@@ -50,11 +61,9 @@ class Field:
         Raises:
             ConfigError: names the option.
         """
-        for name in ("min_count", "max_values", "bins"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"fields: {name} must be at least 1, found {getattr(self, name)}")
-        if self.buckets is not None and self.buckets < 1:
-            raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
+        for name in ("min_count", "max_values", "bins", "buckets"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"fields: {name} must be at least 1, found {value}")
         one_of("fields: kind", self.kind, get_args(Kind))
         one_of("fields: transform", self.transform, ("standard", "linear", "log2", "quantile"))
         one_of("fields: combine", self.combine, ("mean", "sum"))
@@ -62,6 +71,14 @@ class Field:
             one_of("fields: part of a time", part, get_args(TimePart))
         if not self.separator or not self.parts:
             raise ConfigError("fields: separator and parts must not be empty")
+        self.written(UNSAID)
+
+    def written(self, source: Written) -> Written:
+        """Return what is said of the field's times, here or by the source."""
+        zone = self.time_zone or source.time_zone
+        if self.time_format or self.time_unit:
+            return Written(self.time_format, self.time_unit, zone, source.on_missing)
+        return replace(source, time_zone=zone)
 
     def describe(self) -> str:
         """Return its kind and the options that differ from the defaults."""
@@ -117,9 +134,9 @@ def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[s
 def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict[str, Field]:
     """Return a field for each column of the training events, by its type and values.
 
-    Text is categorical, or multi-valued where values have the separator, or dropped where nearly every value is
-    another (titles, addresses); numbers are numeric where there are more than 20, else categorical, and ids always;
-    `timestamp` and dates are times.
+    Text is categorical, or multi-valued where values are lists or have the separator, or dropped where nearly every
+    value is another (titles, addresses); numbers are numeric where there are more than 20, else categorical, and ids
+    always; `timestamp` and dates are times.
     """
     found = {}
     for name in frame.columns:
@@ -136,6 +153,8 @@ def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict
             found[name] = Field("categorical")
         elif pd.api.types.is_numeric_dtype(column.dtype):
             found[name] = Field("numeric" if distinct > 20 else "categorical")
+        elif hold_lists(known):
+            found[name] = Field("multi")
         elif distinct > 100 and distinct > 0.5 * len(known):
             found[name] = Field("drop")
         elif known.astype("str").str.contains(separator, regex=False).mean() > 0.1:
@@ -147,15 +166,3 @@ def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict
     if not [f for f in found.values() if f.kind != "drop"]:
         raise DataError("no column of the events can be a field; declare them (data.init_args.fields)")
     return found
-
-
-def check_values(frame: pd.DataFrame) -> None:
-    """Refuse columns of lists.
-
-    Raises:
-        DataError: names the first.
-    """
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == object and column.map(lambda x: isinstance(x, list | tuple | np.ndarray)).any():
-            raise DataError(f"column '{name}' holds lists; join their values with a separator, as in a|b|c")

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.clicks.events import check_classes, label_column, labels_of
-from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
 from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
+from recgnn.data.readers.notation import UNSAID, Notation, Written, read
 from recgnn.data.readers.origin import Origin, need_columns
-from recgnn.data.readers.values import clean_times
+from recgnn.data.readers.times import At, Finder, need_times
 from recgnn.errors import ConfigError, DataError
 
 Blocks = Callable[..., Iterator[pd.DataFrame]]  # of all columns, or of those that are named
@@ -32,15 +33,19 @@ class Asked(NamedTuple):
     negatives: int = 0
     negatives_seed: int = 42
     history: Histories | None = None
+    written: Written = UNSAID  # what the source says of times
+    times: Notation | None = None  # of `timestamp`, where that has been found
+    at: At = Origin().at
 
 
 class Labelled(NamedTuple):
-    """Events in blocks, their labels [n], their parts [n], and the columns that are no fields."""
+    """Events in blocks, labels [n], parts [n], the columns that are no fields, and how columns of times are written."""
 
     blocks: Blocks
     labels: np.ndarray
     part: np.ndarray
     excluded: set[str]
+    times: dict[str, Notation]
 
 
 def of_frame(frame: pd.DataFrame) -> Blocks:
@@ -48,12 +53,33 @@ def of_frame(frame: pd.DataFrame) -> Blocks:
 
 
 class Whole(NamedTuple):
-    """All events at once, without sampled ones: labels [n], what they are ordered by [n], times [n] or None."""
+    """All events at once, without sampled ones: labels [n], what they are ordered by [n], times [n] or None, and how
+    columns of times are written."""
 
     frame: pd.DataFrame
     labels: np.ndarray
     order: np.ndarray
     times: np.ndarray | None
+    written: dict[str, Notation]
+
+
+def finders_of(asked: Asked, columns: list[str]) -> dict[str, Finder]:
+    """Return a finder for each column of times that is needed and not known yet."""
+    fields = {name: as_field(given, name) for name, given in (asked.fields or {}).items() if name in columns}
+    found = {name: Finder(name, field.written(asked.written)) for name, field in fields.items() if field.kind == "time"}
+    if asked.times is not None:
+        found.pop(TIMESTAMP, None)
+    elif TIMESTAMP in columns:
+        needed = asked.fields is None or asked.negatives or asked.history is not None or _by_time(asked.split)
+        if needed and TIMESTAMP not in found:
+            found[TIMESTAMP] = Finder(TIMESTAMP, asked.written)
+    return found
+
+
+def times_of(finders: dict[str, Finder], asked: Asked) -> dict[str, Notation]:
+    """Return how columns of times are written."""
+    known = {} if asked.times is None else {TIMESTAMP: asked.times}
+    return {name: finder.found() for name, finder in finders.items()} | known
 
 
 def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
@@ -68,7 +94,14 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
         labels, _ = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
-    return Whole(frame, labels, *order_of(frame, name))
+    finders = finders_of(asked, columns)
+    for column, finder in finders.items():
+        finder.look(frame[column], asked.at)
+    times = times_of(finders, asked)
+    found = Whole(frame, labels, *order_of(frame, times.get(TIMESTAMP)), times)
+    if found.times is not None:
+        need_times(found.times, TIMESTAMP, asked.written, asked.at)
+    return found
 
 
 def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
@@ -78,16 +111,16 @@ def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
 
 def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str, Past], pd.DataFrame | None]:
     """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
-    frame, _, order, times = whole
+    frame, _, order, times, written = whole
     history = asked.history
     if asked.negatives:
         labelled = {label_column(list(frame.columns), asked.label)} if _has_label(frame, asked) else set()
         frame, labels, part = with_negatives(
-            frame, _split(name, frame, asked.split), asked.negatives, asked.negatives_seed
+            frame, _split(frame, asked, written), asked.negatives, asked.negatives_seed
         )
         order = np.repeat(order, 1 + asked.negatives)
         times = None if times is None else np.repeat(times, 1 + asked.negatives)
-        events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled})
+        events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled}, written)
     else:
         events = parts_of(name, of_frame(frame), asked)
     if history is None:
@@ -95,7 +128,7 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
     if history.columns is not None:
         own = set(history.columns.values()) | ({history.times} if history.times else set())
-        past, items = past_of_columns(frame, history, times, name)
+        past, items = past_of_columns(frame, history, times, name, written.get(TIMESTAMP))
         pasts = {part: past.of(chosen) for part, chosen in rows.items()}
         return events._replace(excluded=events.excluded | own), pasts, items
     codes, first = tuples(frame, history.item_fields)
@@ -111,7 +144,10 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    for block in blocks(_looked_at(name, blocks, asked)):
+    looked_at, finders = _looked_at(name, blocks, asked)
+    for block in blocks(looked_at):
+        for column, finder in finders.items():
+            finder.look(block[column], asked.at)
         own, labelled = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
@@ -119,26 +155,34 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     if not len(labels):
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
-    part = _split(name, pd.concat(keys, ignore_index=True), split)
-    return Labelled(blocks, labels, part, {labelled, SPLIT})
+    times = times_of(finders, asked)
+    part = _split(pd.concat(keys, ignore_index=True), asked, times)
+    return Labelled(blocks, labels, part, {labelled, SPLIT}, times)
 
 
-def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
-    """Return the columns that labels and parts follow from."""
+def _looked_at(name: str, blocks: Blocks, asked: Asked) -> tuple[list[str], dict[str, Finder]]:
+    """Return the columns that labels, parts and notations follow from, and finders of these."""
     columns = [str(c) for c in next(iter(blocks())).columns]
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]
-    labelled = label_column(columns, asked.label)
-    return [*found, *([labelled] if labelled not in found else [])]
+    labelled, finders = label_column(columns, asked.label), finders_of(asked, columns)
+    return [*dict.fromkeys([*found, labelled, *finders])], finders
 
 
-def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
+def _split(frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]) -> np.ndarray:
     """Return parts [n] int8."""
-    timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
-    if timed and TIMESTAMP in frame:
-        frame = frame.assign(**{TIMESTAMP: clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))})
-    return np.asarray(split.split(frame)).astype(np.int8)
+    if TIMESTAMP in frame and _by_time(asked.split):
+        seconds, _ = read(frame[TIMESTAMP], times[TIMESTAMP])
+        need_times(seconds, TIMESTAMP, asked.written, asked.at)
+        frame = frame.assign(**{TIMESTAMP: seconds})
+    return np.asarray(asked.split.split(frame)).astype(np.int8)
+
+
+def _by_time(split: Split) -> bool:
+    """Return whether a split goes by time."""
+    split = split.of if isinstance(split, WithoutValidation) else split
+    return isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
 
 
 def _needed(split: Split, column: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,21 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, check_values, declared, guess
+from recgnn.data.clicks.fields import Field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
-from recgnn.data.clicks.parts import Asked, Labelled, Whole, of_frame, parts_of, whole_of, with_past
+from recgnn.data.clicks.parts import Asked, Blocks, Labelled, Whole, of_frame, parts_of, whole_of, with_past
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
-from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, USER, Source
+from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, TIMESTAMP, USER, Source
 from recgnn.data.interactions.split import Split
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
+from recgnn.data.readers.lists import hold_lists, without_lists
+from recgnn.data.readers.notation import Notation, Written, plain, read
+from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.tables import numbered
-from recgnn.data.readers.values import as_text, distinct_of
+from recgnn.data.readers.times import clean_times
+from recgnn.data.readers.values import as_text, distinct_of, type_of
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder
 
@@ -62,7 +68,7 @@ def prepare_events(
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
-    steps += [] if history is None else [json.dumps(history.as_dict())]
+    steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     place, scratch = "events", []
 
@@ -102,11 +108,15 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     and users that the split needs. Negatives and histories take the whole table at once.
     """
     split, titles = asked.split, None
+    untimed: list[int] = []  # rows that were dropped, by each pass
     if isinstance(source, EventSource):
-        name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
+        name, blocks = source.name, blocks_of(source, untimed)
+        asked = asked._replace(written=source.written, at=source.at)
     else:
-        frame, name, titles = events_of(source)
-        blocks = of_frame(frame)
+        log = source.read()
+        frame, name, titles = events_of(log)
+        blocks = of_frame(without_lists(frame))
+        asked = asked._replace(written=Written(on_missing="keep"), times=log.times, at=Origin(name).at)
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
@@ -115,7 +125,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         whole = None
         if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
-            whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
+            whole = Whole(frame, events.labels, *order_of(frame, known_times(frame, events, asked)), {})
     labels, part = events.labels, events.part
     if asked.task == "clicks" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
@@ -125,11 +135,11 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
             past_items = items.iloc[pasts["train"].seen_items()]
         encoders, whose = _fit(events, asked, past_items, step)
     with progress(f"encoding {name}", len(labels)) as step:
-        _encode(events, encoders, whose, pasts, folder, step)
+        unknown = _encode(events, encoders, whose, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
+        EventTables.of(*whole[:4], list(encoders.fields), titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -148,6 +158,10 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "val_is_test": split.val_is_test,
         "guessed": asked.fields is None,
         "history": None if asked.history is None else asked.history.as_dict(),
+        "unknown": unknown,
+        "times": {column: asdict(how) for column, how in events.times.items()},
+        "untimed": max(untimed, default=0),
+        "types": {c: type_of(whole.frame[c]) for c in (USER, ITEM) if whole is not None and c in whole.frame},
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
@@ -162,6 +176,36 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
     np.save(folder / "item.ids.npy", ids[:, slots])
     if values is not None and np.array(encoders.weighted)[slots].any():
         np.save(folder / "item.values.npy", values[:, slots])
+
+
+def blocks_of(source: EventSource, dropped: list[int]) -> Blocks:
+    """Return the events of a source in numbered blocks, with lists as JSON, and without the rows that are dropped for
+    want of a time, whose number each pass adds to a list."""
+    drops = source.written.on_missing == "drop"
+
+    def blocks(columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        wanted, missing = columns if columns is None or not drops else {*columns, TIMESTAMP}, 0
+        for block in numbered(source.blocks(wanted)):
+            if drops and TIMESTAMP in block:
+                timed = plain(block[TIMESTAMP]).notna()
+                block, missing = block[timed], missing + int((~timed).sum())
+            yield without_lists(block if columns is None else block[[c for c in block.columns if c in columns]])
+        dropped.append(missing)
+
+    return blocks
+
+
+def known_times(frame: pd.DataFrame, events: Labelled, asked: Asked) -> Notation | None:
+    """Return the notation of the column `timestamp`; None where there is none, or its rows cannot all be read."""
+    if TIMESTAMP not in frame:
+        return None
+    try:
+        if TIMESTAMP not in events.times:
+            events.times[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(), asked.written)[1]
+    except DataError:
+        return None
+    how = events.times[TIMESTAMP]
+    return how if asked.written.on_missing != "refuse" or not np.isnan(read(frame[TIMESTAMP], how)[0]).any() else None
 
 
 def _fit(
@@ -182,9 +226,12 @@ def _fit(
         start += len(block)
         if encoders is None and len(train):
             columns = [c for c in block.columns if c not in excluded]
-            check_values(block)
             found = guess(train, excluded) if fields is None else declared(fields, columns)
             encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
+            encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
+            for column, field in encoders.fields.items():
+                if field.kind != "multi" and hold_lists(train[column]):
+                    raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
             whose = asked.group or (USER if USER in block else None)
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
@@ -212,8 +259,11 @@ def _encode(
     pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
-) -> None:
-    """Write every part's arrays, a block at a time."""
+) -> dict[str, float]:
+    """Write every part's arrays, a block at a time; return the share of validation (or test) rows with a value that
+    train does not have, by column."""
+    unknown: Counter[str] = Counter()
+    told = min((code for code in (1, 2) if (events.part == code).any()), default=0)
     weighted = np.flatnonzero(encoders.weighted)
     shapes = {"ids": (len(encoders.slots),), "labels": ()}
     shapes |= {"values": (len(weighted),)} if len(weighted) else {}
@@ -231,6 +281,7 @@ def _encode(
         for block in events.blocks():
             stop = start + len(block)
             ids, values = encoders.encode(block)
+            unknown.update(encoders.unknown(ids[events.part[start:stop] == told]))
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if values is not None else {}
             arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
@@ -246,6 +297,7 @@ def _encode(
         for kind, past_array in own.items():
             if past_array is not None:
                 np.save(folder / f"{name}.{kind}.npy", past_array)
+    return {column: unknown[column] / max(1, int((events.part == told).sum())) for column in encoders.fields}
 
 
 def hashed(column: pd.Series) -> np.ndarray:

@@ -14,10 +14,11 @@ import numpy as np
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.tables import FILES as TABLES
 from recgnn.data.interactions.log import PARTS
+from recgnn.data.readers.notation import Notation
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 5
+FORMAT = 6
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -158,7 +159,10 @@ class PreparedEvents:
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
             *(f"  {line}" for line in self.encoders.describe()),
+            *(f"  times of {column}: {Notation(**how).describe()}" for column, how in s["times"].items()),
         ]
+        if s["untimed"]:
+            lines.append(f"  left out: {s['untimed']:,} rows without a time")
         if s["history"]:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])

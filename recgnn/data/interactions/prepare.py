@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     log = source.read()
     frame = log.interactions
     dropped: list[dict] = []
-    summary = {"format": FORMAT, "name": log.name, "read": len(frame)}
+    summary = {"format": FORMAT, "name": log.name, "read": len(frame), "times": None}
+    if log.times is not None:
+        summary |= {"times": asdict(log.times), "read": len(frame) + log.times.untimed * (not log.times.kept)}
     if not any(isinstance(step, Deduplicate) for step in filters):
         filters = [Deduplicate("last"), *filters]
     for step in filters:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.notation import Notation
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path, sha256_of
 
@@ -185,6 +186,7 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
 
 def format_summary(summary: dict, cold: str = "dropped") -> str:
     """Return the summary as text; `cold` says what becomes of rows whose user or item is not in train."""
+    times = [] if summary.get("times") is None else [f"  times: {Notation(**summary['times']).describe()}"]
     lines = [
         f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
         f"{summary['interactions']:,} of {summary['read']:,} interactions "
@@ -192,6 +194,7 @@ def format_summary(summary: dict, cold: str = "dropped") -> str:
         *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
         f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} "
         f"({summary['split']})",
+        *times,
         *(f"  note: {text}" for text in summary["warnings"]),
     ]
     return "\n".join(lines)

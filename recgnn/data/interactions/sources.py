@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
 from recgnn.data.readers.lines import numbered_lines
+from recgnn.data.readers.notation import Written
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.types import kind_of, typed
@@ -34,7 +36,7 @@ class TableLog(Source):
         user: Column of the user ids.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
-        timestamp: Column of the times, in seconds or as ISO 8601 dates; None and "" as for `rating`.
+        timestamp: Column of the times, in any notation; None and "" as for `rating`.
         separator: Of the fields of `path`, such as "," or "::"; found out when None.
         columns: Names of the columns of a file without a header line.
         users: A table with a row per user, or None.
@@ -44,6 +46,10 @@ class TableLog(Source):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -64,6 +70,10 @@ class TableLog(Source):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
@@ -72,6 +82,7 @@ class TableLog(Source):
         self.users, self.items, self.title = users, items, title
         self.name = name or Path(path).name.split(".")[0] or "data"
         self.quotes, self.encoding = quotes, encoding
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
@@ -82,7 +93,7 @@ class TableLog(Source):
                 "of a file without a header line with columns=[user, item, ...]"
             )
         users, items = self._table(self.users, USER), self._table(self.items, ITEM)
-        return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
+        return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
     def _table(self, path: str | Path | None, key: str) -> pd.DataFrame | None:
         if path is None:
@@ -93,6 +104,7 @@ class TableLog(Source):
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
+        options.append(self.written)
         return fingerprint(self, options, [self.path, self.users, self.items])
 
 
@@ -110,6 +122,10 @@ class AtomicLog(Source):
         timestamp: Field of the times; None and "" as for `rating`.
         title: Field of the titles in the `.item` file; None: `title`, `movie_title` or `name`.
         name: Short name of the data set; the file's stem when None.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -124,18 +140,23 @@ class AtomicLog(Source):
         timestamp: str | None = None,
         title: str | None = None,
         name: str | None = None,
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
         self.title = title
         self.name = name or Path(path).name.removesuffix(".inter") or "data"
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         interactions, *tables = self._files()
         frame, origin = self._atomic(interactions)
         need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
         users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
-        return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
+        return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
     def _files(self) -> tuple[Path, Path | None, Path | None]:
         """Return the .inter file and, or None, the .user and the .item file."""
@@ -170,7 +191,7 @@ class AtomicLog(Source):
         return keyed_table(frame, key, str(self.chosen[key]), origin)
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [self.chosen, self.title, self.name], self._files())
+        return fingerprint(self, [self.chosen, self.title, self.name, self.written], self._files())
 
 
 class AdjacencyLog(Source):
@@ -227,6 +248,10 @@ class FrameLog(Source):
         users: A frame with a row per user, or None.
         items: A frame with a row per item (`title` where known), or None.
         name: Short name of the data set.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the row and the column of the mistake.
@@ -242,14 +267,19 @@ class FrameLog(Source):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         name: str = "frame",
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.frame, self.users, self.items = frame, users, items
         self.chosen: Mapping[str, str | None] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
         self.name = name
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         users, items = self._table(self.users, USER), self._table(self.items, ITEM)
-        return build_log(self.frame, Origin("the frame"), self.chosen, users, items, None, self.name)
+        return build_log(self.frame, Origin("the frame"), self.chosen, users, items, None, self.name, self.written)
 
     def _table(self, table: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
         named = str(self.chosen[key])
@@ -259,7 +289,7 @@ class FrameLog(Source):
         digest = hashlib.sha256()
         for frame in (self.frame, self.users, self.items):
             digest.update(frame_digest(frame))
-        return fingerprint(self, [self.chosen, self.name, digest.hexdigest()], [])
+        return fingerprint(self, [self.chosen, self.name, self.written, digest.hexdigest()], [])
 
 
 def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
-from recgnn.errors import ConfigError, DataError
+from recgnn.data.readers.notation import ORDER, date_of
+from recgnn.data.readers.times import moment
+from recgnn.errors import ConfigError, DataError, one_of
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
 EXACT = 10_000_000  # rows up to which shares are exact where no user matters
@@ -32,6 +36,23 @@ class Split(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({sorted(vars(self).items())})"
+
+
+def untimed_in_train(split: Callable[[Any, pd.DataFrame], np.ndarray]) -> Callable[[Any, pd.DataFrame], np.ndarray]:
+    """Have rows without a time, where a log keeps such, in train; the others are split as if those were not there."""
+
+    @wraps(split)
+    def parts(self: Any, frame: pd.DataFrame) -> np.ndarray:
+        if getattr(self, "order", "time") != "time" or TIMESTAMP not in frame or not frame[TIMESTAMP].hasnans:
+            return split(self, frame)
+        timed = frame[TIMESTAMP].notna().to_numpy()
+        if not timed.any():
+            raise DataError("the split needs times, and no row has one; split at random")
+        part = np.zeros(len(frame), dtype=np.int8)
+        part[timed] = split(self, frame[timed])
+        return part
+
+    return parts
 
 
 class RatioSplit(Split):
@@ -60,10 +81,13 @@ class RatioSplit(Split):
         seed: int = 42,
     ) -> None:
         self.ratios = _normalised(ratios, "RatioSplit")
-        self.by = _one_of(by, ("user", "all"), "RatioSplit: by")
-        self.order = _one_of(order, ("random", "time"), "RatioSplit: order")
+        one_of("RatioSplit: by", by, ("user", "all"))
+        self.by = by
+        one_of("RatioSplit: order", order, ("random", "time"))
+        self.order = order
         self.seed = seed
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
             part = np.empty(len(frame), dtype=np.int8)
@@ -79,9 +103,7 @@ class RatioSplit(Split):
             key = np.random.default_rng(self.seed).random(len(frame))
         rank, count = _ranks(group, key)
         train, val, _ = part_sizes(count, self.ratios)
-        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(
-            np.int8
-        )
+        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
         return _checked(part, self.ratios, "add rows, or raise the ratio of that part")
 
     def describe(self) -> str:
@@ -107,10 +129,12 @@ class LeaveOneOut(Split):
     """
 
     def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
-        self.order = _one_of(order, ("time", "random", "given"), "LeaveOneOut: order")
+        one_of("LeaveOneOut: order", order, ("time", "random", "given"))
+        self.order = order
         self.val = val
         self.seed = seed
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
             key = times(frame, "LeaveOneOut(order='time')", within_user=True)
@@ -127,9 +151,7 @@ class LeaveOneOut(Split):
         if self.val:
             part[enough & (from_last == 1)] = VAL
         least = "three" if self.val else "two"
-        return _checked(
-            part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions"
-        )
+        return _checked(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
 
     def describe(self) -> str:
         seed = f", seed {self.seed}" if self.order == "random" else ""
@@ -144,7 +166,8 @@ class TemporalSplit(Split):
 
     Args:
         ratios: Shares of train, val, test, used where no start is given.
-        val_start: When validation begins, in seconds or as an ISO 8601 date; needs `test_start`.
+        val_start: When validation begins: a date, in UTC unless it names a zone, or seconds (or another unit) since
+            1970; a number as the log has it where its times are an order. It needs `test_start`.
         test_start: When test begins; without `val_start` there is no validation part.
 
     Raises:
@@ -160,18 +183,21 @@ class TemporalSplit(Split):
         self.ratios = _normalised(ratios, "TemporalSplit")
         if val_start is not None and test_start is None:
             raise ConfigError("TemporalSplit: val_start without test_start; give both")
-        self.val_start = None if val_start is None else _moment(val_start, "val_start")
-        self.test_start = None if test_start is None else _moment(test_start, "test_start")
-        if self.val_start is not None and self.test_start is not None and self.val_start >= self.test_start:
+        self.val_start, self.test_start = val_start, test_start
+        starts = [_start(start, name) for start, name in ((val_start, "val_start"), (test_start, "test_start"))]
+        if val_start is not None and starts[0] >= starts[1]:
             raise ConfigError("TemporalSplit: val_start must come before test_start")
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         time = times(frame, "TemporalSplit", within_user=False)
         if self.test_start is not None:
-            test = self.test_start
-            val = test if self.val_start is None else self.val_start
+            ordered = time.max() < ORDER
+            test = _start(self.test_start, "test_start", ordered)
+            val = test if self.val_start is None else _start(self.val_start, "val_start", ordered)
             wanted: Sequence[float] = (1, self.val_start is not None, 1)
-            how = f"the log spans {time.min():g} to {time.max():g}"
+            first, last = (f"{t:g}" if ordered else date_of(t) for t in (time.min(), time.max()))
+            how = f"the log spans {first} to {last}"
         else:
             ordered = np.sort(time)
             cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
@@ -182,8 +208,8 @@ class TemporalSplit(Split):
 
     def describe(self) -> str:
         if self.test_start is not None:
-            val = "" if self.val_start is None else f"val from {self.val_start!r}, "
-            return f"by time for all users: {val}test from {self.test_start!r}"
+            val = "" if self.val_start is None else f"val from {self.val_start}, "
+            return f"by time for all users: {val}test from {self.test_start}"
         return f"{'/'.join(f'{r:g}' for r in self.ratios)} by time for all users"
 
 
@@ -207,13 +233,9 @@ class GivenSplit(Split):
             try:
                 val = float(val)
             except ValueError:
-                raise ConfigError(
-                    f"GivenSplit: val is {val!r}; expected a share of train or 'test'"
-                ) from None
+                raise ConfigError(f"GivenSplit: val is {val!r}; expected a share of train or 'test'") from None
         if isinstance(val, int | float) and not 0 <= val < 1:
-            raise ConfigError(
-                f"GivenSplit: val is {val}; expected a share from 0 to below 1, or 'test'"
-            )
+            raise ConfigError(f"GivenSplit: val is {val}; expected a share from 0 to below 1, or 'test'")
         self.val = val
         self.seed = seed
         self.val_is_test = val == "test"
@@ -227,9 +249,7 @@ class GivenSplit(Split):
         part = frame[SPLIT].cat.codes.to_numpy(np.int8).copy()
         if (part == VAL).any():
             if self.val is not None:
-                raise DataError(
-                    "GivenSplit: the data has a validation part of its own; leave val out"
-                )
+                raise DataError("GivenSplit: the data has a validation part of its own; leave val out")
             return _checked(part, (1, 1, 1), "the data's split column does not have it")
         share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
         if share:
@@ -243,11 +263,7 @@ class GivenSplit(Split):
     def describe(self) -> str:
         if self.val_is_test:
             return "given; validated on the test part"
-        val = (
-            "given or 0.1 of each user's train"
-            if self.val is None
-            else f"{self.val:g} of each user's train"
-        )
+        val = "given or 0.1 of each user's train" if self.val is None else f"{self.val:g} of each user's train"
         return f"given; val {val}, seed {self.seed}"
 
 
@@ -278,9 +294,7 @@ class WithoutValidation(Split):
         return f"{self.of.describe()}; validation added to train"
 
 
-def part_sizes(
-    count: np.ndarray, ratios: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def part_sizes(count: np.ndarray, ratios: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sizes of train, val and test of groups of `count` rows, as RecBole counts them.
 
     Shapes:
@@ -304,9 +318,7 @@ def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
         return frame[TIMESTAMP].to_numpy()
     if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
         return frame[POSITION].to_numpy()
-    raise DataError(
-        f"{who} needs timestamps and the log has none; name the timestamp column or split at random"
-    )
+    raise DataError(f"{who} needs timestamps and the log has none; name the timestamp column or split at random")
 
 
 def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -322,9 +334,7 @@ def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
     """Check that no part that was asked for is empty, and return the codes."""
     for code, name in enumerate(PARTS):
         if wanted[code] and not (part == code).any():
-            raise DataError(
-                f"the split leaves the {name} part of {len(part)} interactions empty: {how}"
-            )
+            raise DataError(f"the split leaves the {name} part of {len(part)} interactions empty: {how}")
     return part
 
 
@@ -332,28 +342,14 @@ def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]
     """Three shares that sum to one."""
     values = [float(r) for r in ratios]
     if len(values) != 3 or not all(np.isfinite(v) and v >= 0 for v in values) or values[0] == 0:
-        raise ConfigError(
-            f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test"
-        )
+        raise ConfigError(f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test")
     total = sum(values)
     train, val, test = (v / total for v in values)
     return train, val, test
 
 
-def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
-    if value not in allowed:
-        raise ConfigError(f"{what} is {value!r}; expected {' or '.join(allowed)}")
-    return value
-
-
-def _moment(value: float | str, what: str) -> float:
-    """Return seconds, from seconds or an ISO 8601 date."""
-    try:
-        return float(value)
-    except ValueError:
-        try:
-            return pd.to_datetime(value, format="ISO8601", utc=True).timestamp()
-        except ValueError:
-            raise ConfigError(
-                f"TemporalSplit: {what} is {value!r}; expected seconds or an ISO 8601 date"
-            ) from None
+def _start(value: float | str | None, name: str, ordered: bool = False) -> float:
+    """Return when a part begins, in seconds; a number as it is where times are an order."""
+    if value is None or (ordered and isinstance(value, int | float)):
+        return np.nan if value is None else float(value)
+    return moment(value, f"TemporalSplit: {name}")

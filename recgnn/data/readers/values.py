@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,9 @@ from recgnn.errors import DataError
 
 NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts that stand for a missing number."""
+TRUTH = {"true": "1", "false": "0"}
 INT64 = np.iinfo(np.int64)
+Type = Literal["integer", "number", "bool", "text"]
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -27,6 +31,38 @@ def as_text(column: pd.Series) -> pd.Series:
         return text.mask(np.isnan(values))
     text = column.astype("string").str.strip()
     return text.mask(text.str.len() == 0)
+
+
+def type_of(column: pd.Series) -> Type:
+    """Return the type of a column's values: as they are stored; text that is true or false throughout is bool."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return "bool"
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return "integer" if pd.api.types.is_integer_dtype(column.dtype) else "number"
+    return "bool" if as_text(column).dropna().str.lower().isin(list(TRUTH)).all() else "text"
+
+
+def texts_as(column: pd.Series, kind: Type) -> pd.Series:
+    """Return values as text, one for all the ways to write a value of a type; NA where there is none.
+
+    In numbers, 3 and 3.0 are one, and true is 1; in bool, 1 is true; in text every value is as it is written.
+    """
+    text = as_text(column)
+    if kind == "text":
+        return text
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        text = text.mask(text.isin(NULLS))
+        truth = text.str.lower().map(TRUTH)
+        text = text.where(truth.isna(), truth)
+        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
+        number = pd.to_numeric(other, errors="coerce")
+        text = text.where(number.isna(), as_text(number.astype("Float64")))
+    if kind == "bool":
+        truth = text.map({"1": "True", "0": "False"})
+        text = text.where(truth.isna(), truth)
+    return text
 
 
 def distinct_of(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
@@ -47,6 +83,9 @@ def numbers(column: pd.Series) -> np.ndarray:
     text = text.mask(text.isin(NULLS))
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & text.notna().to_numpy()
+    if wrong.any():
+        values[wrong] = text[wrong].str.lower().map(TRUTH).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        wrong &= np.isnan(values)
     if wrong.any():
         row = int(wrong.argmax())
         number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,18 @@ from recgnn.data.clicks.encoders import (
     UNKNOWN,
     Categorical,
     Encoder,
-    LogBucket,
     Multi,
-    Numeric,
-    Quantile,
     Time,
 )
+from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
 from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.values import as_text
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
 from recgnn.training.run_folder import write_json
 
-FORMAT = 1
+FORMAT = 2
 HISTORIES = "histories.parquet"
 
 
@@ -34,8 +34,10 @@ def encoding_of(trained: TrainedCTR) -> dict:
     """How raw rows become the inputs of the model: plain JSON types."""
     encoders, fields, start = trained.encoders, [], 0
     for name, encoder in encoders.encoders.items():
-        own = {"name": name, "column": encoders.columns[name], "start": start}
-        fields.append(own | {"rows": encoder.num_rows, "slots": encoder.num_slots} | _kind_of(encoder))
+        column = encoders.columns[name]
+        own = {"name": name, "column": column, "start": start, "rows": encoder.num_rows, "slots": encoder.num_slots}
+        own |= {"time": asdict(encoders.times[column])} if isinstance(encoder, Time) else {}
+        fields.append(own | {"unknown": trained.unknown.get(column, 0.0)} | _kind_of(encoder))
         start += encoder.num_rows
     rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
     return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained)}
@@ -46,9 +48,10 @@ def _kind_of(encoder: Encoder) -> dict:
     if isinstance(encoder, Numeric):
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
     assert isinstance(encoder, Categorical)
-    common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
+    common = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
     if isinstance(encoder, Multi):
-        return {"kind": "multi", **common, "separator": encoder.field.separator, "combine": encoder.field.combine}
+        own = encoder.field
+        return {"kind": "multi", **common, "separator": own.separator, "combine": own.combine, "padding": own.padding}
     if isinstance(encoder, Quantile):
         return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
     if isinstance(encoder, Time):
@@ -62,11 +65,16 @@ def history_of(trained: TrainedCTR) -> dict | None:
         return None
     own = trained.history
     times = (own.times or "history_times") if knows_times(trained) else None
+    how = asdict(trained.times.get(TIMESTAMP, Notation()))
     return {
         "columns": {field: (own.columns or {}).get(field, f"history_{field}") for field in own.item_fields},
         "separator": own.separator,
         "times": times,
         "timestamp": TIMESTAMP if times else None,
+        "time": how,
+        "past_time": how if own.times else asdict(Notation(stated=True)),
+        "padding": str(own.padding),
+        "user_type": trained.types.get(USER, "text"),
         "max_length": own.max_length,
     }
 

@@ -14,9 +14,11 @@ What each column holds is told in README.md; how it becomes numbers in encoding.
 from __future__ import annotations
 
 import argparse
+import ast
 import bisect
 import json
 import os
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -28,6 +30,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 UNKNOWN, MISSING, KNOWN = 0, 1, 2  # rows of every field: values that train lacks, no value; the first known value
+UNITS = {"s": (1, 1), "ms": (1, 10**3), "us": (1, 10**6), "ns": (1, 10**9), "order": (1, 1), "min": (60, 1)}
+UNITS |= {"h": (3_600, 1), "d": (86_400, 1)}  # seconds are a number times the first, divided by the second
+CALENDARS = {"%Y%m%d": 8, "%y%m%d%H": 8, "%Y%m%d%H": 10, "%Y%m%d%H%M": 12, "%Y%m%d%H%M%S": 14}  # of so many digits
+ISO, LAST = "ISO8601", 4_102_444_800  # a plausible moment, in seconds, lies before 2100
+TRUTH, LISTS = {"true": "1", "false": "0"}, (list, tuple, np.ndarray)
+FAR = 0.1  # a share of unknown rows is far above validation's when it exceeds twice that by so much
 NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # no number
 READ, RUN = 2**15, 2**10  # rows read, and rows scored, at once
 
@@ -56,67 +64,100 @@ def as_text(column: pd.Series) -> pd.Series:
     return text.mask(text.str.len() == 0)
 
 
+def texts_as(column: pd.Series, kind: str) -> pd.Series:
+    """Values as text, one for all the ways to write a value of a type: 3 and 3.0 are a number, 1 and true are bool."""
+    text = as_text(column)
+    if kind == "text":
+        return text
+    if not is_number(column) or pd.api.types.is_bool_dtype(column.dtype):
+        text = text.mask(text.isin(NULLS))
+        truth = text.str.lower().map(TRUTH)
+        text = text.where(truth.isna(), truth)
+        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
+        number = pd.to_numeric(other, errors="coerce")
+        text = text.where(number.isna(), as_text(number.astype("Float64")))
+    truth = text.map({"1": "True", "0": "False"})
+    return text.where(truth.isna(), truth) if kind == "bool" else text
+
+
 def numbers(column: pd.Series) -> np.ndarray:
     """A column as float64, NaN where there is none."""
     if is_number(column):
         return column.to_numpy(np.float64, na_value=np.nan)
-    text = as_text(column)
-    text = text.mask(text.isin(NULLS))
+    text = texts_as(column, "number")
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(values) & text.notna().to_numpy()
-    if wrong.any():
+    if (wrong := np.isnan(values) & text.notna().to_numpy()).any():
         raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
     return values
 
 
-def moments(column: pd.Series) -> pd.Series:
-    """Seconds or dates as moments in UTC, NaT where there is none."""
+def seconds_of(column: pd.Series, how: dict) -> np.ndarray:
+    """Times as seconds: NaN where there is none, infinite where one is not written as in training, nor in ISO 8601."""
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return pd.to_datetime(column, utc=True)
-    if is_number(column):
-        return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
-    text = as_text(column)
-    seconds = pd.to_numeric(text.mask(text.isin(NULLS)), errors="coerce").astype("Float64")
-    dates = pd.to_datetime(text.where(seconds.isna()), utc=True, errors="coerce", format="ISO8601")
-    return pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").where(seconds.notna(), dates)
+        dates = pd.to_datetime(column)
+        return in_utc(dates, how["zone"], np.full(len(dates), dates.dt.tz is None))
+    text, written = as_text(column), how["written"]
+    text = text.mask(text.isin([*NULLS, "NaT"]))
+    if written in UNITS:
+        times, divide = UNITS[written]
+        values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        high, low = LAST * divide, LAST * divide // 1000 * (divide > 1)
+        size = np.abs(values)
+        fits = (size < 2.0**63) if how["stated"] else (size <= high) & ((size > low) | (size == 0))
+        found = np.where(fits, values * times / divide, np.nan)
+    elif written == ISO:
+        found = np.full(len(text), np.nan)
+    else:
+        digits, given = CALENDARS.get(written), text
+        if digits:
+            given = text.str.zfill(digits) if written.startswith("%y") else text
+            given = given.where(given.str.fullmatch(f"[0-9]{{{digits}}}").fillna(False), "-")
+        dates = pd.to_datetime(given.astype("str"), format=written, errors="coerce", utc=True)
+        found = in_utc(dates, how["zone"], np.full(len(text), "%z" not in written))
+        found = np.where(np.abs(found) <= LAST, found, np.nan) if digits and not how["stated"] else found
+    if (rest := np.isnan(found) & text.notna().to_numpy()).any():
+        some = text[rest]
+        dates = pd.to_datetime(some, format=ISO, errors="coerce", utc=True)
+        found[rest] = in_utc(dates, how["zone"], ~some.str.contains(r"Z$|\+|-.*-.*-").to_numpy(bool))
+    return np.where(np.isnan(found) & text.notna().to_numpy(), np.inf, found)
 
 
-def seconds_of(column: pd.Series) -> np.ndarray:
-    """Seconds or dates as seconds, NaN where there is none."""
-    if is_number(column):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    seconds = pd.to_numeric(as_text(column), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    dates = (moments(column) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.where(np.isnan(seconds), dates.to_numpy(np.float64, na_value=np.nan), seconds)
+def in_utc(dates: pd.Series, zone: str | None, naive: np.ndarray) -> np.ndarray:
+    """Dates as seconds, NaN where there is none; naive ones are of the zone."""
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    if zone and naive.any():
+        there = dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
+        dates = dates.where(~naive, there.dt.tz_convert("UTC").dt.tz_localize(None))
+    return np.where(dates.isna(), np.nan, dates.to_numpy("datetime64[us]").astype(np.int64) / 1e6)
+
+
+def part_of(seconds: np.ndarray, part: str) -> np.ndarray:
+    """A part of moments, in UTC."""
+    whole = np.floor(np.where(np.isfinite(seconds), seconds, 0)).astype(np.int64)
+    if part == "month":
+        return whole.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+    day = (whole // 86_400 + 3) % 7
+    return {"hour": whole // 3600 % 24, "weekday": day, "weekend": (day >= 5).astype(np.int64)}[part]
 
 
 def category_texts(column: pd.Series, field: dict) -> pd.Series:
     """The category of each value as text, NA where there is none."""
     kind = field["kind"]
-    if kind in ("log2", "quantile"):
-        values = numbers(column)
-        finite = np.isfinite(values)
-        if kind == "quantile":
-            bucket = np.searchsorted(np.array(field["edges"]), values, side="right")
-        else:
-            large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
-            bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
-            bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        return pd.Series(bucket).astype("string").mask(~finite)
-    if kind == "time":
-        when, part = moments(column), field["part"]
-        if part == "weekend":
-            found = (when.dt.day_of_week >= 5).astype("Int64").mask(when.isna())
-        else:
-            found = getattr(when.dt, "day_of_week" if part == "weekday" else part).astype("Int64")
-        return found.astype("string").reset_index(drop=True)
-    text = as_text(column)
-    if field["numeric"] and not is_number(column):  # the text 3.0 means 3
-        text = text.mask(text.isin(NULLS))
-        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))
-        number = pd.to_numeric(other, errors="coerce")
-        text = text.where(number.isna(), as_text(number.astype("Float64")))
-    return text
+    if kind not in ("log2", "quantile"):
+        return texts_as(column, field["type"])
+    values = numbers(column)
+    finite = np.isfinite(values)
+    if kind == "quantile":
+        bucket = np.searchsorted(np.array(field["edges"]), values, side="right")
+    else:
+        large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
+        bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
+        bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
+        if len(field["values"]):  # the nearest category that there is
+            known = np.sort(field["values"].to_numpy(np.int64))
+            bucket = known[np.searchsorted((known[1:] + known[:-1]) / 2, bucket)]
+    return pd.Series(bucket).astype("string").mask(~finite)
 
 
 def rows_of(text: pd.Series, field: dict) -> np.ndarray:
@@ -132,26 +173,34 @@ def rows_of(text: pd.Series, field: dict) -> np.ndarray:
 
 
 def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Several values in one text: each a feature of value 1, or 1/n."""
-    which, distinct = pd.factorize(column, use_na_sentinel=False)
-    texts = as_text(pd.Series(distinct, dtype=column.dtype if len(distinct) else object))
-    lists = [[] if pd.isna(t) else [p.strip() for p in t.split(field["separator"])] for t in texts]
-    lists = [[p for p in pieces if p][: field["slots"]] or [None] for pieces in lists]
+    """Several values of a row: each a feature of value 1, or 1/n."""
+    there = any(isinstance(cell, LISTS) for cell in column) if column.dtype == object else False
+    cells, padding = list(column if there else as_text(column)), str(field["padding"] or "")
+    if field["padding"] == 0:
+        padding = "0"
+    lists = [[p for p in pieces_of(cell, field["separator"]) if p != padding][: field["slots"]] for cell in cells]
+    lists = [pieces or [None] for pieces in lists]
     ids = np.full((len(lists), field["slots"]), MISSING)
     values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
     place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
     owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
-    ids[owner, slot] = rows_of(pd.Series([p for pieces in lists for p in pieces], dtype="string"), field)
+    flat = pd.Series([p for pieces in lists for p in pieces], dtype="string")
+    ids[owner, slot] = rows_of(texts_as(flat, field["type"]), field)
     values[owner, slot] = 1
     if field["combine"] == "mean":
         values /= values.sum(1, keepdims=True).clip(min=1)
-    return ids[which], values[which]
+    return ids, values
 
 
 def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
     """Rows within the field and their values, [n, slots] each."""
     if field["kind"] == "multi":
         return encode_multi(column, field)
+    if field["kind"] == "time":
+        seconds = seconds_of(column, field["time"])
+        rows = rows_of(pd.Series(np.arange(25)).astype("string"), field)[part_of(seconds, field["part"])]
+        rows = np.where(np.isfinite(seconds), rows, np.where(np.isnan(seconds), MISSING, UNKNOWN))[:, None]
+        return rows, np.ones(rows.shape, dtype=np.float32)
     if field["kind"] == "number":
         values = numbers(column)
         missing = ~np.isfinite(values)
@@ -165,16 +214,47 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
     return rows, np.ones(rows.shape, dtype=np.float32)
 
 
-def pieces_of(cell: object, separator: str) -> list:
-    """The values of a history: a list, or one text with separators."""
-    if isinstance(cell, (list, tuple, np.ndarray)):
-        return list(cell)
+def pieces_of(cell: object, separator: str, places: bool = False) -> list[str]:
+    """The values of a cell as text: of a list, also in JSON, or between separators; blanks are none, but may keep their
+    places."""
+    if isinstance(cell, LISTS):
+        return [p for p in map(text_of, cell) if p or places]
     text = "" if cell is None or cell is pd.NA or cell != cell else str(cell).strip()
-    return text.split(separator) if text else []
+    if text[:1] == "[" and text[-1:] == "]":
+        if (found := parsed(text)) is not None:
+            return [p for p in map(text_of, found) if p or places]
+    return [p.strip() for p in text.split(separator) if p.strip() or (places and separator != " ")] if text else []
 
 
-def as_series(values: list) -> pd.Series:
-    return pd.Series(values, dtype=None if values else "str")
+def parsed(text: str) -> list | None:
+    """The list that a text holds, in JSON, or as Python or NumPy writes it."""
+    for read in (lambda: json.loads(text, strict=False), lambda: numpys(text), lambda: ast.literal_eval(text)):
+        try:
+            if isinstance(found := read(), list):
+                return found
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def numpys(text: str) -> list | None:
+    quoted = [a or b for a, b in re.findall(r"""'([^']*)'|"([^"]*)\"""", text)]
+    if "," in text or not (len(quoted) > 1 or re.fullmatch(r"\[[-+.\deE\s]*\]", text)):
+        return None
+    return quoted or text[1:-1].split()
+
+
+def text_of(value: object) -> str:
+    """A value of a list as text; "" for none."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, (float, np.floating)) and value == int(value) and abs(value) < 2**53:
+        value = int(value)
+    return json.dumps(value) if isinstance(value, (list, dict)) else str(value).strip()
+
+
+def as_series(values: list[str]) -> pd.Series:
+    return pd.Series(values, dtype="str")
 
 
 class Scorer:
@@ -198,6 +278,7 @@ class Scorer:
         values = {name: group["value"] for name, group in vocabulary.groupby("field", observed=True)}
         for field in self.fields:
             field["values"] = pd.Index(values.get(field["name"], []), dtype="string")
+        self.unknown: dict[str, list] = {}  # by field: how many rows scored have an unknown value; validation's share
         self.users = None  # what each of them liked
         if (folder / "histories.parquet").is_file():
             self.users = pq.read_table(folder / "histories.parquet").to_pandas().set_index("user")
@@ -217,64 +298,86 @@ class Scorer:
         """The columns of the past's times and of the row's own, where the model looks at them."""
         return [self.history["times"], self.history["timestamp"]] if self.history["times"] else []
 
-    def encode(self, frame: pd.DataFrame, fields: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the table of all fields [n, S] and their values [n, S]."""
+    def encode(
+        self, frame: pd.DataFrame, fields: list[dict], count: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the table of all fields [n, S] and their values [n, S]; unknown values may be counted."""
         ids, values = [], []
         for field in fields:
             name = field["column"]
             column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
             rows, x = encode_field(column, field)
+            if count and field["kind"] != "number" and name in frame:
+                unknown = self.unknown.setdefault(field["name"], [0, field["unknown"]])
+                unknown[0] += int((rows == UNKNOWN).any(1).sum())
             ids.append(rows + field["start"])
             values.append(x)
         return np.concatenate(ids, 1).astype(np.int64), np.concatenate(values, 1)
 
-    def with_histories(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows with what their users liked before them, from histories.parquet; a row without a time sees all of it."""
+    def with_histories(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+        """Rows with what their users liked before them, from histories.parquet, and their times in seconds, [n]; a row
+        without a time sees all of it."""
+        own = np.full(len(frame), np.nan)
         if self.users is None or "user" not in frame:
             if self.without_histories:
-                return frame
+                return frame, own
             user = "" if self.users is None else ", or user"
             raise RowError(
                 f"the model reads histories, and there is no column {', '.join(self.past_columns())}{user}; README.md "
                 "tells how to write them, and --without_histories scores as if there were none"
             )
         ends: list[int | None] = [None] * len(frame)  # how much of a user's past a row sees
-        past = self.users.reindex(as_text(frame["user"])).set_index(frame.index)
+        past = self.users.reindex(texts_as(frame["user"], self.history["user_type"])).set_index(frame.index)
         if "last" in past:
-            own = seconds_of(frame["timestamp"]) if "timestamp" in frame else np.full(len(frame), np.nan)
-            times = [pieces_of(cell, "") for cell in past["history_times"]]
+            own = self.own_times(frame) if "timestamp" in frame else own
+            times = [list(cell) if isinstance(cell, LISTS) else [] for cell in past["history_times"]]
             ends = [len(x) if np.isnan(t) else bisect.bisect_left(x, t) for x, t in zip(times, own, strict=True)]
-            frame = frame.assign(timestamp=np.where(np.isnan(own), past["last"], own))
+            own = np.where(np.isnan(own), past["last"], own)
         cells = {name: zip(past[name], ends, strict=True) for name in self.past_columns()}
-        lists = {name: pd.Series([pieces_of(cell, "")[:end] for cell, end in x]) for name, x in cells.items()}
-        return frame.assign(**{name: values.set_axis(frame.index) for name, values in lists.items()})
+        lists = {name: [list(x)[:end] if isinstance(x, LISTS) else [] for x, end in pairs] for name, pairs in cells.items()}
+        return frame.assign(**{name: pd.Series(values, frame.index, object) for name, values in lists.items()}), own
+
+    def own_times(self, frame: pd.DataFrame) -> np.ndarray:
+        """The rows' own times, in seconds."""
+        own = seconds_of(frame["timestamp"], self.history["time"])
+        if np.isinf(own).any():
+            row = int(np.isinf(own).argmax())
+            raise RowError(f"row {frame.index[row]}: timestamp {frame['timestamp'].iloc[row]} is not written as in training")
+        return own
 
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
         history, lists, times = self.history, {}, self.times()[:1]
+        own = None
         if not any(column in frame for column in self.past_columns()):
-            frame = self.with_histories(frame)
+            frame, own = self.with_histories(frame)
         for name, column in [*history["columns"].items(), *((column, column) for column in times)]:
             if column in frame:
-                lists[name] = [pieces_of(cell, history["separator"]) for cell in frame[column]]
-        needed = [*history["columns"].values(), *self.times()]
+                lists[name] = [pieces_of(cell, history["separator"], True) for cell in frame[column]]
+        needed = [*history["columns"].values(), *(self.times()[:1] if own is not None else self.times())]
         if lists and any(column not in frame for column in needed):
             raise RowError(f"histories need all of the columns {', '.join(needed)}, or none of them")
-        lengths = np.array([len(x) for x in next(iter(lists.values()), [[]] * len(frame))], dtype=np.int64)
+        first = next(iter(lists.values()), [[]] * len(frame))
         for name, values in lists.items():
-            if (wrong := np.array([len(x) for x in values], dtype=np.int64) != lengths).any():
+            if (wrong := np.array([len(x) != len(y) for x, y in zip(values, first, strict=True)], dtype=bool)).any():
                 row = int(wrong.argmax())
-                raise RowError(f"row {frame.index[row]}: {len(values[row])} past {name}, {lengths[row]} past items")
-        newest = history["max_length"]
-        flat = {name: as_series([v for x in values for v in x[-newest:]]) for name, values in lists.items()}
-        lengths = np.minimum(lengths, newest)
+                raise RowError(f"row {frame.index[row]}: {len(values[row])} past {name}, {len(first[row])} past items")
+        kept, items = [], [lists[name] for name in history["columns"] if name in lists]
+        for row, one in enumerate(first):
+            there = [k for k, item in enumerate(one) if item != history["padding"] and any(x[row][k] for x in items)]
+            kept.append(there[-history["max_length"] :])
+        lengths = np.array([len(x) for x in kept], dtype=np.int64)
+        flat = {name: as_series([x[row][k] for row, ks in enumerate(kept) for k in ks]) for name, x in lists.items()}
         items = pd.DataFrame({name: flat.get(name, as_series([])) for name in history["columns"]})
         ids, x = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
         found = {"history_ids": ids, "history_values": x}
         if times:
-            own = seconds_of(frame[self.times()[1]]) if lists else np.zeros(len(frame))
-            gaps = np.repeat(own, lengths) - seconds_of(flat.get(times[0], as_series([])))
-            if (wrong := ~(gaps >= 0)).any():
+            then = seconds_of(flat.get(times[0], as_series([])), history["past_time"])
+            if own is None:
+                own = self.own_times(frame) if lists else np.zeros(len(frame))
+            last = np.append(then, np.nan)[np.cumsum(lengths) - 1]
+            gaps = np.repeat(np.where(np.isnan(own), last, own), lengths) - then
+            if (wrong := ~((gaps >= 0) & np.isfinite(then))).any():
                 row = np.repeat(np.arange(len(frame)), lengths)[int(wrong.argmax())]
                 raise RowError(f"row {frame.index[row]}: a past time is none, or later than {self.times()[1]!r}")
             found["history_gaps"] = gaps.astype(np.float32)
@@ -282,7 +385,7 @@ class Scorer:
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """The predictions of raw rows, [n]."""
-        ids, values = self.encode(frame, self.fields)
+        ids, values = self.encode(frame, self.fields, count=True)
         lengths, past = self.past(frame) if self.history else (np.zeros(len(frame), dtype=np.int64), {})
         first, order = np.cumsum(lengths) - lengths, np.argsort(lengths, kind="stable")  # like lengths together
         found = np.empty(len(frame), dtype=np.float32)
@@ -308,6 +411,16 @@ def blocks_of(file: Path):
     else:
         separator = "\t" if file.suffix == ".tsv" else ","
         yield from pd.read_csv(file, sep=separator, dtype="str", keep_default_na=False, chunksize=READ)
+
+
+def tell_unknown(scorer: Scorer, rows: int) -> None:
+    """Tell which fields have values that are not in the training data, and in how many rows, beside validation."""
+    shares = {name: (count / rows, usual) for name, (count, usual) in scorer.unknown.items() if count}
+    told = {name: f"{name} {share:.1%} ({usual:.1%})" for name, (share, usual) in shares.items()}
+    if told:
+        print(f"rows with values that are not in the training data (in validation): {', '.join(told.values())}", file=sys.stderr)
+    if far := [told[name] for name, (share, usual) in shares.items() if share > FAR + 2 * usual]:
+        print(f"warning: far more rows than in validation: {', '.join(far)}; are they written as there?", file=sys.stderr)
 
 
 def main() -> None:
@@ -342,6 +455,7 @@ def main() -> None:
         if writer:
             writer.close()
         os.replace(temporary, options.output)
+        tell_unknown(scorer, rows)
     except RowError as error:
         sys.exit(f"error: {options.rows}: {error}")
     finally:
