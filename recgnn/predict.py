@@ -86,8 +86,8 @@ def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFr
             rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
             outcome = f"predicted as {float(rating):.4g}"
         print(
-            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data ({trained.cold_share:.1%} "
-            f"in validation): {outcome}",
+            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data: {outcome} (in "
+            f"validation, {trained.cold_share:.1%} of the rows)",
             file=sys.stderr,
         )
     return written
@@ -100,7 +100,7 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
     from recgnn.serving.unknown import Unknown
 
     missing: list[str] = []
-    unknown = Unknown(trained.unknown)
+    unknown = Unknown(trained.encoders.usual)
 
     def blocks() -> Iterator[pd.DataFrame]:
         for number, frame in enumerate(text_blocks(options.input, [])):

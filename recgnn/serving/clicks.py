@@ -70,7 +70,7 @@ class TrainedCTR(TrainedModel, EventReader):
         Raises:
             DataError: for text in a numeric column, or histories that cannot be read.
         """
-        unknown = Unknown(self.unknown)
+        unknown = Unknown(self.encoders.usual)
         predictions = self.predictions(frame, unknown)
         if warning := unknown.warning():
             warnings.warn(warning, stacklevel=2)

@@ -86,7 +86,7 @@ class EventReader:
         self.tables = EventTables.load(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            history, self.types, self.unknown = summary["history"], summary["types"], summary["unknown"]
+            history, self.types = summary["history"], summary["types"]
             self.times = {column: Notation(**how) for column, how in summary["times"].items()}
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise RunError(f"{folder}: its summary cannot be read, or is of another version: {error}") from error

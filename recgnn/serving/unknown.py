@@ -31,7 +31,8 @@ class Unknown:
     def line(self) -> str:
         """Return the shares of all fields with unknown values as one line; "" where there is none."""
         found = [name for name, count in self.counts.items() if count]
-        return f"rows with values that are not in the training data (in validation): {self._told(found)}" if found else ""
+        told = "rows with values that are not in the training data (in validation)"
+        return f"{told}: {self._told(found)}" if found else ""
 
     def warning(self) -> str:
         """Return one line about the fields whose share is far above the usual one; "" where there is none."""

@@ -184,7 +184,7 @@ class Multi(Categorical):
     def observe(self, column: pd.Series) -> None:
         which, texts = distinct_of(column)
         times, lists = np.bincount(which, minlength=len(texts)), self.lists(texts)
-        if self.field.padding is None and not self.lengths.any() and (found := padding_in(lists, times)):
+        if self.field.padding is None and not self.lengths.any() and (found := padding_in(lists, times.tolist())):
             raise DataError(f"column '{column.name}': {found}")
         values, sizes = flat(lists)
         more = np.bincount(sizes, times).astype(np.int64)
@@ -205,7 +205,7 @@ class Multi(Categorical):
 
     def encode(self, column: pd.Series) -> Encoded:
         which, texts = distinct_of(column)
-        lists = [pieces[: self.slots] or [None] for pieces in self.lists(texts)]
+        lists: list[list] = [pieces[: self.slots] or [None] for pieces in self.lists(texts)]
         pieces, sizes = flat(lists)
         owner = np.repeat(np.arange(len(lists)), sizes)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -13,10 +13,11 @@ import pandas as pd
 
 from recgnn.data.cache import fingerprint
 from recgnn.data.interactions.log import ITEM, SPLIT, TIMESTAMP, TITLE, USER, InteractionLog, clean_split
-from recgnn.data.readers.notation import UNSAID, Written, as_dates
+from recgnn.data.readers.notation import as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, DataError
 
 _RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")

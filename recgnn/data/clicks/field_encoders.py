@@ -16,9 +16,9 @@ from recgnn.data.clicks.encoders import KNOWN, UNKNOWN, Categorical, Encoded, En
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
 from recgnn.data.readers.lists import plain_lists
-from recgnn.data.readers.notation import UNSAID, Notation, read
+from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin
-from recgnn.data.readers.times import Finder
+from recgnn.data.readers.times import UNSAID, Finder
 from recgnn.errors import DataError, RunError
 from recgnn.files import atomic_path
 
@@ -36,6 +36,7 @@ class FieldEncoders:
     def __init__(self, fields: dict[str, Field]) -> None:
         self.fields = fields
         self.times: dict[str, Notation] = {}  # how the moments of columns are written
+        self.usual: dict[str, float] = {}  # the share of validation rows with a value that train does not have
         self.encoders: dict[str, Encoder] = {}
         self.columns: dict[str, str] = {}
         for column, field in fields.items():
@@ -167,7 +168,7 @@ class FieldEncoders:
             of += [name] * len(vocabulary or [])
             values += vocabulary or []
         content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
-        content["times"] = {column: asdict(how) for column, how in self.times.items()}
+        content |= {"times": {column: asdict(how) for column, how in self.times.items()}, "unknown": self.usual}
         with atomic_path(folder / "fields.json") as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         owner = pa.array(of, pa.string()).dictionary_encode()
@@ -188,6 +189,7 @@ class FieldEncoders:
             found = cls({c: Field(**options) for c, options in content["fields"].items()})
             values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
             found.times = {column: Notation(**how) for column, how in content["times"].items()}
+            found.usual = content["unknown"]
             for name, encoder in found.encoders.items():
                 encoder.restore(content["numbers"][name], values.get(name))
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:

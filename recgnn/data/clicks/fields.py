@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import pandas as pd
 
 from recgnn.data.readers.lists import hold_lists
-from recgnn.data.readers.notation import UNSAID, Written
 from recgnn.data.readers.origin import need_columns
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
 
 Kind = Literal["categorical", "numeric", "multi", "time", "drop"]

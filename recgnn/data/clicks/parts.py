@@ -14,9 +14,9 @@ from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_
 from recgnn.data.clicks.negatives import with_negatives
 from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
-from recgnn.data.readers.notation import UNSAID, Notation, Written, read
+from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin, need_columns
-from recgnn.data.readers.times import At, Finder, need_times
+from recgnn.data.readers.times import UNSAID, At, Finder, Written, need_times
 from recgnn.errors import ConfigError, DataError
 
 Blocks = Callable[..., Iterator[pd.DataFrame]]  # of all columns, or of those that are named

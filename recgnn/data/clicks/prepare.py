@@ -26,10 +26,10 @@ from recgnn.data.interactions.split import Split
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.lists import hold_lists, without_lists
-from recgnn.data.readers.notation import Notation, Written, plain, read
+from recgnn.data.readers.notation import Notation, plain, read
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.tables import numbered
-from recgnn.data.readers.times import clean_times
+from recgnn.data.readers.times import Written, clean_times
 from recgnn.data.readers.values import as_text, distinct_of, type_of
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder
@@ -135,7 +135,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
             past_items = items.iloc[pasts["train"].seen_items()]
         encoders, whose = _fit(events, asked, past_items, step)
     with progress(f"encoding {name}", len(labels)) as step:
-        unknown = _encode(events, encoders, whose, pasts, folder, step)
+        encoders.usual = _encode(events, encoders, whose, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
@@ -158,7 +158,6 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "val_is_test": split.val_is_test,
         "guessed": asked.fields is None,
         "history": None if asked.history is None else asked.history.as_dict(),
-        "unknown": unknown,
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),
         "types": {c: type_of(whole.frame[c]) for c in (USER, ITEM) if whole is not None and c in whole.frame},

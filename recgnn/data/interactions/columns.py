@@ -8,8 +8,8 @@ from dataclasses import replace
 import pandas as pd
 
 from recgnn.data.interactions.log import ITEM, RESERVED, TITLE, InteractionLog, clean_table
-from recgnn.data.readers.notation import UNSAID, Written
 from recgnn.data.readers.origin import Origin, need_columns, unique_columns
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import DataError
 
 _TITLES = (TITLE, "movie_title", "name")

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.readers.ids import clean_ids, known_ids
-from recgnn.data.readers.notation import UNSAID, Notation, Written
+from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.times import clean_times
+from recgnn.data.readers.times import UNSAID, Written, clean_times
 from recgnn.data.readers.values import clean_numbers
 from recgnn.errors import DataError
 

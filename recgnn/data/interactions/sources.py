@@ -15,9 +15,9 @@ from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
 from recgnn.data.readers.lines import numbered_lines
-from recgnn.data.readers.notation import Written
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.tables import open_table, read_table
+from recgnn.data.readers.times import Written
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file
@@ -104,8 +104,7 @@ class TableLog(Source):
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
-        options.append(self.written)
-        return fingerprint(self, options, [self.path, self.users, self.items])
+        return fingerprint(self, [*options, self.written], [self.path, self.users, self.items])
 
 
 class AtomicLog(Source):

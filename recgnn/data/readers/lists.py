@@ -61,7 +61,11 @@ def plain_lists(column: pd.Series) -> pd.Series:
 
 def without_lists(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose columns of lists are JSON."""
-    return frame.assign(**{name: plain_lists(column) for name, column in frame.items() if column.dtype == object})
+    found = frame.copy(deep=False)
+    for name in frame.columns:
+        if frame[name].dtype == object or isinstance(frame[name].dtype, pd.ArrowDtype):
+            found[name] = plain_lists(frame[name])
+    return found
 
 
 def hold_lists(column: pd.Series) -> bool:

@@ -1,9 +1,8 @@
-"""How the times of a column are written: what a person says, what was found, and how such times are read."""
+"""How the times of a column are written, and such times as seconds since 1970."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recgnn.data.readers.values import NULLS, as_text, distinct_of
-from recgnn.errors import ConfigError, one_of
 
 ISO = "ISO8601"
 UNITS = {
@@ -25,51 +23,6 @@ LAST = 4_102_444_800  # 2100, until when a number is a plausible moment
 ORDER = 1e8  # numbers below it (1973) are taken as an order: they stay as they are, as seconds do
 _WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _NONE = [*NULLS, "NaT"]
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a person says of the times of a table; what is None is found.
-
-    Args:
-        time_format: As of Python's `strptime`, such as `%d/%m/%Y %H:%M`, or `ISO8601`.
-        time_unit: Of numbers: `s`, `ms`, `us`, `ns`, `min`, `h`, `d` since 1970; or `order`, numbers of any size.
-        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None. Of the hour that a clock passes
-            twice, the first is meant.
-        on_missing: What becomes of rows without a time where a log has times: `refuse`; `drop` leaves them out; `keep`
-            has them in train (never in the validation or test part of a split by time) and in no history.
-
-    Raises:
-        ConfigError: If an option cannot be.
-    """
-
-    time_format: str | None = None
-    time_unit: str | None = None
-    time_zone: str | None = None
-    on_missing: str = "refuse"
-
-    def __post_init__(self) -> None:
-        one_of("on_missing", self.on_missing, ("refuse", "drop", "keep"))
-        if self.time_unit is not None:
-            one_of("time_unit", self.time_unit, UNITS)
-            if self.time_format is not None:
-                raise ConfigError(f"time_unit {self.time_unit} and time_format {self.time_format}: give one of them")
-        if self.time_format is not None and self.time_format != ISO and "%" not in self.time_format:
-            raise ConfigError(f"time_format is {self.time_format!r}; expected one such as '%d/%m/%Y %H:%M', or {ISO}")
-        if self.time_zone is not None:
-            try:
-                ZoneInfo(self.time_zone)
-            except (OSError, LookupError, ValueError):
-                raise ConfigError(f"time_zone is {self.time_zone!r}; expected one such as Europe/Paris") from None
-
-    @property
-    def stated(self) -> list[Notation] | None:
-        """The notation that was said, or None."""
-        said = self.time_format or self.time_unit
-        return None if said is None else [Notation(said, self.time_zone, stated=True)]
-
-
-UNSAID = Written()
 
 
 @dataclass(frozen=True)
@@ -214,7 +167,7 @@ def as_dates(seconds: pd.Series) -> pd.Series:
     """Return seconds as dates in UTC, NaT where there is none."""
     micros = np.rint(seconds.to_numpy(np.float64) * 1e6)
     dates = np.where(np.isnan(micros), np.datetime64("NaT"), np.nan_to_num(micros).astype("datetime64[us]"))
-    return pd.Series(dates, index=seconds.index).dt.tz_localize("UTC")
+    return pd.Series(pd.DatetimeIndex(dates, tz="UTC"), index=seconds.index)
 
 
 def _whole(seconds: np.ndarray) -> np.ndarray:

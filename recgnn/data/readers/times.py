@@ -6,28 +6,19 @@ import calendar
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.readers.notation import (
-    CALENDARS,
-    ISO,
-    ORDER,
-    UNITS,
-    UNSAID,
-    Notation,
-    Written,
-    plain,
-    read_plain,
-    zoned,
-)
+from recgnn.data.readers.notation import CALENDARS, ISO, ORDER, UNITS, Notation, plain, read_plain, zoned
 from recgnn.data.readers.origin import Origin, shown
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, one_of
 
 FOUND = ("s", "ms", "us", "ns")
 RECENT = 1e9  # 2001
+SAMPLE = 1000  # values by which notations are looked for that all are then read by
 _CLOCK = re.compile(r"\b\d{1,2}:\d{2}(:\d{2})?([.,]\d{1,9})?(\s*)([AaPp][Mm]\b)?")
 _ZONE = re.compile(r"\s*(Z\b|[+-]\d{2}:?\d{2}\b)")
 _NAMES = {
@@ -43,6 +34,51 @@ _ORDERS = {
 """What the numbers of a date may be, by their digits, and b where the month has a name."""
 At = Callable[[int, str], str]
 """From a row and a column to their place, for an error."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a person says of the times of a table; what is None is found.
+
+    Args:
+        time_format: As of Python's `strptime`, such as `%d/%m/%Y %H:%M`, or `ISO8601`.
+        time_unit: Of numbers: `s`, `ms`, `us`, `ns`, `min`, `h`, `d` since 1970; or `order`, numbers of any size.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None. Of the hour that a clock passes
+            twice, the first is meant.
+        on_missing: What becomes of rows without a time where a log has times: `refuse`; `drop` leaves them out; `keep`
+            has them in train (never in the validation or test part of a split by time) and in no history.
+
+    Raises:
+        ConfigError: If an option cannot be.
+    """
+
+    time_format: str | None = None
+    time_unit: str | None = None
+    time_zone: str | None = None
+    on_missing: str = "refuse"
+
+    def __post_init__(self) -> None:
+        one_of("on_missing", self.on_missing, ("refuse", "drop", "keep"))
+        if self.time_unit is not None:
+            one_of("time_unit", self.time_unit, UNITS)
+            if self.time_format is not None:
+                raise ConfigError(f"time_unit {self.time_unit} and time_format {self.time_format}: give one of them")
+        if self.time_format is not None and self.time_format != ISO and "%" not in self.time_format:
+            raise ConfigError(f"time_format is {self.time_format!r}; expected one such as '%d/%m/%Y %H:%M', or {ISO}")
+        if self.time_zone is not None:
+            try:
+                ZoneInfo(self.time_zone)
+            except (OSError, LookupError, ValueError):
+                raise ConfigError(f"time_zone is {self.time_zone!r}; expected one such as Europe/Paris") from None
+
+    @property
+    def stated(self) -> list[Notation] | None:
+        """The notation that was said, or None."""
+        said = self.time_format or self.time_unit
+        return None if said is None else [Notation(said, self.time_zone, stated=True)]
+
+
+UNSAID = Written()
 
 
 class Finder:
@@ -111,7 +147,9 @@ class Finder:
         def ways(names: Iterable[str]) -> list[Notation]:
             return [Notation(name, self.written.time_zone) for name in names]
 
-        sample = values.iloc[:: 1 + len(values) // 1000]
+        sample = values
+        if len(values) > SAMPLE:  # not at even distances: notations may take turns
+            sample = values.iloc[np.random.default_rng(0).integers(len(values), size=SAMPLE)]
         if pd.api.types.is_datetime64_any_dtype(values.dtype):
             yield ways([ISO])
         elif 2 * pd.to_numeric(sample, errors="coerce").notna().sum() >= len(sample):

@@ -37,7 +37,7 @@ def encoding_of(trained: TrainedCTR) -> dict:
         column = encoders.columns[name]
         own = {"name": name, "column": column, "start": start, "rows": encoder.num_rows, "slots": encoder.num_slots}
         own |= {"time": asdict(encoders.times[column])} if isinstance(encoder, Time) else {}
-        fields.append(own | {"unknown": trained.unknown.get(column, 0.0)} | _kind_of(encoder))
+        fields.append(own | {"unknown": encoders.usual.get(column, 0.0)} | _kind_of(encoder))
         start += encoder.num_rows
     rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
     return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained)}
@@ -51,7 +51,8 @@ def _kind_of(encoder: Encoder) -> dict:
     common = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
     if isinstance(encoder, Multi):
         own = encoder.field
-        return {"kind": "multi", **common, "separator": own.separator, "combine": own.combine, "padding": own.padding}
+        padding = "" if own.padding is None else str(own.padding)
+        return {"kind": "multi", **common, "separator": own.separator, "combine": own.combine, "padding": padding}
     if isinstance(encoder, Quantile):
         return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
     if isinstance(encoder, Time):
@@ -73,7 +74,7 @@ def history_of(trained: TrainedCTR) -> dict | None:
         "timestamp": TIMESTAMP if times else None,
         "time": how,
         "past_time": how if own.times else asdict(Notation(stated=True)),
-        "padding": str(own.padding),
+        "padding": "" if own.padding is None else str(own.padding),
         "user_type": trained.types.get(USER, "text"),
         "max_length": own.max_length,
     }

@@ -14,11 +14,9 @@ What each column holds is told in README.md; how it becomes numbers in encoding.
 from __future__ import annotations
 
 import argparse
-import ast
 import bisect
 import json
 import os
-import re
 import sys
 import uuid
 from pathlib import Path
@@ -29,107 +27,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.readers.lists import LISTS, pieces_of, plain_lists
+from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.values import distinct_of, numbers, texts_as
+from recgnn.errors import DataError
+
 UNKNOWN, MISSING, KNOWN = 0, 1, 2  # rows of every field: values that train lacks, no value; the first known value
-UNITS = {"s": (1, 1), "ms": (1, 10**3), "us": (1, 10**6), "ns": (1, 10**9), "order": (1, 1), "min": (60, 1)}
-UNITS |= {"h": (3_600, 1), "d": (86_400, 1)}  # seconds are a number times the first, divided by the second
-CALENDARS = {"%Y%m%d": 8, "%y%m%d%H": 8, "%Y%m%d%H": 10, "%Y%m%d%H%M": 12, "%Y%m%d%H%M%S": 14}  # of so many digits
-ISO, LAST = "ISO8601", 4_102_444_800  # a plausible moment, in seconds, lies before 2100
-TRUTH, LISTS = {"true": "1", "false": "0"}, (list, tuple, np.ndarray)
 FAR = 0.1  # a share of unknown rows is far above validation's when it exceeds twice that by so much
-NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # no number
 READ, RUN = 2**15, 2**10  # rows read, and rows scored, at once
-
-
-class RowError(ValueError):
-    """A row or a column is not what it should be."""
-
-
-def is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype)
-
-
-def as_text(column: pd.Series) -> pd.Series:
-    """Values as text, the same for 12, 12.0 and "12"; NA where there is none."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
-        return column.astype("string")
-    if pd.api.types.is_float_dtype(column.dtype):
-        values = column.to_numpy(np.float64, na_value=np.nan)
-        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
-        text = column.astype("string")
-        text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
-        return text.mask(np.isnan(values))
-    text = column.astype("string").str.strip()
-    return text.mask(text.str.len() == 0)
-
-
-def texts_as(column: pd.Series, kind: str) -> pd.Series:
-    """Values as text, one for all the ways to write a value of a type: 3 and 3.0 are a number, 1 and true are bool."""
-    text = as_text(column)
-    if kind == "text":
-        return text
-    if not is_number(column) or pd.api.types.is_bool_dtype(column.dtype):
-        text = text.mask(text.isin(NULLS))
-        truth = text.str.lower().map(TRUTH)
-        text = text.where(truth.isna(), truth)
-        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
-        number = pd.to_numeric(other, errors="coerce")
-        text = text.where(number.isna(), as_text(number.astype("Float64")))
-    truth = text.map({"1": "True", "0": "False"})
-    return text.where(truth.isna(), truth) if kind == "bool" else text
-
-
-def numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64, NaN where there is none."""
-    if is_number(column):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    text = texts_as(column, "number")
-    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    if (wrong := np.isnan(values) & text.notna().to_numpy()).any():
-        raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
-    return values
-
-
-def seconds_of(column: pd.Series, how: dict) -> np.ndarray:
-    """Times as seconds: NaN where there is none, infinite where one is not written as in training, nor in ISO 8601."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        dates = pd.to_datetime(column)
-        return in_utc(dates, how["zone"], np.full(len(dates), dates.dt.tz is None))
-    text, written = as_text(column), how["written"]
-    text = text.mask(text.isin([*NULLS, "NaT"]))
-    if written in UNITS:
-        times, divide = UNITS[written]
-        values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        high, low = LAST * divide, LAST * divide // 1000 * (divide > 1)
-        size = np.abs(values)
-        fits = (size < 2.0**63) if how["stated"] else (size <= high) & ((size > low) | (size == 0))
-        found = np.where(fits, values * times / divide, np.nan)
-    elif written == ISO:
-        found = np.full(len(text), np.nan)
-    else:
-        digits, given = CALENDARS.get(written), text
-        if digits:
-            given = text.str.zfill(digits) if written.startswith("%y") else text
-            given = given.where(given.str.fullmatch(f"[0-9]{{{digits}}}").fillna(False), "-")
-        dates = pd.to_datetime(given.astype("str"), format=written, errors="coerce", utc=True)
-        found = in_utc(dates, how["zone"], np.full(len(text), "%z" not in written))
-        found = np.where(np.abs(found) <= LAST, found, np.nan) if digits and not how["stated"] else found
-    if (rest := np.isnan(found) & text.notna().to_numpy()).any():
-        some = text[rest]
-        dates = pd.to_datetime(some, format=ISO, errors="coerce", utc=True)
-        found[rest] = in_utc(dates, how["zone"], ~some.str.contains(r"Z$|\+|-.*-.*-").to_numpy(bool))
-    return np.where(np.isnan(found) & text.notna().to_numpy(), np.inf, found)
-
-
-def in_utc(dates: pd.Series, zone: str | None, naive: np.ndarray) -> np.ndarray:
-    """Dates as seconds, NaN where there is none; naive ones are of the zone."""
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    if zone and naive.any():
-        there = dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
-        dates = dates.where(~naive, there.dt.tz_convert("UTC").dt.tz_localize(None))
-    return np.where(dates.isna(), np.nan, dates.to_numpy("datetime64[us]").astype(np.int64) / 1e6)
 
 
 def part_of(seconds: np.ndarray, part: str) -> np.ndarray:
@@ -174,22 +79,19 @@ def rows_of(text: pd.Series, field: dict) -> np.ndarray:
 
 def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
     """Several values of a row: each a feature of value 1, or 1/n."""
-    there = any(isinstance(cell, LISTS) for cell in column) if column.dtype == object else False
-    cells, padding = list(column if there else as_text(column)), str(field["padding"] or "")
-    if field["padding"] == 0:
-        padding = "0"
-    lists = [[p for p in pieces_of(cell, field["separator"]) if p != padding][: field["slots"]] for cell in cells]
-    lists = [pieces or [None] for pieces in lists]
+    which, cells = distinct_of(plain_lists(column))
+    found = [[p for p in pieces if p != field["padding"]] for pieces in pieces_of(cells, field["separator"])]
+    lists: list[list] = [pieces[: field["slots"]] or [None] for pieces in found]
     ids = np.full((len(lists), field["slots"]), MISSING)
     values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
     place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
     owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
-    flat = pd.Series([p for pieces in lists for p in pieces], dtype="string")
-    ids[owner, slot] = rows_of(texts_as(flat, field["type"]), field)
+    texts = pd.Series([p for pieces in lists for p in pieces], dtype="string")
+    ids[owner, slot] = rows_of(texts_as(texts, field["type"]), field)
     values[owner, slot] = 1
     if field["combine"] == "mean":
         values /= values.sum(1, keepdims=True).clip(min=1)
-    return ids, values
+    return ids[which], values[which]
 
 
 def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -214,43 +116,10 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
     return rows, np.ones(rows.shape, dtype=np.float32)
 
 
-def pieces_of(cell: object, separator: str, places: bool = False) -> list[str]:
-    """The values of a cell as text: of a list, also in JSON, or between separators; blanks are none, but may keep their
-    places."""
-    if isinstance(cell, LISTS):
-        return [p for p in map(text_of, cell) if p or places]
-    text = "" if cell is None or cell is pd.NA or cell != cell else str(cell).strip()
-    if text[:1] == "[" and text[-1:] == "]":
-        if (found := parsed(text)) is not None:
-            return [p for p in map(text_of, found) if p or places]
-    return [p.strip() for p in text.split(separator) if p.strip() or (places and separator != " ")] if text else []
-
-
-def parsed(text: str) -> list | None:
-    """The list that a text holds, in JSON, or as Python or NumPy writes it."""
-    for read in (lambda: json.loads(text, strict=False), lambda: numpys(text), lambda: ast.literal_eval(text)):
-        try:
-            if isinstance(found := read(), list):
-                return found
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return None
-
-
-def numpys(text: str) -> list | None:
-    quoted = [a or b for a, b in re.findall(r"""'([^']*)'|"([^"]*)\"""", text)]
-    if "," in text or not (len(quoted) > 1 or re.fullmatch(r"\[[-+.\deE\s]*\]", text)):
-        return None
-    return quoted or text[1:-1].split()
-
-
-def text_of(value: object) -> str:
-    """A value of a list as text; "" for none."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, (float, np.floating)) and value == int(value) and abs(value) < 2**53:
-        value = int(value)
-    return json.dumps(value) if isinstance(value, (list, dict)) else str(value).strip()
+def seconds_of(column: pd.Series, how: dict) -> np.ndarray:
+    """Times as seconds: NaN where there is none, infinite where one cannot be read as training's were."""
+    seconds, wrong = read(column, Notation(**how), lenient=True)
+    return np.where(wrong, np.inf, seconds)
 
 
 def as_series(values: list[str]) -> pd.Series:
@@ -322,7 +191,7 @@ class Scorer:
             if self.without_histories:
                 return frame, own
             user = "" if self.users is None else ", or user"
-            raise RowError(
+            raise DataError(
                 f"the model reads histories, and there is no column {', '.join(self.past_columns())}{user}; README.md "
                 "tells how to write them, and --without_histories scores as if there were none"
             )
@@ -334,37 +203,42 @@ class Scorer:
             ends = [len(x) if np.isnan(t) else bisect.bisect_left(x, t) for x, t in zip(times, own, strict=True)]
             own = np.where(np.isnan(own), past["last"], own)
         cells = {name: zip(past[name], ends, strict=True) for name in self.past_columns()}
-        lists = {name: [list(x)[:end] if isinstance(x, LISTS) else [] for x, end in pairs] for name, pairs in cells.items()}
-        return frame.assign(**{name: pd.Series(values, frame.index, object) for name, values in lists.items()}), own
+        for name, pairs in cells.items():
+            found = [list(x)[:end] if isinstance(x, LISTS) else [] for x, end in pairs]
+            frame = frame.assign(**{name: pd.Series(found, frame.index, object)})
+        return frame, own
 
     def own_times(self, frame: pd.DataFrame) -> np.ndarray:
         """The rows' own times, in seconds."""
         own = seconds_of(frame["timestamp"], self.history["time"])
         if np.isinf(own).any():
             row = int(np.isinf(own).argmax())
-            raise RowError(f"row {frame.index[row]}: timestamp {frame['timestamp'].iloc[row]} is not written as in training")
+            value = frame["timestamp"].iloc[row]
+            raise DataError(f"row {frame.index[row] + 1}, column 'timestamp': {value} is not written as in training")
         return own
 
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
-        history, lists, times = self.history, {}, self.times()[:1]
+        history, times = self.history, self.times()[:1]
+        lists: dict[str, list[list[str]]] = {}
         own = None
         if not any(column in frame for column in self.past_columns()):
             frame, own = self.with_histories(frame)
         for name, column in [*history["columns"].items(), *((column, column) for column in times)]:
             if column in frame:
-                lists[name] = [pieces_of(cell, history["separator"], True) for cell in frame[column]]
+                lists[name] = pieces_of(plain_lists(frame[column]), history["separator"], places=True)
         needed = [*history["columns"].values(), *(self.times()[:1] if own is not None else self.times())]
         if lists and any(column not in frame for column in needed):
-            raise RowError(f"histories need all of the columns {', '.join(needed)}, or none of them")
-        first = next(iter(lists.values()), [[]] * len(frame))
+            raise DataError(f"histories need all of the columns {', '.join(needed)}, or none of them")
+        first: list[list[str]] = next(iter(lists.values()), [[]] * len(frame))
         for name, values in lists.items():
             if (wrong := np.array([len(x) != len(y) for x, y in zip(values, first, strict=True)], dtype=bool)).any():
                 row = int(wrong.argmax())
-                raise RowError(f"row {frame.index[row]}: {len(values[row])} past {name}, {len(first[row])} past items")
-        kept, items = [], [lists[name] for name in history["columns"] if name in lists]
+                many = f"{len(values[row])} past {name}, {len(first[row])} past items"
+                raise DataError(f"row {frame.index[row] + 1}: {many}")
+        kept, of_items = [], [lists[name] for name in history["columns"] if name in lists]
         for row, one in enumerate(first):
-            there = [k for k, item in enumerate(one) if item != history["padding"] and any(x[row][k] for x in items)]
+            there = [k for k, item in enumerate(one) if item != history["padding"] and any(x[row][k] for x in of_items)]
             kept.append(there[-history["max_length"] :])
         lengths = np.array([len(x) for x in kept], dtype=np.int64)
         flat = {name: as_series([x[row][k] for row, ks in enumerate(kept) for k in ks]) for name, x in lists.items()}
@@ -379,7 +253,7 @@ class Scorer:
             gaps = np.repeat(np.where(np.isnan(own), last, own), lengths) - then
             if (wrong := ~((gaps >= 0) & np.isfinite(then))).any():
                 row = np.repeat(np.arange(len(frame)), lengths)[int(wrong.argmax())]
-                raise RowError(f"row {frame.index[row]}: a past time is none, or later than {self.times()[1]!r}")
+                raise DataError(f"row {frame.index[row] + 1}: a past time is none, or later than {self.times()[1]!r}")
             found["history_gaps"] = gaps.astype(np.float32)
         return lengths, found
 
@@ -417,10 +291,11 @@ def tell_unknown(scorer: Scorer, rows: int) -> None:
     """Tell which fields have values that are not in the training data, and in how many rows, beside validation."""
     shares = {name: (count / rows, usual) for name, (count, usual) in scorer.unknown.items() if count}
     told = {name: f"{name} {share:.1%} ({usual:.1%})" for name, (share, usual) in shares.items()}
+    what = "values that are not in the training data"
     if told:
-        print(f"rows with values that are not in the training data (in validation): {', '.join(told.values())}", file=sys.stderr)
+        print(f"rows with {what} (in validation): {', '.join(told.values())}", file=sys.stderr)
     if far := [told[name] for name, (share, usual) in shares.items() if share > FAR + 2 * usual]:
-        print(f"warning: far more rows than in validation: {', '.join(far)}; are they written as there?", file=sys.stderr)
+        print(f"warning: far more rows than in validation have {what}: {', '.join(far)}", file=sys.stderr)
 
 
 def main() -> None:
@@ -438,7 +313,7 @@ def main() -> None:
     temporary = options.output.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{options.output.name}")
     try:
         for frame in blocks_of(options.rows):
-            frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors
+            frame.index = pd.RangeIndex(rows, rows + len(frame))  # the numbers of the rows, for errors
             missing = [] if rows else scorer.missing(frame)
             frame["prediction"] = scorer.score(frame)
             if missing:
@@ -451,12 +326,12 @@ def main() -> None:
                 writer.write_table(table.cast(writer.schema))
             rows += len(frame)
         if not rows:
-            raise RowError("holds no rows")
+            raise DataError("holds no rows")
         if writer:
             writer.close()
         os.replace(temporary, options.output)
         tell_unknown(scorer, rows)
-    except RowError as error:
+    except DataError as error:
         sys.exit(f"error: {options.rows}: {error}")
     finally:
         temporary.unlink(missing_ok=True)

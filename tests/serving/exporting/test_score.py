@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
+from recgnn.errors import DataError
 from recgnn.serving.exporting import score
 from recgnn.serving.exporting.encoding import write_encoding
 
@@ -110,7 +111,7 @@ def test_rows_are_encoded_as_by_the_run(name: str, encoders, scorer) -> None:
 
 
 def test_text_in_a_numeric_column_is_refused(scorer) -> None:
-    with pytest.raises(score.RowError, match="column 'price': 'cheap' is no number"):
+    with pytest.raises(DataError, match="column 'price': 'cheap' is no number"):
         scorer.encode(as_csv(rows()).assign(price="cheap"), scorer.fields)
 
 
@@ -125,19 +126,9 @@ def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_pa
     assert set(city["value"]) == set(counts.index) and city["row"].tolist() == [2, 3, 4]
     assert counts[city["value"]].is_monotonic_decreasing
     assert set(content["fields"][4]) == {
-        *("name", "column", "start", "rows", "slots", "kind", "numeric", "buckets", "separator", "combine")
+        *("name", "column", "start", "rows", "slots", "unknown"),
+        *("kind", "type", "buckets", "separator", "combine", "padding"),
     }
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        ("4 7 4", ["4", "7", "4"]), (" 4 ", ["4"]), ("", []), (None, []), (np.nan, []), (pd.NA, []),
-        ([4, 7], [4, 7]), (np.array([4, 7]), [4, 7]), ((), []), ("a  b", ["a", "", "b"]), (12, ["12"]),
-    ],
-)  # fmt: skip
-def test_pieces_of_a_history(cell: object, expected: list) -> None:
-    assert score.pieces_of(cell, " ") == expected
 
 
 READY = {
