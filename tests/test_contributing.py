@@ -145,7 +145,7 @@ def test_simgcl_is_its_equations(own) -> None:
     layers.append(operator @ layers[0])
     e = (layers[0] + layers[1]) / 2  # without layer 0
     expected, size = 0.0, 4
-    for u, i, (j,) in zip(*map(torch.Tensor.tolist, batch), strict=True):
+    for u, i, (j,) in zip(*map(torch.Tensor.tolist, batch[:3]), strict=True):
         expected = expected - torch.log(torch.sigmoid(e[u] @ e[users + i] - e[u] @ e[users + j])) / size
         rows = [model.user_embedding.weight[u], model.item_embedding.weight[i], model.item_embedding.weight[j]]
         expected = expected + 0.1 * sum(row @ row for row in rows) / 2 / size
