@@ -169,8 +169,8 @@ class Tally:
 
 
 class Multi(Categorical):
-    """Several values of one text, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over the
-    sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
+    """Several values of one text, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over
+    the sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
 
     weighted = True
 
@@ -196,7 +196,8 @@ class Multi(Categorical):
         parts = split.str.rpartition(mark).set_axis(["value", "mark", "x"], axis=1)
         alone = parts["mark"] != mark
         values = parts["value"].str.strip().mask(alone, split)
-        x = as_float32(pd.to_numeric(parts["x"].mask(alone, "1"), errors="coerce").to_numpy(np.float64, na_value=np.nan))
+        numbers = pd.to_numeric(parts["x"].mask(alone, "1"), errors="coerce")
+        x = as_float32(numbers.to_numpy(np.float64, na_value=np.nan))
         for wrong in np.flatnonzero(~np.isfinite(x) | (values == "").to_numpy(bool))[:1]:
             row = int((which == owner[wrong]).argmax())
             number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row

@@ -6,11 +6,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import fingerprint
+from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.tables import open_table, slices, table_blocks
@@ -28,10 +30,23 @@ _COMPARE = {
 }
 
 
+class Known(NamedTuple):
+    """What a source knows of its columns: the fields (None: they are guessed), the column whose events are ranked
+    against each other, and how lines become columns, as plain JSON types, where more of them can be read later."""
+
+    fields: dict[str, Field] | None = None
+    group: str | None = None
+    layout: dict | None = None
+
+
 class EventSource(ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
+
+    def known(self) -> Known:
+        """Return what is known of the columns; nothing by default."""
+        return Known()
 
     @abstractmethod
     def events(self) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from recgnn.data import CTRDataModule, Frappe, GivenSplit
-from recgnn.data.clicks import sparse_text
+from recgnn.data.clicks import sparse_lines, sparse_text
 from recgnn.data.clicks.sparse_text import SparseText
 from recgnn.errors import ConfigError, DataError, RecGNNError
 
@@ -116,7 +116,7 @@ def naive(text: str) -> pd.DataFrame:
 def test_blocks_are_the_whole(option, tmp_path, monkeypatch) -> None:
     text = made(100)
     (tmp_path / "a.ffm").write_text(text)
-    monkeypatch.setattr(sparse_text, *option)
+    monkeypatch.setattr(sparse_lines, *option)
     source = SparseText(tmp_path / "a.ffm")
     blocks = list(source.blocks())
     pd.testing.assert_frame_equal(source.events(), naive(text))
@@ -132,7 +132,7 @@ def test_blocks_are_the_whole(option, tmp_path, monkeypatch) -> None:
 
 
 def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sparse_text, "ROWS", 10)
+    monkeypatch.setattr(sparse_lines, "ROWS", 10)
     (tmp_path / "a.ffm").write_text(made(40) + "no\n")
     blocks = SparseText(tmp_path / "a.ffm").blocks()
     assert [len(next(blocks)) for _ in range(4)] == [10] * 4
@@ -141,13 +141,13 @@ def test_blocks_are_read_when_they_are_asked_for(tmp_path, monkeypatch) -> None:
 
 
 def test_a_block_without_features(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sparse_text, "ROWS", 2)
+    monkeypatch.setattr(sparse_lines, "ROWS", 2)
     found = plain(read(tmp_path, "1 0:1:1 4:2:0.5\n0 0:2:1\n1\n0\n1 0:3:1\n"))
     assert found["field0"] == ["1", "2", NONE, NONE, "3"] and found["field4"] == [0.5, NONE, NONE, NONE, NONE]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sparse_text, "ROWS", 1000)
+    monkeypatch.setattr(sparse_lines, "ROWS", 1000)
     most = {}
     for times in (2, 20):
         (tmp_path / "a.ffm").write_text(made(1000) * times)
@@ -194,7 +194,7 @@ LATER = {  # the first block is of two lines
 
 @pytest.mark.parametrize(("text", "expected", "kinds", "columns"), LATER.values(), ids=LATER)
 def test_later_lines_fit_or_their_kinds_are_given(text, expected, kinds, columns, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sparse_text, "ROWS", 2)
+    monkeypatch.setattr(sparse_lines, "ROWS", 2)
     with pytest.raises(DataError, match=expected) as error:
         read(tmp_path, text)
     name, kind = next(iter(kinds.items()))
@@ -234,7 +234,7 @@ NEVER = [
 @pytest.mark.parametrize(("text", "expected"), NEVER, ids=[repr(n[0]) for n in NEVER])
 def test_lines_that_cannot_be(text, expected, size, tmp_path, monkeypatch) -> None:
     """In the first block and in a later one: the line is named, and the message is one line."""
-    monkeypatch.setattr(sparse_text, "ROWS", size)
+    monkeypatch.setattr(sparse_lines, "ROWS", size)
     with pytest.raises(DataError, match=expected) as error:
         read(tmp_path, text)
     assert str(error.value).startswith(str(tmp_path / "a.txt")) and "\n" not in str(error.value)
@@ -244,7 +244,7 @@ def test_lines_that_cannot_be(text, expected, size, tmp_path, monkeypatch) -> No
 def test_other_values_after_a_block_of_ones(second, name, tmp_path, monkeypatch) -> None:
     text = f"1 1:1 2:1\n{second}\n0 1:1 2:5\n"
     assert read(tmp_path, text)["index2"].tolist() == [1, 0, 5]  # all in the first block: numbers
-    monkeypatch.setattr(sparse_text, "ROWS", 2)
+    monkeypatch.setattr(sparse_lines, "ROWS", 2)
     with pytest.raises(DataError, match=f"line 3: {name} has the value 5, where a category has the value 1"):
         read(tmp_path, text)
 
@@ -296,7 +296,7 @@ def test_parts_have_the_columns_of_train(tmp_path, monkeypatch) -> None:
     files = {part: tmp_path / f"{part}.ffm" for part in texts}
     for part, file in files.items():
         file.write_text(texts[part])
-    monkeypatch.setattr(sparse_text, "ROWS", 2)
+    monkeypatch.setattr(sparse_lines, "ROWS", 2)
     frame = SparseText(**files).events()
     assert frame["split"].tolist() == ["train"] * 3 + ["val"] + ["test"] * 2
     assert frame["split"].cat.codes.tolist() == [0, 0, 0, 1, 2, 2]
