@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -193,11 +194,11 @@ class Multi(Categorical):
         split = split.reset_index(drop=True)
         if mark is None:
             return which, owner, split, np.ones(len(split), dtype=np.float32)
-        parts = split.str.rpartition(mark).set_axis(["value", "mark", "x"], axis=1)
-        alone = parts["mark"] != mark
+        parts = split.str.extract(rf"(?s)(?P<value>.*){re.escape(mark)}(?P<x>.*)")
+        alone = parts["x"].isna()
         values = parts["value"].str.strip().mask(alone, split)
-        numbers = pd.to_numeric(parts["x"].mask(alone, "1"), errors="coerce")
-        x = as_float32(numbers.to_numpy(np.float64, na_value=np.nan))
+        x = pd.to_numeric(parts["x"].mask(alone, "1"), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        x = as_float32(x)
         for wrong in np.flatnonzero(~np.isfinite(x) | (values == "").to_numpy(bool))[:1]:
             row = int((which == owner[wrong]).argmax())
             number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row

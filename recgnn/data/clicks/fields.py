@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
@@ -121,7 +122,7 @@ def as_field(given: str | dict | Field, name: str) -> Field:
     return found
 
 
-def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
+def declared(given: Mapping[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
     """Return the declared fields, each of which must be a column, as must be that of its numbers.
 
     Raises:

@@ -47,7 +47,8 @@ class SparseText(EventSource):
         val: Those to choose by.
         test: Those to measure by.
         kinds: By column, what the lines are not to decide: `multi` (indices, with their values where these are not 1),
-            `categorical` or `numeric`, such as `indices: multi`, `index1: numeric` or `field3: multi`.
+            `categorical` or `numeric`, such as `field3: multi`; one of `indices: multi`, `index1: numeric` and
+            `position1: categorical` decides for all of libsvm text.
         name: Short name of the data set; the file's stem when None.
 
     Raises:
@@ -163,7 +164,7 @@ class Layout:
                 own[QID] = lines.groups
             if self.stem == "position" and (other := lines.counts != len(self.kinds)).any():
                 row = int(other.argmax())
-                raise lines.refused(row, f"{lines.counts[row]} features; the training data have {len(self.kinds)}")
+                raise lines.refused(row, f"{lines.counts[row]} features, expected {len(self.kinds)} as in other lines")
             features = dict(lines.of(codes_of(lines, self.stem)))
             if others is not None:
                 others.update(self.name(code) for code in features.keys() - self.kinds.keys())
@@ -284,14 +285,14 @@ class Seen:
             stem = next(iter(given)).rstrip("0123456789") if given else self.stem()
             if given and stem == "index" and len(self.indices) > MAX_NUMBERS:
                 raise ConfigError(f"kinds: {path} has more than {MAX_NUMBERS:,} indices, too many for a column each")
-            codes = {"indices": [0], "index": self.indices.tolist()}
-            codes |= {} if given else {"position": list(range(1, self.widths[1] + 1))}
+            positions = list(range(1, self.widths[1] + 1))
+            codes = {"indices": [0], "index": self.indices.tolist(), "position": positions}
             columns = {c: Column(self.widths[1] if stem == "indices" else 1, self.ones) for c in codes.get(stem, [])}
         found = Layout(self.form, stem, {}, {}, [], {}, negative, bool(self.grouped))
         kinds = {found.name(code): self.kind_of(stem, column) for code, column in columns.items()}
         for name in given:
             if name not in kinds:
-                names = "field1, field2, ..." if self.columns else "indices, or index1, index2, ..."
+                names = "field1, field2, ..." if self.columns else "indices, or index1, ..., or position1, ..."
                 raise ConfigError(f"kinds: no column {name!r} in {path}; there are {names}")
         for code, column in sorted(columns.items()):
             kind = (kinds | given)[found.name(code)]

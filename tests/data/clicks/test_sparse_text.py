@@ -226,6 +226,7 @@ GIVEN = [
     ("1 0:1:1\n0 0:1:1\n", {"field0": "numeric"}, {"field0": [1.0, 1.0]}),
     ("1 1:2 2:3\n0 1:5\n", {"indices": "multi"}, {"indices": ["1:2|2:3", "1:5"]}),
     ("1 1:1 2:1\n0 3:1 4:1\n", {"indices": "multi"}, {"indices": ["1|2", "3|4"]}),
+    ("1 1:1 2:1\n0 2:1 4:1\n", {"position2": "categorical"}, {"position1": ["1", "2"], "position2": ["2", "4"]}),
     ("1 1:2\n0 5:1\n0 7:1 8:1\n", {"index5": "numeric"},
      {"index1": [2, 0, 0], "index5": [0, 1, 0], "index7": [0, 0, 1], "index8": [0, 0, 1]}),
 ]  # fmt: skip
@@ -289,8 +290,9 @@ def test_many_indices_with_values_are_one_column(tmp_path, monkeypatch) -> None:
     [
         ("1 0:1:1\n", {"feild0": "multi"}, "no column 'feild0' in .*there are field1, field2"),
         ("1 0:1:1\n", {"indices": "multi"}, "no column 'indices'"),
-        ("1 1:1\n", {"field1": "multi"}, "no column 'field1' in .*there are indices, or index1, index2"),
-        ("1 1:1\n", {"position1": "multi"}, "no column 'position1'"),
+        ("1 1:1\n", {"field1": "multi"}, "no column 'field1' in .*there are indices, or index1"),
+        ("1 1:1 2:1\n0 1:1\n", {"position1": "categorical"}, "line 2: 1 features, expected 2 as in other lines"),
+        ("1 1:1 2:1\n", {"position3": "categorical"}, "no column 'position3'"),
         ("1 1:1\n", {"indices": "multi", "index1": "numeric"}, "no column 'index1'"),
         ("1 0:1:1\n", {"field0": "number"}, "kinds is 'number'.*did you mean 'numeric'"),
         ("1 0:1:2\n", {"field0": "categorical"}, "line 1: field0 has the value 2, where a category has the value 1"),
@@ -379,6 +381,21 @@ def test_a_field_that_train_lacks_is_missing_there(tmp_path) -> None:
     assert data.prepared.test.ids[:, 1].tolist() == [5] * 6 and data.prepared.train.ids[:, 1].tolist() == [6] * 6
 
 
+@pytest.mark.parametrize("task", ["clicks", "regression"])
+def test_groups_and_numbers_as_labels(task, tmp_path) -> None:
+    """qid is what AUC within groups is of, and no field; labels that are numbers are for regression, or for a rule."""
+    text = "".join(f"{n % 3} qid:{n % 4} 1:{n} 2:{n * n % 7 + 0.5}\n" for n in range(30))
+    (tmp_path / "a.txt").write_text(text)
+    source, label = SparseText(tmp_path / "a.txt"), "label" if task == "regression" else "label >= 2"
+    data = CTRDataModule(source, label=label, task=task, cache_dir=str(tmp_path / "cache"))
+    assert data.field_names == ["index1", "index2"] and data.prepared.summary["group"] == "qid"
+    train = data.prepared.train
+    assert len(np.unique(train.groups)) == 4
+    assert set(train.labels.tolist()) == ({0, 1, 2} if task == "regression" else {0, 1})
+    with pytest.raises(DataError, match="row 3, column 'label': 2.0 is no label; expected 0 or 1, or a rule such as"):
+        CTRDataModule(source, cache_dir=str(tmp_path / "cache")).prepare_data()
+
+
 # ---- there and back: lines made by a seed, an independent reader, and what the model is given
 
 Features = list[tuple[int, int, float]]  # field, index, x; libsvm text has one field, 0
@@ -453,7 +470,8 @@ def test_a_layout_reads_more_lines_as_the_first(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "sparse"),
     [("1 3:1", True), ("-1.5 qid:3 3:1", True), ("# hi\n\n0 1:2:3\nlabel", True), ("1", True), ("+1e0 2:1 # x", True),
-     ("label,field0\n1,2", False), ("field0\n3", False), ("a 3:1", False), ("1,3:1", False), ("1 x", False), ("", False)],
+     ("label,field0\n1,2", False), ("field0\n3", False), ("a 3:1", False), ("1,3:1", False), ("1 x", False),
+     ("", False)],
 )  # fmt: skip
 def test_sparse_text_is_known_by_its_first_line(text, sparse, tmp_path) -> None:
     (tmp_path / "a").write_text(text)
