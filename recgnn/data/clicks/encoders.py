@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recgnn.data.clicks.fields import Field
 from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
@@ -169,6 +171,17 @@ class Tally:
         return self.total
 
 
+class Pieces(NamedTuple):
+    """The distinct texts of n rows, and their p values: the text of each row [n], of each value its text [p], its place
+    [p] among the distinct words, and its x, [p] float32."""
+
+    which: np.ndarray
+    owner: np.ndarray
+    code: np.ndarray
+    words: pd.Series
+    x: np.ndarray
+
+
 class Multi(Categorical):
     """Several values of one text, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over
     the sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
@@ -179,51 +192,59 @@ class Multi(Categorical):
     def num_slots(self) -> int:
         return self.field.max_values
 
-    def pieces(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray, pd.Series, np.ndarray]:
-        """Take the distinct texts apart: that of each row [n], and of all their values the text that holds it [p], the
-        value, [p], and its x, [p] float32.
+    def pieces(self, column: pd.Series) -> Pieces:
+        """Take the column's texts apart.
 
         Raises:
             DataError: For an x that is no finite number, or that has no value.
         """
-        which, texts = distinct_of(column)
-        lists = as_text(texts).reset_index(drop=True).str.split(self.field.separator, regex=False)
-        split = lists.explode().astype("string").str.strip()
-        split = split[(split.str.len() > 0).fillna(False).to_numpy(bool)]
-        owner, mark = split.index.to_numpy(), self.field.weights
-        split = split.reset_index(drop=True)
-        if mark is None:
-            return which, owner, split, np.ones(len(split), dtype=np.float32)
-        parts = split.str.extract(rf"(?s)(?P<value>.*){re.escape(mark)}(?P<x>.*)")
-        alone = parts["x"].isna()
-        values = parts["value"].str.strip().mask(alone, split)
-        x = pd.to_numeric(parts["x"].mask(alone, "1"), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        x = as_float32(x)
-        for wrong in np.flatnonzero(~np.isfinite(x) | (values == "").to_numpy(bool))[:1]:
+        which, distinct = distinct_of(column)
+        texts = pa.array(as_text(distinct).to_numpy(object, na_value=None), pa.large_string())
+        lists = pc.split_pattern(texts, self.field.separator)
+        flat = pc.utf8_trim_whitespace(lists.flatten())
+        there = pc.not_equal(flat, "")
+        flat, owner = flat.filter(there), pc.list_parent_indices(lists).filter(there).to_numpy()
+        values, x = (flat, np.ones(len(flat), dtype=np.float32)) if self.field.weights is None else self._apart(flat)
+        for wrong in np.flatnonzero(~np.isfinite(x) | pc.equal(values, "").to_numpy(zero_copy_only=False))[:1]:
             row = int((which == owner[wrong]).argmax())
             number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row
             raise DataError(
-                f"row {number + 1}, column '{column.name}': {split[wrong]!r}; expected a value and its number, as "
-                f"tag{mark}0.5, or the value alone"
+                f"row {number + 1}, column '{column.name}': {flat[wrong].as_py()!r}; expected a value and its number, "
+                f"as tag{self.field.weights}0.5, or the value alone"
             )
-        return which, owner, values, x
+        coded = values.dictionary_encode()
+        words = pd.Series(coded.dictionary.to_pandas(), dtype="string")
+        return Pieces(which, owner, coded.indices.to_numpy(), words, x)
+
+    def _apart(self, pieces: pa.Array) -> tuple[pa.Array, np.ndarray]:
+        """Return the values of pieces, and the numbers behind them, 1 where there is none and NaN where it is none."""
+        parts = pc.split_pattern(pieces, self.field.weights, max_splits=1, reverse=True)
+        first, flat = parts.offsets.to_numpy()[:-1], pc.utf8_trim_whitespace(parts.flatten())
+        x, two = np.ones(len(pieces)), parts.value_lengths().to_numpy() == 2
+        numbers = flat.take(first[two] + 1)
+        try:
+            x[two] = numbers.cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            x[two] = pd.to_numeric(numbers.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return flat.take(first), as_float32(x)
 
     def observe(self, column: pd.Series) -> None:
-        which, owner, values, _ = self.pieces(column)
+        which, owner, code, words, _ = self.pieces(column)
         if self.numeric is None:
             self.numeric = False
         if self.field.buckets is None:
-            self.seen.add(self.texts(values), np.bincount(which)[owner])
+            times = np.bincount(code, np.bincount(which)[owner], minlength=len(words))
+            self.seen.add(self.texts(words), times.astype(np.int64))
 
     def encode(self, column: pd.Series) -> Encoded:
-        which, owner, texts, x = self.pieces(column)
+        which, owner, code, words, x = self.pieces(column)
         sizes = np.bincount(owner, minlength=int(which.max(initial=-1)) + 1)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept = place < self.num_slots
         owner, place = owner[kept], place[kept]
         ids = np.full((len(sizes), self.num_slots), MISSING, dtype=np.int32)
         values = np.zeros((len(sizes), self.num_slots), dtype=np.float32)
-        ids[owner, place] = self.rows(texts[kept])
+        ids[owner, place] = self.rows(words)[code[kept]]
         values[owner, place] = x[kept]
         if self.field.weights is None:
             values[sizes == 0, 0] = 1
