@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,19 +15,10 @@ from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
+from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
 from recgnn.errors import ConfigError, DataError
-
-_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
-_COMPARE = {
-    ">=": np.greater_equal,
-    "<=": np.less_equal,
-    ">": np.greater,
-    "<": np.less,
-    "==": np.equal,
-    "!=": np.not_equal,
-}
 
 
 class Known(NamedTuple):
@@ -162,39 +153,48 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
         )
 
 
-def label_column(columns: list[str], label: str) -> str:
-    """Return the column that a label, or a rule, is of.
+def label_columns(columns: list[str], label: str) -> list[str]:
+    """Return the columns that a label, or a rule, is of.
 
     Raises:
-        DataError: if it is not there.
+        DataError: If one is not there.
     """
-    rule = _RULE.match(label) if label not in columns else None
-    column = rule[1] if rule else label
-    need_columns([column], columns, "label", "name a column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)")
-    return column
+    found = [label]
+    if label not in columns:
+        with suppress(ConfigError):  # it is no rule, so it must be a column
+            found = Rule(label, "label").columns
+    need_columns(found, columns, "label", "name a column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)")
+    return found
 
 
-def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> tuple[np.ndarray, str]:
-    """Return the labels of some events, `[n]` float32, and the column that they are of.
+def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarray:
+    """Return the labels of some events, `[n]` float32.
 
     Args:
         frame: The events; a range index counts the rows.
-        label: A column of 0 and 1, or a rule such as `rating >= 4`.
+        label: A column of 0 and 1, or a rule such as `rating >= 4` or `behavior == 'buy'`.
         task: `clicks`, or `regression`, whose labels are numbers.
 
     Raises:
-        DataError: If the column is missing or holds another value; names the row.
+        DataError: If a column is missing or holds another value; names the row.
     """
-    rule = _RULE.match(label) if label not in frame.columns else None
-    column = label_column([str(c) for c in frame.columns], label)
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    numbers = ~np.isfinite(values) if task == "regression" else ~np.isin(values, (0.0, 1.0))
-    wrong = np.isnan(values) if rule else numbers
-    if wrong.any():
-        row = int(wrong.argmax())
-        expected = "a number" if rule or task == "regression" else f"0 or 1, or a rule such as label: {column} >= 4"
-        number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
-        raise DataError(
-            f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"
-        )
-    return (_COMPARE[rule[2]](values, float(rule[3])) if rule else values).astype(np.float32), column
+    columns = label_columns([str(c) for c in frame.columns], label)
+    rule = None if label in frame.columns else Rule(label, "label")
+    for column in columns:
+        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if rule is not None:
+            text = not any(condition.numeric for condition in rule.conditions if condition.column == column)
+            wrong = frame[column].isna().to_numpy() if text else np.isnan(values)
+            expected = "a value" if text else "a number"
+        elif task == "regression":
+            wrong, expected = ~np.isfinite(values), "a number"
+        else:
+            wrong, expected = ~np.isin(values, (0.0, 1.0)), f"0 or 1, or a rule such as label: {column} >= 4"
+        if wrong.any():
+            row = int(wrong.argmax())
+            number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
+            raise DataError(
+                f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; "
+                f"expected {expected}"
+            )
+    return values.astype(np.float32) if rule is None else rule.mask(frame).astype(np.float32)

@@ -70,7 +70,7 @@ def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> p
     return clean_table(renamed(frame, {key: named}, (key,)), key, Origin(origin.name, origin.line, {key: named}))
 
 
-def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:4]) -> pd.DataFrame:
+def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:5]) -> pd.DataFrame:
     """Return the frame with our names; other columns that have a reserved name by chance are left out."""
     others = [c for c in frame.columns if c not in taken.values() and c not in reserved]
     columns = {ours: frame[theirs] for ours, theirs in taken.items()}

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
-from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
+from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.tables import open_table, read_table
@@ -27,7 +27,7 @@ class TableLog(Source):
     """A log in one table: csv, tsv, any other separator, or Parquet.
 
     Other columns are kept as context; a column `split` (train, val, test) is the data's own split. A column that is
-    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`) is left out.
+    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`, `weight`) is left out.
 
     Args:
         path: The interactions.
@@ -44,6 +44,7 @@ class TableLog(Source):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        weight: Column of the rows' weights, such as play counts, from 0 up; None: `weight` if there is one; "": none.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -64,9 +65,10 @@ class TableLog(Source):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        weight: str | None = None,
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
         self.columns = None if columns is None else list(columns)
         self.users, self.items, self.title = users, items, title
@@ -110,6 +112,7 @@ class AtomicLog(Source):
         timestamp: Field of the times; None and "" as for `rating`.
         title: Field of the titles in the `.item` file; None: `title`, `movie_title` or `name`.
         name: Short name of the data set; the file's stem when None.
+        weight: Field of the rows' weights; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -124,9 +127,10 @@ class AtomicLog(Source):
         timestamp: str | None = None,
         title: str | None = None,
         name: str | None = None,
+        weight: str | None = None,
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.title = title
         self.name = name or Path(path).name.removesuffix(".inter") or "data"
 
@@ -227,6 +231,7 @@ class FrameLog(Source):
         users: A frame with a row per user, or None.
         items: A frame with a row per item (`title` where known), or None.
         name: Short name of the data set.
+        weight: Column of the rows' weights, from 0 up; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the row and the column of the mistake.
@@ -242,9 +247,11 @@ class FrameLog(Source):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         name: str = "frame",
+        weight: str | None = None,
     ) -> None:
         self.frame, self.users, self.items = frame, users, items
-        self.chosen: Mapping[str, str | None] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
+        self.chosen: Mapping[str, str | None] = chosen
         self.name = name
 
     def read(self) -> InteractionLog:
