@@ -199,7 +199,7 @@ class Multi(Categorical):
             DataError: For an x that is no finite number, or that has no value.
         """
         which, distinct = distinct_of(column)
-        texts = pa.array(as_text(distinct).to_numpy(object, na_value=None), pa.large_string())
+        texts = pa.array(as_text(distinct).tolist(), pa.large_string(), from_pandas=True)
         lists = pc.split_pattern(texts, self.field.separator)
         flat = pc.utf8_trim_whitespace(lists.flatten())
         there = pc.not_equal(flat, "")

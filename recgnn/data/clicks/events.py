@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
-from recgnn.data.readers.tables import open_table, slices, table_blocks
-from recgnn.data.readers.text import TextTable
+from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
 from recgnn.errors import ConfigError, DataError
+from recgnn.files import existing_files
 
 
 class Known(NamedTuple):
@@ -34,6 +34,8 @@ class EventSource(ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
+    notes: Sequence[str] = ()
+    """What was left out in reading, in lines."""
 
     def known(self) -> Known:
         """Return what is known of the columns; nothing by default."""
@@ -53,10 +55,10 @@ class EventSource(ABC):
 
 
 class EventTable(EventSource):
-    """Events in one table, or in one for each part: csv, tsv, any other separator, or Parquet.
+    """Events in one table, or in one for each part: csv, tsv, any other separator, JSON lines, or Parquet.
 
     Args:
-        path: The events; or None, with the three others.
+        path: The events, a file, a pattern such as `logs/*.csv` or an address; or None, with the three others.
         train: The events to learn from.
         val: Those to choose by.
         test: Those to measure by.
@@ -65,6 +67,8 @@ class EventTable(EventSource):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        keep: Which rows are read: a rule such as `exposed == 1`; all when None.
+        on_bad_rows: `refuse`, or `drop` and count broken rows (another number of fields).
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -82,7 +86,11 @@ class EventTable(EventSource):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        keep: str | None = None,
+        on_bad_rows: Literal["refuse", "drop"] = "refuse",
     ) -> None:
+        self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
+        self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
         self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
         self.name = name or Path(self.files["train"]).stem
@@ -90,26 +98,30 @@ class EventTable(EventSource):
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
         for part, file in self.files.items():
-            table = open_table(file, self.separator, self.columns, self.quotes, self.encoding)
+            table = open_table(
+                file, self.separator, self.columns, self.quotes, self.encoding, on_bad_rows=self.on_bad_rows
+            )
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
             start = 0
-            for frame in table_blocks(table, columns):
+            for frame in table_blocks(table, columns, self.keep):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
-                    line = table.line_of if isinstance(table, TextTable) else None
+                    line = lines_of(table) if self.keep is None else None
                     frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, line, start=start))})
                 start += len(frame)
                 yield frame
+            self.notes = list(dict.fromkeys([*self.notes, *bad_rows_note(table)]))
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
-        return fingerprint(self, options, list(self.files.values()))
+        options += [repr(self.keep), self.on_bad_rows]
+        return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
 
 
 def part_files(

@@ -18,7 +18,7 @@ from recgnn.data.readers.origin import shown
 from recgnn.data.readers.parquet import is_parquet
 from recgnn.data.readers.tables import ROWS
 from recgnn.errors import DataError
-from recgnn.files import existing_file
+from recgnn.files import existing_files
 
 CHARACTERS = 2**26  # of a block, where its lines are long
 QID = "qid"
@@ -151,7 +151,7 @@ def blocks_of(path: Path) -> Iterator[tuple[list[int], list[str]]]:
 
 def is_sparse_text(path: str | Path) -> bool:
     """Return whether the first line of a file is a label, with features or nothing behind it."""
-    path = existing_file(path, "table")
+    path = existing_files(path, "table")[0]
     for _, line in numbered_lines(path) if not is_parquet(path) else ():
         words = line.partition("#")[0].split()
         if words:

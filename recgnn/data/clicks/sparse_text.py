@@ -19,7 +19,7 @@ from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.sparse_lines import QID, Lines, blocks_of
 from recgnn.data.interactions.log import PARTS, SPLIT
 from recgnn.errors import ConfigError, DataError, one_of
-from recgnn.files import existing_file
+from recgnn.files import existing_files
 
 MAX_NUMBERS = 1000  # columns of libsvm text
 MARK = ":"  # between an index and its value
@@ -42,7 +42,7 @@ class SparseText(EventSource):
       half of the indices and these are at most 1,000; otherwise `indices`, as `index:value` joined by `|`.
 
     Args:
-        path: The events; or None, with the three others.
+        path: The events, a file or a pattern such as `logs/*.ffm`; or None, with the three others.
         train: The events to learn from.
         val: Those to choose by.
         test: Those to measure by.
@@ -97,7 +97,8 @@ class SparseText(EventSource):
         return pd.concat(self.blocks(), ignore_index=True)
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [sorted(self.files), self.kinds, self.name], list(self.files.values()))
+        paths = [path for file in self.files.values() for path in existing_files(file)]
+        return fingerprint(self, [sorted(self.files), self.kinds, self.name], paths)
 
 
 @dataclass
@@ -329,15 +330,16 @@ def codes_of(lines: Lines, stem: str) -> np.ndarray:
 
 
 def _lines(file: str | Path, form: str | None) -> Iterator[Lines]:
-    """Yield the blocks of lines of a file, taken apart.
+    """Yield the blocks of lines of a file, or of all that fit a pattern, taken apart.
 
     Raises:
-        DataError: If it has none, or one that is none.
+        DataError: If there are none, or one that is none.
     """
-    path, found = existing_file(file), None
-    for numbers, texts in blocks_of(path):
-        found = Lines.parse(path, numbers, texts, form)
-        form = found.form
-        yield found
+    found = None
+    for path in existing_files(file):
+        for numbers, texts in blocks_of(path):
+            found = Lines.parse(path, numbers, texts, form)
+            form = found.form
+            yield found
     if found is None:
-        raise DataError(f"{path}: has no rows")
+        raise DataError(f"{file}: has no rows")

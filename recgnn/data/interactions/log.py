@@ -39,6 +39,7 @@ class InteractionLog:
         items: Column `item` and attributes (`title` where known), one row per item; or None.
         name: Short name of the data set, used for run folders.
         origin: Where the interactions came from, for the errors.
+        notes: What was left out in reading, in lines.
 
     Raises:
         DataError: If a column is missing, an id is null or of mixed types, a rating or timestamp is no number, or a
@@ -50,6 +51,7 @@ class InteractionLog:
     items: pd.DataFrame | None = None
     name: str = "data"
     origin: InitVar[Origin | None] = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self, origin: Origin | None) -> None:
         frame = clean_interactions(self.interactions, origin or Origin())

@@ -124,7 +124,7 @@ def compute(
         "repeats": asked.repeats,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "warnings": warned,
+        "warnings": [*log.notes, *warned],
     }
     return PreparedLog(**parts, users=users, items=items, summary=summary, cold=cold)
 
