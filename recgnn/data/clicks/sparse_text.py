@@ -35,7 +35,8 @@ class SparseText(EventSource):
 
     - libffm: `field<number>` for each field. Where all its values are 1, the index as text, indices joined by `|` where
       a line repeats the field. Where some are not, `index:value`, joined by `|`; a field that a line lacks has no
-      features there. Where the index is always the same, the value as a number.
+      features there. Where the index is always the same, the value as a number, which is standardised as numbers are
+      (`kinds: {field3: multi}` takes it as it stands).
     - libsvm, all values 1: `position1`, `position2`, ... with an index each where lines are equally long and every
       index has its place, as Frappe's; otherwise one column `indices`, joined by `|`.
     - libsvm, other values: `index<number>`, the number of each index, 0 where a line has none, if lines have at least
