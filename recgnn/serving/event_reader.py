@@ -86,7 +86,7 @@ class EventReader:
         self.tables = EventTables.load(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            history, self.types = summary["history"], summary["types"]
+            history, self.layout, self.types = summary["history"], summary.get("layout"), summary["types"]
             self.times = {column: Notation(**how) for column, how in summary["times"].items()}
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise RunError(f"{folder}: its summary cannot be read, or is of another version: {error}") from error
@@ -97,7 +97,7 @@ class EventReader:
     def columns(self) -> list[str]:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
-        return [*self.encoders.fields, *own]
+        return list(dict.fromkeys([*self.encoders.reads, *own]))
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""

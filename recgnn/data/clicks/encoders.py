@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recgnn.data.clicks.fields import Field
-from recgnn.data.readers.lists import flat, padding_in, pieces_of
+from recgnn.data.readers.lists import LOOKED_AT, flat_pieces, padding_in, pieces_of
 from recgnn.data.readers.types import kind_of
-from recgnn.data.readers.values import Type, as_text, distinct_of, texts_as, type_of
+from recgnn.data.readers.values import Type, as_text, distinct_of, numbers, texts_as, type_of
 from recgnn.errors import DataError
 
 CELLS = 2**29  # of all rows of train and the values of each: what is kept where nobody says how many
@@ -70,6 +72,7 @@ class Categorical(Encoder):
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
+        self.weighted = self.weighted or field.values is not None
         self.values: pd.Index = pd.Index([], dtype="string")
         self.type: Type | None = None  # of train's values: how others are read
         self.seen = Tally()
@@ -127,12 +130,24 @@ class Categorical(Encoder):
         which, texts = self.distinct(column)
         return self.rows(texts)[which][:, None], None
 
+    def encode_valued(self, column: pd.Series, own: pd.Series) -> Encoded:
+        """Encode values of which each has a number x in a column of its `own`; one of the two alone is no value."""
+        rows, x = self.encode(column)[0], as_float32(numbers(own))[:, None]
+        there = (rows != MISSING) & np.isfinite(x)
+        return np.where(there, rows, np.int32(MISSING)), np.where(there, x, np.float32(1))
+
     def state(self) -> tuple[dict, list[str] | None]:
         return {"type": self.type or "text"}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         self.type = numbers["type"]
         self.values = pd.Index(vocabulary or [], dtype="string")
+
+
+def as_float32(x: np.ndarray) -> np.ndarray:
+    """Return numbers in single precision, infinite where they are beyond it."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
 
 
 class Tally:
@@ -161,8 +176,20 @@ class Tally:
         return self.total
 
 
+class Pieces(NamedTuple):
+    """The distinct texts of n rows, and their p values: the text of each row [n], of each value its text [p], its place
+    [p] among the distinct words, and its x, [p] float32."""
+
+    which: np.ndarray
+    owner: np.ndarray
+    code: np.ndarray
+    words: pd.Series
+    x: np.ndarray
+
+
 class Multi(Categorical):
-    """Several values of a row, each a feature of value 1 (`sum`) or 1/n (`mean`); none is a missing value."""
+    """Several values of a row, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over the
+    sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
 
     weighted = True
 
@@ -176,25 +203,56 @@ class Multi(Categorical):
     def num_slots(self) -> int:
         return self.slots
 
-    def lists(self, texts: pd.Series) -> list[list[str]]:
-        """Return the values of each row, without what fills it up."""
-        lists, padding = pieces_of(texts, self.field.separator), self.field.padding
-        return lists if padding in (None, "") else [[p for p in pieces if p != str(padding)] for pieces in lists]
+    def pieces(self, column: pd.Series) -> Pieces:
+        """Take the column's lists and texts apart; what fills lists up is left out.
+
+        Raises:
+            DataError: For an x that is no finite number, or that has no value.
+        """
+        which, distinct = distinct_of(column)
+        flat, owner = flat_pieces(distinct, self.field.separator)
+        if self.field.padding not in (None, ""):
+            there = pc.not_equal(flat, str(self.field.padding))
+            flat, owner = flat.filter(there), owner[there.to_numpy(zero_copy_only=False)]
+        values, x = (flat, np.ones(len(flat), dtype=np.float32)) if self.field.weights is None else self._apart(flat)
+        for wrong in np.flatnonzero(~np.isfinite(x) | pc.equal(values, "").to_numpy(zero_copy_only=False))[:1]:
+            row = int((which == owner[wrong]).argmax())
+            number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row
+            raise DataError(
+                f"row {number + 1}, column '{column.name}': {flat[wrong].as_py()!r}; expected a value and its number, "
+                f"as tag{self.field.weights}0.5, or the value alone"
+            )
+        coded = values.dictionary_encode()
+        words = pd.Series(coded.dictionary.to_pandas(), dtype="string")
+        return Pieces(which, owner, coded.indices.to_numpy(), words, x)
+
+    def _apart(self, pieces: pa.Array) -> tuple[pa.Array, np.ndarray]:
+        """Return the values of pieces, and the numbers behind them, 1 where there is none and NaN where it is none."""
+        parts = pc.split_pattern(pieces, self.field.weights, max_splits=1, reverse=True)
+        first, flat = parts.offsets.to_numpy()[:-1], pc.utf8_trim_whitespace(parts.flatten())
+        x, two = np.ones(len(pieces)), parts.value_lengths().to_numpy() == 2
+        numbers = flat.take(first[two] + 1)
+        try:
+            x[two] = numbers.cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            x[two] = pd.to_numeric(numbers.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return flat.take(first), as_float32(x)
 
     def observe(self, column: pd.Series) -> None:
-        which, texts = distinct_of(column)
-        times, lists = np.bincount(which, minlength=len(texts)), self.lists(texts)
-        if self.field.padding is None and not self.lengths.any() and (found := padding_in(lists, times.tolist())):
-            raise DataError(f"column '{column.name}': {found}")
-        values, sizes = flat(lists)
-        more = np.bincount(sizes, times).astype(np.int64)
+        which, owner, code, words, _ = self.pieces(column)
+        times = np.bincount(which)
+        if self.field.padding is None and not self.lengths.any():
+            some = distinct_of(column)[1][:LOOKED_AT]
+            if found := padding_in(pieces_of(some, self.field.separator), times.tolist()):
+                raise DataError(f"column '{column.name}': {found}")
+        more = np.bincount(np.bincount(owner, minlength=len(times)), times).astype(np.int64)
         self.lengths = np.pad(self.lengths, (0, max(0, len(more) - len(self.lengths))))
         self.lengths[: len(more)] += more
-        if len(values) and self.type != "text":
-            kind = kind_of(pa.chunked_array([pa.array(values, pa.string())]))
+        if len(words) and self.type != "text":
+            kind = kind_of(pa.chunked_array([pa.array(words, pa.string())]))
             self.see("number" if kind == "float" else kind or "text")
         if self.field.buckets is None:
-            self.seen.add(pd.Series(values, dtype="string"), np.repeat(times, sizes))
+            self.seen.add(words, np.bincount(code, times[owner], minlength=len(words)).astype(np.int64))
 
     def finish(self) -> None:
         super().finish()
@@ -204,18 +262,20 @@ class Multi(Categorical):
         self.cut = [int(beyond.sum()), int((beyond * np.arange(1, len(beyond) + 1)).sum())]
 
     def encode(self, column: pd.Series) -> Encoded:
-        which, texts = distinct_of(column)
-        lists: list[list] = [pieces[: self.slots] or [None] for pieces in self.lists(texts)]
-        pieces, sizes = flat(lists)
-        owner = np.repeat(np.arange(len(lists)), sizes)
+        which, owner, code, words, x = self.pieces(column)
+        sizes = np.bincount(owner, minlength=int(which.max(initial=-1)) + 1)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        ids = np.full((len(lists), self.slots), MISSING, dtype=np.int32)
-        values = np.zeros((len(lists), self.slots), dtype=np.float32)
-        found, inverse = pd.factorize(pieces, use_na_sentinel=False)[::-1]
-        ids[owner, place] = self.rows(self.texts(pd.Series(found, dtype="string")))[inverse]
-        values[owner, place] = 1
-        if self.field.combine == "mean":
-            values /= values.sum(1, keepdims=True).clip(min=1)
+        kept = place < self.slots
+        owner, place = owner[kept], place[kept]
+        ids = np.full((len(sizes), self.slots), MISSING, dtype=np.int32)
+        values = np.zeros((len(sizes), self.slots), dtype=np.float32)
+        ids[owner, place] = self.rows(self.texts(words))[code[kept]]
+        values[owner, place] = x[kept]
+        if self.field.weights is None:
+            values[sizes == 0, 0] = 1
+        if self.field.averaged:
+            total = np.abs(values).sum(1, keepdims=True)
+            values /= np.where(total > 0, total, 1)
         return ids[which], values[which]
 
     def state(self) -> tuple[dict, list[str] | None]:

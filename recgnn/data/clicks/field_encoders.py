@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,11 @@ class FieldEncoders:
         return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
 
     @property
+    def reads(self) -> list[str]:
+        """The columns of raw rows that are read: the fields', then those that hold their numbers."""
+        return list(dict.fromkeys([*self.fields, *(f.values for f in self.fields.values() if f.values is not None)]))
+
+    @property
     def weighted(self) -> list[bool]:
         """Whether each slot has a value, [S]."""
         return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
@@ -84,10 +90,7 @@ class FieldEncoders:
         """Return columns as encoders take them: moments as seconds, infinite where they cannot be read."""
         found = {}
         for column in columns:
-            if column in frame:
-                series = plain_lists(frame[column])
-            else:
-                series = pd.Series([None] * len(frame), dtype="string", name=column)
+            series = plain_lists(_of(frame, column))
             if self.fields[column].kind == "time":
                 if column not in self.times:
                     finder = Finder(column, self.fields[column].written(UNSAID))
@@ -98,15 +101,18 @@ class FieldEncoders:
             found[column] = series
         return found
 
-    def finish(self) -> FieldEncoders:
+    def finish(self, strict: bool = True) -> FieldEncoders:
         """Settle what was learnt, when all blocks have been seen.
+
+        Args:
+            strict: whether every field must have a value in train.
 
         Raises:
             DataError: if no value of a field is kept.
         """
         for name, encoder in self.encoders.items():
             encoder.finish()
-            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
+            if strict and encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
                 raise DataError(
                     f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
                     "min_count, or drop the field"
@@ -125,7 +131,11 @@ class FieldEncoders:
         ids, values, start = [], [], 0
         some, readable = any(self.weighted), self._readable(self.fields, frame)
         for name, encoder in self.encoders.items():
-            rows, x = encoder.encode(readable[self.columns[name]])
+            column, own = readable[self.columns[name]], encoder.field.values
+            if isinstance(encoder, Categorical) and own is not None:
+                rows, x = encoder.encode_valued(column, _of(frame, own))
+            else:
+                rows, x = encoder.encode(column)
             ids.append(rows + np.int32(start))
             if some:
                 values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
@@ -167,7 +177,7 @@ class FieldEncoders:
             plain[name], vocabulary = encoder.state()
             of += [name] * len(vocabulary or [])
             values += vocabulary or []
-        content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        content: dict[str, Any] = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
         content |= {"times": {column: asdict(how) for column, how in self.times.items()}, "unknown": self.usual}
         with atomic_path(folder / "fields.json") as path:
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -205,3 +215,8 @@ def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
         kinds = {"log2": LogBucket, "quantile": Quantile}
         return {name: kinds.get(field.transform, Numeric)(field)}
     return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+
+
+def _of(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of a frame, without values where the frame lacks it."""
+    return frame[column] if column in frame else pd.Series([None] * len(frame), dtype="string", name=column)

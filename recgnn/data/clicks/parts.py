@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_column, labels_of
+from recgnn.data.clicks.events import check_classes, label_columns, labels_of
 from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
@@ -91,7 +91,7 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     if asked.negatives and not _has_label(frame, asked):
         labels = np.ones(len(frame), dtype=np.float32)
     else:
-        labels, _ = labels_of(frame, asked.label, asked.task)
+        labels = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
     finders = finders_of(asked, columns)
@@ -114,7 +114,7 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     frame, _, order, times, written = whole
     history = asked.history
     if asked.negatives:
-        labelled = {label_column(list(frame.columns), asked.label)} if _has_label(frame, asked) else set()
+        labelled = set(label_columns(list(frame.columns), asked.label)) if _has_label(frame, asked) else set()
         frame, labels, part = with_negatives(
             frame, _split(frame, asked, written), asked.negatives, asked.negatives_seed
         )
@@ -148,7 +148,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     for block in blocks(looked_at):
         for column, finder in finders.items():
             finder.look(block[column], asked.at)
-        own, labelled = labels_of(block, label, task)
+        own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
     labels = np.concatenate(found)
@@ -157,7 +157,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     check_classes(labels.min(), labels.max(), len(labels), label)
     times = times_of(finders, asked)
     part = _split(pd.concat(keys, ignore_index=True), asked, times)
-    return Labelled(blocks, labels, part, {labelled, SPLIT}, times)
+    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT}, times)
 
 
 def _looked_at(name: str, blocks: Blocks, asked: Asked) -> tuple[list[str], dict[str, Finder]]:
@@ -166,8 +166,8 @@ def _looked_at(name: str, blocks: Blocks, asked: Asked) -> tuple[list[str], dict
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]
-    labelled, finders = label_column(columns, asked.label), finders_of(asked, columns)
-    return [*dict.fromkeys([*found, labelled, *finders])], finders
+    finders = finders_of(asked, columns)
+    return list(dict.fromkeys([*found, *label_columns(columns, asked.label), *finders])), finders
 
 
 def _split(frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]) -> np.ndarray:

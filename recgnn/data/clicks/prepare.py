@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.clicks.events import EventSource, events_of
+from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
@@ -107,9 +107,10 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles = asked.split, None
+    split, titles, known = asked.split, None, Known()
     untimed: list[int] = []  # rows that were dropped, by each pass
     if isinstance(source, EventSource):
+        known = source.known()
         name, blocks = source.name, blocks_of(source, untimed)
         asked = asked._replace(written=source.written, at=source.at)
     else:
@@ -133,13 +134,13 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, whose = _fit(events, asked, past_items, step)
+        encoders, whose = _fit(events, asked, known, past_items, step)
     with progress(f"encoding {name}", len(labels)) as step:
         encoders.usual = _encode(events, encoders, whose, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole[:4], list(encoders.fields), titles, asked.history).save(folder)
+        EventTables.of(*whole[:4], encoders.reads, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -156,7 +157,9 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "task": asked.task,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "guessed": asked.fields is None,
+        "guessed": asked.fields is None and known.fields is None,
+        "layout": known.layout,
+        "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),
@@ -208,13 +211,13 @@ def known_times(frame: pd.DataFrame, events: Labelled, asked: Asked) -> Notation
 
 
 def _fit(
-    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
+    events: Labelled, asked: Asked, known: Known, past_items: pd.DataFrame | None, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, str | None]:
     """Fit the encoding on train and the items of its past, where columns hold that; also find the column of the groups.
 
-    Fields are guessed from the first block.
+    Fields that are neither declared nor known to the source are guessed from the first block.
     """
-    fields, excluded = asked.fields, events.excluded
+    fields, excluded = known.fields if asked.fields is None else asked.fields, events.excluded
     for column in sorted(excluded & set(map(str, fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
@@ -231,7 +234,7 @@ def _fit(
             for column, field in encoders.fields.items():
                 if field.kind != "multi" and hold_lists(train[column]):
                     raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
-            whose = asked.group or (USER if USER in block else None)
+            whose = asked.group or (USER if USER in block else known.group)
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
             encoders.observe(train)
@@ -239,7 +242,7 @@ def _fit(
     assert encoders is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(), whose
+    return encoders.finish(strict=fields is asked.fields), whose
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
@@ -248,6 +251,11 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
             raise ConfigError(
                 f"history: item_fields has {name!r}, which is no field of the events"
                 f"{did_you_mean(name, encoders.fields)}; there are: {', '.join(encoders.fields)}"
+            )
+        if (own := encoders.fields[name].values) is not None:
+            raise ConfigError(
+                f"history: the numbers of {name!r} are in column {own!r}, which past items do not have; take a multi "
+                "field with weights, or leave values out"
             )
 
 

@@ -48,7 +48,7 @@ def build_log(
                 taken[ours] = ours
         elif theirs != "":
             taken[ours] = theirs
-    origin = Origin(origin.name, origin.line, taken)
+    origin = replace(origin, columns=taken)
     need_columns(taken.values(), frame.columns, origin.name)
     same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
     if same is not None:
@@ -58,7 +58,7 @@ def build_log(
         need_columns([title] if title else [], items.columns, "the items table")
         if found is not None and found != TITLE:
             items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})
-    log = InteractionLog(renamed(frame, taken), users, items, name, origin, written)
+    log = InteractionLog(renamed(frame, taken), users, items, name, origin, origin.notes, written)
     if items is not None or title is None:
         return log
     need_columns([title], log.interactions.columns, origin.name)
@@ -74,7 +74,7 @@ def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> p
     return clean_table(renamed(frame, {key: named}, (key,)), key, Origin(origin.name, origin.line, {key: named}))
 
 
-def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:4]) -> pd.DataFrame:
+def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:5]) -> pd.DataFrame:
     """Return the frame with our names; other columns that have a reserved name by chance are left out."""
     others = [c for c in frame.columns if c not in taken.values() and c not in reserved]
     columns = {ours: frame[theirs] for ours, theirs in taken.items()}

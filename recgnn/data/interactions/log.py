@@ -12,7 +12,7 @@ from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.times import UNSAID, Written, clean_times
-from recgnn.data.readers.values import clean_numbers
+from recgnn.data.readers.values import clean_numbers, clean_weights
 from recgnn.errors import DataError
 
 USER = "user"
@@ -20,10 +20,11 @@ ITEM = "item"
 RATING = "rating"
 TIMESTAMP = "timestamp"
 SPLIT = "split"
+WEIGHT = "weight"
 POSITION = "pos"
 """A rank by time within its user: stands in for missing times where only that order counts."""
 TITLE = "title"
-RESERVED = (USER, ITEM, RATING, TIMESTAMP, SPLIT)
+RESERVED = (USER, ITEM, RATING, TIMESTAMP, WEIGHT, SPLIT)
 PARTS = ("train", "val", "test")
 _PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -34,12 +35,13 @@ class InteractionLog:
 
     Args:
         interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp`, any notation; then
-            seconds, int64 or float64, NaN where there is none], [`split` one of train, val, test] and context columns,
-            which are kept as they are.
+            seconds, int64 or float64, NaN where there is none], [`weight` float32, from 0 up], [`split` one of train,
+            val, test] and context columns, which are kept as they are.
         users: Column `user` and attributes, one row per user; or None.
         items: Column `item` and attributes (`title` where known), one row per item; or None.
         name: Short name of the data set, used for run folders.
         origin: Where the interactions came from, for the errors.
+        notes: What was left out in reading, in lines.
         written: How times are written, and what becomes of rows without one.
         times: How they were written; None finds it. Where it is given, times are seconds already.
 
@@ -53,6 +55,7 @@ class InteractionLog:
     items: pd.DataFrame | None = None
     name: str = "data"
     origin: InitVar[Origin | None] = None
+    notes: tuple[str, ...] = ()
     written: InitVar[Written | None] = None
     times: Notation | None = None
 
@@ -104,6 +107,8 @@ def clean_interactions(
     times = None
     if TIMESTAMP in frame:
         new[TIMESTAMP], times = clean_times(frame[TIMESTAMP], TIMESTAMP, origin, written)
+    if WEIGHT in frame:
+        new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
     if SPLIT in frame:
         new[SPLIT] = clean_split(frame[SPLIT], origin)
     first = [c for c in RESERVED if c in new]

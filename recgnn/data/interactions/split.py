@@ -25,6 +25,8 @@ class Split(ABC):
 
     val_is_test = False
     """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
+    follows_log = False
+    """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
 
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -82,9 +84,8 @@ class RatioSplit(Split):
     ) -> None:
         self.ratios = _normalised(ratios, "RatioSplit")
         one_of("RatioSplit: by", by, ("user", "all"))
-        self.by = by
         one_of("RatioSplit: order", order, ("random", "time"))
-        self.order = order
+        self.by, self.order, self.follows_log = by, order, order != "random"
         self.seed = seed
 
     @untimed_in_train
@@ -130,7 +131,7 @@ class LeaveOneOut(Split):
 
     def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
         one_of("LeaveOneOut: order", order, ("time", "random", "given"))
-        self.order = order
+        self.order, self.follows_log = order, order != "random"
         self.val = val
         self.seed = seed
 
@@ -173,6 +174,8 @@ class TemporalSplit(Split):
     Raises:
         DataError: If the log has no timestamps, or a part is empty.
     """
+
+    follows_log = True
 
     def __init__(
         self,
@@ -228,6 +231,8 @@ class GivenSplit(Split):
             part.
     """
 
+    follows_log = True
+
     def __init__(self, val: float | str | None = None, seed: int = 42) -> None:
         if isinstance(val, str) and val != "test":
             try:
@@ -279,7 +284,7 @@ class WithoutValidation(Split):
     """
 
     def __init__(self, of: Split) -> None:
-        self.of = of
+        self.of, self.follows_log = of, of.follows_log
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.of.val_is_test:

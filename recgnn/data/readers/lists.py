@@ -45,6 +45,15 @@ def as_json(lists: pa.Array) -> pa.Array:
     return pc.if_else(lists.is_valid(), pc.binary_join_element_wise("[", joined, "]", ""), pa.scalar(None, pa.string()))
 
 
+def lists_as_json(table: pa.Table) -> pa.Table:
+    """Return a table whose columns of lists are JSON."""
+    for place, field in enumerate(table.schema):
+        if is_list(field.type):
+            made = [as_json(chunk) for chunk in table.column(place).chunks]
+            table = table.set_column(place, field.name, pa.chunked_array(made, pa.string()))
+    return table
+
+
 def plain_lists(column: pd.Series) -> pd.Series:
     """Return a column of lists as JSON; others as they are."""
     if isinstance(column.dtype, pd.ArrowDtype) and is_list(column.dtype.pyarrow_dtype):
@@ -167,6 +176,18 @@ def padding_in(lists: Sequence[list[str]], counts: Sequence[int] | None = None) 
 def _run(pieces: list[str], value: str) -> int:
     """Return how often a value stands at the beginning."""
     return next((place for place, piece in enumerate(pieces) if piece != value), len(pieces))
+
+
+def flat_pieces(column: pd.Series, separator: str) -> tuple[pa.Array, np.ndarray]:
+    """Return `pieces_of` the cells, one after the other [p], and of each its cell [p]."""
+    texts = pa.array(as_text(column).tolist(), pa.large_string(), from_pandas=True)
+    if pc.any(pc.starts_with(texts, "[")).as_py():
+        values, sizes = flat(pieces_of(column, separator))
+        return pa.array(values, pa.large_string()), np.repeat(np.arange(len(sizes)), sizes)
+    lists = pc.split_pattern(texts, separator)
+    pieces = pc.utf8_trim_whitespace(lists.flatten())
+    there = pc.not_equal(pieces, "")
+    return pieces.filter(there), pc.list_parent_indices(lists).filter(there).to_numpy()
 
 
 def flat(lists: Sequence[list[str]]) -> tuple[np.ndarray, np.ndarray]:

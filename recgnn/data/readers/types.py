@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recgnn.data.readers.lists import as_json, is_list
 from recgnn.data.readers.values import NULLS
 
 Kind = Literal["integer", "float", "text"]
@@ -61,11 +60,7 @@ def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
-    """Return a table as a frame; integers with gaps stay integers, dates are dates, and lists are JSON."""
-    for place, field in enumerate(table.schema):
-        if is_list(field.type):
-            made = [as_json(chunk) for chunk in table.column(place).chunks]
-            table = table.set_column(place, field.name, pa.chunked_array(made, pa.string()))
+    """Return a table as a frame; integers with gaps stay integers, dates are dates."""
     gaps = [name for name in table.column_names if table[name].type in _NULLABLE and table[name].null_count]
     frame = table.drop_columns(gaps).to_pandas(ignore_metadata=True, date_as_object=False)
     for name in gaps:

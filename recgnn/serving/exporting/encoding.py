@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,16 +49,19 @@ def _kind_of(encoder: Encoder) -> dict:
     if isinstance(encoder, Numeric):
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
     assert isinstance(encoder, Categorical)
-    common = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
+    common: dict[str, Any] = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
+    field = encoder.field
     if isinstance(encoder, Multi):
-        own = encoder.field
-        padding = "" if own.padding is None else str(own.padding)
-        return {"kind": "multi", **common, "separator": own.separator, "combine": own.combine, "padding": padding}
+        common |= {"separator": field.separator, "weights": field.weights}
+        padding = "" if field.padding is None else str(field.padding)
+        return {"kind": "multi", **common, "combine": "mean" if field.averaged else "sum", "padding": padding}
     if isinstance(encoder, Quantile):
         return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
     if isinstance(encoder, Time):
         return {"kind": "time", **common, "part": encoder.part}
-    return {"kind": "log2" if isinstance(encoder, LogBucket) else "categorical", **common}
+    if isinstance(encoder, LogBucket):
+        return {"kind": "log2", **common}
+    return {"kind": "categorical", **common, "value_column": field.values}
 
 
 def history_of(trained: TrainedCTR) -> dict | None:

@@ -78,20 +78,35 @@ def rows_of(text: pd.Series, field: dict) -> np.ndarray:
 
 
 def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Several values of a row: each a feature of value 1, or 1/n."""
+    """Several values of a row: each a feature of value 1, or of the number beside it, and for the mean over the sum of
+    these."""
     which, cells = distinct_of(plain_lists(column))
     found = [[p for p in pieces if p != field["padding"]] for pieces in pieces_of(cells, field["separator"])]
-    lists: list[list] = [pieces[: field["slots"]] or [None] for pieces in found]
+    lists: list[list] = [[weighted(p, field["weights"], column) for p in pieces] for pieces in found]
+    nothing: list = [(None, 1.0)] if field["weights"] is None else []  # no value is one too, where they have no numbers
+    lists = [pieces[: field["slots"]] or nothing for pieces in lists]
     ids = np.full((len(lists), field["slots"]), MISSING)
     values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
     place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
     owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
-    texts = pd.Series([p for pieces in lists for p in pieces], dtype="string")
+    texts = pd.Series([p for pieces in lists for p, _ in pieces], dtype="string")
     ids[owner, slot] = rows_of(texts_as(texts, field["type"]), field)
-    values[owner, slot] = 1
+    values[owner, slot] = [x for pieces in lists for _, x in pieces]
     if field["combine"] == "mean":
-        values /= values.sum(1, keepdims=True).clip(min=1)
+        total = np.abs(values).sum(1, keepdims=True)
+        values /= np.where(total > 0, total, 1)
     return ids[which], values[which]
+
+
+def weighted(piece: str, mark: str | None, column: pd.Series) -> tuple[str, float]:
+    """A value and the number behind the mark, or 1."""
+    value, found, number = piece.rpartition(mark) if mark else ("", "", "")
+    if not found:
+        return piece, 1.0
+    x = pd.to_numeric(number.strip(), errors="coerce")
+    if not value.strip() or not np.isfinite(np.float64(x)):
+        raise DataError(f"column {column.name!r}: {piece!r}; expected a value and its number, as tag{mark}0.5")
+    return value.strip(), float(x)
 
 
 def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +170,7 @@ class Scorer:
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """The columns that a frame lacks: they are taken as having no value in any row."""
         columns = [field["column"] for field in self.fields]
+        columns += [field["value_column"] for field in self.fields if field.get("value_column")]
         if self.history and any(column in frame for column in self.past_columns()):
             columns += [*self.past_columns(), *self.times()]
         return [column for column in dict.fromkeys(columns) if column not in frame]
@@ -171,12 +187,18 @@ class Scorer:
         self, frame: pd.DataFrame, fields: list[dict], count: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the table of all fields [n, S] and their values [n, S]; unknown values may be counted."""
+
+        def of(name: str) -> pd.Series:
+            return frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
+
         ids, values = [], []
         for field in fields:
-            name = field["column"]
-            column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
-            rows, x = encode_field(column, field)
-            if count and field["kind"] != "number" and name in frame:
+            rows, x = encode_field(of(field["column"]), field)
+            if field.get("value_column"):  # the column of its numbers; one of the two alone is no value
+                own = numbers(of(field["value_column"])).astype(np.float32)[:, None]
+                there = (rows != MISSING) & np.isfinite(own)
+                rows, x = np.where(there, rows, MISSING), np.where(there, own, np.float32(1))
+            if count and field["kind"] != "number" and field["column"] in frame:
                 unknown = self.unknown.setdefault(field["name"], [0, field["unknown"]])
                 unknown[0] += int((rows == UNKNOWN).any(1).sum())
             ids.append(rows + field["start"])
