@@ -70,14 +70,12 @@ def history_of(trained: TrainedCTR) -> dict | None:
         return None
     own = trained.history
     times = (own.times or "history_times") if knows_times(trained) else None
-    how = asdict(trained.times.get(TIMESTAMP, Notation()))
     return {
         "columns": {field: (own.columns or {}).get(field, f"history_{field}") for field in own.item_fields},
         "separator": own.separator,
         "times": times,
         "timestamp": TIMESTAMP if times else None,
-        "time": how,
-        "past_time": how if own.times else asdict(Notation(stated=True)),
+        "time": asdict(trained.times.get(TIMESTAMP, Notation())),
         "padding": "" if own.padding is None else str(own.padding),
         "user_type": trained.types.get(USER, "text"),
         "max_length": own.max_length,

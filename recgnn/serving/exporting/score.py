@@ -268,7 +268,8 @@ class Scorer:
         ids, x = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
         found = {"history_ids": ids, "history_values": x}
         if times:
-            then = seconds_of(flat.get(times[0], as_series([])), history["past_time"])
+            written = history["time"] if own is None else {"stated": True}  # in histories.parquet they are seconds
+            then = seconds_of(flat.get(times[0], as_series([])), written)
             if own is None:
                 own = self.own_times(frame) if lists else np.zeros(len(frame))
             last = np.append(then, np.nan)[np.cumsum(lengths) - 1]

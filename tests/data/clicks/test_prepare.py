@@ -183,7 +183,8 @@ def test_times_of_any_notation_make_the_same_data(form, kind, tmp_path) -> None:
 
 def test_two_files_of_two_notations(tmp_path) -> None:
     days = pd.date_range("2024-01-01", periods=40)
-    for name, times in (("a", days.astype("datetime64[s]").astype(np.int64)), ("b", days.strftime("%Y%m%d").astype(int))):
+    forms = {"a": days.astype("datetime64[s]").astype(np.int64), "b": days.strftime("%Y%m%d").astype(int)}
+    for name, times in forms.items():
         frame = pd.DataFrame({"when": times, "label": [0, 1] * 20})
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     source = EventTable(train=tmp_path / "a.csv", test=tmp_path / "b.csv")

@@ -30,6 +30,8 @@ FIELDS = {
     "age": Field("numeric", transform="quantile", bins=4),
     "when": Field("time", parts=["hour", "weekday", "weekend", "month"]),
     "member": Field("categorical"),
+    "flag": Field("categorical"),
+    "stamp": Field("time", parts=["hour", "month"]),
     "brand": Field("categorical", values="amount"),
     "mix": Field("multi", weights=":", max_values=2, min_count=2),
     "blend": Field("multi", separator=" ", weights="=", combine="mean"),
@@ -47,6 +49,8 @@ def train() -> pd.DataFrame:
     frame["price"], frame["share"] = random.normal(50, 12, n), random.random(n)
     frame["clicks"], frame["age"] = random.integers(-2, 900, n), random.integers(18, 80, n)
     frame["when"] = 1_700_000_000 + random.integers(0, 3e7, n)
+    frame["flag"] = random.choice(["true", "False"], n)
+    frame["stamp"] = pd.to_datetime(frame["when"], unit="s").dt.strftime("%d/%m/%Y %I:%M %p")
     frame["brand"], frame["amount"] = random.choice(["x", "y", None], n), random.normal(size=n)
     frame["mix"] = random.choice(["a:0.5|b:2", "b", "c:1:3|a:-1|b:0"], n)
     frame["blend"] = random.choice(["a=0.5 b=2", "b", None], n)
@@ -68,12 +72,15 @@ def rows() -> pd.DataFrame:
             "age": [18.0, 40, 79, 200, None, 1, 33.3],
             "when": [1_700_000_000, 1_710_000_000.5, None, 0, 1_720_500_000, 1_718_409_600, 1_718_323_200],
             "member": [True, False, None, True, False, True, False],
+            "flag": ["true", "TRUE", "0", None, "1.0", "no", "false"],
+            "stamp": ["25/12/2023 11:05 PM", "2024-01-02 03:04", "31/04/2024 01:00 AM", "soon", "", None,
+                      "1/2/2024 1:05 am"],
             "brand": ["x", "y", "z", None, "x", "x", "y"],
             "amount": [0.5, -3, 2, 7, None, np.inf, 0],
             "mix": ["a:1|b:2|c:1:3", "c:1:0.25", "", None, " b | a : -0.5 ", "q:3|a", "a:0|b:1e-3"],
             "blend": ["a=1 b=3", "b=-2 a", "", None, "a=0 b=0", "c=0.5", "b"],
         }
-    )
+    )  # fmt: skip
 
 
 def as_csv(frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,6 +92,8 @@ FRAMES = {
     "typed": rows(),
     "csv": as_csv(rows()),
     "whole numbers as text": as_csv(rows()).assign(code=["3", "3.0", "08", "NA", "", "1e0", "2"]),
+    "lists": rows().assign(tags=[["x", "y"], np.array(["w"]), None, [], '["z","x"]', "['y' 'x']", "[x]"]),
+    "truths": rows().assign(member=list("1010101"), flag=[True, False, None, True, False, True, False]),
     "dates": rows().assign(when=["2024-05-01", "2024-06-15T23:30:00+02:00", "", "1718409600", "nan", None, "x"]),
     "moments": rows().assign(when=pd.to_datetime(["2024-05-01 07:00", None, *["2024-12-29 00:30"] * 5])),
     "categories": rows().astype({"city": "category", "tags": "category", "code": "category"}),
@@ -145,7 +154,7 @@ def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_pa
         *("name", "column", "start", "rows", "slots", "unknown"),
         *("kind", "type", "buckets", "separator", "weights", "combine", "padding"),
     }
-    assert content["fields"][0]["value_column"] is None and content["fields"][14]["value_column"] == "amount"
+    assert content["fields"][0]["value_column"] is None and content["fields"][17]["value_column"] == "amount"
 
 
 READY = {
