@@ -69,7 +69,7 @@ def columns_of(trained: TrainedCTR) -> str:
             rows.append([f"`{column}`", "history", f"the past values of `{field}`, oldest first"])
     if history and history["times"]:
         rows.append([f"`{history['times']}`", "history", "their times"])
-        rows.append([f"`{history['timestamp']}`", "time", f"the time of the row itself: {notation_of(history['time'])}"])
+        rows.append([f"`{history['timestamp']}`", "time", f"the row's own: {notation_of(history['time'])}"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
         "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column) as "
@@ -79,8 +79,8 @@ def columns_of(trained: TrainedCTR) -> str:
         text += f"""
 A history is what the row's user liked before the row, of which the newest {history["max_length"]} count: a list in
 each cell, in CSV in JSON or one text with {_spelt(history["separator"])} between the items (`separator` in
-encoding.json changes that). The columns of a history go together and have equally many entries; an empty cell is no history, which
-is fine. A past item whose field has several values holds them in one entry, as in a row.
+encoding.json changes that). The columns of a history go together and have equally many entries; an empty cell is no
+history, which is fine. A past item whose field has several values holds them in one entry, as in a row.
 """
     return text
 
