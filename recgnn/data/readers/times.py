@@ -152,8 +152,9 @@ class Finder:
             sample = values.iloc[np.random.default_rng(0).integers(len(values), size=SAMPLE)]
         if pd.api.types.is_datetime64_any_dtype(values.dtype):
             yield ways([ISO])
-        elif 2 * pd.to_numeric(sample, errors="coerce").notna().sum() >= len(sample):
-            dates = [how for how in ways(CALENDARS) if 2 * read_plain(sample, how)[1].sum() <= len(sample)]
+        elif 2 * (numbers := pd.to_numeric(sample, errors="coerce")).notna().sum() >= len(sample):
+            likely = (name for name in CALENDARS if 2 * _in_years(numbers, name).sum() >= len(sample))
+            dates = [how for how in ways(likely) if 2 * read_plain(sample, how)[1].sum() <= len(sample)]
             yield from [dates] if dates else ([how] for how in ways(FOUND))
         else:
             yield ways([ISO])
@@ -202,6 +203,12 @@ def _with(how: Notation, seconds: np.ndarray) -> Notation:
     if how.first is None or how.last is None:
         return replace(how, first=first, last=last)
     return replace(how, first=min(first, how.first), last=max(last, how.last))
+
+
+def _in_years(numbers: pd.Series, name: str) -> pd.Series:
+    """Return which numbers may be dates of a calendar, by their size: of the years 1900 to 2100."""
+    low, high = (1900, 2101) if name.startswith("%Y") else (0, 10_000)
+    return numbers.between(low * 10 ** (CALENDARS[name] - 4), high * 10 ** (CALENDARS[name] - 4))
 
 
 def _ends(seconds: np.ndarray) -> tuple[float, float]:
