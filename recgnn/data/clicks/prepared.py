@@ -17,7 +17,7 @@ from recgnn.data.interactions.log import PARTS
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 5
+FORMAT = 6
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -157,8 +157,10 @@ class PreparedEvents:
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
-            *(f"  {line}" for line in self.encoders.describe()),
+            *(f"  {line}" for line in self._fields()),
         ]
+        if s["unnamed"]:
+            lines.append(f"  {s['unnamed']:,} events without a user: each is somebody else's, without a past")
         if s["history"]:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])
@@ -166,6 +168,13 @@ class PreparedEvents:
         if s["guessed"]:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)
+
+    def _fields(self) -> list[str]:
+        """Return a line per field, with its owner, and per column that is left out, with the reason."""
+        of, owners = self.encoders.columns.values(), self.summary["owners"]
+        lines = zip(self.encoders.describe(), of, strict=True)
+        told = [f"{line}, {owners[column]}" if column in owners else line for line, column in lines]
+        return [*told, *(f"{column}: left out, {why}" for column, why in self.summary["left_out"].items())]
 
 
 def _array(path: Path) -> np.ndarray:
