@@ -129,7 +129,7 @@ def guess(frame: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], di
     - `timestamp`, dates, and moments in a column whose name says so are times.
     - Numbers of at most 20 values are categorical, and fractions of more are numeric.
     - Integers of more are categorical, unless they are plainly quantities: some are below -1; or there is one for
-      hardly two rows; or most of the values lie in the lowest quarter of their range and neighbours are about equally
+      hardly two rows; or most rows lie in the lowest quarter of the range and neighbouring values are about equally
       frequent, as counts, prices and durations are, and ids are not.
     - Text is multi-valued where a tenth of the rows have the separator |, else categorical.
     - What has one value, or another one in (nearly) every row, is left out.
@@ -153,7 +153,7 @@ def _guess(name: str, known: pd.Series) -> tuple[Kind, str]:
     if isinstance(known.dtype, pd.CategoricalDtype):
         known = known.astype(known.cat.categories.dtype)
     counts = known.value_counts(sort=False)
-    few, unique = len(counts) <= 20, len(counts) == len(known) > 100
+    unique = len(counts) == len(known) > 100
     if len(counts) < 2:
         return "drop", "it has a single value" if len(counts) else "it has no value"
     if name in ("user", "item"):
@@ -162,25 +162,28 @@ def _guess(name: str, known: pd.Series) -> tuple[Kind, str]:
         return "time", ""
     if unique and _ID.search(name):
         return "drop", "each row has an id of its own"
-    if few or _ID.search(name) or pd.api.types.is_bool_dtype(known.dtype):
+    if _ID.search(name) or pd.api.types.is_bool_dtype(known.dtype):
         return "categorical", ""
     if pd.api.types.is_numeric_dtype(known.dtype):
+        if len(counts) <= 20:
+            return "categorical", ""
         if unique and (known.is_monotonic_increasing or known.is_monotonic_decreasing):
             return "drop", "it numbers the rows"
-        return "numeric" if _are_quantities(counts, len(known)) else "categorical", ""
+        return "numeric" if _are_quantities(counts) else "categorical", ""
     if len(counts) > 100 and len(counts) > 0.5 * len(known):
         return "drop", "nearly every row has another text"
     return "multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical", ""
 
 
-def _are_quantities(counts: pd.Series, rows: int) -> bool:
+def _are_quantities(counts: pd.Series) -> bool:
     """Return whether numbers, of which it is known how often each occurs, are plainly quantities."""
     values = counts.index.to_numpy(np.float64)
     order = np.argsort(values)
     values, often = values[order], counts.to_numpy()[order].astype(np.float64)
-    if (values % 1 != 0).any() or values[0] < -1 or len(values) > rows / 2:
+    if (values % 1 != 0).any() or values[0] < -1 or len(values) > often.sum() / 2:
         return True
-    low = values[len(values) // 2] - values[0] < (values[-1] - values[0]) / 4
+    median = values[np.searchsorted(often.cumsum(), often.sum() / 2)]
+    low = median - values[0] < (values[-1] - values[0]) / 4
     smooth = np.square(np.diff(often)).sum() <= 3 * (often[1:] + often[:-1]).sum()  # about once, by chance alone
     return bool(low and smooth)
 

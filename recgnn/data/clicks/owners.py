@@ -35,11 +35,13 @@ class Look(NamedTuple):
         first: The item's first event.
         last: Its last one at or before the moment, or a place before `first`.
         own: The event itself, which is not looked at while there is another; or -1.
+        draw: From 0 to 1, which of several events of one moment it is.
     """
 
     first: np.ndarray
     last: np.ndarray
     own: np.ndarray
+    draw: np.ndarray
 
 
 class Pairs(NamedTuple):
@@ -55,7 +57,7 @@ class Pairs(NamedTuple):
 class Timeline:
     """The events of each item, in order.
 
-    Without times, the order of the rows stands in for them; a random order where the rows are grouped by item.
+    Without times, the order of the rows stands in for them; nothing does where the rows are grouped by item.
 
     Args:
         users: Codes of the users, [n].
@@ -67,7 +69,7 @@ class Timeline:
         self.users, self.items = users, items.astype(np.int64)
         if times is None:
             grouped = len(items) > 1 and (items[1:] == items[:-1]).mean() > 0.5
-            times = np.random.default_rng(0).permutation(len(items)) if grouped else np.arange(len(items))
+            times = np.arange(len(items)) * (not grouped)
         moments, self.rank = np.unique(times, return_inverse=True)
         self.width = len(moments) + 1
         key = self.items * self.width + self.rank
@@ -80,10 +82,13 @@ class Timeline:
         last = np.searchsorted(self.key, items * self.width + self.rank[rows], side="right") - 1
         place = np.empty(len(self.order), dtype=np.int64)
         place[self.order] = np.arange(len(place))
-        return Look(first, last, np.where(self.items[rows] == items, place[rows], -1))
+        own = np.where(self.items[rows] == items, place[rows], -1)
+        return Look(first, last, own, np.random.default_rng(0).random(len(items)))
 
     def sources(self, look: Look, known: np.ndarray) -> np.ndarray:
         """Return the rows that tell what the items had: the last that is known, else the first later one; [m].
+
+        Of several of one moment it is one at random: the last of them would be one that sampled events have more often.
 
         Args:
             look: Where to look.
@@ -92,10 +97,18 @@ class Timeline:
         places = np.flatnonzero(known[self.order])
         if not len(places):
             return self.order[look.first]
+        key = self.key[places]
         at = np.searchsorted(places, look.last, side="right") - 1
-        at = at - (places[at] == look.own)
+        begin = np.searchsorted(key, key[at])  # of those of the same item and moment
+        own = np.searchsorted(places, look.own)
+        is_own = places[np.minimum(own, len(places) - 1)] == look.own
+        at = np.where(is_own & (begin == at) & (own == at), at - 1, at)  # alone
         found = np.where((at >= 0) & (places[at] >= look.first), at, np.searchsorted(places, look.first))
-        place = places[np.minimum(found, len(places) - 1)]
+        found = np.minimum(found, len(places) - 1)
+        begin, end = np.searchsorted(key, key[found]), np.searchsorted(key, key[found], side="right")
+        beside = is_own & (begin <= own) & (own < end) & (end - begin > 1)
+        drawn = begin + (look.draw * (end - begin - beside)).astype(np.int64)
+        place = places[drawn + (beside & (drawn >= own))]
         same = self.items[self.order[place]] == self.items[self.order[look.first]]
         return self.order[np.where(same, place, look.first)]
 
@@ -115,7 +128,7 @@ class Timeline:
         """Return the pairs of events of each item, at most eight for each event and of at most 131,072 events."""
         size, random = len(self.order), np.random.default_rng(0)
         places = np.arange(size) if size <= SAMPLE else np.sort(random.integers(size, size=SAMPLE))
-        clock = np.argsort(self.rank, kind="stable")
+        clock = np.lexsort((random.random(size), self.rank))
         tick = np.empty(size, dtype=np.int64)
         tick[clock] = np.arange(size)
         window = max(2, min(WINDOW, size // 50))

@@ -6,6 +6,7 @@ import numpy as np
 
 from recgnn.data.clicks.encoders import MISSING, Numeric
 from recgnn.data.clicks.prepared import PreparedEvents
+from recgnn.data.interactions.log import ITEM
 
 SAMPLE = 2**15  # events of each label that are looked at
 LEAST = 50  # of each label, to say anything of them
@@ -34,9 +35,6 @@ def screen(prepared: PreparedEvents, threshold: float = 0.98) -> list[str]:
     values = np.ones(ids.shape, dtype=np.float32)
     if prepared.train.values is not None:
         values[:, prepared.encoders.weighted] = prepared.train.values[rows]
-    asked = "is it known before the click?"
-    if prepared.summary["negatives"]:
-        asked = "does it show which events are sampled? item_fields, user_fields or event_fields says whose it is"
     lines, slot, start = [], 0, 0
     for name, encoder in prepared.encoders.encoders.items():
         own = slice(slot, slot + encoder.num_slots)
@@ -45,6 +43,10 @@ def screen(prepared: PreparedEvents, threshold: float = 0.98) -> list[str]:
             field, x = in_parts(field, x, half), np.ones(field.shape)
         value = single_auc(field, x, label, half)
         if value >= threshold:
+            asked = "is it known before the click?"
+            if prepared.summary["negatives"]:
+                by = "popularity" if prepared.encoders.columns[name] == ITEM else "a column that may be another's"
+                asked = f"{by} tells sampled events from real ones"
             lines.append(f"field {name} alone has AUC {value:.2f}: {asked} (screen: false leaves this out)")
         slot, start = slot + encoder.num_slots, start + encoder.num_rows
     return lines
