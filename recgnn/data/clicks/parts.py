@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,12 @@ class Asked(NamedTuple):
     negatives_seed: int = 42
     history: Histories | None = None
     whose: Mapping[str, Kind] = {}
+
+    @property
+    def said(self) -> dict[str, Kind]:
+        """Whose columns are, as far as that is said; those that histories show are the item's."""
+        seen: list[str] = [] if self.history is None else self.history.item_fields
+        return {**dict.fromkeys(seen, cast(Kind, "item")), **self.whose}
 
 
 class Chosen(NamedTuple):
@@ -143,8 +149,7 @@ def _sampled(name: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labe
     part = _split(name, frame, asked.split)
     line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
     fields, left_out = fields_of(asked, frame[part == 0], excluded)
-    said = dict.fromkeys(asked.history.item_fields, "item") if asked.history is not None else {}
-    owners = owners_of(frame, fields, line, {**said, **asked.whose}, sampled=True)
+    owners = owners_of(frame, fields, line, asked.said, sampled=True)
     unclear = {column for column, owner in owners.items() if owner.kind == "unclear"}
     for column in unclear:
         left_out[column] = f"{owners.pop(column).told}; item_fields, user_fields or event_fields says whose it is"

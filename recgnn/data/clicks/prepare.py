@@ -140,8 +140,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if whole is not None and {USER, ITEM} <= set(columns):
         if not asked.negatives:
             line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
-            said = dict.fromkeys(asked.history.item_fields, "item") if asked.history is not None else {}
-            owners = owners_of(whole.frame, encoders.fields, line, {**said, **asked.whose})
+            owners = owners_of(whole.frame, encoders.fields, line, asked.said)
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         EventTables.of(*whole, list(encoders.fields), of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}

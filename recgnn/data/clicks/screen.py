@@ -24,8 +24,7 @@ def screen(prepared: PreparedEvents, threshold: float = 0.98) -> list[str]:
         threshold: AUC from which a field is named.
     """
     labels, random, chosen = np.asarray(prepared.train.labels), np.random.default_rng(0), []
-    for label in (0, 1):
-        rows = np.flatnonzero(labels == label)
+    for rows in (np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)):
         chosen.append(random.choice(rows, SAMPLE, replace=False) if len(rows) > SAMPLE else rows)
     if min(map(len, chosen)) < 2 * LEAST:
         return []
@@ -40,7 +39,7 @@ def screen(prepared: PreparedEvents, threshold: float = 0.98) -> list[str]:
         own = slice(slot, slot + encoder.num_slots)
         field, x = ids[:, own] - start, values[:, own]
         if isinstance(encoder, Numeric):
-            field, x = in_parts(field, x, half), np.ones(field.shape)
+            field, x = in_parts(field, x, half), np.ones_like(x)
         value = single_auc(field, x, label, half)
         if value >= threshold:
             asked = "is it known before the click?"

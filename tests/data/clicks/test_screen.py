@@ -60,7 +60,7 @@ def test_what_is_asked_of_sampled_events(sampled, tmp_path) -> None:
     more = {"negatives": 1, "fields": {"item": "categorical"}}
     if not sampled:
         more = {"fields": {"item": "categorical"}}
-        frame.assign(label=(frame["item"] < 2).astype(int)).to_csv(tmp_path / "x.csv", index=False)
+        frame.assign(label=frame["item"] % 2).to_csv(tmp_path / "x.csv", index=False)
     text = CTRDataModule(EventTable(tmp_path / "x.csv"), cache_dir=str(tmp_path), **more).describe("clicks")
     assert ("popularity tells sampled events from real ones" in text) == sampled
     assert ("is it known before the click" in text) == (not sampled)
