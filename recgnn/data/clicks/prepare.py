@@ -164,6 +164,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
         "left_out": chosen.left_out,
         "unnamed": unnamed // (1 + asked.negatives),
+        "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
