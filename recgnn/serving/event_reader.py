@@ -84,7 +84,8 @@ class EventReader:
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
         try:
-            history = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["history"]
+            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+            history, self.layout = summary["history"], summary.get("layout")
         except (OSError, ValueError, LookupError) as error:
             raise RunError(f"{folder}: its summary cannot be read: {error}") from error
         self.history = Histories(**history) if history is not None and with_history else None
@@ -94,7 +95,7 @@ class EventReader:
     def columns(self) -> list[str]:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
-        return [*self.encoders.fields, *own]
+        return list(dict.fromkeys([*self.encoders.reads, *own]))
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""

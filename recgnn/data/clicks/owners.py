@@ -183,6 +183,13 @@ def owners_of(
     return found
 
 
+def columns_of_items(fields: Mapping[str, Field], owners: Mapping[str, Owner]) -> dict[str, str]:
+    """Return the columns that belong to the items, each field's, and with it that of its numbers, with the field's."""
+    found = [column for column, owner in owners.items() if owner.kind == "item"]
+    numbers = {own: column for column in found if (own := fields[column].values) is not None}
+    return {**dict(zip(found, found, strict=True)), **numbers}
+
+
 def has_value(column: pd.Series) -> np.ndarray:
     """Return which rows have a value, [n] bool; blanks are none."""
     if pd.api.types.is_numeric_dtype(column.dtype):

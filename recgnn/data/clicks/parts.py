@@ -12,7 +12,7 @@ from recgnn.data.clicks.events import check_classes, label_columns, labels_of
 from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
-from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
+from recgnn.data.clicks.owners import Kind, Owner, Timeline, columns_of_items, has_value, owners_of
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
@@ -154,7 +154,7 @@ def _sampled(name: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labe
     for column in unclear:
         left_out[column] = f"{owners.pop(column).told}; item_fields, user_fields or event_fields says whose it is"
     fields = {column: field for column, field in fields.items() if column not in unclear}
-    of_items = [column for column, owner in owners.items() if owner.kind == "item"]
+    of_items = columns_of_items(fields, owners)
     events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.clicks.events import EventSource, events_of
+from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
-from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
+from recgnn.data.clicks.owners import Kind, Timeline, columns_of_items, has_value, owners_of
 from recgnn.data.clicks.parts import Asked, Chosen, Labelled, Whole, fields_of, of_frame, parts_of, whole_of, with_past
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
@@ -106,14 +106,17 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles = asked.split, None
+    split, titles, known = asked.split, None, Known()
     if isinstance(source, EventSource):
+        known = source.known()
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
         log = source.read()
         frame, titles, joined = events_of(log)
         blocks, name, asked = of_frame(frame), log.name, asked._replace(whose={**joined, **asked.whose})
     columns = [str(c) for c in next(iter(blocks())).columns]
+    known_only = asked.fields is None and known.fields is not None
+    asked = asked._replace(fields=dict(known.fields)) if known_only else asked
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
@@ -130,8 +133,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, chosen = _fit(events, asked, past_items, step)
-    grouped = asked.group or (USER if USER in columns else None)
+        encoders, chosen = _fit(events, asked, past_items, not known_only, step)
+    grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
         unnamed = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
@@ -141,8 +144,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         if not asked.negatives:
             line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
-        of_items = [column for column, owner in owners.items() if owner.kind == "item"]
-        EventTables.of(*whole, list(encoders.fields), of_items, titles, asked.history).save(folder)
+        of_items = [*columns_of_items(encoders.fields, owners)]
+        EventTables.of(*whole, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -164,6 +167,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
         "left_out": chosen.left_out,
         "unnamed": unnamed // (1 + asked.negatives),
+        "layout": known.layout,
         "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
@@ -183,11 +187,11 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 
 
 def _fit(
-    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
+    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, strict: bool, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, Chosen]:
     """Fit the encoding on train and the items of its past, where columns hold that; also choose the fields.
 
-    Fields are guessed from the first block.
+    Fields that are neither declared nor known to the source are guessed from the first block.
     """
     encoders: FieldEncoders | None = None
     chosen, start = events.chosen, 0
@@ -204,7 +208,7 @@ def _fit(
     assert encoders is not None and chosen is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(), chosen
+    return encoders.finish(strict), chosen
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
@@ -213,6 +217,11 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
             raise ConfigError(
                 f"history: item_fields has {name!r}, which is no field of the events"
                 f"{did_you_mean(name, encoders.fields)}; there are: {', '.join(encoders.fields)}"
+            )
+        if (own := encoders.fields[name].values) is not None:
+            raise ConfigError(
+                f"history: the numbers of {name!r} are in column {own!r}, which past items do not have; take a multi "
+                "field with weights, or leave values out"
             )
 
 

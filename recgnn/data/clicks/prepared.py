@@ -17,7 +17,7 @@ from recgnn.data.interactions.log import PARTS
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 6
+FORMAT = 7
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}

@@ -63,7 +63,7 @@ class EventTables:
             labels: 0 or 1, [n].
             order: What they are ordered by, [n].
             times: Their times in seconds, [n]; or None.
-            fields: The columns that are fields.
+            fields: The columns that are fields, or hold their numbers.
             of_items: Those of them that belong to an item.
             titles: Columns `item` and `title`; or None.
             histories: What is seen of the past.

@@ -20,7 +20,7 @@ from recgnn.errors import ConfigError, DataError
 def sampled(frame: pd.DataFrame, count: int, of_items=()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The events and their negatives."""
     line = Timeline(codes(frame["user"]), codes(frame["item"]), frame.get("timestamp"))
-    events, rows = with_negatives(frame, line, count, 1, of_items)
+    events, rows = with_negatives(frame, line, count, 1, {column: column for column in of_items})
     assert rows.tolist() == np.repeat(np.arange(len(frame)), 1 + count).tolist()
     real = np.arange(len(events)) % (1 + count) == 0
     return events[real].reset_index(drop=True), events[~real].reset_index(drop=True)
