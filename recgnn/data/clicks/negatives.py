@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from recgnn.errors import DataError
 
 
 def with_negatives(
-    frame: pd.DataFrame, line: Timeline, count: int, seed: int, of_items: Mapping[str, str] = {}
+    frame: pd.DataFrame, line: Timeline, count: int, seed: int, of_items: Collection[str] = ()
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Events, each followed by as many of the same user, time and context with an item that the user never had.
 
@@ -30,7 +30,7 @@ def with_negatives(
         line: Their users, items and times.
         count: Negatives for each.
         seed: Of the draw.
-        of_items: The columns that belong to an item, and those by whose values it is seen what is known of them.
+        of_items: The columns that belong to an item.
 
     Returns:
         The frame of n (1 + count) rows, and the rows of `frame` that they are made of.
@@ -49,7 +49,7 @@ def with_negatives(
     whole = torch.cat([items[:, None], drawn], 1).flatten().numpy()
     rows = np.repeat(np.arange(len(frame)), 1 + count)
     look = line.look(whole, rows)
-    sources = {column: line.sources(look, has_value(frame[seen])) for column, seen in of_items.items()}
+    sources = {column: line.sources(look, has_value(frame[column])) for column in of_items}
     sources[ITEM] = line.order[look.first]
     found = {c: frame[c].iloc[sources.get(c, rows)].reset_index(drop=True) for c in frame.columns}
     return pd.DataFrame(found), rows

@@ -153,7 +153,7 @@ class Timeline:
 def owners_of(
     frame: pd.DataFrame, fields: Mapping[str, Field], line: Timeline, said: Mapping[str, Kind], sampled: bool = False
 ) -> dict[str, Owner]:
-    """Return whose each field is that is not a key, a time or a place in the log.
+    """Return whose each field is that is not a key, a time or a place in the log, and each column of their numbers.
 
     It is the item's if events of an item by different users agree in it (at least 0.8 of what chance leaves open), and
     no less than those of a user about different items; then one odd row, a gap or a new value does not matter. It
@@ -169,7 +169,8 @@ def owners_of(
             unclear, unless it is said whose it is.
     """
     found: dict[str, Owner] = {}
-    for column, field in fields.items():
+    numbers = {field.values: Field("numeric") for field in fields.values() if field.values is not None}
+    for column, field in {**numbers, **fields}.items():
         if column in KEYS:
             continue
         exact, codings = _coded(frame[column], field)
@@ -181,13 +182,6 @@ def owners_of(
         why = f"of the item{_changes(exact, line)}" if kind == "item" else why or f"of the {kind}"
         found[column] = Owner(kind, why)
     return found
-
-
-def columns_of_items(fields: Mapping[str, Field], owners: Mapping[str, Owner]) -> dict[str, str]:
-    """Return the columns that belong to the items, each field's, and with it that of its numbers, with the field's."""
-    found = [column for column, owner in owners.items() if owner.kind == "item"]
-    numbers = {own: column for column in found if (own := fields[column].values) is not None}
-    return {**dict(zip(found, found, strict=True)), **numbers}
 
 
 def has_value(column: pd.Series) -> np.ndarray:

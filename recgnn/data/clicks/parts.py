@@ -12,7 +12,7 @@ from recgnn.data.clicks.events import check_classes, label_columns, labels_of
 from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
-from recgnn.data.clicks.owners import Kind, Owner, Timeline, columns_of_items, has_value, owners_of
+from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
@@ -130,14 +130,14 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
 
 
-def _sampled(name: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
+def _sampled(source: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
     """Return events with sampled negatives, and the rows of the whole that they are made of.
 
     A field that changes with the event and depends on the item is left out: what it would have been in an event that
     did not happen is not known, and any guess would tell such events apart.
 
     Args:
-        name: What to call the events.
+        source: What to call the events.
         whole: The positive ones.
         asked: What is to be made of them.
         own: Columns that hold histories.
@@ -146,15 +146,18 @@ def _sampled(name: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labe
     excluded = {SPLIT, *own}
     if _has_label(frame, asked):
         excluded.update(label_columns(list(frame.columns), asked.label))
-    part = _split(name, frame, asked.split)
+    part = _split(source, frame, asked.split)
     line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
     fields, left_out = fields_of(asked, frame[part == 0], excluded)
     owners = owners_of(frame, fields, line, asked.said, sampled=True)
-    unclear = {column for column, owner in owners.items() if owner.kind == "unclear"}
-    for column in unclear:
-        left_out[column] = f"{owners.pop(column).told}; item_fields, user_fields or event_fields says whose it is"
-    fields = {column: field for column, field in fields.items() if column not in unclear}
-    of_items = columns_of_items(fields, owners)
+    for column, field in [*fields.items()]:
+        for name in (column, field.values or column):
+            if name in owners and owners[name].kind == "unclear":
+                left_out[column] = f"{owners[name].told}; item_fields, user_fields or event_fields says whose {name} is"
+                fields.pop(column, None)
+    if not fields:
+        raise ConfigError(f"fields: none is left: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
+    of_items = [column for column, owner in owners.items() if owner.kind == "item"]
     events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1

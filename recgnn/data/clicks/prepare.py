@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
-from recgnn.data.clicks.owners import Kind, Timeline, columns_of_items, has_value, owners_of
+from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
 from recgnn.data.clicks.parts import Asked, Chosen, Labelled, Whole, fields_of, of_frame, parts_of, whole_of, with_past
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
@@ -115,8 +116,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         frame, titles, joined = events_of(log)
         blocks, name, asked = of_frame(frame), log.name, asked._replace(whose={**joined, **asked.whose})
     columns = [str(c) for c in next(iter(blocks())).columns]
-    known_only = asked.fields is None and known.fields is not None
-    asked = asked._replace(fields=dict(known.fields)) if known_only else asked
+    strict = asked.fields is not None or known.fields is None
+    asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
@@ -133,7 +134,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, chosen = _fit(events, asked, past_items, not known_only, step)
+        encoders, chosen = _fit(events, asked, past_items, strict, step)
     grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
         unnamed = _encode(events, encoders, grouped, pasts, folder, step)
@@ -144,7 +145,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         if not asked.negatives:
             line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
-        of_items = [*columns_of_items(encoders.fields, owners)]
+        of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         EventTables.of(*whole, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}

@@ -20,7 +20,7 @@ from recgnn.errors import ConfigError, DataError
 def sampled(frame: pd.DataFrame, count: int, of_items=()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The events and their negatives."""
     line = Timeline(codes(frame["user"]), codes(frame["item"]), frame.get("timestamp"))
-    events, rows = with_negatives(frame, line, count, 1, {column: column for column in of_items})
+    events, rows = with_negatives(frame, line, count, 1, of_items)
     assert rows.tolist() == np.repeat(np.arange(len(frame)), 1 + count).tolist()
     real = np.arange(len(events)) % (1 + count) == 0
     return events[real].reset_index(drop=True), events[~real].reset_index(drop=True)
@@ -195,7 +195,7 @@ def test_nothing_tells_sampled_events_from_real_ones(order) -> None:
         columns = attributes(frame, seed)
         events, found = chosen(frame.assign(**{c: values for c, (values, _, _) in columns.items()}),
                                {c: kind for c, (_, kind, _) in columns.items()}, seed)  # fmt: skip
-        owners = {c: found.owners[c].kind if c in found.owners else "unclear" for c in columns}
+        owners = {c: found.owners[c].kind for c in columns}
         assert owners == {c: whose for c, (_, _, whose) in columns.items()}
         assert {c for c in columns if c in found.left_out} == {c for c, kind in owners.items() if kind == "unclear"}
         assert not set(found.left_out) & set(found.fields)
@@ -216,6 +216,16 @@ def test_a_declaration_goes_before_what_is_found() -> None:
         assert found.owners["plain"].kind == whose
     with pytest.raises(ConfigError, match="item_fields, user_fields, event_fields: no column 'plan' .did you mean"):
         chosen(frame, {"plain": "categorical"}, 0, whose={"plan": "item"})
+
+
+def test_the_numbers_of_a_field_have_an_owner_too() -> None:
+    frame = log(0, "rows").assign(tag=lambda f: (f["item"] % 12).astype(str), weight=lambda f: f["item"] % 7 / 4)
+    kinds = {"tag": {"kind": "categorical", "values": "weight"}}
+    events, found = chosen(frame, kinds, 0)
+    sampled_events = next(events.blocks())
+    assert (sampled_events["weight"] == sampled_events["item"] % 7 / 4).all() and not found.left_out
+    frame["weight"] += np.random.default_rng(0).normal(size=len(frame))
+    assert "whose weight is" in chosen(frame, kinds, 0)[1].left_out["tag"]
 
 
 def test_an_event_without_an_item() -> None:
