@@ -129,7 +129,8 @@ class CTRDataModule(LightningDataModule):
 
     def describe(self, task: str) -> str:
         """What the data are, as text."""
-        found = screen(self.prepared) if self.screen and self.task == "clicks" else []
+        wanted = self.screen and self.task == "clicks" and not self.merge_val
+        found = screen(self.prepared) if wanted else []
         return "\n".join([self.prepared.describe(), *(f"  note: {line}" for line in found)])
 
     # ---- sizes, which models are given

@@ -78,7 +78,7 @@ class Timeline:
 
     def look(self, items: np.ndarray, rows: np.ndarray) -> Look:
         """Return where to look for items [m] at the moments of the events `rows` [m]."""
-        first = np.searchsorted(self.key, items * self.width)
+        first = np.searchsorted(self.key, np.arange(int(self.items.max()) + 1) * self.width)[items]
         last = np.searchsorted(self.key, items * self.width + self.rank[rows], side="right") - 1
         place = np.empty(len(self.order), dtype=np.int64)
         place[self.order] = np.arange(len(place))
@@ -97,15 +97,17 @@ class Timeline:
         places = np.flatnonzero(known[self.order])
         if not len(places):
             return self.order[look.first]
+        count = np.append(0, known[self.order].cumsum())  # of those before a place
         key = self.key[places]
-        at = np.searchsorted(places, look.last, side="right") - 1
-        begin = np.searchsorted(key, key[at])  # of those of the same item and moment
-        own = np.searchsorted(places, look.own)
-        is_own = places[np.minimum(own, len(places) - 1)] == look.own
-        at = np.where(is_own & (begin == at) & (own == at), at - 1, at)  # alone
-        found = np.where((at >= 0) & (places[at] >= look.first), at, np.searchsorted(places, look.first))
+        starts = np.flatnonzero(np.append(True, key[1:] != key[:-1]))  # of one item and moment
+        run = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(key)))
+        starts = np.append(starts, len(key))
+        at, own = count[look.last + 1] - 1, count[look.own]
+        is_own = (look.own >= 0) & known[self.order[look.own]]
+        at = at - (is_own & (own == at) & (starts[run[at]] == at))  # alone
+        found = np.where((at >= 0) & (places[at] >= look.first), at, count[look.first])
         found = np.minimum(found, len(places) - 1)
-        begin, end = np.searchsorted(key, key[found]), np.searchsorted(key, key[found], side="right")
+        begin, end = starts[run[found]], starts[run[found] + 1]
         beside = is_own & (begin <= own) & (own < end) & (end - begin > 1)
         drawn = begin + (look.draw * (end - begin - beside)).astype(np.int64)
         place = places[drawn + (beside & (drawn >= own))]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from recgnn.data import CTRDataModule, EventTable
 from recgnn.data.clicks.screen import single_auc
+from recgnn.fit import main
 
 KINDS = {
     "who": "categorical", "day": "categorical", "after": "categorical", "seconds": "numeric", "amount": "numeric",
@@ -84,3 +87,11 @@ def test_the_auc_of_a_field_by_a_loop() -> None:
     wins = [(a > b) + (a == b) / 2 for a, y in zip(scores, own, strict=True) if y
             for b, z in zip(scores, own, strict=True) if not z]  # fmt: skip
     assert single_auc(ids, values, label, half) == pytest.approx(np.mean(wins), abs=2e-3)
+
+
+def test_screen_is_an_option_of_fit(tmp_path, capsys) -> None:
+    conf = Path(__file__).parents[3] / "conf" / "lr.yaml"
+    for words in (["--screen", "false"], ["--screen=false"]):
+        with pytest.raises(SystemExit):
+            main(["--config", str(conf), *words, "--print_config"])
+        assert "screen: false" in capsys.readouterr().out
