@@ -28,6 +28,15 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def printable(text: str) -> str:
+    """Write control characters, line ends and what changes the direction of text as escapes, for a terminal.
+
+    >>> printable("a\\x1b[31mb\\n")
+    'a\\\\x1b[31mb\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a value that is none of those allowed.
 

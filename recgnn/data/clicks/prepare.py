@@ -129,7 +129,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
+        own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
+        EventTables.of(*whole, own_part, list(encoders.fields), titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -151,7 +152,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return PreparedEvents.load(folder)
 
 
