@@ -38,7 +38,8 @@ def reading(path: str | Path, what: str = "cannot be read") -> Iterator[None]:
     except RunError:
         raise
     except Exception as error:
-        raise RunError(f"{path}: {what}: {first_line(error)}") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise RunError(f"{path}: {what}: {reason or first_line(error)}") from error
 
 
 # ---- checksums

@@ -11,7 +11,6 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import PARTS
 from recgnn.errors import one_of
 
-
 SEEN: dict[str, tuple[str, ...]] = {"all": PARTS, "train+val": PARTS[:2], "train": PARTS[:1], "none": ()}
 """What `exclude_seen` can be, and the parts of a run's data whose items are then left out for their users."""
 

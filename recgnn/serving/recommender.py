@@ -44,8 +44,10 @@ class TrainedRecommender(TrainedModel):
         if prepared is None:
             prepared = PreparedLog.load(self.run / "vocabulary")
             if (model.num_users, model.num_items) != (prepared.num_users, prepared.num_items):
-                raise RunError(f"{self.run}: its checkpoint is of other data: it has {model.num_users} users and "
-                               f"{model.num_items} items, and vocabulary/ {prepared.num_users} and {prepared.num_items}")  # fmt: skip
+                raise RunError(
+                    f"{self.run}: its checkpoint is of other data: {model.num_users} users and {model.num_items} items "
+                    f"there, {prepared.num_users} and {prepared.num_items} in vocabulary/"
+                )
             folding.set_graph(self.model, prepared.train)
         self.prepared, self.users, self.items = prepared, prepared.users, prepared.items
         self.summary = prepared.summary

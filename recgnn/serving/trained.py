@@ -91,9 +91,8 @@ class TrainedModel(ABC):
         Args:
             users: raw ids; all users when None (those of `candidates`, where it is a frame).
             k: how many. A user with fewer than k items left gets a shorter list.
-            exclude_seen: leave out the items that the user has in these parts of the run's data: `all` (which True means
-                too), `train+val`, `train`, or `none` (False). The test part is what a measurement looks for, so that
-                it needs `train+val`.
+            exclude_seen: leave out the items that the user has in these parts of the run's data: `all` (True),
+                `train+val`, `train`, or `none` (False). To measure recommendations by the test part take `train+val`.
             candidates: raw ids of the items to choose from, or a frame with columns user and item, each user's own;
                 all items when None.
             exclude: raw ids of items that are recommended to nobody.
@@ -273,7 +272,8 @@ class TrainedModel(ABC):
         return ranked(key, ids, scores.numpy(), self.items.decode(rows), titles, source)
 
     def __repr__(self) -> str:
-        return f"{type(self.model).__name__} of {self.summary['name']} for {self.model.task}, {self.sizes()}; {self.run}"
+        name, task = self.summary["name"], self.model.task
+        return f"{type(self.model).__name__} of {name} for {task}, {self.sizes()}; {self.run}"
 
     @abstractmethod
     def sizes(self) -> str:

@@ -25,8 +25,9 @@ from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.tables import numbered
 from recgnn.data.readers.values import as_text, distinct_of
+from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
-from recgnn.files import cache_folder
+from recgnn.files import cache_folder, temporary_beside, writing
 
 
 def prepare_events(
@@ -64,14 +65,20 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-    place, scratch = "events", []
+    place, scratch = cache_folder(cache_dir) / "events", []
 
     def make() -> PreparedEvents:
-        scratch.append(_scratch(cache_folder(cache_dir) / place))
+        beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
+        scratch.append(_scratch(beside))
         asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
-        return compute_events(source, asked, Path(scratch[-1].name))
+        try:
+            with writing(beside, Path(scratch[-1].name)):
+                return compute_events(source, asked, Path(scratch[-1].name))
+        except BaseException:
+            scratch[-1].cleanup()
+            raise
 
-    found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    found = prepared_once(PreparedEvents, place.name, steps, make, cache_dir)
     if scratch:
         release_memory()
     for folder in scratch:
@@ -83,10 +90,11 @@ def prepare_events(
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
-    """Return a temporary folder, on the cache's disk if it can be."""
+    """Return a temporary folder, on the cache's disk if it can be; those of dead processes are removed."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
+        prefix = f"{temporary_beside(beside / 'events').name}-"
+        return tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True)
     except OSError:
         return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 

@@ -118,26 +118,17 @@ def test_validated_on_test_the_cold_rows_are_the_same(tmp_path: Path) -> None:
     assert not [w for w in prepared.summary["warnings"] if "dropped" in w], "a row is counted once"
 
 
-def test_a_folder_of_format_1_still_loads(tmp_path: Path) -> None:
-    """As an earlier version wrote it: no cold rows."""
-    rows = [*ROWS, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
-    prepared = compute(FrameLog(frame(rows)), [], GivenSplit())
-    folder = tmp_path / "p"
-    prepared.save(folder)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["format"] == 2 and summary["sha256"].keys() == {
-        f"{name}.parquet" for name in ("interactions", "users", "items", "cold")
+def test_every_file_has_its_checksum_and_another_format_is_refused(tmp_path: Path) -> None:
+    compute(FrameLog(frame([*ROWS, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")])), [], GivenSplit()).save(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["files"] == {
+        f"{name}.parquet": hashlib.sha256((tmp_path / f"{name}.parquet").read_bytes()).hexdigest()
+        for name in ("cold", "interactions", "items", "users")
     }
-    assert summary["sha256"]["cold.parquet"] == hashlib.sha256((folder / "cold.parquet").read_bytes()).hexdigest()
-    del summary["sha256"]["cold.parquet"]
-    (folder / "cold.parquet").unlink()
-    (folder / "summary.json").write_text(json.dumps(summary | {"format": 1}))
-    loaded = PreparedLog.load(folder)
-    assert loaded.cold == {}
-    for part in ("train", "val", "test"):
-        assert rows_of(getattr(loaded, part)) == rows_of(getattr(prepared, part))
-    data = GraphDataModule(prepared=str(folder))
-    assert data.rated("test")[0].numel() == len(prepared.test)
+    del summary["sha256"]
+    (tmp_path / "summary.json").write_text(json.dumps(summary | {"format": 1}))
+    with pytest.raises(RunError, match="written in format 1, this version reads 3"):
+        PreparedLog.load(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "swapped"])
