@@ -169,7 +169,8 @@ def by_group(table: Table, name: str, height: float) -> Chart | None:
     groups = [record["group"] for record in first]
     sizes = [f"\nn = {record['rows']:,.0f}" if len(first) <= 5 else "" for record in first]
     crowded = sum(map(len, groups)) > 40
-    chart.axes.set_xticks(range(len(groups)), [literal(group) + size for group, size in zip(groups, sizes, strict=True)])
+    texts = [literal(group) + size for group, size in zip(groups, sizes, strict=True)]
+    chart.axes.set_xticks(range(len(groups)), texts)
     chart.axes.tick_params(axis="x", labelrotation=90 if crowded else 0)
     chart.axes.set_xlim(-0.5, len(groups) - 0.5)
     chart.label(axis, value)

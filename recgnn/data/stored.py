@@ -21,7 +21,7 @@ from recgnn.files import atomic_path, sha256_of
 
 SUMMARY = "summary.json"
 HASHED_ONCE = 2**26  # bytes from which a file is hashed once a process, as long as it does not change
-LONGEST, MOST_NODES, DEEPEST = 2**22, 2**18, 64  # characters, expanded values and levels of YAML
+LONGEST, MOST_NODES, DEEPEST = 2**21, 2**16, 64  # characters, expanded values and levels of YAML
 SEAL = re.compile(r"^# sha256 ([0-9a-f]{64})\n", re.MULTILINE)
 _hashed: dict[tuple[int, ...], str] = {}
 
@@ -85,20 +85,30 @@ def write_json(path: Path, content: dict[str, Any], sealed: bool = False) -> Non
         temporary.write_text(json.dumps(content | seal, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
     """Read a JSON object, without its seal.
+
+    Args:
+        path: The file.
+        sealed: Whether it must have one.
 
     Raises:
         RunError: If there is none, it cannot be read, or it is not what was sealed.
     """
     with reading(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(_text(path))
         if not isinstance(content, dict):
             raise ValueError("expected an object, {…}")
         seal = content.pop("sha256", None)
-        if isinstance(seal, str) and seal != _digest(content):
+        if (sealed or isinstance(seal, str)) and seal != _digest(content):
             raise RunError(f"{path}: is damaged (its sha256 has changed)")
     return content
+
+
+def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # a folder, or a device that has no end
+        raise RunError(f"{path}: is no file")
+    return path.read_text(encoding="utf-8")
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -118,7 +128,7 @@ def read_summary(folder: Path, format: int) -> tuple[dict[str, Any], dict[str, s
     Raises:
         RunError: If it is missing, damaged, or of another format version.
     """
-    summary = read_json(folder / SUMMARY)
+    summary = read_json(folder / SUMMARY, sealed=True)
     if summary.get("format") != format:
         raise RunError(f"{folder}: written in format {summary.get('format')}, this version reads {format}")
     files = summary.pop("files", None)
@@ -143,7 +153,7 @@ def read_yaml(path: Path) -> Any:
         RunError: If it cannot be read, or is not what was sealed.
     """
     with reading(path):
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
     check_bounds(text, str(path))
     if (seal := SEAL.search(text[:1000])) and hashlib.sha256(text[seal.end() :].encode()).hexdigest() != seal[1]:
         raise RunError(f"{path}: is damaged, or was changed after it was written (its sha256 differs)")

@@ -124,7 +124,7 @@ class RunFolder(Callback):
             values = {"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}
             logger.log_metrics(values, step=trainer.global_step)
         if trainer.is_global_zero:
-            (self.folder / "metrics.json").unlink(missing_ok=True)  # of a finished run that goes on: no longer its result
+            (self.folder / "metrics.json").unlink(missing_ok=True)  # of a finished run that goes on
             with atomic_path(self.folder / "metrics.csv") as path:
                 pd.DataFrame(self.rows).to_csv(path, index=False)
 
