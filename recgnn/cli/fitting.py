@@ -46,7 +46,7 @@ class FitCLI(TrainingCLI):
         self.content: dict[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
         self.made: list[Path] = []  # folders that this run makes, the run folder first
-        self.held = ExitStack() if chosen is None else chosen.held
+        self.held: ExitStack = ExitStack() if chosen is None else chosen.held
         try:
             super().__init__("fit", argv)
         except SystemExit as stop:  # which Lightning makes of Ctrl-C
@@ -239,6 +239,7 @@ class FitCLI(TrainingCLI):
             return
         assert self.run_dir is not None
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))  # type: ignore[attr-defined]
+        own = rows = folder.rows  # now: the test takes back those of its checkpoint
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         test: dict[str, float] = {}
@@ -250,9 +251,8 @@ class FitCLI(TrainingCLI):
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
-        content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
-        rows = folder.rows
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         self.content, self.rows = content, rows
@@ -260,7 +260,7 @@ class FitCLI(TrainingCLI):
         sums = {"files": {path.name: digest_of(path) for path in written}}
         write_json(self.run_dir / "metrics.json", content | sums, sealed=True)
         save_figures(self.trainer, self.run_dir, report.curves(rows, self.model.monitor[0], content["best_epoch"]))
-        self._log_results(content, folder.rows)
+        self._log_results(content, own)
         if self.stage == "select":
             report.print_metrics({"val": content["val"]})
         else:

@@ -185,11 +185,11 @@ def check_bounds(text: str, where: str) -> None:
                 continue
             if not isinstance(event, NodeEvent):
                 continue
-            line = f"{where}, line {event.start_mark.line + 1}"
+            line = f"{where}, line {event.start_mark.line + 1}" if event.start_mark else where
             if isinstance(event, AliasEvent):
                 if event.anchor in (anchor for anchor, _ in within):
                     raise ConfigError(f"{line}: *{event.anchor} stands within itself")
-                count += sizes.get(event.anchor, 1)
+                count += sizes.get(str(event.anchor), 1)
             elif isinstance(event, CollectionStartEvent):
                 within.append((event.anchor, count))
                 count += 1

@@ -65,7 +65,7 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-    place, scratch = cache_folder(cache_dir) / "events", []
+    place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full

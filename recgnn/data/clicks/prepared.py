@@ -121,7 +121,8 @@ class PreparedEvents:
                 own = [array for kind, array in arrays.items() if kind in EVENT_ARRAYS]
                 if {len(array) for array in own} != {summary[name]} or not {"ids", "labels"} <= arrays.keys():
                     raise ValueError("arrays and summary do not belong together")
-                found[name] = EventPart(**dict.fromkeys(ALL_ARRAYS) | arrays)
+                every: dict[str, Any] = dict.fromkeys(ALL_ARRAYS) | arrays
+                found[name] = EventPart(**every)
             if summary["val_is_test"]:
                 found["val"] = found["test"]
             for kind in ("ids", "values"):
