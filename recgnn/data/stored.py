@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,10 +80,17 @@ def verify(folder: Path, files: Mapping[str, str], names: Iterable[str]) -> None
 
 
 def write_json(path: Path, content: dict[str, Any], sealed: bool = False) -> None:
-    """Write a JSON file, whole or not at all; a sealed one holds the sha256 of its own content."""
+    """Write a JSON file, whole or not at all; numbers that are not finite become null, which every reader knows.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        sealed: Whether it is to hold the sha256 of its own content, too.
+    """
+    content = _finite(content)
     seal = {"sha256": _digest(content)} if sealed else {}
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content | seal, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content | seal, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
@@ -103,6 +111,14 @@ def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
         if (sealed or isinstance(seal, str)) and seal != _digest(content):
             raise RunError(f"{path}: is damaged (its sha256 has changed)")
     return content
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(path: Path) -> str:

@@ -96,23 +96,42 @@ class TrainedCTR(TrainedModel, EventReader):
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
-        for name in context or {}:
-            if name not in (fields := list(self.encoders.fields)):
+        context = context or {}
+        for name in context:
+            if name not in (fields := self.encoders.reads):
                 near = did_you_mean(name, fields)
                 raise ConfigError(f"context: no field {name!r}{near}; there are: {', '.join(fields)}")
-        people = self.encode(self.known.users.assign(**(context or {})))
+        people, goods = self.encode(self.known.users.assign(**context)), self._candidates(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:
             scores = hide(torch.zeros(len(users), len(self.items)))
             place, items = ((scores == 0) & (users >= 0)[:, None]).nonzero().T
-            scores[place, items] = self._scores(people, users, place, items)
+            scores[place, items] = self._scores((people, goods), users, place, items)
             return scores
 
         return score
 
-    def _scores(self, people: Encoded, users: Tensor, place: Tensor, items: Tensor) -> Tensor:
-        """The scores of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]."""
-        goods = self.encoded_items
+    def _candidates(self, context: dict[str, Any]) -> Encoded:
+        """The items, with the numbers of their fields: of the items' own columns, or of the context for all of them.
+
+        Raises:
+            ConfigError: for a field of the item whose number is another in each of its events, or the other way round.
+        """
+        items, given = self.known.items, {}
+        for name, field in self.encoders.fields.items():
+            if field.values in context:
+                given[field.values] = context[field.values]
+            elif field.values is not None and (name in items) != (field.values in items):
+                raise ConfigError(
+                    f"the numbers of field {name!r} are in column {field.values!r}: one of the two belongs to an item, "
+                    f"the other to an event; say the number that counts for all candidates: --context {field.values}=1"
+                )
+        return self.encode(items.assign(**given)) if given else self.encoded_items
+
+    def _scores(self, sides: tuple[Encoded, Encoded], users: Tensor, place: Tensor, items: Tensor) -> Tensor:
+        """The scores of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]; `sides` are
+        all users and all items."""
+        people, goods = sides
         of_items = self.encoders.slots_of([ITEM, *self.known.items.columns])
         scores, step = torch.empty(len(place)), BLOCK
         memory = self.memory(users.numpy())

@@ -86,6 +86,7 @@ class EventReader:
         verify(folder, files, listed(files))
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
+        self.layout = self.summary.get("layout")
         with reading(folder, "no histories can be read"):
             history = self.summary["history"]
             self.history = Histories(**history) if history is not None and with_history else None
@@ -95,7 +96,7 @@ class EventReader:
     def columns(self) -> list[str]:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
-        return [*self.encoders.fields, *own]
+        return list(dict.fromkeys([*self.encoders.reads, *own]))
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""

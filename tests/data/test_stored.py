@@ -58,7 +58,7 @@ def test_real_configurations_are_far_from_the_bounds() -> None:
 
 
 def test_every_flipped_bit_of_a_sealed_file_changes_nothing_or_is_refused(tmp_path) -> None:
-    content = {"test": {"ndcg@10": 0.25, "auc": float("nan")}, "name": "Bücher", "groups": [{"rows": 3}], "x": None}
+    content = {"test": {"ndcg@10": 0.25, "auc": None}, "name": "Bücher", "groups": [{"rows": 3}], "x": None}
     write_json(tmp_path / "a.json", content, sealed=True)
     (tmp_path / "a.yaml").write_text(sealed_text("# a\n", yaml.safe_dump(content, allow_unicode=True)), "utf-8")
     for path, read in ((tmp_path / "a.json", partial(read_json, sealed=True)), (tmp_path / "a.yaml", read_yaml)):

@@ -54,6 +54,11 @@ class FieldEncoders:
         return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
 
     @property
+    def reads(self) -> list[str]:
+        """The columns of raw rows that are read: the fields', then those that hold their numbers."""
+        return list(dict.fromkeys([*self.fields, *(f.values for f in self.fields.values() if f.values is not None)]))
+
+    @property
     def weighted(self) -> list[bool]:
         """Whether each slot has a value, [S]."""
         return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
@@ -72,15 +77,18 @@ class FieldEncoders:
                 encoder.observe(frame[self.columns[name]])
         return self
 
-    def finish(self) -> FieldEncoders:
+    def finish(self, strict: bool = True) -> FieldEncoders:
         """Settle what was learnt, when all blocks have been seen.
+
+        Args:
+            strict: whether every field must have a value in train.
 
         Raises:
             DataError: if no value of a field is kept.
         """
         for name, encoder in self.encoders.items():
             encoder.finish()
-            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
+            if strict and encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
                 raise DataError(
                     f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
                     "min_count, or drop the field"
@@ -96,15 +104,18 @@ class FieldEncoders:
 
         A column that is not in the frame has no value in any row.
         """
+
+        def of(column: str) -> pd.Series:
+            return frame[column] if column in frame else pd.Series([None] * len(frame), dtype="string", name=column)
+
         ids, values, start = [], [], 0
         some = any(self.weighted)
         for name, encoder in self.encoders.items():
-            column = self.columns[name]
-            if column in frame:
-                series = frame[column]
+            column, own = of(self.columns[name]), encoder.field.values
+            if isinstance(encoder, Categorical) and own is not None:
+                rows, x = encoder.encode_valued(column, of(own))
             else:
-                series = pd.Series([None] * len(frame), dtype="string", name=column)
-            rows, x = encoder.encode(series)
+                rows, x = encoder.encode(column)
             ids.append(rows + np.int32(start))
             if some:
                 values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)

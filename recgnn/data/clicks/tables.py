@@ -65,7 +65,7 @@ class EventTables:
             order: What they are ordered by, [n].
             times: Their times in seconds, [n]; or None.
             part: Which part they are in, [n].
-            fields: The columns that are fields.
+            fields: The columns that are fields, or hold their numbers.
             titles: Columns `item` and `title`; or None.
             histories: What is seen of the past.
         """

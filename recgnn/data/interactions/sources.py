@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,25 +15,29 @@ import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
-from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
+from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
+from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
-from recgnn.files import existing_file
+from recgnn.files import existing_file, existing_files
+
+_BENCHMARK = re.compile(r"\.(train|valid|val|test)\.inter$")
 
 __all__ = ["AdjacencyLog", "AtomicLog", "FrameLog", "Source", "TableLog"]
 
 
 class TableLog(Source):
-    """A log in one table: csv, tsv, any other separator, or Parquet.
+    """A log in one table: csv, tsv, any other separator, JSON lines, or Parquet; also several files of one layout.
 
     Other columns are kept as context; a column `split` (train, val, test) is the data's own split. A column that is
-    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`) is left out.
+    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`, `weight`) is left out.
 
     Args:
-        path: The interactions.
+        path: The interactions: a file, a pattern such as `logs/*.csv`, or an address such as `s3://bucket/log.parquet`.
         user: Column of the user ids.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
@@ -44,6 +51,9 @@ class TableLog(Source):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        weight: Column of the rows' weights, such as play counts, from 0 up; None: `weight` if there is one; "": none.
+        keep: Which rows of `path` are read: a rule such as `behavior == 'buy'`; all when None.
+        on_bad_rows: `refuse`, or `drop` and count rows of `path` that are broken (another number of fields).
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -64,9 +74,13 @@ class TableLog(Source):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        weight: str | None = None,
+        keep: str | None = None,
+        on_bad_rows: Literal["refuse", "drop"] = "refuse",
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
         self.columns = None if columns is None else list(columns)
         self.users, self.items, self.title = users, items, title
@@ -75,7 +89,9 @@ class TableLog(Source):
 
     def read(self) -> InteractionLog:
         ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
-        frame, origin = read_table(self.path, self.separator, self.columns, ids, self.quotes, self.encoding)
+        frame, origin = read_table(
+            self.path, self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows, self.keep
+        )
         if self.columns is None and not {*ids} <= {*frame.columns} and _all_numbers(frame.columns):
             raise DataError(
                 f"{origin.name}: the first line holds numbers, not names: {', '.join(frame.columns)}; name the columns "
@@ -93,23 +109,27 @@ class TableLog(Source):
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
-        return fingerprint(self, options, [self.path, self.users, self.items])
+        options += [repr(self.keep), self.on_bad_rows]
+        return fingerprint(self, options, [*existing_files(self.path), self.users, self.items])
 
 
 class AtomicLog(Source):
     """A log in RecBole's atomic files: `x.inter`, and `x.user` and `x.item` beside it where they are.
 
+    Its benchmark files, `x.train.inter`, `x.valid.inter` and `x.test.inter`, are the parts of the log.
+
     Fields are separated by tabs, the header holds `name:type` (token, token_seq, float, float_seq); token columns
     become integers where all their values are.
 
     Args:
-        path: The `.inter` file, or a folder with one.
+        path: The `.inter` file (of benchmark files any one), or a folder with one log.
         user: Field of the user ids.
         item: Field of the item ids.
         rating: Field of the ratings; None: `rating` if there is one; "": no ratings.
         timestamp: Field of the times; None and "" as for `rating`.
         title: Field of the titles in the `.item` file; None: `title`, `movie_title` or `name`.
         name: Short name of the data set; the file's stem when None.
+        weight: Field of the rows' weights; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -124,33 +144,44 @@ class AtomicLog(Source):
         timestamp: str | None = None,
         title: str | None = None,
         name: str | None = None,
+        weight: str | None = None,
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.title = title
-        self.name = name or Path(path).name.removesuffix(".inter") or "data"
+        self.name = name or _BENCHMARK.sub("", Path(path).name).removesuffix(".inter") or "data"
 
     def read(self) -> InteractionLog:
         interactions, *tables = self._files()
-        frame, origin = self._atomic(interactions)
+        names = str(interactions[0])
+        if len(interactions) > 1:
+            names = _BENCHMARK.sub(".*.inter", glob.escape(names))
+        frame, origin = self._atomic(names)
+        if len(interactions) > 1:
+            parts = sorted(interactions)  # as a pattern has them
+            sizes = [sum(t.num_rows for t in open_table(part, "\t", quotes=False).tables()) for part in parts]
+            frame[SPLIT] = np.repeat([part.name.split(".")[-2] for part in parts], sizes)
         need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
         users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
 
-    def _files(self) -> tuple[Path, Path | None, Path | None]:
-        """Return the .inter file and, or None, the .user and the .item file."""
+    def _files(self) -> tuple[list[Path], Path | None, Path | None]:
+        """Return the .inter files and, or None, the .user and the .item file."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             found = sorted(path.glob("*.inter"))
-            if len(found) != 1:
+            if len({_BENCHMARK.sub(".inter", p.name) for p in found}) != 1:
                 names = ", ".join(p.name for p in found) or "none"
                 raise DataError(f"{path}: expected one .inter file, found {names}; give the file itself")
             path = found[0]
         path = existing_file(path)
-        users, items = path.with_suffix(".user"), path.with_suffix(".item")
-        return path, users if users.is_file() else None, items if items.is_file() else None
+        stem = path.with_name(_BENCHMARK.sub("", path.name).removesuffix(".inter"))
+        users, items = (stem.with_name(f"{stem.name}.{kind}") for kind in ("user", "item"))
+        parts = [p for p in path.parent.glob(f"{glob.escape(stem.name)}.*.inter") if _BENCHMARK.search(p.name)]
+        files = sorted(parts) if _BENCHMARK.search(path.name) else [path]
+        return files, users if users.is_file() else None, items if items.is_file() else None
 
-    def _atomic(self, path: Path) -> tuple[pd.DataFrame, Origin]:
+    def _atomic(self, path: str | Path) -> tuple[pd.DataFrame, Origin]:
         header = open_table(path, "\t", quotes=False).names
         plain = [field for field in header if ":" not in field]
         if plain:
@@ -170,7 +201,8 @@ class AtomicLog(Source):
         return keyed_table(frame, key, str(self.chosen[key]), origin)
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [self.chosen, self.title, self.name], self._files())
+        interactions, *tables = self._files()
+        return fingerprint(self, [self.chosen, self.title, self.name], [*interactions, *tables])
 
 
 class AdjacencyLog(Source):
@@ -216,7 +248,7 @@ class AdjacencyLog(Source):
 
 
 class FrameLog(Source):
-    """A log in a pandas frame.
+    """A log in a frame of pandas or Polars, a PyArrow table or a DuckDB relation.
 
     Args:
         frame: The interactions; not changed.
@@ -227,6 +259,7 @@ class FrameLog(Source):
         users: A frame with a row per user, or None.
         items: A frame with a row per item (`title` where known), or None.
         name: Short name of the data set.
+        weight: Column of the rows' weights, from 0 up; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the row and the column of the mistake.
@@ -234,17 +267,20 @@ class FrameLog(Source):
 
     def __init__(
         self,
-        frame: pd.DataFrame,
+        frame: Any,
         user: str = "user",
         item: str = "item",
         rating: str | None = None,
         timestamp: str | None = None,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: Any = None,
+        items: Any = None,
         name: str = "frame",
+        weight: str | None = None,
     ) -> None:
-        self.frame, self.users, self.items = frame, users, items
-        self.chosen: Mapping[str, str | None] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.frame = as_pandas(frame)
+        self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
+        chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
+        self.chosen: Mapping[str, str | None] = chosen
         self.name = name
 
     def read(self) -> InteractionLog:
