@@ -108,7 +108,9 @@ def read_json(path: Path, sealed: bool = False) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("expected an object, {…}")
         seal = content.pop("sha256", None)
-        if (sealed or isinstance(seal, str)) and seal != _digest(content):
+        if sealed and not isinstance(seal, str):
+            raise RunError(f"{path}: has no checksum: it is damaged, or of another version of recgnn; make it again")
+        if isinstance(seal, str) and seal != _digest(content):
             raise RunError(f"{path}: is damaged (its sha256 has changed)")
     return content
 

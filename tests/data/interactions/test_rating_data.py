@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from recgnn.data import FrameLog, GivenSplit, GraphDataModule, LeaveOneOut, RatingRange, RatioSplit, SyntheticLog
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.split import TemporalSplit, WithoutValidation
+from recgnn.data.stored import write_json
 from recgnn.errors import ConfigError, DataError, RunError
 
 ROWS = [
@@ -125,7 +128,10 @@ def test_every_file_has_its_checksum_and_another_format_is_refused(tmp_path: Pat
         for name in ("cold", "interactions", "items", "users")
     }
     del summary["sha256"]
-    (tmp_path / "summary.json").write_text(json.dumps(summary | {"format": 1}))
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(RunError, match="summary.json: has no checksum: it is damaged, or of another version"):
+        PreparedLog.load(tmp_path)
+    write_json(tmp_path / "summary.json", summary | {"format": 1}, sealed=True)
     with pytest.raises(RunError, match="written in format 1, this version reads 4"):
         PreparedLog.load(tmp_path)
 
