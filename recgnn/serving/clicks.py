@@ -12,9 +12,9 @@ from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
@@ -38,13 +38,22 @@ class TrainedCTR(TrainedModel, EventReader):
     def __init__(self, run: str | Path, model: CTRModel):
         TrainedModel.__init__(self, run, model)
         EventReader.__init__(self, self.run / "vocabulary", model.reads_history)
+        if (model.field_dims, model.slots) != (self.encoders.dims, self.encoders.slots):
+            raise RunError(f"{self.run}: its checkpoint is of other data: its fields are not those of vocabulary/")
         if self.tables is not None:
             table, liked = self.tables.items, self.tables.item[self.tables.positive]
             titles = table[[TITLE]] if TITLE in table else None
             self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
             popularity = np.bincount(liked, minlength=len(table))
             self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
-            self.seen = UserItems(torch.tensor(self.tables.ptr), torch.tensor(self.tables.item))
+
+    def seen_in(self, *parts: str) -> UserItems:
+        table, codes = self.known, [PARTS.index(part) for part in parts]
+        rows = np.isin(table.part, codes)
+        if set(parts) == set(PARTS):
+            rows[:] = True  # with what the split left out
+        users, items = (torch.from_numpy(x[rows].astype(np.int64)) for x in (table.user, table.item))
+        return UserItems.from_pairs(users, items, len(self.users))
 
     def _length(self, k: int) -> int:
         _ = self.known  # refuses a run without users and items

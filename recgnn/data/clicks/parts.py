@@ -87,6 +87,8 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
         labels = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         need_columns((USER, ITEM), columns, f"negatives: {name}", error=ConfigError)
+        if not (labels == 1).any():
+            raise DataError(f"{name}: no event has label 1 ({asked.label}); negatives are sampled for those")
         empty = (labels == 1) & ~has_value(frame[ITEM])
         if empty.any():
             raise DataError(

@@ -28,8 +28,9 @@ from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.tables import numbered
 from recgnn.data.readers.values import as_text, distinct_of
+from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
-from recgnn.files import cache_folder
+from recgnn.files import cache_folder, temporary_beside, writing
 
 
 def prepare_events(
@@ -69,6 +70,7 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
+<<<<<<< HEAD
     steps += [json.dumps(whose)] * bool(whose)
     place, scratch = "events", []
 
@@ -76,8 +78,22 @@ def prepare_events(
         scratch.append(_scratch(cache_folder(cache_dir) / place))
         asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
         return compute_events(source, asked, Path(scratch[-1].name))
+=======
+    place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
-    found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    def make() -> PreparedEvents:
+        beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
+        scratch.append(_scratch(beside))
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
+        try:
+            with writing(beside, Path(scratch[-1].name)):
+                return compute_events(source, asked, Path(scratch[-1].name))
+        except BaseException:
+            scratch[-1].cleanup()
+            raise
+>>>>>>> main
+
+    found = prepared_once(PreparedEvents, place.name, steps, make, cache_dir)
     if scratch:
         release_memory()
     for folder in scratch:
@@ -89,10 +105,11 @@ def prepare_events(
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
-    """Return a temporary folder, on the cache's disk if it can be."""
+    """Return a temporary folder, on the cache's disk if it can be; those of dead processes are removed."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
+        prefix = f"{temporary_beside(beside / 'events').name}-"
+        return tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True)
     except OSError:
         return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
@@ -140,6 +157,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         unnamed = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
+<<<<<<< HEAD
     owners = chosen.owners
     if whole is not None and {USER, ITEM} <= set(columns):
         if not asked.negatives:
@@ -147,6 +165,11 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         EventTables.of(*whole, encoders.reads, of_items, titles, asked.history).save(folder)
+=======
+    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
+        own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
+        EventTables.of(*whole, own_part, encoders.reads, titles, asked.history).save(folder)
+>>>>>>> main
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -174,7 +197,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return PreparedEvents.load(folder)
 
 

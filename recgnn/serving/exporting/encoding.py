@@ -22,9 +22,9 @@ from recgnn.data.clicks.encoders import (
 )
 from recgnn.data.interactions.log import TIMESTAMP, USER
 from recgnn.data.readers.values import as_text
+from recgnn.data.stored import write_json
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
-from recgnn.training.run_folder import write_json
 
 FORMAT = 1
 HISTORIES = "histories.parquet"

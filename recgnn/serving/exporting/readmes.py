@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recgnn.errors import in_markdown
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.encoding import encoding_of, has_histories
 from recgnn.serving.recommender import TrainedRecommender
@@ -19,7 +20,7 @@ TAKES = {
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
 
 
 def inputs_of(about: dict) -> str:
@@ -108,7 +109,7 @@ rows = rows.join(liked.agg({", ".join(lists)}), on="user")
 
 def onnx_readme(trained: TrainedCTR, about: dict) -> str:
     """The README of `--format onnx`."""
-    return f"""# {about["model"]} of {about["data"]}, as ONNX
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as ONNX
 
 ```bash
 pip install numpy pandas pyarrow onnxruntime
@@ -151,7 +152,7 @@ def torch_readme(trained: TrainedCTR | TrainedRecommender, about: dict) -> str:
         raw = f"\n## Raw rows\n\n`encoding.json` and `vocabulary.parquet` tell how raw rows become ids and values.\n\
 {columns_of(trained)}"
     notes = "\n".join(f"- {note}" for note in about["notes"])
-    return f"""# {about["model"]} of {about["data"]}, as a program of torch.export
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as a program of torch.export
 
 ```python
 import torch
@@ -178,7 +179,7 @@ def embeddings_readme(about: dict, index: str | None) -> str:
             "items; the others hold a bias"
         )
     listed = "".join(f"- {note}\n" for note in notes)
-    text = f"""# {about["model"]} of {about["data"]}, as vectors
+    text = f"""# {about["model"]} of {in_markdown(about["data"])}, as vectors
 
 The score of an item for a user is the inner product of their vectors.
 

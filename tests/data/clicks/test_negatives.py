@@ -232,5 +232,7 @@ def test_an_event_without_an_item() -> None:
     frame = pd.DataFrame({"user": range(300), "item": [*map(str, range(100)), ""] * 2 + ["x"] * 98})
     with pytest.raises(DataError, match="the log, row 101, column 'item': empty; expected an item in every event"):
         chosen(frame, {}, 0)
+    with pytest.raises(DataError, match="the log: no event has label 1 .label.; negatives are sampled for those"):
+        chosen(frame.assign(label=0), {}, 0)
     with pytest.raises(ConfigError, match="negatives: the log: no column 'item'"):
         chosen(frame[["user"]], {}, 0)

@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
+from recgnn.data.stored import read_json, write_json
 from recgnn.serving.exporting import score
 from recgnn.serving.exporting.encoding import write_encoding
 
@@ -169,7 +170,7 @@ READY = {
 def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_model, tmp_path) -> None:
     run = click_model("BST", embedding_dim=4, num_heads=2)
     summary = run / "vocabulary" / "summary.json"
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": READY}))
+    write_json(summary, read_json(summary) | {"history": READY}, sealed=True)
     trained = load(run)
     write_encoding(trained, tmp_path)
     scorer = score.Scorer.__new__(score.Scorer)
