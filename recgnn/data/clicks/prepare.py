@@ -70,28 +70,19 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-<<<<<<< HEAD
     steps += [json.dumps(whose)] * bool(whose)
-    place, scratch = "events", []
-
-    def make() -> PreparedEvents:
-        scratch.append(_scratch(cache_folder(cache_dir) / place))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
-        return compute_events(source, asked, Path(scratch[-1].name))
-=======
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
         except BaseException:
             scratch[-1].cleanup()
             raise
->>>>>>> main
 
     found = prepared_once(PreparedEvents, place.name, steps, make, cache_dir)
     if scratch:
@@ -157,19 +148,14 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         unnamed = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
-<<<<<<< HEAD
     owners = chosen.owners
     if whole is not None and {USER, ITEM} <= set(columns):
         if not asked.negatives:
             line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
-        EventTables.of(*whole, encoders.reads, of_items, titles, asked.history).save(folder)
-=======
-    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
         own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
-        EventTables.of(*whole, own_part, encoders.reads, titles, asked.history).save(folder)
->>>>>>> main
+        EventTables.of(*whole, own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:

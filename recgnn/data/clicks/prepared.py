@@ -18,7 +18,7 @@ from recgnn.data.interactions.log import PARTS
 from recgnn.data.stored import SUMMARY, read_summary, reading, verify
 from recgnn.files import atomic_folder
 
-FORMAT = 8
+FORMAT = 9
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}

@@ -73,7 +73,7 @@ class EventTables:
             histories: What is seen of the past.
         """
         if not (there := has_value(frame[ITEM])).all():
-            frame, labels, order = frame[there], labels[there], order[there]
+            frame, labels, order, part = frame[there], labels[there], order[there], part[there]
             times = None if times is None else times[there]
         user, users = pd.factorize(as_text(frame[USER]))
         user[user < 0] = len(users)  # of nobody, behind everybody's

@@ -208,6 +208,8 @@ def test_who_is_nobody_has_no_past(negatives, tmp_path) -> None:
     counts = kept["user"].value_counts()
     expected = [counts[int(user)] for user in tables.users["user"]] + [kept["user"].isna().sum()]
     assert np.bincount(tables.user).tolist() == expected
+    sizes = [len(part) for part in (found.train, found.val, found.test)]
+    assert (np.bincount(tables.part, minlength=3) * times).tolist() == sizes
 
 
 def table(tmp_path, **columns) -> EventTable:
