@@ -171,8 +171,10 @@ class PreparedEvents:
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
-            *(f"  {line}" for line in self.encoders.describe()),
+            *(f"  {line}" for line in self._fields()),
         ]
+        if s["unnamed"]:
+            lines.append(f"  {s['unnamed']:,} events without a user: each is somebody else's, without a past")
         if s["history"]:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])
@@ -181,6 +183,13 @@ class PreparedEvents:
         if s["guessed"]:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)
+
+    def _fields(self) -> list[str]:
+        """Return a line per field, with its owner, and per column that is left out, with the reason."""
+        of, owners = self.encoders.columns.values(), self.summary["owners"]
+        lines = zip(self.encoders.describe(), of, strict=True)
+        told = [f"{line}, {owners[column]}" if column in owners else line for line, column in lines]
+        return [*told, *(f"{column}: left out, {why}" for column, why in self.summary["left_out"].items())]
 
 
 def listed(files: Mapping[str, str], *parts: str) -> list[str]:
