@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from recgnn.data.clicks.field_encoders import FILES as FIELDS
 from recgnn.data.clicks.field_encoders import FieldEncoders
@@ -86,6 +90,16 @@ class PreparedEvents:
     @property
     def name(self) -> str:
         return self.summary["name"]
+
+    @cached_property
+    def identity(self) -> str:
+        """A sha256 of whose rows a model's parameters are: the fields and their values, in their order."""
+        digest = hashlib.sha256()
+        for name, encoder in self.encoders.encoders.items():
+            numbers, values = encoder.state()
+            digest.update(json.dumps([name, numbers, encoder.num_rows], default=str).encode())
+            digest.update(pd.util.hash_array(np.array(values or [], dtype=object), categorize=False).tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write them to another folder, all or nothing; large files that lie on the same disk are linked, not copied.
