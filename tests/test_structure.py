@@ -14,18 +14,19 @@ from recgnn.models.base import Model
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "recgnn"
-SHARED = {"errors", "files"}
+SHARED = {"errors", "arguments", "files"}
 DATA = {"data", "data.readers", "data.interactions", "data.clicks"}
 ARROWS = {  # each room, and the rooms that it may know; rooms further down know those above them alone
     "errors": set(),
+    "arguments": {"errors"},
     "files": {"errors"},
     "data": SHARED,  # what its rooms share: cache.py, shard.py
     "data.readers": SHARED | {"data"},
     "data.interactions": SHARED | {"data", "data.readers"},
     "data.clicks": SHARED | {"data", "data.readers", "data.interactions"},
     "data.datasets": SHARED | DATA,
-    "nn": {"errors"},
-    "models": {"errors", "nn"},
+    "nn": {"errors", "arguments"},
+    "models": {"errors", "arguments", "nn"},
     "evaluation": SHARED | DATA,
     "training": SHARED | DATA | {"nn", "models", "evaluation"},
     "serving": SHARED | DATA | {"nn", "models", "training"},

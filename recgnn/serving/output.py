@@ -60,9 +60,9 @@ def write(frames: Iterator[pd.DataFrame], output: str) -> pd.DataFrame | None:
     """Write frames one after the other to the screen (as CSV) or to a file."""
     if output == "-":
         whole = concatenated(frames)
-        own = [c for c in ("score", "prediction") if c in whole]
-        short = {c: whole[c].map(lambda x: "" if pd.isna(x) else f"{x:.5g}") for c in own}
-        whole.assign(**short).to_csv(sys.stdout, index=False)
+        own = "prediction" if "prediction" in whole else "score"
+        short = whole[own].map(lambda x: "" if pd.isna(x) else f"{x:.5g}")
+        whole.assign(**{own: short}).to_csv(sys.stdout, index=False)
         return whole
     rows = 0
     with atomic_path(output) as path:

@@ -9,13 +9,14 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, RunError, at_least
+from recgnn.arguments import Checked, NonNegative, Positive
+from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
 
 
-class Training(LightningModule):
+class Training(Checked, LightningModule):
     """How a model learns and how it is measured. A subclass is for a task and defines `data_loss` and `measure`.
 
     Args:
@@ -39,7 +40,7 @@ class Training(LightningModule):
     loss: Any
     metrics: Any
 
-    def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
+    def __init__(self, model: Model, loss: Loss | None, l2: NonNegative | None, lr: Positive | None):
         super().__init__()
         name = type(model).__name__
         if self.task not in model.tasks:
@@ -49,7 +50,6 @@ class Training(LightningModule):
             )
         l2 = model.defaults.get("l2", 0.0) if l2 is None else l2
         lr = model.defaults.get("lr", 1e-3) if lr is None else lr
-        at_least(0, l2=l2, lr=lr)
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked
 from recgnn.data.cache import fingerprint
-from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
+from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, InteractionLog, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.tables import open_table, slices, table_blocks
 from recgnn.data.readers.text import TextTable
@@ -28,7 +29,7 @@ _COMPARE = {
 }
 
 
-class EventSource(ABC):
+class EventSource(Checked, ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
@@ -120,11 +121,8 @@ def part_files(
     return {part: str(file) for part, file in files.items() if file is not None}
 
 
-def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
-    """Return the events of a source, joined with its user and item tables, its name, and the items' titles or None."""
-    if isinstance(source, EventSource):
-        return source.events(), source.name, None
-    log = source.read()
+def events_of(log: InteractionLog) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Return the interactions of a log, joined with its user and item tables, and the items' titles or None."""
     titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
     frame = log.interactions
     for key, table in ((USER, log.users), (ITEM, log.items)):
@@ -132,7 +130,7 @@ def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataF
             twice = [c for c in table.columns if c in frame.columns and c != key]
             table = table.rename(columns={c: f"{key}_{c}" for c in twice})
             frame = frame.merge(table, on=key, how="left", validate="many_to_one")
-    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
+    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), titles
 
 
 def check_classes(low: float, high: float, count: int, label: str) -> None:

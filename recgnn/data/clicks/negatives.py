@@ -38,8 +38,6 @@ def with_negatives(
     for column in (USER, ITEM):
         if column not in frame:
             raise ConfigError(f"negatives: the events have no column {column}; negatives need users and items")
-    if count < 1:
-        raise ConfigError(f"negatives must be 0 or more, found {count}")
     users = torch.from_numpy(pd.factorize(frame[USER], use_na_sentinel=False)[0])
     codes, known = pd.factorize(frame[ITEM], use_na_sentinel=False)
     items = torch.from_numpy(codes)

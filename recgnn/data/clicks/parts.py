@@ -89,7 +89,7 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
         times = None if times is None else np.repeat(times, 1 + asked.negatives)
         events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled})
     else:
-        events = parts_of(name, of_frame(frame), asked)
+        events = parts_of(name, of_frame(frame), [str(c) for c in frame.columns], asked)
     if history is None:
         return events, {}, None
     rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
@@ -107,11 +107,11 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
 
 
-def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
+def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Labelled:
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    for block in blocks(_looked_at(name, blocks, asked)):
+    for block in blocks(_looked_at(name, columns, asked)):
         own, labelled = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
@@ -123,9 +123,8 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     return Labelled(blocks, labels, part, {labelled, SPLIT})
 
 
-def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
+def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
     """Return the columns that labels and parts follow from."""
-    columns = [str(c) for c in next(iter(blocks())).columns]
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]

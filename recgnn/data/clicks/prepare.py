@@ -20,7 +20,7 @@ from recgnn.data.clicks.parts import Asked, Labelled, Whole, of_frame, parts_of,
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, USER, Source
-from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.tables import numbered
@@ -101,19 +101,22 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles = asked.split, None
+    titles, names = None, dict[str, str]()
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
-        frame, name, titles = events_of(source)
-        blocks = of_frame(frame)
+        log = source.read()
+        frame, titles = events_of(log)
+        blocks, name, names = of_frame(frame), log.name, dict(log.columns)
+    columns = [str(c) for c in next(iter(blocks())).columns]
+    asked = asked._replace(split=asked.split.for_columns(columns))
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
     else:
-        events, pasts, items = parts_of(name, blocks, asked), {}, None
+        events, pasts, items = parts_of(name, blocks, columns, asked), {}, None
         whole = None
-        if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
+        if len(events.labels) <= MOST and {USER, ITEM} <= set(columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
             whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
     labels, part = events.labels, events.part
@@ -132,7 +135,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
-    if split.val_is_test:
+    if asked.split.val_is_test:
         counts["val"], positive["val"] = counts["test"], positive["test"]
     summary = {
         "format": FORMAT,
@@ -144,8 +147,10 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         **counts,
         "positive": positive,
         "task": asked.task,
-        "split": split.describe(),
-        "val_is_test": split.val_is_test,
+        "split": asked.split.describe(),
+        "val_is_test": asked.split.val_is_test,
+        "warnings": unused_parts(asked.split, columns),
+        "columns": names,
         "guessed": asked.fields is None,
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},

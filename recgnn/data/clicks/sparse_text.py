@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from recgnn.data.interactions.log import PARTS, SPLIT
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import shown
 from recgnn.data.readers.tables import ROWS
-from recgnn.errors import ConfigError, DataError, one_of
+from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_file
 
 CHARACTERS = 2**26  # of a block, where its lines are long
@@ -65,8 +65,6 @@ class SparseText(EventSource):
         kinds: dict[str, ColumnKind] | None = None,
         name: str | None = None,
     ) -> None:
-        for kind in (kinds or {}).values():
-            one_of("SparseText: kinds", kind, get_args(ColumnKind))
         self.files = part_files("SparseText", path, train, val, test)
         self.kinds = dict(kinds or {})
         self.name = name or Path(self.files["train"]).stem

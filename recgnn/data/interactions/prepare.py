@@ -12,7 +12,7 @@ from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.filters import Deduplicate, Filter
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
-from recgnn.data.interactions.split import TEST, TRAIN, VAL, Split
+from recgnn.data.interactions.split import TEST, TRAIN, VAL, Split, unused_parts
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.errors import DataError
@@ -56,8 +56,9 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     """`prepare` without the cache."""
     log = source.read()
     frame = log.interactions
+    split = split.for_columns(frame.columns)
     dropped: list[dict] = []
-    summary = {"format": FORMAT, "name": log.name, "read": len(frame)}
+    summary = {"format": FORMAT, "name": log.name, "read": len(frame), "columns": dict(log.columns)}
     if not any(isinstance(step, Deduplicate) for step in filters):
         filters = [Deduplicate("last"), *filters]
     for step in filters:
@@ -84,7 +85,7 @@ def compute(source: Source, filters: Sequence[Filter], split: Split) -> Prepared
     train = frame[part == TRAIN]
     users = Vocabulary.fit(train[USER], log.users)
     items = Vocabulary.fit(train[ITEM], log.items)
-    parts, cold, warned = {}, {}, []
+    parts, cold, warned = {}, {}, unused_parts(split, frame.columns)
     for code, name in enumerate(PARTS):
         parts[name], left = _numbered(frame[part == code] if code else train, users, items)
         unseen = len(left)

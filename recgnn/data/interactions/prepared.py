@@ -17,10 +17,10 @@ from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path, sha256_of
 
-FORMAT = 2
+FORMAT = 3
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
-READABLE = (1, 2)
-"""Versions that `load` reads; 1 has no cold rows."""
+READABLE = (1, 2, 3)
+"""Versions that `load` reads; 1 has no cold rows, 1 and 2 no names of columns."""
 
 _FILES = ("interactions.parquet", "users.parquet", "items.parquet")
 _COLD = "cold.parquet"
