@@ -111,7 +111,9 @@ def describe(hint: Any) -> str:
 
 @cache
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type hints of a function's arguments; none where they name what cannot be imported."""
+    """Return the type hints of the arguments of a class or a function; none where they name what cannot be imported."""
+    if isinstance(function, type):
+        function = function.__init__  # type: ignore[misc]  # of this class itself
     try:
         hints = get_type_hints(function, include_extras=True)
     except (NameError, TypeError):

@@ -118,7 +118,7 @@ def test_every_module_has_a_room() -> None:
 
 def test_the_root_is_the_list_of_the_commands() -> None:
     files = {path.stem for path in PACKAGE.glob("*.py")}
-    assert files == COMMANDS | {"__init__", "__main__", "errors", "files"}
+    assert files == COMMANDS | {"__init__", "__main__", "errors", "arguments", "files"}
 
 
 def test_the_arrows_have_no_circle() -> None:

@@ -63,9 +63,9 @@ class TrainedCTR(TrainedModel, EventReader):
         """Return the frame with a column prediction: the probability of a positive label, or the number of regression.
 
         Values that are not in the training data count as unknown; columns that the frame lacks, other than user and
-        item, as having no value, with a warning; columns that the model does not know are passed on. A model of sequences sees the items that the row's user
-        liked before the row's time, in all of the run's data; all of them where the row has no time, and none for an
-        unknown user.
+        item, as having no value, with a warning; columns that the model does not know are passed on. A model of
+        sequences sees the items that the row's user liked before the row's time, in all of the run's data; all of
+        them where the row has no time, and none for an unknown user.
 
         Raises:
             DataError: for a missing user, item or history, text in a numeric column, histories that cannot be read, or

@@ -353,7 +353,7 @@ def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]
     values = [float(r) for r in ratios]
     if len(values) != 3 or values[0] == 0:
         raise ConfigError(
-            f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test"
+            f"{who}.ratios is {list(ratios)}; expected shares of train (above 0), val, test"
         )
     total = sum(values)
     train, val, test = (v / total for v in values)

@@ -16,8 +16,8 @@ ITEMS = pd.DataFrame({"item": ["a", "b", "c"], "title": ["A", "B", "C"], "genre"
 
 
 def test_tables_are_joined_row_by_row() -> None:
-    frame, name, _ = events_of(FrameLog(LOG, users=USERS, items=ITEMS, name="made up"))
-    assert name == "made up" and "title" not in frame
+    frame, titles = events_of(FrameLog(LOG, users=USERS, items=ITEMS).read())
+    assert titles is not None and titles["title"].tolist() == ["A", "B", "C"] and "title" not in frame
     sex, age = {1: "m", 2: "f"}, {1: 10, 2: 20}  # user 3 has no row in the table
     genre = {"a": "x|y", "b": "x", "c": None}
     assert len(frame) == len(LOG)
@@ -29,7 +29,7 @@ def test_tables_are_joined_row_by_row() -> None:
 
 
 def test_a_log_without_tables_is_itself() -> None:
-    frame, _, _ = events_of(FrameLog(LOG))
+    frame, _ = events_of(FrameLog(LOG).read())
     pd.testing.assert_frame_equal(frame, LOG, check_dtype=False)
 
 

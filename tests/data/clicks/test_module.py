@@ -38,8 +38,8 @@ def module(attached=None, **options) -> CTRDataModule:
 
 def test_a_log_with_its_tables_is_joined() -> None:
     log = SyntheticLog(num_users=20, num_items=15, interactions_per_user=6)
-    frame, name, _ = events_of(log)
-    assert name == "synthetic" and {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
+    frame, _ = events_of(log.read())
+    assert {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
     of = log.read().items.set_index("item")["genre"]
     assert frame["genre"].tolist() == of[frame["item"]].tolist()
 
@@ -240,7 +240,7 @@ def test_validation_on_test(tmp_path) -> None:
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"eval_batch_size": -1}])
 def test_sizes_that_cannot_be(options) -> None:
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="expected a whole number from 1"):
         module(**options)
     with pytest.raises(ConfigError, match="data needs a source"):
         CTRDataModule()
@@ -254,7 +254,7 @@ def test_the_field_that_is_reported() -> None:
     def data(report_by):
         return CTRDataModule(source, "rating >= 4", fields, report_by=report_by)
 
-    frame, _, _ = events_of(source)
+    frame, _ = events_of(source.read())
     field = data(None).reported_field()
     assert field.name == "user" and field.slot == 0 and field.values[:2] == ["unknown", "missing"]
     field = data("segment").reported_field()
