@@ -35,7 +35,7 @@ class Range(NamedTuple):
         if self.high == math.inf:
             return f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
         low, high = (f"{end:,}" for end in (self.low, self.high))
-        return f"{'above' if self.above else 'from'} {low} {'to below' if self.below else 'to'} {high}"
+        return f"above {low}, at most {high}" if self.above else f"from {low} to {'below ' * self.below}{high}"
 
 
 Size = Annotated[int, Range(1, 10**6)]
@@ -105,7 +105,7 @@ def describe(hint: Any) -> str:
     if kind in (list, tuple, Sequence):
         return f"a list, each {describe(inner[0])}"
     if kind in (dict, Mapping):
-        return f"a mapping, each {describe(inner[1])}"
+        return "a mapping" if inner[1] is Any else f"a mapping, each {describe(inner[1])}"
     return getattr(hint, "__name__", str(hint))
 
 
@@ -127,7 +127,7 @@ def check(owner: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) ->
     """Refuse arguments that their type hints do not allow.
 
     Args:
-        owner: What they are arguments of, for the message.
+        owner: What they are arguments of, for the message; nothing for options.
         arguments: Values by name.
         hints: Type hints by name; an argument without one may be anything.
 
@@ -136,10 +136,15 @@ def check(owner: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) ->
     """
     for name, value in arguments.items():
         if name in hints and not fits(value, hints[name]):
-            text = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
             expected = describe(hints[name])
             near = did_you_mean(value, expected.split(" or ")) if isinstance(value, str) else ""
-            raise ConfigError(f"{owner}.{name} is {text}{near}; expected {expected}")
+            raise ConfigError(f"{owner}.{name} is {shown(value)}{near}; expected {expected}".removeprefix("."))
+
+
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:

@@ -135,18 +135,21 @@ class FitCLI(TrainingCLI):
             checkpoints: The run folder's folder of checkpoints.
         """
         name, mode = self.model.monitor
-        validated = len(self.datamodule.prepared.val) > 0
+        validated = len(self.datamodule.prepared.val) > 0 and self._validates()
         checkpoints = Path(os.path.realpath(checkpoints))
         best = None
         if self.stage == "refit":  # nothing is validated any more
             callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
-                self._check_monitor(callback, validated)
+                self._check_monitor(type(callback).__name__, str(callback.monitor), validated)
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
                 if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
                     best, callback.filename, callback._enable_version_counter = callback, "best", False
+        scheduler = self._get(self.config, "lr_scheduler")
+        if scheduler and scheduler.get("init_args.monitor") is not None:
+            self._check_monitor("the scheduler", str(scheduler["init_args.monitor"]), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
             extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
@@ -160,16 +163,24 @@ class FitCLI(TrainingCLI):
         savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
         return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
 
-    def _check_monitor(self, callback: EarlyStopping | ModelCheckpoint, validated: bool) -> None:
-        monitor = str(callback.monitor)
-        what = f"{type(callback).__name__} watches {monitor}"
+    def _validates(self) -> bool:
+        """Return whether the trainer is to validate at all."""
+        trainer = self._get(self.config, "trainer")
+        every, epochs = trainer["check_val_every_n_epoch"], trainer["max_epochs"]
+        if every is not None and epochs is not None and -1 < epochs < every:
+            raise ConfigError(f"trainer.check_val_every_n_epoch is {every}; expected at most max_epochs, {epochs}")
+        return trainer["limit_val_batches"] != 0
+
+    def _check_monitor(self, name: str, monitor: str, validated: bool) -> None:
+        what = f"{name} watches {monitor}"
         if not validated and monitor.startswith("val/"):
-            raise ConfigError(f"{what}, but the split leaves no validation part; remove it or choose a split with one")
+            raise ConfigError(f"{what}, but nothing is validated: the split leaves no validation part, or "
+                              "--trainer.limit_val_batches is 0; remove it, or choose another")  # fmt: skip
         known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
         if monitor not in known:
             raise ConfigError(
-                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it with "
-                "--trainer.callbacks, or take the usual callbacks with --trainer.callbacks null"
+                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it, or take the usual callbacks "
+                f"(--trainer.callbacks null); there are: {', '.join(known)}"
             )
 
     def _introduce(self, loggers: Any) -> None:

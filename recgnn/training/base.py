@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.arguments import Checked, NonNegative, Positive
+from recgnn.arguments import Checked, NonNegative, Positive, shown
 from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
@@ -76,6 +76,19 @@ class Training(Checked, LightningModule):
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
         return [f"val/{name}" for name in self.metrics["val"].names]
+
+    def check_sizes(self, data: Any) -> None:
+        """Refuse data of other sizes than the model was made for.
+
+        Raises:
+            ConfigError: names the size.
+        """
+        for name in ("num_users", "num_items", "field_dims", "slots"):
+            own, wanted = getattr(self.model, name, None), getattr(data, name, None)
+            if own is not None and wanted is not None and own != wanted:
+                kind = type(self.model).__name__
+                own, wanted = shown(own), shown(wanted)
+                raise ConfigError(f"{kind}.{name} is {own}, and the data have {wanted}; make the model for these data")
 
     # ---- what a subclass defines
 

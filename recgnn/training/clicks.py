@@ -108,6 +108,7 @@ class ClickTraining(Training):
                 f"the training is for {self.task} and the data for {task}; set data.init_args.task to {self.task}, or "
                 "choose another class under `training`"
             )
+        self.check_sizes(data)
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank

@@ -35,6 +35,7 @@ class RecommenderTraining(Training):
                 f"{type(self.model).__name__} reads interactions, and {type(data).__name__} gives events; take data of "
                 "class GraphDataModule, or a model of clicks"
             )
+        self.check_sizes(data)
         data.request = self.request
         ratings = data.ratings("train") if self.task == "rating" else None
         self.set_graph(data.edge_index, ratings)
@@ -124,8 +125,8 @@ class RankingTraining(RecommenderTraining):
             )
 
     def setup(self, stage: str) -> None:
-        check_ks(self.ks, self.model.num_items)
         super().setup(stage)
+        check_ks(self.ks, self.model.num_items)
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
