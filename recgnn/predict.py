@@ -108,7 +108,7 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
 
     def blocks() -> Iterator[pd.DataFrame]:
         for frame in _rows(options):
-            own = trained.own(frame, options.input, REMEDY)
+            own = trained.own(frame, "prediction", options.input, REMEDY)
             missing[:] = trained.missing(own)
             yield frame.assign(prediction=trained.answers(own))
 

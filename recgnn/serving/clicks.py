@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
+from recgnn.data.clicks.fields import check_values
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -71,21 +72,31 @@ class TrainedCTR(TrainedModel, EventReader):
             DataError: for a missing user, item or history, text in a numeric column, histories that cannot be read, or
                 a column that is called prediction.
         """
-        own = self.own(frame)
-        if missing := self.missing(own):
-            warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=2)
-        return frame.assign(prediction=self.answers(own))
+        return self._with_answers(frame, "prediction")
 
-    def own(self, frame: pd.DataFrame, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
-        """A frame to predict with the run's own names of columns.
+    def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        own = self.own(frame, name)
+        if missing := self.missing(own):
+            warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
+        return frame.assign(**{name: self.answers(own)})
+
+    def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
+        """A frame to predict, with the run's own names of columns.
+
+        Args:
+            frame: raw rows.
+            adds: the column that the predictions are to have.
+            what: what to call the frame in messages.
+            remedy: how to mend it where the user or the item is missing.
 
         Raises:
             DataError: if it lacks the user, the item or the history, or all columns of the model.
         """
-        found = own_columns(frame, self.names, self.needed, what, "prediction", remedy)
+        found = own_columns(frame, self.names, self.needed, what, adds, remedy)
         if len(self.missing(found)) == len(self.columns):
             there = ", ".join(map(str, frame.columns[:12]))
             raise DataError(f"{what}: has none of the model's columns ({', '.join(self.columns)}); found: {there}")
+        check_values(found[[column for column in self.encoders.fields if column in found]])
         return found
 
     def answers(self, frame: pd.DataFrame) -> np.ndarray:
@@ -104,7 +115,7 @@ class TrainedCTR(TrainedModel, EventReader):
         >>> run.score(pd.DataFrame({"user": [5, 3], "item": [26, 1]}))["score"].between(0, 1).all()
         np.True_
         """
-        return frame.assign(score=self.predict(own_columns(frame, {}, adds="score"))["prediction"])
+        return self._with_answers(frame, "score")
 
     # ---- recommending
 

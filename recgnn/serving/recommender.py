@@ -147,7 +147,6 @@ class TrainedRecommender(TrainedModel):
             DataError: for a missing column, an impossible id or rating, or no row at all.
             ConfigError: for a model that cannot take in what is new.
         """
-        frame = own_columns(frame, self.names, what=folding.WHAT)
         return TrainedRecommender(self.run, *folding.fold_in(self.model, self.prepared, frame))
 
     # ---- representations

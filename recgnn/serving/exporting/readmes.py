@@ -47,7 +47,8 @@ def columns_of(trained: TrainedCTR) -> str:
     encoding, rows = encoding_of(trained), []
     for column in dict.fromkeys(field["column"] for field in encoding["fields"]):
         own = [field for field in encoding["fields"] if field["column"] == column]
-        rows.append([f"`{column}`", own[0]["kind"], TAKES[own[0]["kind"]].format(**own[0])])
+        name = encoding["names"].get(column, column)
+        rows.append([f"`{name}`", own[0]["kind"], TAKES[own[0]["kind"]].format(**own[0])])
     history = encoding["history"]
     if history:
         for field, column in history["columns"].items():
@@ -57,8 +58,8 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column) as "
-        "missing: both have rows of their own. Other columns are passed on.\n"
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column other "
+        "than those of user and item) as missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:
         text += f"""
