@@ -43,4 +43,5 @@ def own_columns(
     for column in needed:
         if column not in found.columns:
             need_columns([names.get(column, column)], frame.columns, what, remedy)
+            raise DataError(f"{what}: column '{names.get(column, column)}' cannot be the {column} and another one too")
     return found

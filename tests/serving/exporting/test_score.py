@@ -94,7 +94,7 @@ def encoders() -> FieldEncoders:
 def scorer(encoders, tmp_path_factory) -> score.Scorer:
     """The consumer without its model."""
     folder = tmp_path_factory.mktemp("encoding")
-    write_encoding(SimpleNamespace(encoders=encoders, history=None), folder)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), folder)
     found = score.Scorer.__new__(score.Scorer)
     found.read_encoding(folder)
     return found
@@ -115,7 +115,7 @@ def test_text_in_a_numeric_column_is_refused(scorer) -> None:
 
 
 def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_path) -> None:
-    write_encoding(SimpleNamespace(encoders=encoders, history=None), tmp_path)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), tmp_path)
     content = json.loads((tmp_path / "encoding.json").read_text())
     starts = [field["start"] for field in content["fields"]]
     assert starts == np.cumsum([0, *encoders.dims[:-1]]).tolist()
