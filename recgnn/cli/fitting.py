@@ -38,6 +38,7 @@ class FitCLI(TrainingCLI):
         self.chosen = chosen
         self.stage = "fit" if chosen is None else "refit"
         self.best_epoch: int | None = None
+        self.notes: list[str] = []  # what a reader of the table should know
         self.made: list[Path] = []  # folders that this run makes, the run folder first
         try:
             super().__init__("fit", argv)
@@ -134,22 +135,25 @@ class FitCLI(TrainingCLI):
             callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
             checkpoints: The run folder's folder of checkpoints.
         """
-        name, mode = self.model.monitor
         validated = len(self.datamodule.prepared.val) > 0 and self._validates()
+        if validated and self.stage != "refit":
+            self.notes += self.model.look_at(self.datamodule.prepared.val)
+        name, mode = self.model.monitor
         checkpoints = Path(os.path.realpath(checkpoints))
         best = None
         if self.stage == "refit":  # nothing is validated any more
             callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
-                self._check_monitor(type(callback).__name__, str(callback.monitor), validated)
+                self._check_monitor(type(callback).__name__, str(callback.monitor), callback.mode, validated)
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
                 if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
                     best, callback.filename, callback._enable_version_counter = callback, "best", False
         scheduler = self._get(self.config, "lr_scheduler")
         if scheduler and scheduler.get("init_args.monitor") is not None:
-            self._check_monitor("the scheduler", str(scheduler["init_args.monitor"]), validated)
+            given = scheduler["init_args"]
+            self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
             extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
@@ -171,11 +175,18 @@ class FitCLI(TrainingCLI):
             raise ConfigError(f"trainer.check_val_every_n_epoch is {every}; expected at most max_epochs, {epochs}")
         return trainer["limit_val_batches"] != 0
 
-    def _check_monitor(self, name: str, monitor: str, validated: bool) -> None:
+    def _check_monitor(self, name: str, monitor: str, direction: str, validated: bool) -> None:
         what = f"{name} watches {monitor}"
         if not validated and monitor.startswith("val/"):
             raise ConfigError(f"{what}, but nothing is validated: the split leaves no validation part, or "
                               "--trainer.limit_val_batches is 0; remove it, or choose another")  # fmt: skip
+        metrics = {f"val/{metric.name}": metric for metric in self.model.metrics["val"].metrics}
+        metric = metrics.get(monitor.partition("@")[0])
+        if metric is not None and metric.name in self.model.metrics["val"].undefined:
+            raise ConfigError(f"{what}, which has no meaning on this validation part; take {self.model.monitor[0]}")
+        if metric is not None and metric.higher_is_better is (direction == "min"):
+            better, mode = ("higher", "max") if metric.higher_is_better else ("lower", "min")
+            raise ConfigError(f"{what} with mode {direction}, and {better} is better; set mode: {mode}")
         known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
         if monitor not in known:
             raise ConfigError(
@@ -218,7 +229,7 @@ class FitCLI(TrainingCLI):
         folder.read_rows(self.trainer)
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
-        test: dict[str, float] = {}
+        test: dict[str, float | None] = {}
         if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
                 self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
@@ -228,6 +239,8 @@ class FitCLI(TrainingCLI):
             return
         summary = self.datamodule.prepared.summary
         content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
+        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
         rows = folder.rows
         if self.chosen is not None:

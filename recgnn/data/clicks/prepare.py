@@ -101,13 +101,13 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    titles, names = None, dict[str, str]()
+    titles, names, notes = None, dict[str, str](), tuple[str, ...]()
     if isinstance(source, EventSource):
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
         log = source.read()
         frame, titles = events_of(log)
-        blocks, name, names = of_frame(frame), log.name, dict(log.columns)
+        blocks, name, names, notes = of_frame(frame), log.name, dict(log.columns), log.notes
     columns = [str(c) for c in next(iter(blocks())).columns]
     asked = asked._replace(split=asked.split.for_columns(columns))
     if asked.negatives or asked.history is not None:
@@ -149,9 +149,9 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "task": asked.task,
         "split": asked.split.describe(),
         "val_is_test": asked.split.val_is_test,
-        "warnings": unused_parts(asked.split, columns),
         "columns": names,
         "guessed": asked.fields is None,
+        "notes": [*(getattr(source, "notes", ()) or notes), *unused_parts(asked.split, columns)],
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }

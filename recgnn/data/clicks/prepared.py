@@ -163,7 +163,7 @@ class PreparedEvents:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])
             lines.append(f"  history: {seen} of at most {s['history']['max_length']} past items (mean: {mean})")
-        lines += [f"  note: {text}" for text in s["warnings"]]
+        lines += [f"  note: {note}" for note in s["notes"]]
         if s["guessed"]:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)

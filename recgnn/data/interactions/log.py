@@ -12,7 +12,7 @@ import pandas as pd
 from recgnn.arguments import Checked
 from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.values import clean_numbers, clean_times
+from recgnn.data.readers.values import clean_numbers, clean_times, clean_weights
 from recgnn.errors import DataError
 
 USER = "user"
@@ -20,10 +20,11 @@ ITEM = "item"
 RATING = "rating"
 TIMESTAMP = "timestamp"
 SPLIT = "split"
+WEIGHT = "weight"
 POSITION = "pos"
 """A rank by time within its user: stands in for missing times where only that order counts."""
 TITLE = "title"
-RESERVED = (USER, ITEM, RATING, TIMESTAMP, SPLIT)
+RESERVED = (USER, ITEM, RATING, TIMESTAMP, WEIGHT, SPLIT)
 PARTS = ("train", "val", "test")
 _PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -34,11 +35,13 @@ class InteractionLog:
 
     Args:
         interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp` seconds, int64 or
-            float64], [`split` one of train, val, test] and context columns, which are kept as they are.
+            float64], [`weight` float32, from 0 up], [`split` one of train, val, test] and context columns, which are
+            kept as they are.
         users: Column `user` and attributes, one row per user; or None.
         items: Column `item` and attributes (`title` where known), one row per item; or None.
         name: Short name of the data set, used for run folders.
         origin: Where the interactions came from, for the errors.
+        notes: What was left out in reading, in lines.
 
     Attributes:
         columns: What the source calls those of our columns that have another name there.
@@ -53,6 +56,7 @@ class InteractionLog:
     items: pd.DataFrame | None = None
     name: str = "data"
     origin: InitVar[Origin | None] = None
+    notes: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self, origin: Origin | None) -> None:
@@ -97,6 +101,8 @@ def clean_interactions(frame: pd.DataFrame, origin: Origin) -> pd.DataFrame:
         new[RATING] = clean_numbers(frame[RATING], RATING, origin).astype(np.float32)
     if TIMESTAMP in frame:
         new[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, origin)
+    if WEIGHT in frame:
+        new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
     if SPLIT in frame:
         new[SPLIT] = clean_split(frame[SPLIT], origin)
     first = [c for c in RESERVED if c in new]

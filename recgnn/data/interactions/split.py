@@ -25,6 +25,8 @@ class Split(Checked, ABC):
     """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
     is_given = False
     """Whether it goes by the parts that the data came with."""
+    follows_log = False
+    """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
 
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -69,6 +71,7 @@ class RatioSplit(Split):
     ) -> None:
         self.ratios = _normalised(ratios, "RatioSplit")
         self.by, self.order, self.seed = by, order, seed
+        self.follows_log = self.order != "random"
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
@@ -116,6 +119,7 @@ class LeaveOneOut(Split):
         self, order: Literal["time", "random", "given"] = "time", val: bool = True, seed: Seed = 42
     ) -> None:
         self.order, self.val, self.seed = order, val, seed
+        self.follows_log = self.order != "random"
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
@@ -156,6 +160,8 @@ class TemporalSplit(Split):
     Raises:
         DataError: If the log has no timestamps, or a part is empty.
     """
+
+    follows_log = True
 
     def __init__(
         self,
@@ -208,7 +214,7 @@ class GivenSplit(Split):
             part.
     """
 
-    is_given = True
+    is_given = follows_log = True
 
     def __init__(self, val: Share | Literal["test"] | None = None, seed: Seed = 42) -> None:
         self.val = val
@@ -280,7 +286,7 @@ class WithoutValidation(Split):
     """
 
     def __init__(self, of: Split) -> None:
-        self.of, self.is_given = of, of.is_given
+        self.of, self.is_given, self.follows_log = of, of.is_given, of.follows_log
 
     def for_columns(self, columns: Collection[str]) -> Split:
         return WithoutValidation(self.of.for_columns(columns))

@@ -362,8 +362,9 @@ def read_rows(lines, tabs: bool):
     while first and not first.strip():
         first, skipped = next(lines, ""), skipped + 1
     separator = "\t" if tabs else max(",\t;|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    reader, names, rows = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True), [], []
-    count = 0
+    reader, count = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True), 0
+    names: list[str] = []
+    rows: list[list[str]] = []
     csv.field_size_limit(2**25)
     try:
         for fields in reader:
