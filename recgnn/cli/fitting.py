@@ -180,6 +180,12 @@ class FitCLI(TrainingCLI):
         if not validated and monitor.startswith("val/"):
             raise ConfigError(f"{what}, but nothing is validated: the split leaves no validation part, or "
                               "--trainer.limit_val_batches is 0; remove it, or choose another")  # fmt: skip
+        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
+        if monitor not in known:
+            raise ConfigError(
+                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it, or take the usual callbacks "
+                f"(--trainer.callbacks null); there are: {', '.join(known)}"
+            )
         metrics = {f"val/{metric.name}": metric for metric in self.model.metrics["val"].metrics}
         metric = metrics.get(monitor.partition("@")[0])
         if metric is not None and metric.name in self.model.metrics["val"].undefined:
@@ -187,12 +193,6 @@ class FitCLI(TrainingCLI):
         if metric is not None and metric.higher_is_better is (direction == "min"):
             better, mode = ("higher", "max") if metric.higher_is_better else ("lower", "min")
             raise ConfigError(f"{what} with mode {direction}, and {better} is better; set mode: {mode}")
-        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
-        if monitor not in known:
-            raise ConfigError(
-                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it, or take the usual callbacks "
-                f"(--trainer.callbacks null); there are: {', '.join(known)}"
-            )
 
     def _introduce(self, loggers: Any) -> None:
         """Tell the loggers that want to know what is trained, on what data, and in which folder."""

@@ -12,7 +12,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
-from recgnn.arguments import Count, Fraction, NonNegative, Range, Seed, Whole, check
+from recgnn.arguments import Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.cli.class_help import class_help
 from recgnn.cli.classes import SIZES, default_arguments, path_of
 from recgnn.cli.command_line import CommandLine
@@ -194,6 +194,9 @@ class TrainingCLI(LightningCLI):
             self.parser.add_instantiator(make, base, subclasses=True)
 
     def instantiate_classes(self) -> None:
+        for section, cls in (("model", self.line.model), ("training", self.line.training)):
+            if cls is not None:  # before the data are read, which may take long
+                check(cls.__name__, vars(self._get(self.config, section)).get("init_args") or {}, hints_of(cls))
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "training")

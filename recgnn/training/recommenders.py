@@ -131,8 +131,8 @@ class RankingTraining(RecommenderTraining):
             )
 
     def setup(self, stage: str) -> None:
-        super().setup(stage)
         check_ks(self.ks, self.model.num_items)
+        super().setup(stage)
         if getattr(cast(Any, self.trainer).datamodule, "repeated", False):
             per_user = self.metrics["test"].per_user
             for part, kind in product(self.metrics, ("new", "repeated") if per_user else ()):

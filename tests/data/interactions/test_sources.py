@@ -201,3 +201,10 @@ def test_a_large_table_is_read_in_vectorised_steps(tmp_path: Path) -> None:
     log = TableLog(tmp_path / "r.csv").read()
     assert time.process_time() - start < 3, "a fifth of a second on an idle machine"
     assert (log.interactions["timestamp"] == frame["timestamp"]).all()
+
+
+@pytest.mark.parametrize("text", ["user item\nann a b\n", "user_id item_id\n1 2 3\n4 5\n", "Users Items\na b\n"])
+def test_a_header_line_is_no_user(text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(DataError, match="train.txt, line 1: names columns"):
+        AdjacencyLog(tmp_path / "train.txt").read()
