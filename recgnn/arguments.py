@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import wraps
 from inspect import Parameter, signature
 from numbers import Integral, Real
 from pathlib import Path
@@ -109,8 +109,7 @@ def describe(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint))
 
 
-@cache
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(function: Any) -> dict[str, Any]:
     """Return the type hints of the arguments of a class or a function; none where they name what cannot be imported."""
     if isinstance(function, type):
         function = function.__init__  # type: ignore[misc]  # of this class itself

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recgnn.data.clicks.events import EventSource, EventTable
+    from recgnn.data.clicks.events import EventFrame, EventSource, EventTable
     from recgnn.data.clicks.fields import Field
     from recgnn.data.clicks.history import Histories
     from recgnn.data.clicks.module import CTRDataModule
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from recgnn.data.interactions.vocabulary import Vocabulary
 
 _MODULES = {
-    "clicks.events": ("EventSource", "EventTable"),
+    "clicks.events": ("EventFrame", "EventSource", "EventTable"),
     "clicks.fields": ("Field",),
     "clicks.history": ("Histories",),
     "clicks.module": ("CTRDataModule",),

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
-
 from recgnn.arguments import Count, Depth, Range, check, fits
 from recgnn.cli.command_line import compose
+from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean, one_of
 from recgnn.files import existing_file
 
@@ -133,7 +132,7 @@ def read_space(path: str | Path) -> Space:
     """
     path = existing_file(path, "space file")
     compose(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     try:
         return _space(path, content)
     except ConfigError as error:

@@ -6,19 +6,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from recgnn.arguments import Checked
-from recgnn.data.cache import fingerprint
+from recgnn.data.cache import fingerprint, frame_digest
+from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, InteractionLog, clean_split
+from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
 from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_files
+
+
+class Known(NamedTuple):
+    """What a source knows of its columns: the fields (None: they are guessed), the column whose events are ranked
+    against each other, and how lines become columns, as plain JSON types, where more of them can be read later."""
+
+    fields: dict[str, Field] | None = None
+    group: str | None = None
+    layout: dict | None = None
 
 
 class EventSource(Checked, ABC):
@@ -27,6 +38,10 @@ class EventSource(Checked, ABC):
     name: str
     notes: Sequence[str] = ()
     """What was left out in reading, in lines."""
+
+    def known(self) -> Known:
+        """Return what is known of the columns; nothing by default."""
+        return Known()
 
     @abstractmethod
     def events(self) -> pd.DataFrame:
@@ -109,6 +124,26 @@ class EventTable(EventSource):
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
         options += [repr(self.keep), self.on_bad_rows]
         return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
+
+
+class EventFrame(EventSource):
+    """Events in a frame of pandas or Polars, a PyArrow table or a DuckDB relation.
+
+    Args:
+        frame: The events; not changed. A column `split` (train, val, test) is their own split.
+        name: Short name of the data set.
+    """
+
+    def __init__(self, frame: Any, name: str = "frame") -> None:
+        self.frame, self.name = as_pandas(frame).reset_index(drop=True), name
+
+    def events(self) -> pd.DataFrame:
+        if SPLIT not in self.frame:
+            return self.frame
+        return self.frame.assign(**{SPLIT: clean_split(self.frame[SPLIT], Origin("the frame"))})
+
+    def fingerprint(self) -> str:
+        return fingerprint(self, [self.name, frame_digest(self.frame).hex()], [])
 
 
 def part_files(
