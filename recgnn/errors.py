@@ -28,6 +28,24 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def printable(text: str) -> str:
+    """Write control characters, line ends and what changes the direction of text as escapes, for a terminal.
+
+    >>> printable("a\\x1b[31mb\\n")
+    'a\\\\x1b[31mb\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_markdown(text: str) -> str:
+    """Escape what Markdown would take for a tag, a link, a picture or the end of a table's cell.
+
+    >>> in_markdown("<script> a|b [x](y), p < 0.05")
+    '&lt;script> a\\\\|b [x]\\\\(y), p < 0.05'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text)).replace("|", r"\|").replace("](", r"]\(")
+
+
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a value that is none of those allowed.
 
@@ -71,25 +89,3 @@ def _edits(one: str, other: str) -> int:
         for j, b in enumerate(other, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
     return row[-1]
-
-
-def at_least(lowest: float, **values: float) -> None:
-    """Refuse arguments that are too small.
-
-    Raises:
-        ConfigError: names the argument.
-    """
-    for name, value in values.items():
-        if not value >= lowest:
-            raise ConfigError(f"{name} must be at least {lowest:g}, found {value}")
-
-
-def share(**values: float) -> None:
-    """Refuse arguments that are not a share, from 0 to below 1, such as a dropout rate.
-
-    Raises:
-        ConfigError: names the argument.
-    """
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ConfigError(f"{name} must be from 0 to below 1, found {value}")

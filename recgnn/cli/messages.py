@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import torch
 from lightning import Trainer
@@ -10,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
+from recgnn.arguments import describe, hints_of
 from recgnn.cli.classes import SIZES, argument_names, class_at_path
 from recgnn.errors import ConfigError, RecGNNError, RunError, did_you_mean
 
@@ -23,11 +25,18 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
             return error
         if isinstance(error, MisconfigurationException):
             return ConfigError(" ".join(str(error).split()))
-        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
-            text = " ".join(str(error).split())
+        if isinstance(error, Exception) and _while_restoring(error):
+            text = " ".join(str(error).split()) or type(error).__name__
             return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
         error = error.__cause__ or error.__context__
     return None
+
+
+def _while_restoring(error: Exception) -> bool:
+    """Whether an error was raised while Lightning took a checkpoint's parts back."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    theirs = [code.co_name.lstrip("_") for code in frames if code.co_filename.endswith("checkpoint_connector.py")]
+    return any(name.startswith(("restore", "resume")) for name in theirs)
 
 
 def check_names(argv: list[str]) -> None:
@@ -58,6 +67,8 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
         return f"unknown option {name}{of}{did_you_mean(name, known) or there_are}"
     keys = re.findall(r'Parser key "([\w.]+)"', text)
     key = keys[-1] if keys else "options"
+    if owner and (match := re.search(r"following arguments are required: (\w+)", text)):
+        return f"{owner.rpartition('.')[2]}.{match[1]} is not given, and has no default: {key}.{match[1]}"
     if match := re.search(
         r"Problem with given class_path '([\w.]+)': ((?:No module|[Cc]annot import|Unable).*?)(?: Prob| Exp|$)", text
     ):
@@ -67,6 +78,11 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
         return (
             f"{key}: no class {name}{did_you_mean(name, THEIRS)}; expected one of Lightning or torch, or a dotted path"
         )
+    hints = hints_of(class_at_path(owner) if owner and options_of(owner) else Trainer)
+    name = key.rpartition(".")[2]
+    if name in hints and (match := re.search(r"(?:Got|Given) value: (.+?)(?: Expected| Import path|$)", text)):
+        whose = owner.rpartition(".")[2] if owner else key.rpartition(".")[0]
+        return f"{whose}.{name} is {match[1]}; expected {describe(hints[name])}"
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
         expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
         expected = re.sub(r"Literal\[(.*)\]", lambda literal: literal[1].replace(", ", " or "), expected)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.data.readers.origin import need_columns
+from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
+from recgnn.serving.columns import own_columns
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
 from recgnn.serving.unknown import Unknown
@@ -40,13 +42,23 @@ class TrainedCTR(TrainedModel, EventReader):
     def __init__(self, run: str | Path, model: CTRModel):
         TrainedModel.__init__(self, run, model)
         EventReader.__init__(self, self.run / "vocabulary", model.reads_history)
+        if (model.field_dims, model.slots) != (self.encoders.dims, self.encoders.slots):
+            raise RunError(f"{self.run}: its checkpoint is of other data: its fields are not those of vocabulary/")
         if self.tables is not None:
             table, liked = self.tables.items, self.tables.item[self.tables.positive]
             titles = table[[TITLE]] if TITLE in table else None
             self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
             popularity = np.bincount(liked, minlength=len(table))
             self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
-            self.seen = UserItems(torch.tensor(self.tables.ptr), torch.tensor(self.tables.item))
+
+    def seen_in(self, *parts: str) -> UserItems:
+        table, codes = self.known, [PARTS.index(part) for part in parts]
+        rows = np.isin(table.part, codes)
+        if set(parts) == set(PARTS):
+            rows[:] = True  # with what the split left out
+        rows &= table.user < len(self.users)
+        users, items = (torch.from_numpy(x[rows].astype(np.int64)) for x in (table.user, table.item))
+        return UserItems.from_pairs(users, items, len(self.users))
 
     def _length(self, k: int) -> int:
         _ = self.known  # refuses a run without users and items
@@ -61,29 +73,53 @@ class TrainedCTR(TrainedModel, EventReader):
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column prediction: the probability of a positive label, or the number of regression.
 
-        Values that are not in the training data count as unknown (a warning names the fields where they are far more
-        than in validation), and columns that the frame lacks as having no value;
+        Values that are not in the training data count as unknown, with a warning for fields where they are far more
+        than in validation; columns that the frame lacks, other than user and item, as having no value, with a warning;
         columns that the model does not know are passed on. A model of sequences sees the items that the row's user
         liked before the row's time, in all of the run's data; all of them where the row has no time, and none for an
         unknown user.
 
         Raises:
-            DataError: for text in a numeric column, or histories that cannot be read.
+            DataError: for a missing user, item or history, text in a numeric column, histories that cannot be read, or
+                a column that is called prediction.
         """
-        unknown = Unknown(self.encoders.usual)
-        predictions = self.predictions(frame, unknown)
-        if warning := unknown.warning():
-            warnings.warn(warning, stacklevel=2)
-        return frame.assign(prediction=predictions)
+        return self._with_answers(frame, "prediction")
 
-    def predictions(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:
-        """The predictions of a frame's rows, [n]; rows with unknown values are counted."""
+    def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        own = self.own(frame, name)
+        if missing := self.missing(own):
+            warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
+        answers = self.answers(own, unknown := Unknown(self.encoders.usual))
+        if warning := unknown.warning():
+            warnings.warn(warning, stacklevel=3)
+        return frame.assign(**{name: answers})
+
+    def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
+        """A frame to predict, with the run's own names of columns.
+
+        Args:
+            frame: raw rows.
+            adds: the column that the predictions are to have.
+            what: what to call the frame in messages.
+            remedy: how to mend it where the user or the item is missing.
+
+        Raises:
+            DataError: if it lacks the user, the item or the history, or all columns of the model.
+        """
+        found = own_columns(frame, self.names, self.needed, what, adds, remedy)
+        if len(self.missing(found)) == len(self.columns):
+            there = ", ".join(map(str, frame.columns[:12]))
+            raise DataError(f"{what}: has none of the model's columns ({', '.join(self.columns)}); found: {there}")
+        return found
+
+    def answers(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:
+        """The predictions of rows whose columns have the run's names, [n]; those with unknown values are counted."""
         answers = torch.empty(len(frame))
         for start in range(0, len(frame), BLOCK):
             block = frame.iloc[start : start + BLOCK]
             encoded = self.encode(block)
-            there = {column: n for column, n in self.encoders.unknown(encoded.ids.numpy()).items() if column in block}
-            unknown.add(there, len(block))
+            counts = self.encoders.unknown(encoded.ids.numpy())
+            unknown.add({column: count for column, count in counts.items() if column in block}, len(block))
             answers[start : start + BLOCK] = self.model.predict_events(*encoded, self.past(block))
         return answers.numpy()
 
@@ -95,17 +131,15 @@ class TrainedCTR(TrainedModel, EventReader):
         >>> run.score(pd.DataFrame({"user": [5, 3], "item": [26, 1]}))["score"].between(0, 1).all()
         np.True_
         """
-        return self.predict(frame).rename(columns={"prediction": "score"})
+        return self._with_answers(frame, "score")
 
     # ---- recommending
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
-        context = context or {}
-        for name in context:
-            if name not in (fields := self.encoders.reads):
-                near = did_you_mean(name, fields)
-                raise ConfigError(f"context: no field {name!r}{near}; there are: {', '.join(fields)}")
+        ours = {theirs: name for name, theirs in self.names.items()}
+        context = {ours.get(name, name): value for name, value in (context or {}).items()}
+        need_columns(context, self.encoders.reads, "context", error=ConfigError)
         people, goods = self.encode(self.known.users.assign(**context)), self._candidates(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,13 @@ from torch import Tensor
 
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.history import Histories, History, packed, past_of_columns
+from recgnn.data.clicks.prepared import FORMAT, listed
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin, shown
 from recgnn.data.readers.values import texts_as
+from recgnn.data.stored import read_summary, reading, verify
 from recgnn.errors import ConfigError, DataError, RunError
 
 
@@ -82,22 +83,28 @@ class EventReader:
 
     def __init__(self, folder: Path, with_history: bool):
         self.folder = folder
+        self.summary, files = read_summary(folder, FORMAT)
+        verify(folder, files, listed(files))
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
-        try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            history, self.layout, self.types = summary["history"], summary.get("layout"), summary["types"]
-            self.times = {column: Notation(**how) for column, how in summary["times"].items()}
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise RunError(f"{folder}: its summary cannot be read, or is of another version: {error}") from error
-        self.history = Histories(**history) if history is not None and with_history else None
-        self.item_slots = self.encoders.slots_of(self.history.item_fields) if self.history else []
+        self.layout, self.names, self.types = self.summary["layout"], self.summary["columns"], self.summary["types"]
+        self.times = {column: Notation(**how) for column, how in self.summary["times"].items()}
+        with reading(folder, "no histories can be read"):
+            history = self.summary["history"]
+            self.history = Histories(**history) if history is not None and with_history else None
+            self.item_slots = self.encoders.slots_of(self.history.item_fields) if self.history else []
 
     @property
     def columns(self) -> list[str]:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
         return list(dict.fromkeys([*self.encoders.reads, *own]))
+
+    @property
+    def needed(self) -> list[str]:
+        """Those of them that raw rows must have: who, what, and the past where the model reads it."""
+        past = [] if self.history is None else [USER] if self.history.columns is None else _columns_of(self.history)
+        return [*(side for side in (USER, ITEM) if side in self.encoders.fields and side not in past), *past]
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""
@@ -130,7 +137,7 @@ class EventReader:
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
-        """What the rows' users did before; None for a model that does not read it, and where it is not known."""
+        """What the rows' users did before; None for a model that does not read it."""
         if self.history is None:
             return None
         times = None
@@ -143,12 +150,9 @@ class EventReader:
                 raise DataError(f"{place}: {value}; expected {how.expected()}, as in the training data")
             times = None if np.isnan(times).all() else times.astype(np.float64)
         if self.history.columns is not None:
-            there = all(column in frame for column in _columns_of(self.history))
-            return self._in_columns(self.history, frame, times, "the rows").of() if there else None
-        if self.tables is None or USER not in frame:
-            return None
+            return self._in_columns(self.history, frame, times, "the rows").of()
         users = texts_as(frame[USER], self.types.get(USER, "text"))
-        codes = pd.Index(self.tables.users[USER]).get_indexer(users)
+        codes = pd.Index(self.known.users[USER]).get_indexer(users)
         return self._of_users(self.history, codes, times).of()
 
     def memory(self, users: np.ndarray) -> Memory | None:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.arguments import NonNegative, Positive
+from recgnn.errors import ConfigError
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square, weighted_mean
+from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, half_square, weighted_mean
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
 
@@ -52,26 +53,24 @@ class ClickTraining(Training):
 
     task: ClassVar[Task] = "clicks"
     reads = "events"
+    default_loss: ClassVar[type[Loss]] = CrossEntropy
     counts: Tensor | None
 
     def __init__(
         self,
         model: CTRModel,
         loss: EventLoss | None = None,
-        l2: float | None = None,
+        l2: NonNegative | None = None,
         l2_on: Literal["table", "batch", "mba"] = "table",
-        lr: float | None = None,
+        lr: Positive | None = None,
         table_optimizer: Literal["adam", "lazy_adam", "rowwise_adagrad"] = "adam",
-        table_lr: float | None = None,
+        table_lr: Positive | None = None,
         wide_optimizer: Literal["same", "ftrl", "adagrad"] = "same",
-        wide_lr: float = 0.05,
-        wide_l1: float = 0.0,
+        wide_lr: Positive = 0.05,
+        wide_l1: NonNegative = 0.0,
         metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
     ):
         super().__init__(model, loss or self.default_loss(), l2, lr)
-        one_of("l2_on", l2_on, ("table", "batch", "mba"))
-        one_of("table_optimizer", table_optimizer, ("adam", *ROW_OPTIMIZERS))
-        one_of("wide_optimizer", wide_optimizer, ("same", *WIDE_OPTIMIZERS))
         self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
         self.table_lr, self.wide_lr, self.wide_l1 = self.lr if table_lr is None else table_lr, wide_lr, wide_l1
         if table_optimizer != "adam" and self.l2 and l2_on == "table":
@@ -90,10 +89,6 @@ class ClickTraining(Training):
         for part in ("val", "test"):
             self.metrics[part] = self.new_metrics(metrics)
 
-    def default_loss(self) -> EventLoss:
-        """The loss where none is given."""
-        return CrossEntropy()
-
     def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
         """What is measured on a part; all there is where no metrics are named."""
         return ClickMetrics() if metrics is None else ClickMetrics(metrics)
@@ -111,6 +106,7 @@ class ClickTraining(Training):
                 f"the training is for {self.task} and the data for {task}; set data.init_args.task to {self.task}, or "
                 "choose another class under `training`"
             )
+        self.check_sizes(data)
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank
@@ -202,9 +198,7 @@ class RegressionTraining(ClickTraining):
     """Trains a CTR model to predict a number by the squared error; its arguments are those of `ClickTraining`."""
 
     task = "regression"
-
-    def default_loss(self) -> EventLoss:
-        return MeanSquaredError()
+    default_loss = MeanSquaredError
 
     def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
         return ErrorMetrics() if metrics is None else ErrorMetrics(metrics)

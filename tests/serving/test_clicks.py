@@ -95,7 +95,7 @@ def test_candidates_and_context(run) -> None:
     assert set(found["item"]) == {"4", "2"}
     rows = as_rows("u3", found["item"].astype(int).tolist(), place="work")
     np.testing.assert_allclose(found["score"], trained.predict(rows)["prediction"], atol=1e-6)
-    with pytest.raises(ConfigError, match="context: no field 'plac' .did you mean 'place'"):
+    with pytest.raises(ConfigError, match="context: no column 'plac' .did you mean 'place'"):
         trained.recommend(["u3"], context={"plac": "x"})
     with pytest.raises(DataError, match="unknown item '?99'?: 9 items are known"):
         trained.recommend(["u3"], candidates=[99])
@@ -116,8 +116,8 @@ def test_the_command(run, entry, tmp_path) -> None:
     expected = load(run).recommend(["u3", "u7"], k=3)
     pd.testing.assert_frame_equal(pd.read_csv(target, dtype={"item": str}), expected, check_dtype=False, atol=1e-6)
     code, out, err = entry("recommend", "--run", run, "--users", "u3", "--candidates", "1,2", "--context", "place=work",
-                           "--include_seen")  # fmt: skip
-    assert code == 0 and out.count("\n") == 3, err
+                           "--exclude_seen", "none")  # fmt: skip
+    assert code == 0 and out.count("\n") == 3 and err == "left out: nothing (--exclude_seen none)\n"
     code, _, err = entry("recommend", "--run", run, "--users", "u3", "--context", "work")
     assert code == 2 and "expected name=value" in err
 

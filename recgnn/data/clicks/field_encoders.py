@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.encoders import KNOWN, UNKNOWN, Categorical, Encoded, Encoder, Multi, Time
-from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
 from recgnn.data.readers.lists import plain_lists
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.times import UNSAID, Finder
-from recgnn.errors import DataError, RunError
+from recgnn.data.stored import read_json, reading, write_json
+from recgnn.errors import DataError
 from recgnn.files import atomic_path
+
+FILES = ("fields.json", "fields.parquet")
 
 
 class FieldEncoders:
@@ -179,11 +181,10 @@ class FieldEncoders:
             values += vocabulary or []
         content: dict[str, Any] = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
         content |= {"times": {column: asdict(how) for column, how in self.times.items()}, "unknown": self.usual}
-        with atomic_path(folder / "fields.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FILES[0], content)
         owner = pa.array(of, pa.string()).dictionary_encode()
         table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
-        with atomic_path(folder / "fields.parquet") as path:
+        with atomic_path(folder / FILES[1]) as path:
             pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
     @classmethod
@@ -193,17 +194,15 @@ class FieldEncoders:
         Raises:
             RunError: if something is missing or broken.
         """
-        try:
-            content = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
-            table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
-            found = cls({c: Field(**options) for c, options in content["fields"].items()})
+        content = read_json(folder / FILES[0])
+        with reading(folder, "no fields can be read"):
+            table = pq.read_table(folder / FILES[1], page_checksum_verification=True).to_pandas()
+            found = cls({c: as_field(options, c) for c, options in content["fields"].items()})
             values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
             found.times = {column: Notation(**how) for column, how in content["times"].items()}
             found.usual = content["unknown"]
             for name, encoder in found.encoders.items():
                 encoder.restore(content["numbers"][name], values.get(name))
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
         return found
 
 

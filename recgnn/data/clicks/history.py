@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recgnn.arguments import Size, check, hints_of
 from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
 from recgnn.data.readers.lists import flat, padding_in, pieces_of, plain_lists
 from recgnn.data.readers.notation import Notation, read
@@ -22,7 +23,7 @@ class Histories:
     """Which past events of a user an event sees: those with a positive label, strictly before it.
 
     An event of train sees such events of train alone, one of validation those of train and validation; the newest are
-    kept. They are ordered by `timestamp`, or, without it, by `pos` or by row.
+    kept. They are ordered by `timestamp`, or, without it, by `pos` or by row. An event without a user has no past.
 
     Args:
         item_fields: The columns of an item that are seen of a past one, such as `[item, genres]`; they are fields of
@@ -38,7 +39,7 @@ class Histories:
     """
 
     item_fields: list[str]
-    max_length: int = 50
+    max_length: Size = 50
     columns: dict[str, str] | None = None
     separator: str = " "
     times: str | None = None
@@ -48,12 +49,11 @@ class Histories:
         """Refuse what cannot be.
 
         Raises:
-            ConfigError: For a field or column that is not there, or a length below 1.
+            ConfigError: For a field or column that is not there, or a value outside of its range.
         """
         if not self.item_fields:
             raise ConfigError("history: item_fields is empty; name the columns of an item, such as [item, genres]")
-        if self.max_length < 1:
-            raise ConfigError(f"history: max_length must be at least 1, found {self.max_length}")
+        check("history", vars(self), hints_of(Histories))
         wanted = [*self.item_fields, *(self.columns or {}).values(), *([self.times] if self.times else [])]
         wanted += [USER] if self.columns is None else []
         need_columns(wanted, columns, "history", error=ConfigError)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from recgnn.arguments import Checked, Count, Range, Seed
 from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.owners import Kind
 from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
+from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, Source
-from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, did_you_mean, one_of
+from recgnn.errors import ConfigError, did_you_mean
 
 
 class ReportedField(NamedTuple):
@@ -32,7 +35,7 @@ class ReportedField(NamedTuple):
     values: list[str]
 
 
-class CTRDataModule(LightningDataModule):
+class CTRDataModule(Checked, LightningDataModule):
     """Turns a table of events with a label into tensors of fields.
 
     Every value of every field is a row of one table; fields are fitted on train and saved with the model. Tables are
@@ -45,7 +48,8 @@ class CTRDataModule(LightningDataModule):
         label: a column of 0 and 1, or a rule such as `rating >= 4`; its column is no field.
         fields: what the columns are, by name: a kind (`categorical`, `numeric`, `multi`, `time`, `drop`) or a mapping
             with options (see `Field`). Columns that are not named are left out. None guesses, and says what.
-        split: how train, validation and test are made; by default 8:1:1 of all events, at random.
+        split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
+            where they did, or else 8:1:1 of all events, at random.
         group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
         task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
         batch_size: events per training step and process.
@@ -56,6 +60,12 @@ class CTRDataModule(LightningDataModule):
         negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
             context and an item that the user never had; events with another label, if any, are left out.
         negatives_seed: of that draw.
+        item_fields: columns that belong to the item; where it is not said whose a column is, it is found out, and told
+            (see `owners_of`). Sampled events have those of their own item, as they were known at their time; a column
+            that depends on the item and changes with the event is left out of them.
+        user_fields: columns that belong to the user.
+        event_fields: columns that belong to the event, and are known before it, whatever the item.
+        screen: tell, before training, which fields give the label away (see `screen`).
         history: what events see of their users' past (see `Histories`), for models of sequences.
         report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
             and one in each event, and "" for none.
@@ -69,40 +79,47 @@ class CTRDataModule(LightningDataModule):
         split: Split | None = None,
         group: str | None = None,
         task: Literal["clicks", "regression"] = "clicks",
-        batch_size: int = 4096,
-        eval_batch_size: int = 2**15,
+        batch_size: Count = 4096,
+        eval_batch_size: Count = 2**15,
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
-        negatives: int = 0,
-        negatives_seed: int = 42,
+        negatives: Annotated[int, Range(0, 10_000)] = 0,
+        negatives_seed: Seed = 42,
+        item_fields: list[str] | None = None,
+        user_fields: list[str] | None = None,
+        event_fields: list[str] | None = None,
+        screen: bool = True,
         history: Histories | None = None,
         report_by: str | None = None,
     ):
         super().__init__()
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
-        if batch_size < 1 or eval_batch_size < 1:
-            raise ConfigError("batch_size and eval_batch_size must be at least 1")
-        one_of("data.init_args.task", task, ("clicks", "regression"))
         self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
-        self.split = split or RatioSplit(by="all")
+        self.split = split or UsualSplit("all")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
-        self.report_by = report_by
+        self.report_by, self.screen = report_by, screen
+        self.whose: dict[str, Kind] = {}
+        for kind, columns in (("item", item_fields), ("user", user_fields), ("event", event_fields)):
+            for column in columns or []:
+                if column in self.whose:
+                    raise ConfigError(f"{kind}_fields: {column!r} is in {self.whose[column]}_fields too; take one")
+                self.whose[column] = cast(Kind, kind)
         self.seed: int | None = None
 
     @cached_property
     def prepared(self) -> PreparedEvents:
         """The events, labelled, split and encoded; from the cache where that has been done before."""
         if self.prepared_folder is not None:
-            return PreparedEvents.load(self.prepared_folder)
+            return PreparedEvents.load(self.prepared_folder, parts=())  # the others when they are used
         split = WithoutValidation(self.split) if self.merge_val else self.split
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
-            self.negatives, self.negatives_seed, self.history,
+            self.negatives, self.negatives_seed, self.history, self.whose,
         )  # fmt: skip
 
     @property
@@ -111,7 +128,9 @@ class CTRDataModule(LightningDataModule):
 
     def describe(self, task: str) -> str:
         """What the data are, as text."""
-        return self.prepared.describe()
+        wanted = self.screen and self.task == "clicks" and not self.merge_val
+        found = screen(self.prepared) if wanted else []
+        return "\n".join([self.prepared.describe(), *(f"  note: {line}" for line in found)])
 
     # ---- sizes, which models are given
 

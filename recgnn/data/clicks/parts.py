@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_columns, labels_of
-from recgnn.data.clicks.fields import Field, as_field
+from recgnn.data.clicks.events import EventSource, check_classes, label_columns, labels_of
+from recgnn.data.clicks.fields import Field, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
-from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
+from recgnn.data.interactions.filters import codes
+from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
-from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.lists import hold_lists, without_lists
+from recgnn.data.readers.notation import Notation, plain, read
 from recgnn.data.readers.origin import Origin, need_columns
-from recgnn.data.readers.times import UNSAID, At, Finder, Written, need_times
+from recgnn.data.readers.tables import numbered
+from recgnn.data.readers.times import UNSAID, At, Finder, Written, clean_times, need_times
 from recgnn.errors import ConfigError, DataError
 
 Blocks = Callable[..., Iterator[pd.DataFrame]]  # of all columns, or of those that are named
@@ -33,23 +37,70 @@ class Asked(NamedTuple):
     negatives: int = 0
     negatives_seed: int = 42
     history: Histories | None = None
+    whose: Mapping[str, Kind] = {}
     written: Written = UNSAID  # what the source says of times
     times: Notation | None = None  # of `timestamp`, where that has been found
     at: At = Origin().at
 
+    @property
+    def said(self) -> dict[str, Kind]:
+        """Whose columns are, as far as that is said; those that histories show are the item's."""
+        seen: list[str] = [] if self.history is None else self.history.item_fields
+        return {**dict.fromkeys(seen, cast(Kind, "item")), **self.whose}
+
+
+class Chosen(NamedTuple):
+    """The fields, by column; why other columns are none; and whose the fields are."""
+
+    fields: dict[str, Field]
+    left_out: dict[str, str]
+    owners: dict[str, Owner]
+
 
 class Labelled(NamedTuple):
-    """Events in blocks, labels [n], parts [n], the columns that are no fields, and how columns of times are written."""
+    """Events in blocks, their labels [n], their parts [n], the columns that are no fields, how columns of times are
+    written, and the fields if these are chosen already."""
 
     blocks: Blocks
     labels: np.ndarray
     part: np.ndarray
     excluded: set[str]
     times: dict[str, Notation]
+    chosen: Chosen | None = None
 
 
 def of_frame(frame: pd.DataFrame) -> Blocks:
     return lambda columns=None: iter([frame if columns is None else frame[[*columns]]])
+
+
+def blocks_of(source: EventSource, dropped: list[int]) -> Blocks:
+    """Return the events of a source in numbered blocks, with lists as JSON, and without the rows that are dropped for
+    want of a time, whose number each pass adds to a list."""
+    drops = source.written.on_missing == "drop"
+
+    def blocks(columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        wanted, missing = columns if columns is None or not drops else {*columns, TIMESTAMP}, 0
+        for block in numbered(source.blocks(wanted)):
+            if drops and TIMESTAMP in block:
+                timed = plain(block[TIMESTAMP]).notna()
+                block, missing = block[timed], missing + int((~timed).sum())
+            yield without_lists(block if columns is None else block[[c for c in block.columns if c in columns]])
+        dropped.append(missing)
+
+    return blocks
+
+
+def known_times(frame: pd.DataFrame, events: Labelled, asked: Asked) -> Notation | None:
+    """Return the notation of the column `timestamp`; None where there is none, or its rows cannot all be read."""
+    if TIMESTAMP not in frame:
+        return None
+    try:
+        if TIMESTAMP not in events.times:
+            events.times[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(), asked.written)[1]
+    except DataError:
+        return None
+    how = events.times[TIMESTAMP]
+    return how if asked.written.on_missing != "refuse" or not np.isnan(read(frame[TIMESTAMP], how)[0]).any() else None
 
 
 class Whole(NamedTuple):
@@ -65,8 +116,9 @@ class Whole(NamedTuple):
 
 def finders_of(asked: Asked, columns: list[str]) -> dict[str, Finder]:
     """Return a finder for each column of times that is needed and not known yet."""
-    fields = {name: as_field(given, name) for name, given in (asked.fields or {}).items() if name in columns}
-    found = {name: Finder(name, field.written(asked.written)) for name, field in fields.items() if field.kind == "time"}
+    fields = {str(name): as_field(given, str(name)) for name, given in (asked.fields or {}).items()}
+    timed = {name: field for name, field in fields.items() if field.kind == "time" and name in columns}
+    found = {name: Finder(name, field.written(asked.written)) for name, field in timed.items()}
     if asked.times is not None:
         found.pop(TIMESTAMP, None)
     elif TIMESTAMP in columns:
@@ -93,12 +145,21 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     else:
         labels = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
+        need_columns((USER, ITEM), columns, f"negatives: {name}", error=ConfigError)
+        if not (labels == 1).any():
+            raise DataError(f"{name}: no event has label 1 ({asked.label}); negatives are sampled for those")
+        empty = (labels == 1) & ~has_value(frame[ITEM])
+        if empty.any():
+            raise DataError(
+                f"{name}, row {int(empty.argmax()) + 1}, column '{ITEM}': empty; expected an item in every event that "
+                "negatives are sampled for"
+            )
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
     finders = finders_of(asked, columns)
     for column, finder in finders.items():
         finder.look(frame[column], asked.at)
     times = times_of(finders, asked)
-    found = Whole(frame, labels, *order_of(frame, times.get(TIMESTAMP)), times)
+    found = Whole(_named(frame), labels, *order_of(frame, times.get(TIMESTAMP)), times)
     if found.times is not None:
         need_times(found.times, TIMESTAMP, asked.written, asked.at)
     return found
@@ -113,44 +174,103 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
     frame, _, order, times, written = whole
     history = asked.history
+    own = set()
+    if history is not None and history.columns is not None:
+        own = set(history.columns.values()) | ({history.times} if history.times else set())
     if asked.negatives:
-        labelled = set(label_columns(list(frame.columns), asked.label)) if _has_label(frame, asked) else set()
-        frame, labels, part = with_negatives(
-            frame, _split(frame, asked, written), asked.negatives, asked.negatives_seed
-        )
-        order = np.repeat(order, 1 + asked.negatives)
-        times = None if times is None else np.repeat(times, 1 + asked.negatives)
-        events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled}, written)
+        events, rows = _sampled(whole, asked, own)
+        frame, order, times = next(events.blocks()), order[rows], None if times is None else times[rows]
     else:
-        events = parts_of(name, of_frame(frame), asked)
+        events = parts_of(name, of_frame(frame), [str(c) for c in frame.columns], asked)
+        events, rows = events._replace(excluded=events.excluded | own), np.arange(len(frame))
     if history is None:
         return events, {}, None
-    rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
+    wanted = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
     if history.columns is not None:
-        own = set(history.columns.values()) | ({history.times} if history.times else set())
         past, items = past_of_columns(frame, history, times, name, written.get(TIMESTAMP))
-        pasts = {part: past.of(chosen) for part, chosen in rows.items()}
-        return events._replace(excluded=events.excluded | own), pasts, items
-    codes, first = tuples(frame, history.item_fields)
-    users, _ = pd.factorize(frame[USER], use_na_sentinel=False)
+        return events, {part: past.of(chosen) for part, chosen in wanted.items()}, items
+    which, first = tuples(frame, history.item_fields)
+    users = codes(whole.frame[USER])[rows]
     pasts = {}
     for code, part_name in enumerate(PARTS):
         seen = (events.labels == 1) & (events.part >= 0) & (events.part <= code)
-        pasts[part_name] = past_of(users, order, times, codes, seen, rows[part_name], history.max_length)
+        pasts[part_name] = past_of(users, order, times, which, seen, wanted[part_name], history.max_length)
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
 
 
-def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
+def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
+    """Return events with sampled negatives, and the rows of the whole that they are made of.
+
+    A field that changes with the event and depends on the item is left out: what it would have been in an event that
+    did not happen is not known, and any guess would tell such events apart.
+
+    Args:
+        whole: The positive ones.
+        asked: What is to be made of them.
+        own: Columns that hold histories.
+    """
+    frame = whole.frame
+    excluded = {SPLIT, *own}
+    if _has_label(frame, asked):
+        excluded.update(label_columns(list(frame.columns), asked.label))
+    part = _split(frame, asked, whole.written)
+    line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
+    fields, left_out = fields_of(asked, frame[part == 0], excluded)
+    owners = owners_of(frame, fields, line, asked.said, sampled=True)
+    for column, field in [*fields.items()]:
+        for name in (column, field.values or column):
+            if name in owners and owners[name].kind == "unclear":
+                left_out[column] = f"{owners[name].told}; item_fields, user_fields or event_fields says whose {name} is"
+                fields.pop(column, None)
+    if not fields:
+        raise ConfigError(f"fields: none is left: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
+    of_items = [column for column, owner in owners.items() if owner.kind == "item"]
+    events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
+    labels = np.zeros(len(rows), dtype=np.float32)
+    labels[:: 1 + asked.negatives] = 1
+    chosen = Chosen(fields, left_out, owners)
+    return Labelled(of_frame(events), labels, part[rows], excluded, whole.written, chosen), rows
+
+
+def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], dict[str, str]]:
+    """Return the fields, declared or guessed, and why other columns are none.
+
+    Raises:
+        ConfigError: For a declaration of what is no field, or of lists that are not several values.
+        DataError: Where no column can be a field.
+    """
+    for column in sorted(excluded & set(map(str, asked.fields or {}))):
+        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
+        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
+    need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
+    if asked.fields is None:
+        return guess(train, excluded)
+    found = declared(asked.fields, [c for c in train.columns if c not in excluded])
+    for column, field in found.items():
+        if field.kind != "multi" and hold_lists(train[column]):
+            raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
+    return found, {}
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return events whose blank users are missing ones."""
+    if USER not in frame or (named := has_value(frame[USER])).all():
+        return frame
+    return frame.assign(**{USER: frame[USER].where(named)})
+
+
+def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Labelled:
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    looked_at, finders = _looked_at(name, blocks, asked)
+    finders = finders_of(asked, columns)
+    looked_at = list(dict.fromkeys([*_looked_at(name, columns, asked), *finders]))
     for block in blocks(looked_at):
         for column, finder in finders.items():
             finder.look(block[column], asked.at)
         own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
-        keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
+        keys.append(_named(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]]))
     labels = np.concatenate(found)
     if not len(labels):
         raise DataError(f"{name}: holds no events")
@@ -160,14 +280,12 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT}, times)
 
 
-def _looked_at(name: str, blocks: Blocks, asked: Asked) -> tuple[list[str], dict[str, Finder]]:
-    """Return the columns that labels, parts and notations follow from, and finders of these."""
-    columns = [str(c) for c in next(iter(blocks())).columns]
+def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
+    """Return the columns that labels and parts follow from."""
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]
-    finders = finders_of(asked, columns)
-    return list(dict.fromkeys([*found, *label_columns(columns, asked.label), *finders])), finders
+    return list(dict.fromkeys([*found, *label_columns(columns, asked.label)]))
 
 
 def _split(frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]) -> np.ndarray:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -16,23 +17,36 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, declared, guess
+from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
-from recgnn.data.clicks.parts import Asked, Blocks, Labelled, Whole, of_frame, parts_of, whole_of, with_past
+from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
+from recgnn.data.clicks.parts import (
+    Asked,
+    Chosen,
+    Labelled,
+    Whole,
+    blocks_of,
+    fields_of,
+    known_times,
+    of_frame,
+    parts_of,
+    whole_of,
+    with_past,
+)
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
-from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, TIMESTAMP, USER, Source
-from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.filters import codes
+from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
+from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
-from recgnn.data.readers.lists import hold_lists, without_lists
-from recgnn.data.readers.notation import Notation, plain, read
+from recgnn.data.readers.lists import without_lists
 from recgnn.data.readers.origin import Origin
-from recgnn.data.readers.tables import numbered
-from recgnn.data.readers.times import Written, clean_times
+from recgnn.data.readers.times import Written
 from recgnn.data.readers.values import as_text, distinct_of, type_of
+from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
-from recgnn.files import cache_folder
+from recgnn.files import cache_folder, temporary_beside, writing
 
 
 def prepare_events(
@@ -46,6 +60,7 @@ def prepare_events(
     negatives: int = 0,
     negatives_seed: int = 42,
     history: Histories | None = None,
+    whose: Mapping[str, Kind] | None = None,
 ) -> PreparedEvents:
     """Read, label, split and encode events; the result is cached by content.
 
@@ -60,6 +75,7 @@ def prepare_events(
         negatives: Sampled for each positive event; the events with another label, if any, are left out.
         negatives_seed: Of that draw.
         history: What events are to see of their users' past.
+        whose: Whether columns belong to the item, the user or the event, as far as that is said.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -70,14 +86,21 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-    place, scratch = "events", []
+    steps += [json.dumps(whose)] * bool(whose)
+    place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
-        scratch.append(_scratch(cache_folder(cache_dir) / place))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
-        return compute_events(source, asked, Path(scratch[-1].name))
+        beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
+        scratch.append(_scratch(beside))
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
+        try:
+            with writing(beside, Path(scratch[-1].name)):
+                return compute_events(source, asked, Path(scratch[-1].name))
+        except BaseException:
+            scratch[-1].cleanup()
+            raise
 
-    found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    found = prepared_once(PreparedEvents, place.name, steps, make, cache_dir)
     if scratch:
         release_memory()
     for folder in scratch:
@@ -89,10 +112,11 @@ def prepare_events(
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
-    """Return a temporary folder, on the cache's disk if it can be."""
+    """Return a temporary folder, on the cache's disk if it can be; those of dead processes are removed."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
+        prefix = f"{temporary_beside(beside / 'events').name}-"
+        return tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True)
     except OSError:
         return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
@@ -107,7 +131,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles, known = asked.split, None, Known()
+    titles, known, names, notes = None, Known(), dict[str, str](), tuple[str, ...]()
     untimed: list[int] = []  # rows that were dropped, by each pass
     if isinstance(source, EventSource):
         known = source.known()
@@ -115,16 +139,21 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         asked = asked._replace(written=source.written, at=source.at)
     else:
         log = source.read()
-        frame, name, titles = events_of(log)
-        blocks = of_frame(without_lists(frame))
-        asked = asked._replace(written=Written(on_missing="keep"), times=log.times, at=Origin(name).at)
+        frame, titles, joined = events_of(log)
+        blocks, name, names, notes = of_frame(without_lists(frame)), log.name, dict(log.columns), log.notes
+        asked = asked._replace(whose={**joined, **asked.whose}, times=log.times, at=Origin(name).at)
+        asked = asked._replace(written=Written(on_missing="keep"))
+    columns = [str(c) for c in next(iter(blocks())).columns]
+    strict = asked.fields is not None or known.fields is None
+    asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
+    asked = asked._replace(split=asked.split.for_columns(columns))
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
     else:
-        events, pasts, items = parts_of(name, blocks, asked), {}, None
+        events, pasts, items = parts_of(name, blocks, columns, asked), {}, None
         whole = None
-        if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
+        if len(events.labels) <= MOST and {USER, ITEM} <= set(columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
             whole = Whole(frame, events.labels, *order_of(frame, known_times(frame, events, asked)), {})
     labels, part = events.labels, events.part
@@ -134,32 +163,44 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, whose = _fit(events, asked, known, past_items, step)
+        encoders, chosen = _fit(events, asked, past_items, strict, step)
+    grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
-        encoders.usual = _encode(events, encoders, whose, pasts, folder, step)
+        unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
-    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole[:4], encoders.reads, titles, asked.history).save(folder)
+    owners = chosen.owners
+    if whole is not None and {USER, ITEM} <= set(columns):
+        if not asked.negatives:
+            line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
+            owners = owners_of(whole.frame, encoders.fields, line, asked.said)
+        of_items = [column for column, owner in owners.items() if owner.kind == "item"]
+        own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
+        EventTables.of(*whole[:4], own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
-    if split.val_is_test:
+    if asked.split.val_is_test:
         counts["val"], positive["val"] = counts["test"], positive["test"]
     summary = {
         "format": FORMAT,
         "name": name,
         "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
-        "group": whose,
+        "negatives": asked.negatives,
+        "group": grouped,
         "fields": len(encoders.names),
         "rows": sum(encoders.dims),
         **counts,
         "positive": positive,
         "task": asked.task,
-        "split": split.describe(),
-        "val_is_test": split.val_is_test,
-        "guessed": asked.fields is None and known.fields is None,
+        "split": asked.split.describe(),
+        "val_is_test": asked.split.val_is_test,
+        "columns": names,
+        "guessed": asked.fields is None,
+        "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
+        "left_out": chosen.left_out,
+        "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
-        "notes": list(getattr(source, "notes", ())),
+        "notes": [*(getattr(source, "notes", ()) or notes), *unused_parts(asked.split, columns)],
         "history": None if asked.history is None else asked.history.as_dict(),
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),
@@ -167,7 +208,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return PreparedEvents.load(folder)
 
 
@@ -180,69 +221,30 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
         np.save(folder / "item.values.npy", values[:, slots])
 
 
-def blocks_of(source: EventSource, dropped: list[int]) -> Blocks:
-    """Return the events of a source in numbered blocks, with lists as JSON, and without the rows that are dropped for
-    want of a time, whose number each pass adds to a list."""
-    drops = source.written.on_missing == "drop"
-
-    def blocks(columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
-        wanted, missing = columns if columns is None or not drops else {*columns, TIMESTAMP}, 0
-        for block in numbered(source.blocks(wanted)):
-            if drops and TIMESTAMP in block:
-                timed = plain(block[TIMESTAMP]).notna()
-                block, missing = block[timed], missing + int((~timed).sum())
-            yield without_lists(block if columns is None else block[[c for c in block.columns if c in columns]])
-        dropped.append(missing)
-
-    return blocks
-
-
-def known_times(frame: pd.DataFrame, events: Labelled, asked: Asked) -> Notation | None:
-    """Return the notation of the column `timestamp`; None where there is none, or its rows cannot all be read."""
-    if TIMESTAMP not in frame:
-        return None
-    try:
-        if TIMESTAMP not in events.times:
-            events.times[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(), asked.written)[1]
-    except DataError:
-        return None
-    how = events.times[TIMESTAMP]
-    return how if asked.written.on_missing != "refuse" or not np.isnan(read(frame[TIMESTAMP], how)[0]).any() else None
-
-
 def _fit(
-    events: Labelled, asked: Asked, known: Known, past_items: pd.DataFrame | None, step: Callable[[int], None]
-) -> tuple[FieldEncoders, str | None]:
-    """Fit the encoding on train and the items of its past, where columns hold that; also find the column of the groups.
+    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, strict: bool, step: Callable[[int], None]
+) -> tuple[FieldEncoders, Chosen]:
+    """Fit the encoding on train and the items of its past, where columns hold that; also choose the fields.
 
     Fields that are neither declared nor known to the source are guessed from the first block.
     """
-    fields, excluded = known.fields if asked.fields is None else asked.fields, events.excluded
-    for column in sorted(excluded & set(map(str, fields or {}))):
-        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
-        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     encoders: FieldEncoders | None = None
-    whose, start = asked.group, 0
+    chosen, start = events.chosen, 0
     for block in events.blocks():
         train = block[events.part[start : start + len(block)] == 0]
         start += len(block)
         if encoders is None and len(train):
-            columns = [c for c in block.columns if c not in excluded]
-            found = guess(train, excluded) if fields is None else declared(fields, columns)
-            encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
+            chosen = chosen or Chosen(*fields_of(asked, train, events.excluded), {})
+            encoders = FieldEncoders(chosen.fields)
             encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
-            for column, field in encoders.fields.items():
-                if field.kind != "multi" and hold_lists(train[column]):
-                    raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
-            whose = asked.group or (USER if USER in block else known.group)
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
             encoders.observe(train)
         step(len(block))
-    assert encoders is not None, "no event of train, which splits refuse"
+    assert encoders is not None and chosen is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(strict=fields is asked.fields), whose
+    return encoders.finish(strict), chosen
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
@@ -262,19 +264,20 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
 def _encode(
     events: Labelled,
     encoders: FieldEncoders,
-    whose: str | None,
+    grouped: str | None,
     pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
-) -> dict[str, float]:
-    """Write every part's arrays, a block at a time; return the share of validation (or test) rows with a value that
-    train does not have, by column."""
+) -> tuple[int, dict[str, float]]:
+    """Write every part's arrays, a block at a time; returns how many events have no user, and the share of those of
+    validation (or test) with a value that train does not have, by column."""
     unknown: Counter[str] = Counter()
     told = min((code for code in (1, 2) if (events.part == code).any()), default=0)
     weighted = np.flatnonzero(encoders.weighted)
     shapes = {"ids": (len(encoders.slots),), "labels": ()}
     shapes |= {"values": (len(weighted),)} if len(weighted) else {}
-    shapes |= {"groups": ()} if whose is not None else {}
+    shapes |= {"groups": ()} if grouped is not None else {}
+    unnamed = 0
     with ExitStack() as stack:
         files = {}
         for code, name in enumerate(PARTS):
@@ -291,7 +294,10 @@ def _encode(
             unknown.update(encoders.unknown(ids[events.part[start:stop] == told]))
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if values is not None else {}
-            arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
+            arrays |= {"groups": hashed(block[grouped])} if grouped is not None else {}
+            if USER in block:
+                named = has_value(block[USER]) if grouped != USER else arrays["groups"] >= 0
+                unnamed += int((~named).sum())
             for code in range(len(PARTS)):
                 rows = events.part[start:stop] == code
                 for kind, array in arrays.items():
@@ -304,11 +310,13 @@ def _encode(
         for kind, past_array in own.items():
             if past_array is not None:
                 np.save(folder / f"{name}.{kind}.npy", past_array)
-    return {column: unknown[column] / max(1, int((events.part == told).sum())) for column in encoders.fields}
+    rows = max(1, int((events.part == told).sum()))
+    return unnamed, {column: unknown[column] / rows for column in encoders.fields}
 
 
 def hashed(column: pd.Series) -> np.ndarray:
-    """Return a number for each value, the same in every block: [n] int64, not negative."""
+    """Return a number for each value, the same in every block, and -1 for none: [n] int64."""
     which, values = distinct_of(column)
-    digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)
-    return (digest >> np.uint64(2)).astype(np.int64)[which]
+    texts = as_text(values)
+    digest = pd.util.hash_array(texts.fillna("").to_numpy(object), categorize=False)
+    return np.where(texts.isna(), -1, (digest >> np.uint64(2)).astype(np.int64))[which]

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.history import Histories
-from recgnn.data.clicks.negatives import columns_of
+from recgnn.data.clicks.owners import has_value
 from recgnn.data.interactions.log import ITEM, TIMESTAMP, TITLE, USER
 from recgnn.data.readers.lists import pieces_of
 from recgnn.data.readers.values import as_text
-from recgnn.errors import RunError
+from recgnn.data.stored import reading
 from recgnn.files import atomic_path
 
 FILES = ("users.parquet", "items.parquet", "meetings.parquet")
@@ -31,11 +31,13 @@ class EventTables:
         users: Column `user` (text) and the fields of the user and of the context, as they were in the user's last
             event; where columns of the events hold their histories, those of that event too, with its own item behind
             them if its label is 1: all that the data tell of the user's past. [U] rows.
-        items: Column `item` (text), the fields that belong to an item, and `title` where it is known; [I] rows.
-        user: Rows of the users of all events, ascending, [n].
+        items: Column `item` (text), the fields that belong to an item, as they were known last, and `title` where it is
+            known; [I] rows.
+        user: Rows of the users of all events, ascending, and U where there is none, [n].
         item: Rows of their items, within a user in the order of the events, [n].
         positive: Whether their label is 1, [n].
         time: Their times in seconds, or None, [n].
+        part: Which part they are in, 0 train, 1 validation, 2 test, -1 none, [n].
     """
 
     users: pd.DataFrame
@@ -44,6 +46,7 @@ class EventTables:
     item: np.ndarray
     positive: np.ndarray
     time: np.ndarray | None
+    part: np.ndarray
 
     @classmethod
     def of(
@@ -52,7 +55,9 @@ class EventTables:
         labels: np.ndarray,
         order: np.ndarray,
         times: np.ndarray | None,
+        part: np.ndarray,
         fields: list[str],
+        of_items: list[str],
         titles: pd.DataFrame | None,
         histories: Histories | None = None,
     ) -> EventTables:
@@ -63,28 +68,36 @@ class EventTables:
             labels: 0 or 1, [n].
             order: What they are ordered by, [n].
             times: Their times in seconds, [n]; or None.
+            part: Which part they are in, [n].
             fields: The columns that are fields, or hold their numbers.
+            of_items: Those of them that belong to an item.
             titles: Columns `item` and `title`; or None.
             histories: What is seen of the past.
         """
-        user, users = pd.factorize(as_text(frame[USER]), use_na_sentinel=False)
-        item, items = pd.factorize(as_text(frame[ITEM]), use_na_sentinel=False)
-        rows = np.lexsort((np.nan_to_num(order, nan=-np.inf), user))  # without a time, long ago
-        own = [c for c in columns_of(frame, ITEM) if c in fields and c != ITEM]
-        first = np.unique(item, return_index=True)[1]
-        item_table = frame[own].iloc[first].reset_index(drop=True)
-        item_table.insert(0, ITEM, pd.Series(items, dtype="string"))
+        if not (there := has_value(frame[ITEM])).all():
+            frame, labels, order, part = frame[there], labels[there], order[there], part[there]
+            times = None if times is None else times[there]
+        user, users = pd.factorize(as_text(frame[USER]))
+        user[user < 0] = len(users)  # of nobody, behind everybody's
+        item, items = pd.factorize(as_text(frame[ITEM]))
+        order = np.nan_to_num(order, nan=-np.inf)  # without a time, long ago
+        rows = np.lexsort((order, user))
+        item_table = pd.DataFrame({ITEM: pd.Series(items, dtype="string")})
+        by_item = np.lexsort((order, item))
+        for column in of_items:
+            rows_of = _last(item, by_item, has_value(frame[column]))
+            item_table[column] = frame[column].iloc[rows_of].reset_index(drop=True)
         if titles is not None:
             known = pd.Series(titles[TITLE].to_numpy(), index=as_text(titles[ITEM]).to_numpy())
             item_table[TITLE] = known[~known.index.duplicated()].reindex(item_table[ITEM].to_numpy()).to_numpy()
-        last = rows[np.r_[np.flatnonzero(np.diff(user[rows])), len(rows) - 1]]
-        others = [c for c in fields if c in frame and c not in (*own, USER, ITEM)]
+        last = rows[np.searchsorted(user[rows], np.arange(len(users)), side="right") - 1]
+        others = [c for c in fields if c in frame and c not in (*of_items, USER, ITEM)]
         user_table = frame[others].iloc[last].reset_index(drop=True)
         user_table.insert(0, USER, pd.Series(users, dtype="string"))
         if histories is not None and histories.columns is not None:
             user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, histories))
         return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
-                   labels[rows] > 0, None if times is None else times[rows])  # fmt: skip
+                   labels[rows] > 0, None if times is None else times[rows], part[rows].astype(np.int8))  # fmt: skip
 
     @property
     def ptr(self) -> np.ndarray:
@@ -93,7 +106,7 @@ class EventTables:
 
     def save(self, folder: Path) -> None:
         """Write users.parquet, items.parquet and meetings.parquet."""
-        columns = {"user": self.user, "item": self.item, "positive": self.positive}
+        columns = {"user": self.user, "item": self.item, "positive": self.positive, "part": self.part}
         columns |= {} if self.time is None else {"time": self.time}
         tables = [pa.Table.from_pandas(self.users, preserve_index=False)]
         tables += [pa.Table.from_pandas(self.items, preserve_index=False), pa.table(columns)]
@@ -110,13 +123,25 @@ class EventTables:
         """
         if not any((folder / name).is_file() for name in FILES):
             return None
-        try:
+        with reading(folder, "users and items cannot be read"):
             users, items, met = (pq.read_table(folder / name, page_checksum_verification=True) for name in FILES)
-        except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{folder}: users and items cannot be read: {str(error).splitlines()[0]}") from error
-        time = met["time"].to_numpy() if "time" in met.column_names else None
-        user, item, positive = (met[name].to_numpy() for name in ("user", "item", "positive"))
-        return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time)
+            time = met["time"].to_numpy() if "time" in met.column_names else None
+            user, item, positive, part = (met[name].to_numpy() for name in ("user", "item", "positive", "part"))
+            return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time, part)
+
+
+def _last(item: np.ndarray, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the last event of each item where something is known, else any: [I].
+
+    Args:
+        item: Of each event, codes from 0, [n].
+        rows: The events in order, [n].
+        known: Where it is, [n] bool.
+    """
+    found = np.zeros(int(item.max()) + 1, dtype=np.int64)
+    for chosen in (rows, rows[known[rows]]):
+        found[item[chosen]] = chosen  # the last one stays
+    return found
 
 
 def _pasts(events: pd.DataFrame, liked: np.ndarray, histories: Histories) -> dict[str, list[str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import InitVar, dataclass
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked
 from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
@@ -45,6 +47,9 @@ class InteractionLog:
         written: How times are written, and what becomes of rows without one.
         times: How they were written; None finds it. Where it is given, times are seconds already.
 
+    Attributes:
+        columns: What the source calls those of our columns that have another name there.
+
     Raises:
         DataError: If a column is missing, an id is null or of mixed types, a rating is no number, a timestamp no time,
             or a table has two rows of one id; names the place.
@@ -58,6 +63,7 @@ class InteractionLog:
     notes: tuple[str, ...] = ()
     written: InitVar[Written | None] = None
     times: Notation | None = None
+    columns: Mapping[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self, origin: Origin | None, written: Written | None) -> None:
         if self.times is not None:
@@ -65,6 +71,8 @@ class InteractionLog:
         frame, times = clean_interactions(self.interactions, origin or Origin(), written or UNSAID)
         object.__setattr__(self, "interactions", frame)
         object.__setattr__(self, "times", self.times or times)
+        own = {ours: theirs for ours, theirs in origin.columns.items() if ours != theirs} if origin else {}
+        object.__setattr__(self, "columns", own)
         for key, table in ((USER, self.users), (ITEM, self.items)):
             if table is not None:
                 object.__setattr__(self, f"{key}s", _joinable(table, key, frame[key]))
@@ -73,7 +81,7 @@ class InteractionLog:
         return len(self.interactions)
 
 
-class Source(ABC):
+class Source(Checked, ABC):
     """Where a log comes from; every source has a short `name`."""
 
     name: str

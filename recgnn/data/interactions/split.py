@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked, NonNegative, Seed, Share
+from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.data.interactions.log import PARTS, SPLIT, USER
 from recgnn.data.readers.notation import ORDER, date_of
-from recgnn.data.readers.times import moment
-from recgnn.errors import ConfigError, DataError, one_of
+from recgnn.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
 EXACT = 10_000_000  # rows up to which shares are exact where no user matters
 
 
-class Split(ABC):
+class Split(Checked, ABC):
     """Gives every interaction its part."""
 
     val_is_test = False
     """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
+    is_given = False
+    """Whether it goes by the parts that the data came with."""
     follows_log = False
     """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
 
@@ -36,25 +38,12 @@ class Split(ABC):
     def describe(self) -> str:
         """Return one line with every argument."""
 
+    def for_columns(self, columns: Collection[str]) -> Split:
+        """Return the split of data with such columns, itself by default."""
+        return self
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({sorted(vars(self).items())})"
-
-
-def untimed_in_train(split: Callable[[Any, pd.DataFrame], np.ndarray]) -> Callable[[Any, pd.DataFrame], np.ndarray]:
-    """Have rows without a time, where a log keeps such, in train; the others are split as if those were not there."""
-
-    @wraps(split)
-    def parts(self: Any, frame: pd.DataFrame) -> np.ndarray:
-        if getattr(self, "order", "time") != "time" or TIMESTAMP not in frame or not frame[TIMESTAMP].hasnans:
-            return split(self, frame)
-        timed = frame[TIMESTAMP].notna().to_numpy()
-        if not timed.any():
-            raise DataError("the split needs times, and no row has one; split at random")
-        part = np.zeros(len(frame), dtype=np.int8)
-        part[timed] = split(self, frame[timed])
-        return part
-
-    return parts
 
 
 class RatioSplit(Split):
@@ -77,16 +66,14 @@ class RatioSplit(Split):
 
     def __init__(
         self,
-        ratios: Sequence[float] = (0.8, 0.1, 0.1),
-        by: str = "user",
-        order: str = "random",
-        seed: int = 42,
+        ratios: Sequence[NonNegative] = (0.8, 0.1, 0.1),
+        by: Literal["user", "all"] = "user",
+        order: Literal["random", "time"] = "random",
+        seed: Seed = 42,
     ) -> None:
         self.ratios = _normalised(ratios, "RatioSplit")
-        one_of("RatioSplit: by", by, ("user", "all"))
-        one_of("RatioSplit: order", order, ("random", "time"))
-        self.by, self.order, self.follows_log = by, order, order != "random"
-        self.seed = seed
+        self.by, self.order, self.seed = by, order, seed
+        self.follows_log = self.order != "random"
 
     @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -129,11 +116,11 @@ class LeaveOneOut(Split):
         DataError: If order is "time" and there are no times, or no user has enough rows.
     """
 
-    def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
-        one_of("LeaveOneOut: order", order, ("time", "random", "given"))
-        self.order, self.follows_log = order, order != "random"
-        self.val = val
-        self.seed = seed
+    def __init__(
+        self, order: Literal["time", "random", "given"] = "time", val: bool = True, seed: Seed = 42
+    ) -> None:
+        self.order, self.val, self.seed = order, val, seed
+        self.follows_log = self.order != "random"
 
     @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -179,7 +166,7 @@ class TemporalSplit(Split):
 
     def __init__(
         self,
-        ratios: Sequence[float] = (0.8, 0.1, 0.1),
+        ratios: Sequence[NonNegative] = (0.8, 0.1, 0.1),
         val_start: float | str | None = None,
         test_start: float | str | None = None,
     ) -> None:
@@ -187,8 +174,7 @@ class TemporalSplit(Split):
         if val_start is not None and test_start is None:
             raise ConfigError("TemporalSplit: val_start without test_start; give both")
         self.val_start, self.test_start = val_start, test_start
-        starts = [_start(start, name) for start, name in ((val_start, "val_start"), (test_start, "test_start"))]
-        if val_start is not None and starts[0] >= starts[1]:
+        if start_of("val_start", val_start) >= start_of("test_start", test_start):
             raise ConfigError("TemporalSplit: val_start must come before test_start")
 
     @untimed_in_train
@@ -196,15 +182,15 @@ class TemporalSplit(Split):
         time = times(frame, "TemporalSplit", within_user=False)
         if self.test_start is not None:
             ordered = time.max() < ORDER
-            test = _start(self.test_start, "test_start", ordered)
-            val = test if self.val_start is None else _start(self.val_start, "val_start", ordered)
+            test = start_of("test_start", self.test_start, ordered)
+            val = test if self.val_start is None else start_of("val_start", self.val_start, ordered)
             wanted: Sequence[float] = (1, self.val_start is not None, 1)
             first, last = (f"{t:g}" if ordered else date_of(t) for t in (time.min(), time.max()))
             how = f"the log spans {first} to {last}"
         else:
-            ordered = np.sort(time)
+            moments = np.sort(time)
             cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
-            val, test = (ordered[cut] if cut < len(time) else np.inf for cut in cuts)
+            val, test = (moments[cut] if cut < len(time) else np.inf for cut in cuts)
             wanted, how = self.ratios, "too many rows have the same time; use other ratios or RatioSplit"
         part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
         return _checked(part, wanted, how)
@@ -231,16 +217,9 @@ class GivenSplit(Split):
             part.
     """
 
-    follows_log = True
+    is_given = follows_log = True
 
-    def __init__(self, val: float | str | None = None, seed: int = 42) -> None:
-        if isinstance(val, str) and val != "test":
-            try:
-                val = float(val)
-            except ValueError:
-                raise ConfigError(f"GivenSplit: val is {val!r}; expected a share of train or 'test'") from None
-        if isinstance(val, int | float) and not 0 <= val < 1:
-            raise ConfigError(f"GivenSplit: val is {val}; expected a share from 0 to below 1, or 'test'")
+    def __init__(self, val: Share | Literal["test"] | None = None, seed: Seed = 42) -> None:
         self.val = val
         self.seed = seed
         self.val_is_test = val == "test"
@@ -254,8 +233,10 @@ class GivenSplit(Split):
         part = frame[SPLIT].cat.codes.to_numpy(np.int8).copy()
         if (part == VAL).any():
             if self.val is not None:
-                raise DataError("GivenSplit: the data has a validation part of its own; leave val out")
-            return _checked(part, (1, 1, 1), "the data's split column does not have it")
+                raise DataError(
+                    "GivenSplit: the data has a validation part of its own; leave val out"
+                )
+            return _checked(part, (1, 1, 0), "the data's split column does not have it")
         share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
         if share:
             train = np.flatnonzero(part == TRAIN)
@@ -268,8 +249,32 @@ class GivenSplit(Split):
     def describe(self) -> str:
         if self.val_is_test:
             return "given; validated on the test part"
-        val = "given or 0.1 of each user's train" if self.val is None else f"{self.val:g} of each user's train"
+        val = (
+            "given or 0.1 of each user's train"
+            if self.val is None
+            else f"{self.val:g} of each user's train"
+        )
         return f"given; val {val}, seed {self.seed}"
+
+
+class UsualSplit(Split):
+    """The parts that the data came with, where they did (`GivenSplit()`); else by share (`RatioSplit()`).
+
+    Args:
+        by: "user" or "all", of the shares.
+    """
+
+    def __init__(self, by: Literal["user", "all"] = "user") -> None:
+        self.by = by
+
+    def for_columns(self, columns: Collection[str]) -> Split:
+        return GivenSplit() if SPLIT in columns else RatioSplit(by=self.by)
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        return self.for_columns(frame.columns).split(frame)
+
+    def describe(self) -> str:
+        return f"given, or else {RatioSplit(by=self.by).describe()}"
 
 
 class WithoutValidation(Split):
@@ -284,7 +289,10 @@ class WithoutValidation(Split):
     """
 
     def __init__(self, of: Split) -> None:
-        self.of, self.follows_log = of, of.follows_log
+        self.of, self.is_given, self.follows_log = of, of.is_given, of.follows_log
+
+    def for_columns(self, columns: Collection[str]) -> Split:
+        return WithoutValidation(self.of.for_columns(columns))
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.of.val_is_test:
@@ -299,7 +307,9 @@ class WithoutValidation(Split):
         return f"{self.of.describe()}; validation added to train"
 
 
-def part_sizes(count: np.ndarray, ratios: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def part_sizes(
+    count: np.ndarray, ratios: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sizes of train, val and test of groups of `count` rows, as RecBole counts them.
 
     Shapes:
@@ -317,15 +327,6 @@ def part_sizes(count: np.ndarray, ratios: Sequence[float]) -> tuple[np.ndarray, 
     return train, val, test
 
 
-def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
-    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts."""
-    if TIMESTAMP in frame:
-        return frame[TIMESTAMP].to_numpy()
-    if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
-        return frame[POSITION].to_numpy()
-    raise DataError(f"{who} needs timestamps and the log has none; name the timestamp column or split at random")
-
-
 def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rank of each row by key within its group (equal keys by row), and the size of each group."""
     order = np.lexsort((key, group))
@@ -339,22 +340,26 @@ def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
     """Check that no part that was asked for is empty, and return the codes."""
     for code, name in enumerate(PARTS):
         if wanted[code] and not (part == code).any():
-            raise DataError(f"the split leaves the {name} part of {len(part)} interactions empty: {how}")
+            raise DataError(
+                f"the split leaves the {name} part of {len(part)} interactions empty: {how}"
+            )
     return part
 
 
 def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
     """Three shares that sum to one."""
     values = [float(r) for r in ratios]
-    if len(values) != 3 or not all(np.isfinite(v) and v >= 0 for v in values) or values[0] == 0:
-        raise ConfigError(f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test")
+    if len(values) != 3 or values[0] == 0:
+        raise ConfigError(
+            f"{who}.ratios is {list(ratios)}; expected shares of train (above 0), val, test"
+        )
     total = sum(values)
     train, val, test = (v / total for v in values)
     return train, val, test
 
 
-def _start(value: float | str | None, name: str, ordered: bool = False) -> float:
-    """Return when a part begins, in seconds; a number as it is where times are an order."""
-    if value is None or (ordered and isinstance(value, int | float)):
-        return np.nan if value is None else float(value)
-    return moment(value, f"TemporalSplit: {name}")
+def unused_parts(split: Split, columns: Collection[str]) -> list[str]:
+    """Return a note where the data came with parts and the split is another."""
+    if SPLIT not in columns or split.is_given:
+        return []
+    return ["the data's own parts (train, val, test) are not used: another split is named; GivenSplit goes by them"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from recgnn.errors import ConfigError, DataError, first_line
 
 _UTF8_MARK = b"\xef\xbb\xbf"
+GROWTH = 500  # times that a gzip file of text may grow
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -126,9 +127,14 @@ def _raw(path: Path, size: int) -> Iterator[bytes]:
     """Yield the bytes of a file, unpacked."""
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
+    packed = path.stat().st_size
+    left = max(GROWTH * packed, 2**26) if zipped else packed
     try:
         with gzip.open(path) if zipped else open(path, "rb") as stream:
             while data := stream.read(size):
+                left -= len(data)
+                if zipped and left < 0:
+                    raise DataError(f"{path}: {packed:,} bytes that unpack to {GROWTH} times as many are no table")
                 yield data
     except (OSError, EOFError, zlib.error) as error:
         kind = "is no readable gzip file" if zipped else "cannot be read"

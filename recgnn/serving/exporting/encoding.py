@@ -20,12 +20,12 @@ from recgnn.data.clicks.encoders import (
     Time,
 )
 from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
-from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
 from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.values import as_text
+from recgnn.data.stored import write_json
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
-from recgnn.training.run_folder import write_json
 
 FORMAT = 2
 HISTORIES = "histories.parquet"
@@ -41,7 +41,9 @@ def encoding_of(trained: TrainedCTR) -> dict:
         fields.append(own | {"unknown": encoders.usual.get(column, 0.0)} | _kind_of(encoder))
         start += encoder.num_rows
     rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
-    return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained)}
+    needed = [side for side in (USER, ITEM) if side in trained.encoders.fields]
+    return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained), "names": trained.names,
+            "needed": needed}  # fmt: skip
 
 
 def _kind_of(encoder: Encoder) -> dict:

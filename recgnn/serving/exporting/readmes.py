@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recgnn.data.readers.notation import ISO, UNITS
+from recgnn.errors import in_markdown
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.encoding import encoding_of, has_histories
 from recgnn.serving.recommender import TrainedRecommender
@@ -27,7 +28,7 @@ def notation_of(how: dict) -> str:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
 
 
 def inputs_of(about: dict) -> str:
@@ -59,7 +60,7 @@ def columns_of(trained: TrainedCTR) -> str:
         takes = TAKES[own[0]["kind"]].format(**told)
         if mark := own[0].get("weights"):
             takes += f"; each with a number x behind it, as `tag{mark}0.5`, or alone (x = 1)"
-        rows.append([f"`{column}`", own[0]["kind"], takes])
+        rows.append([f"`{encoding['names'].get(column, column)}`", own[0]["kind"], takes])
     for field in encoding["fields"]:
         if field.get("value_column"):
             rows.append([f"`{field['value_column']}`", "number", f"x, the number of the value of `{field['column']}`"])
@@ -72,8 +73,8 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", f"the row's own: {notation_of(history['time'])}"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column) as "
-        "missing: both have rows of their own. Other columns are passed on.\n"
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column other "
+        "than those of user and item) as missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:
         text += f"""
@@ -117,7 +118,7 @@ rows = rows.join(liked.agg({", ".join(lists)}), on="user")
 
 def onnx_readme(trained: TrainedCTR, about: dict) -> str:
     """The README of `--format onnx`."""
-    return f"""# {about["model"]} of {about["data"]}, as ONNX
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as ONNX
 
 ```bash
 pip install numpy pandas pyarrow onnxruntime
@@ -161,7 +162,7 @@ def torch_readme(trained: TrainedCTR | TrainedRecommender, about: dict) -> str:
         raw = f"\n## Raw rows\n\n`encoding.json` and `vocabulary.parquet` tell how raw rows become ids and values.\n\
 {columns_of(trained)}"
     notes = "\n".join(f"- {note}" for note in about["notes"])
-    return f"""# {about["model"]} of {about["data"]}, as a program of torch.export
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as a program of torch.export
 
 ```python
 import torch
@@ -188,7 +189,7 @@ def embeddings_readme(about: dict, index: str | None) -> str:
             "items; the others hold a bias"
         )
     listed = "".join(f"- {note}\n" for note in notes)
-    text = f"""# {about["model"]} of {about["data"]}, as vectors
+    text = f"""# {about["model"]} of {in_markdown(about["data"])}, as vectors
 
 The score of an item for a user is the inner product of their vectors.
 

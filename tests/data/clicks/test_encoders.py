@@ -203,11 +203,12 @@ def test_guesses() -> None:
             "city": random.choice(["x", "y"], n), "same": "s", "day": pd.date_range("2024-01-01", periods=n),
         }
     )  # fmt: skip
-    found = {name: field.kind for name, field in guess(events, {"label"}).items()}
-    assert found == {
+    found, left_out = guess(events, {"label"})
+    assert {name: field.kind for name, field in found.items()} == {
         "user": "categorical", "timestamp": "time", "price": "numeric", "stars": "categorical",
-        "flag": "categorical", "genres": "multi", "title": "drop", "city": "categorical", "same": "drop", "day": "time",
+        "flag": "categorical", "genres": "multi", "city": "categorical", "day": "time",
     }  # fmt: skip
+    assert left_out == {"title": "nearly every row has another text", "same": "it has a single value"}
     with pytest.raises(DataError, match="declare them"):
         guess(events[["same"]], set())
     assert as_field("multi", "x") == Field("multi")
@@ -313,7 +314,7 @@ def test_a_file_that_is_gone(name, tmp_path) -> None:
     train = frame()
     FieldEncoders(declared(FIELDS, list(train.columns))).fit(train).save(tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(RunError, match="no fields can be read"):
+    with pytest.raises(RunError, match="(cannot|no fields can) be read"):
         FieldEncoders.load(tmp_path)
 
 

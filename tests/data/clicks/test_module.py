@@ -38,8 +38,9 @@ def module(attached=None, **options) -> CTRDataModule:
 
 def test_a_log_with_its_tables_is_joined() -> None:
     log = SyntheticLog(num_users=20, num_items=15, interactions_per_user=6)
-    frame, name, _ = events_of(log.read())
-    assert name == "synthetic" and {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
+    frame, _, owners = events_of(log.read())
+    assert {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
+    assert owners == {"segment": "user", "genre": "item"}
     of = log.read().items.set_index("item")["genre"]
     assert frame["genre"].tolist() == of[frame["item"]].tolist()
 
@@ -117,7 +118,7 @@ def test_cache_and_folder_give_the_same(tmp_path, monkeypatch) -> None:
                 np.testing.assert_array_equal(array, arrays[0])
     assert first.summary == second.summary == third.summary
     (tmp_path / "run/train.ids.npy").write_bytes(b"no")
-    with pytest.raises(RunError, match="no prepared events can be read"):
+    with pytest.raises(RunError, match="train.ids.npy: is damaged"):
         PreparedEvents.load(tmp_path / "run")
 
 
@@ -240,7 +241,7 @@ def test_validation_on_test(tmp_path) -> None:
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"eval_batch_size": -1}])
 def test_sizes_that_cannot_be(options) -> None:
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="expected a whole number from 1"):
         module(**options)
     with pytest.raises(ConfigError, match="data needs a source"):
         CTRDataModule()
@@ -272,3 +273,21 @@ def test_no_batch_of_one_event() -> None:
     assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
     assert [b.tolist() for b in cut(torch.arange(8), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [b.tolist() for b in cut(torch.arange(3), 1)] == [[0], [1], [2]] and len(cut(torch.arange(1), 4)) == 1
+
+
+def test_files_for_each_part_are_the_split_unless_another_is_named(tmp_path) -> None:
+    events = pd.DataFrame({"x": list("abcabcabcabc"), "label": [0, 1] * 6})
+    sizes = {"train": 8, "val": 2, "test": 2}
+    starts = np.cumsum([0, *sizes.values()])
+    for part, start in zip(sizes, starts, strict=False):
+        events.iloc[start : start + sizes[part]].to_csv(tmp_path / f"{part}.csv", index=False)
+    source = EventTable(**{part: tmp_path / f"{part}.csv" for part in sizes})
+    fields = {"x": "categorical"}
+    prepared = CTRDataModule(source, fields=fields, cache_dir=str(tmp_path)).prepared
+    assert {part: len(getattr(prepared, part)) for part in sizes} == sizes and not prepared.summary["notes"]
+    assert prepared.test.labels.tolist() == events["label"].iloc[-2:].tolist()
+    drawn = CTRDataModule(source, fields=fields, split=RatioSplit((2, 1, 1), by="all"), cache_dir=str(tmp_path))
+    assert len(drawn.prepared.test) == 3
+    assert "the data's own parts (train, val, test) are not used" in drawn.describe("clicks")
+    whole = EventTable(tmp_path / "train.csv")
+    assert len(CTRDataModule(whole, fields=fields, cache_dir=str(tmp_path)).prepared.train) == 6
