@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -217,6 +218,32 @@ def test_without_a_validation_part(tiny, here):
         main("fit", [*base, "--data.split.val=0", stop])
     both = main("fit", [*base, "--data.split.val=test"])
     assert metrics(both.run_dir)["dataset"]["val_is_test"] and metrics(both.run_dir)["dataset"]["warnings"]
+
+
+def test_a_model_in_closed_form_says_what_is_not_used(tiny, here, monkeypatch, capsys):
+    (here / "solved_here.py").write_text("""\
+import torch
+from recgnn.models.base import Recommender
+
+class Same(Recommender):
+    def solve(self) -> None:
+        pass
+
+    def score(self, users):
+        return torch.arange(self.num_items).float().repeat(len(users), 1)
+""")
+    monkeypatch.syspath_prepend(str(here))
+    (here / "same.yaml").write_text(tiny.read_text().partition("model:")[0] + "model: solved_here.Same\n")
+    run = main("fit", ["--config", "same.yaml", "--training.lr=0.1", "--trainer.logger=false"]).run_dir
+    out = capsys.readouterr().out
+    assert "Same is solved in closed form: loss, negatives, lr and optimizer are not used" in out
+    assert f"python -m recgnn.test --run {run} --trust\n" in out
+    sys.modules.pop("solved_here")
+    with pytest.raises(RunError, match="solved_here.Same is not one of recgnn's"):
+        main("test", ["--run", str(run)])
+    main("test", ["--run", str(run), "--trust", "--output", "test.json"])
+    assert json.loads(Path("test.json").read_text())["test"] == metrics(run)["test"]
+    sys.modules.pop("solved_here")
 
 
 # ---- validate and test
