@@ -278,8 +278,8 @@ class FitCLI(TrainingCLI):
         else:
             prepared = self.datamodule.prepared
             read = [cls for place, cls in self.line.classes.items() if place.partition(".")[0] in ("model", "training")]
-            own = not all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
-            report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, own)
+            ours = all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
+            report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Send the final metrics to the loggers, and the checkpoints if that was asked for."""
