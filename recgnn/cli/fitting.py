@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI
-from recgnn.data.stored import digest_of, sealed_text, write_json
+from recgnn.data.stored import digest_of, flat, read_yaml, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
@@ -22,6 +23,7 @@ from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
 
 PATIENCE = 20
+RATES = ("lr", "table_lr", "wide_lr", "wide_l1")  # options that an optimizer keeps
 LAST = Path("checkpoints") / runs.LAST
 
 
@@ -134,8 +136,26 @@ class FitCLI(TrainingCLI):
                 raise RunError(f"{folder}: has no {LAST} to continue from; leave --ckpt_path out to start it")
             self.made = list(dict.fromkeys([*new_run.missing(folder), *self.made]))
         if resume:
+            self._check_same_rates(folder)
             self.config_init[self.command]["ckpt_path"] = str(folder / LAST)
         return folder
+
+    def _check_same_rates(self, folder: Path) -> None:
+        """Refuse other rates for a continued run, whose optimizer and scheduler come with theirs from the checkpoint.
+
+        Raises:
+            ConfigError: names the first option that would not be obeyed.
+        """
+        if not (folder / "config.yaml").is_file():
+            return
+        then, now = flat(read_yaml(folder / "config.yaml")), flat(yaml.safe_load(self.config_text()))
+        for name in sorted(then.keys() | now.keys()):
+            kept = name.startswith(("optimizer", "lr_scheduler")) or name.rpartition(".")[2] in RATES
+            if kept and then.get(name) != now.get(name):
+                raise ConfigError(
+                    f"--{name.replace('.init_args', '')} is {now.get(name)}, and the run to be continued has "
+                    f"{then.get(name)}: its optimizer goes on with that; leave the option as it was, or start a new run"
+                )
 
     def _check_refit(self) -> None:
         prepared = self.datamodule.prepared

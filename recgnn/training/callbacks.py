@@ -91,7 +91,12 @@ class RunFolder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [dict(row) for row in state_dict["rows"]]
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.patience = {callback: callback.patience for callback in trainer.early_stopping_callbacks}
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        for callback, patience in self.patience.items():
+            callback.patience = patience  # as it is configured now, whatever the checkpoint says
         for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
             trainer.should_stop |= callback.wait_count >= callback.patience > 0
 
