@@ -38,6 +38,7 @@ class FitCLI(TrainingCLI):
         self.chosen = chosen
         self.stage = "fit" if chosen is None else "refit"
         self.best_epoch: int | None = None
+        self.notes: list[str] = []  # what a reader of the table should know
         self.made: list[Path] = []  # folders that this run makes, the run folder first
         try:
             super().__init__("fit", argv)
@@ -134,8 +135,10 @@ class FitCLI(TrainingCLI):
             callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
             checkpoints: The run folder's folder of checkpoints.
         """
-        name, mode = self.model.monitor
         validated = len(self.datamodule.prepared.val) > 0
+        if validated and self.stage != "refit":
+            self.notes += self.model.look_at(self.datamodule.prepared.val)
+        name, mode = self.model.monitor
         checkpoints = Path(os.path.realpath(checkpoints))
         best = None
         if self.stage == "refit":  # nothing is validated any more
@@ -165,6 +168,13 @@ class FitCLI(TrainingCLI):
         what = f"{type(callback).__name__} watches {monitor}"
         if not validated and monitor.startswith("val/"):
             raise ConfigError(f"{what}, but the split leaves no validation part; remove it or choose a split with one")
+        metrics = {f"val/{metric.name}": metric for metric in self.model.metrics["val"].metrics}
+        metric = metrics.get(monitor.partition("@")[0])
+        if metric is not None and metric.name in self.model.metrics["val"].undefined:
+            raise ConfigError(f"{what}, which has no meaning on this validation part; take {self.model.monitor[0]}")
+        if metric is not None and metric.higher_is_better is (callback.mode == "min"):
+            better, mode = ("higher", "max") if metric.higher_is_better else ("lower", "min")
+            raise ConfigError(f"{what} with mode {callback.mode}, and {better} is better; set mode: {mode}")
         known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
         if monitor not in known:
             raise ConfigError(
@@ -207,7 +217,7 @@ class FitCLI(TrainingCLI):
         folder.read_rows(self.trainer)
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
-        test: dict[str, float] = {}
+        test: dict[str, float | None] = {}
         if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
                 self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
@@ -217,6 +227,8 @@ class FitCLI(TrainingCLI):
             return
         summary = self.datamodule.prepared.summary
         content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
+        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
         rows = folder.rows
         if self.chosen is not None:

@@ -53,7 +53,7 @@ class MeasureCLI(TrainingCLI):
         values = report.part_metrics(self.trainer.callback_metrics, self.part)
         output = self._get(self.config, "output")
         if self.trainer.is_global_zero:
-            report.print_metrics({self.part: values})
+            report.print_metrics({self.part: values}, [self.model.metrics[self.part].note])
             report.print_groups(groups_of(self.trainer))
             if output:
                 runs.write_json(Path(output).expanduser(), {self.part: values})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +36,9 @@ def log_checkpoints(
         logger.log_checkpoint(f"{model.lower()}-{data}", run, files, aliases, metadata)
 
 
-def measured(metrics: dict[str, float]) -> dict[str, float]:
-    """Return the metrics that have a value: W&B takes no NaN in an artifact's metadata."""
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+def measured(metrics: dict[str, float | None]) -> dict[str, float]:
+    """Return the metrics that have a value."""
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def files_of_use(run: Path) -> list[Path]:

@@ -72,6 +72,20 @@ class Training(LightningModule):
         name, mode = self.metrics["val"].monitor
         return f"val/{name}", mode
 
+    def look_at(self, val: Any) -> list[str]:
+        """Find the metrics that have no meaning on the validation data, so that another chooses the best epoch.
+
+        Args:
+            val: the prepared validation part.
+
+        Returns:
+            What a reader should know, in lines; nothing by default.
+
+        Raises:
+            ConfigError: if no metric has a meaning.
+        """
+        return []
+
     @property
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
@@ -88,7 +102,7 @@ class Training(LightningModule):
         """
         raise AttributeError(f"{type(self).__name__} does not define data_loss")
 
-    def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
+    def measure(self, part: str, batch: Any) -> dict[str, Any]:
         """Count a batch of `val` or `test` in the metrics; returns the model's answers."""
         raise AttributeError(f"{type(self).__name__} does not define measure")
 
@@ -154,7 +168,7 @@ class Training(LightningModule):
         self.check_loss()
         self.model.refresh()
 
-    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return self._measured("val", batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -163,16 +177,17 @@ class Training(LightningModule):
     def on_test_epoch_start(self) -> None:
         self.model.refresh()
 
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return self._measured("test", batch)
 
     def on_test_epoch_end(self) -> None:
         self._finish("test")
 
-    def _measured(self, part: str, batch: Any) -> dict[str, Tensor]:
+    def _measured(self, part: str, batch: Any) -> dict[str, Any]:
         answers = self.measure(part, batch)
         for values in answers.values():
-            self.not_a_number = self.not_a_number | values.isnan().any()
+            if isinstance(values, Tensor):
+                self.not_a_number = self.not_a_number | values.isnan().any()
         return answers
 
     def _finish(self, part: str) -> None:

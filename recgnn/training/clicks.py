@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -113,6 +114,22 @@ class ClickTraining(Training):
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank
+
+    def look_at(self, val: Any) -> list[str]:
+        wanted, metrics = self.monitor[0], self.metrics["val"]
+        if self.task != "clicks":
+            return []
+        labels, first = np.unique(val.labels, return_index=True)
+        rows = np.union1d(np.arange(min(len(val), 2**20)), first)  # all that any metric asks: both labels, and groups
+        groups = None if val.groups is None else torch.from_numpy(val.groups[rows])
+        guess = torch.rand(len(rows), generator=torch.Generator().manual_seed(0))
+        metrics.update(guess, torch.from_numpy(val.labels[rows]), groups)
+        metrics.undefined = {name for name, value in metrics.compute().items() if not value.isfinite()}
+        metrics.reset()
+        if wanted == self.monitor[0]:
+            return []
+        why = f"all labels of the validation part are {labels[0]:g}" if len(labels) == 1 else "of the validation part"
+        return [f"{wanted} has no meaning ({why}): the best epoch is chosen by {self.monitor[0]}"]
 
     def set_counts(self, counts: Tensor) -> None:
         """Take the number of training events that have each row, as target, context or past item: [V]."""

@@ -14,7 +14,8 @@ from recgnn.errors import ConfigError, at_least, one_of
 from recgnn.evaluation.metrics import CatalogueMetric, ErrorMetric, RankingMetric, check_ks
 from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
-from recgnn.models.base import Recommender
+from recgnn.evaluation.metrics.ties import ties_of
+from recgnn.models.base import Recommender, top_k
 from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError
 from recgnn.training.base import Training
 
@@ -147,11 +148,13 @@ class RankingTraining(RecommenderTraining):
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs
         return self.loss(scores, batch.place, batch.columns, batch.negatives)
 
-    def measure(self, part: str, batch: EvalBatch) -> dict[str, Tensor]:
-        scores, items = self.model.recommend(batch.users, max(self.ks), (batch.seen_rows, batch.seen_items))
-        items = items.masked_fill(scores == -torch.inf, self.model.num_items)  # nothing more to recommend
-        self.metrics[part].update(items, batch.label_rows, batch.label_items)
-        return {"items": items, "scores": scores}
+    def measure(self, part: str, batch: EvalBatch) -> dict[str, Any]:
+        scores, longest = self.model.score(batch.users), max(self.ks)
+        best, items = top_k(scores, min(longest + 1, scores.shape[1]), (batch.seen_rows, batch.seen_items))
+        ties = ties_of(scores, best, batch.label_rows, batch.label_items)
+        items = items.masked_fill(best == -torch.inf, self.model.num_items)[:, :longest]  # nothing more to recommend
+        self.metrics[part].update(items, batch.label_rows, batch.label_items, ties)
+        return {"items": items, "scores": best[:, :longest], "ties": ties}
 
 
 class RatingTraining(RecommenderTraining):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import statistics
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ from rich.table import Table
 from recgnn.evaluation import figures
 
 
-def part_metrics(values: dict[str, Any], part: str) -> dict[str, float]:
-    """The metrics of a part, without its prefix: {"recall@10": 0.25, …}."""
-    return {k.removeprefix(f"{part}/"): float(v) for k, v in values.items() if k.startswith(f"{part}/")}
+def part_metrics(values: dict[str, Any], part: str) -> dict[str, float | None]:
+    """The metrics of a part, without its prefix: {"recall@10": 0.25, …}; None where one has no meaning."""
+    found = {k.removeprefix(f"{part}/"): float(v) for k, v in values.items() if k.startswith(f"{part}/")}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def versions() -> dict[str, str]:
@@ -34,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def results(
-    rows: list[dict[str, Any]], test: dict[str, float], best_epoch: int, epochs: int, summary: dict[str, Any]
+    rows: list[dict[str, Any]], test: dict[str, float | None], best_epoch: int, epochs: int, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of metrics.json; `rows` are metrics.csv's."""
     best = next((row for row in rows if row["epoch"] == best_epoch), {})
@@ -63,7 +66,7 @@ def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], 
 
 def summary(content: dict[str, Any]) -> dict[str, float]:
     """What the table of runs shows of metrics.json: the validation metrics of the best epoch, and times."""
-    best = {f"best/{name}": value for name, value in content["val"].items()}
+    best = {f"best/{name}": value for name, value in content["val"].items() if value is not None}
     times = {"time/seconds": content["seconds"], "time/median_epoch_seconds": content["seconds_per_epoch"]}
     return {"best/epoch": content["best_epoch"], **best, **times}
 
@@ -73,18 +76,24 @@ def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[st
     return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
 
 
-def print_metrics(parts: dict[str, dict[str, float]]) -> None:
-    """One table: a metric a row, validation and test beside each other."""
+def print_metrics(parts: dict[str, dict[str, float | None]], notes: Iterable[str] = ()) -> None:
+    """One table: a metric a row, validation and test beside each other; a dash where one has no meaning.
+
+    Args:
+        parts: metrics by part.
+        notes: what a reader of them should know, each printed once below the table.
+    """
     table = Table()
     table.add_column("metric")
     for part in parts:
         table.add_column({"val": "validation"}.get(part, part), justify="right")
     for name in dict.fromkeys(name for values in parts.values() for name in values):
-        cells = [values.get(name) for values in parts.values()]
-        if all(cell is None or cell != cell for cell in cells):  # as AUC within users, where there are none
-            continue
-        table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+        cells = ("" if name not in v else "–" if v[name] is None else f"{v[name]:.4f}" for v in parts.values())
+        table.add_row(name, *cells)
     Console().print(table)
+    for note in dict.fromkeys(notes):
+        if note:
+            print(f"note: {note}")
 
 
 GROUPINGS = {
@@ -123,7 +132,7 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     )
     if "refit" in content:
         print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
-    print_metrics(parts)
+    print_metrics(parts, content.get("notes", []))
     print_groups(content.get("groups", {}))
     print(f"figures     {run_dir}/figures")
     for logger in loggers:

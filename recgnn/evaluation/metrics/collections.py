@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -13,12 +14,19 @@ from recgnn.evaluation.metrics.clicks import CLICKS, STEPS, ClickMetric, Events,
 from recgnn.evaluation.metrics.ranking import RANKING, CatalogueMetric, RankingMetric, check_ks, match, padded
 from recgnn.evaluation.metrics.regression import ERRORS, ErrorMetric
 from recgnn.evaluation.metrics.states import State, joined
+from recgnn.evaluation.metrics.ties import Ties
+
+MANY_TIES = 0.1  # share of lists, from which ties are told
 
 
-class Collection(State):
+class Metrics(State):
     """Metrics that are counted together."""
 
     metrics: Sequence[Metric]
+    note: str = ""
+    """What a reader of the values should know, in one line; set by `compute`."""
+    undefined: Collection[str] = ()
+    """Names of metrics that have no meaning on the data at hand."""
 
     @property
     def names(self) -> list[str]:
@@ -27,11 +35,11 @@ class Collection(State):
 
     @property
     def monitor(self) -> tuple[str, str]:
-        """The value that tells the best epoch, the first, and whether it is to be "max" or "min"."""
-        return monitored(self.metrics)
+        """The value that tells the best epoch, the first that has a meaning, and whether it is to be "max" or "min"."""
+        return monitored([metric for metric in self.metrics if metric.name not in self.undefined])
 
 
-class RankingMetrics(Collection):
+class RankingMetrics(Metrics):
     """Top-K metrics of a recommender, at every K.
 
     Args:
@@ -52,6 +60,7 @@ class RankingMetrics(Collection):
     metrics: list[RankingMetric | CatalogueMetric]
     sums: Tensor
     num_users: Tensor
+    tied: Tensor
     item_counts: Tensor
     train_counts: Tensor | None
 
@@ -65,6 +74,7 @@ class RankingMetrics(Collection):
         self.of_catalogue = [metric for metric in self.metrics if isinstance(metric, CatalogueMetric)]
         self.add_sum("sums", len(self.per_user) * len(self.ks), dtype=torch.float)
         self.add_sum("num_users")
+        self.add_sum("tied")
         self.add_sum("item_counts", len(self.ks), num_items if self.of_catalogue else 0)
         self.register_buffer("train_counts", None, persistent=False)
 
@@ -85,7 +95,7 @@ class RankingMetrics(Collection):
             raise ValueError(f"counts: shape {tuple(counts.shape)}, expected ({self.num_items},)")
         self.train_counts = counts.detach().to(self.num_users.device)
 
-    def update(self, items: Tensor, label_rows: Tensor, label_items: Tensor) -> None:
+    def update(self, items: Tensor, label_rows: Tensor, label_items: Tensor, ties: Ties | None = None) -> None:
         """Count a block of users.
 
         Args:
@@ -93,6 +103,7 @@ class RankingMetrics(Collection):
                 stand twice in a row: it would count as two hits (not checked).
             label_rows: the row of `items` that each label belongs to, 0..B-1.
             label_items: the relevant item of each label, 0..I-1; repeated labels count once.
+            ties: the tied scores of the lists, which then count by expectation; None where there are none.
 
         Shapes: items [B, K] with K >= max(ks), label_rows [n], label_items [n].
         """
@@ -105,7 +116,10 @@ class RankingMetrics(Collection):
         hits, label_count, _, _ = match(items[:, :longest], label_rows, label_items, self.num_items)
         counted = label_count > 0
         self.num_users = self.num_users + counted.sum()
-        self.sums = self.sums + of_users(self.per_user, self.ks, hits, label_count).sum(1)
+        self.sums = self.sums + of_users(self.per_user, self.ks, hits, label_count, ties).sum(1)
+        if ties is not None:
+            chance = (ties.ahead[:, : self.ks[0]] + ties.size[:, : self.ks[0]] > self.ks[0]).any(1)
+            self.tied = self.tied + (chance & counted[ties.rows]).sum()
         if self.of_catalogue:
             shown = padded(items, self.num_items).masked_fill(~counted.unsqueeze(1), self.num_items)
             new = self.item_counts.new_zeros(len(self.ks), self.num_items + 1)
@@ -115,7 +129,12 @@ class RankingMetrics(Collection):
 
     def compute(self) -> dict[str, Tensor]:
         """Compute every metric by its name, over all users and all processes."""
-        means = iter(self.sums / self.num_users.clamp(min=1))
+        means = iter(self.sums / self.num_users)
+        share = float(self.tied / self.num_users.clamp(min=1))
+        self.note = "" if share < MANY_TIES else (
+            f"scores tie at the end of {share:.0%} of the top {self.ks[0]}: metrics are expectations over the order of "
+            "the tied items"
+        )
         values = []
         for metric in self.metrics:
             if isinstance(metric, CatalogueMetric):
@@ -125,7 +144,9 @@ class RankingMetrics(Collection):
         return dict(zip(self.names, values, strict=True))
 
 
-def of_users(metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, label_count: Tensor) -> Tensor:
+def of_users(
+    metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, label_count: Tensor, ties: Ties | None = None
+) -> Tensor:
     """Compute every metric at every K for each user of a block, 0 for users without a relevant item.
 
     Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
@@ -133,10 +154,15 @@ def of_users(metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, 
     if not metrics:
         return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
     values = torch.stack([metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks])
+    if ties is not None:
+        for row, (metric, k) in zip(values, product(metrics, ks), strict=True):
+            expected = metric.expected(ties, label_count[ties.rows], k)
+            if expected is not None:
+                row[ties.rows] = expected.to(row.dtype)
     return values.masked_fill(label_count == 0, 0)
 
 
-class ErrorMetrics(Collection):
+class ErrorMetrics(Metrics):
     """Metrics of predicted numbers, from sums in double precision.
 
     Args:
@@ -170,7 +196,7 @@ class ErrorMetrics(Collection):
         return {metric.name: metric.of_mean(mean) for metric, mean in zip(self.metrics, means, strict=True)}
 
 
-class ClickMetrics(Collection):
+class ClickMetrics(Metrics):
     """Metrics of predicted clicks.
 
     They are exact for at most `exact` events a process. Beyond, events are counted by logit, in 2^17 steps from -20 to

@@ -12,6 +12,7 @@ from recgnn.errors import ConfigError
 from recgnn.evaluation.metrics.collections import of_users
 from recgnn.evaluation.metrics.ranking import RankingMetric, match, padded
 from recgnn.evaluation.metrics.states import State, joined
+from recgnn.evaluation.metrics.ties import Ties
 
 
 def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]:
@@ -69,12 +70,17 @@ class GroupedRecall(State):
         self.add_sum("hits", num_item_groups)
         self.add_sum("labels", num_item_groups)
 
-    def update(self, users: Tensor, items: Tensor, label_rows: Tensor, label_items: Tensor) -> None:
+    def update(
+        self, users: Tensor, items: Tensor, label_rows: Tensor, label_items: Tensor, ties: Ties | None = None
+    ) -> None:
         """Count a block of users [B]; the rest as in `RankingMetrics.update`."""
         items = padded(items[:, : self.k], self.num_items)
         hits, count, labels, first = match(items, label_rows, label_items, self.num_items)
         group = self.user_group[users]
-        self.recalls = self.recalls.index_add(0, group, hits.sum(dim=1) / count.clamp(min=1))
+        found = hits.sum(1).float()
+        if ties is not None:
+            found[ties.rows] = ties.chance[:, : self.k].sum(1).float()
+        self.recalls = self.recalls.index_add(0, group, found / count.clamp(min=1))
         self.users = self.users.index_add(0, group, (count > 0).long())
         self.hits = self.hits.index_add(0, self.item_group[items].flatten(), hits.flatten().long())
         self.labels = self.labels.index_add(0, self.item_group[labels], first.long())
@@ -148,12 +154,14 @@ class UserRankings(State):
         self.num_items, self.ks, self.metrics = num_items, list(ks), list(metrics)
         self.add_rows("users", "values")
 
-    def update(self, users: Tensor, items: Tensor, label_rows: Tensor, label_items: Tensor) -> None:
+    def update(
+        self, users: Tensor, items: Tensor, label_rows: Tensor, label_items: Tensor, ties: Ties | None = None
+    ) -> None:
         """Keep a block of users [B], none of them twice; the rest as in `RankingMetrics.update`."""
         hits, label_count, _, _ = match(items[:, : max(self.ks)], label_rows, label_items, self.num_items)
         counted = label_count > 0
         self.users.append(users[counted])
-        self.values.append(of_users(self.metrics, self.ks, hits, label_count).float().T[counted])
+        self.values.append(of_users(self.metrics, self.ks, hits, label_count, ties).float().T[counted])
 
     def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the users, and every metric by its name: [U], and [U] each."""

@@ -2,8 +2,9 @@ r"""Metrics of rankings: how good the lists are (per user), and what they show o
 
 All of them look at the K items that a user is shown; relevance is binary. The metrics per user are means over the
 users with at least one relevant item: the others are left out of everything, so rows that only fill up a batch change
-nothing. Ties between scores were broken by whoever ranked: the order of a list is final. Without any user every
-mean is 0.
+nothing. Where scores tie, a metric per user is its expectation over every order of the tied items (see `ties`), so it
+does not depend on how items are numbered; what is shown of the catalogue is counted by the lists as they are. Without
+any user every mean is NaN.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from recgnn.errors import ConfigError, DataError
 from recgnn.evaluation.metrics.base import Metric
+from recgnn.evaluation.metrics.ties import Ties, chance_of_first, chance_of_none, expected_precisions
 
 
 class RankingMetric(Metric):
@@ -40,8 +42,22 @@ class RankingMetric(Metric):
         """
         raise NotImplementedError
 
+    def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor | None:
+        """Compute the expectation for lists with tied scores; None, the default, takes the lists as they are.
 
-class Recall(RankingMetric):
+        Shapes: label_count [b] -> [b].
+        """
+        return None
+
+
+class _Linear(RankingMetric):
+    """A metric that is a sum over hits, so that its expectation is that of chances in place of hits."""
+
+    def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor:
+        return self.of_users(ties.chance[:, :k], label_count, k)
+
+
+class Recall(_Linear):
     """Share of the user's relevant items that are shown: hits / |R| (not min(K, \\|R\\|), as LensKit divides).
 
     >>> Recall().of_users(torch.tensor([[True, False, True]]), torch.tensor([4]), k=3)
@@ -52,7 +68,7 @@ class Recall(RankingMetric):
         return hits.sum(1) / label_count
 
 
-class Precision(RankingMetric):
+class Precision(_Linear):
     """Share of the list that is relevant: hits / K, also where fewer than K items could be recommended.
 
     >>> Precision().of_users(torch.tensor([[True, False, True, False]]), torch.tensor([9]), k=4)
@@ -63,7 +79,7 @@ class Precision(RankingMetric):
         return hits.sum(1) / k
 
 
-class NDCG(RankingMetric):
+class NDCG(_Linear):
     r"""Normalised discounted cumulative gain (`Järvelin and Kekäläinen, 2002 <https://doi.org/10.1145/582415.582418>`_).
 
     .. math:: \sum_{r \in \text{hits}} \frac{1}{\log_2(r + 1)} \Big/ \sum_{r=1}^{\min(K, |R|)} \frac{1}{\log_2(r + 1)}
@@ -91,6 +107,9 @@ class MAP(RankingMetric):
         precision = hits.cumsum(1) / torch.arange(1, k + 1, device=hits.device)
         return (precision * hits).sum(1) / label_count.clamp(max=k)
 
+    def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor:
+        return expected_precisions(ties, k).sum(1) / label_count.clamp(max=k)
+
 
 class MRR(RankingMetric):
     """Mean reciprocal rank: 1 / rank of the first hit, 0 without one.
@@ -102,6 +121,9 @@ class MRR(RankingMetric):
     def of_users(self, hits: Tensor, label_count: Tensor, k: int) -> Tensor:
         return (hits / torch.arange(1, k + 1, device=hits.device)).amax(1)
 
+    def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor:
+        return (chance_of_first(ties, k) / torch.arange(1, k + 1, device=label_count.device)).sum(1)
+
 
 class HitRate(RankingMetric):
     """Share of users with at least one hit: 1 with a hit, else 0.
@@ -112,6 +134,9 @@ class HitRate(RankingMetric):
 
     def of_users(self, hits: Tensor, label_count: Tensor, k: int) -> Tensor:
         return hits.any(1).float()
+
+    def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor:
+        return 1 - chance_of_none(ties, k)
 
 
 class CatalogueMetric(Metric):

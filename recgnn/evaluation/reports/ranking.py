@@ -44,7 +44,7 @@ class RankingReport(Report):
 
     def on_test_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
         for metric in (self.recall, self.users):
-            metric.update(batch.users, outputs["items"], batch.label_rows, batch.label_items)
+            metric.update(batch.users, outputs["items"], batch.label_rows, batch.label_items, outputs.get("ties"))
         if batch_idx == 0 and trainer.is_global_zero:
             self.samples = self._samples(trainer.datamodule.prepared, outputs["items"], batch)
 

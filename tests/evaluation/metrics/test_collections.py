@@ -91,7 +91,9 @@ def test_hand_made():
 def test_nobody_has_a_label():
     metrics, none = RankingMetrics(5, [2], ["recall", "ndcg", "coverage", "gini"]), torch.tensor([], dtype=torch.long)
     metrics.update(torch.tensor([[3, 1]]), none, none)
-    assert set(floats(metrics.compute()).values()) == {0}
+    found = floats(metrics.compute())
+    assert math.isnan(found.pop("recall@2")) and math.isnan(found.pop("ndcg@2"))
+    assert set(found.values()) == {0}
 
 
 def test_a_value_read_between_blocks_is_not_stale():
