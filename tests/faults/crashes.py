@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -138,7 +139,8 @@ class Crashes:
             if not kept.is_dir():
                 kept.parent.mkdir(exist_ok=True)
                 shutil.copytree(folder / "answer", kept)
-            return {path.name: path.read_bytes() for path in (folder / "answer").iterdir() if path.suffix != ".md"}
+            files = {path.name: path.read_bytes() for path in (folder / "answer").iterdir()}
+            return {name: re.sub(rb"\d{4}-\d\d-\d\d \d\d:\d\d", b"", content) for name, content in files.items()}
         return rows_of(folder / "answer.csv")
 
     def case(self, draw: random.Random, folder: Path, name: str, how: str) -> Verdict:

@@ -36,8 +36,8 @@ class Damage:
     def __init__(self, world: World):
         self.world = world
         self.answers = {}
-        for run in RUNS:
-            for name in COMMANDS:
+        for name in COMMANDS:
+            for run in runs_of(name):
                 folder = world.new("whole")
                 outcome = forked(self.work(name, world.run(run, folder), folder), folder)
                 if outcome.code:
@@ -76,7 +76,7 @@ class Damage:
         if name == "compare":
             text = (folder / "answer" / "compare.csv").read_text(encoding="utf-8")
             kept = [dict(row) for row in csv.DictReader(io.StringIO(text))]
-            return [{k: v for k, v in row.items() if "second" not in k and k not in ("runs", "folder")} for row in kept]
+            return [{k: v for k, v in row.items() if "second" not in k and k not in ("runs", "folders")} for row in kept]
         return by_key(rows_of(folder / "answer.csv"))
 
     def case(self, draw: random.Random, folder: Path, name: str, how: str) -> Verdict:
@@ -88,7 +88,7 @@ class Damage:
             name: The command.
             how: `bit` for a flipped bit, or `file` for all other damages.
         """
-        run = self.world.run(draw.choice(RUNS), folder)
+        run = self.world.run(draw.choice(runs_of(name)), folder)
         places = [run / part for part in PARTS[name] if (run / part).exists()]
         place = draw.choice(places)
         path = draw.choice(sorted(place.iterdir())) if place.is_dir() else place
@@ -117,17 +117,20 @@ class Damage:
             path.write_bytes({"empty": b"", "junk": draw.randbytes(300), "text": b"hello: [1, 2]\n"}[how])
         elif how == "other":  # of another run
             run = draw.choice([run for run in RUNS if run not in path.parts])
-            there = [file for file in (self.world.folder / run).rglob(f"*{path.suffix}") if file.is_file()]
-            alike = [file for file in there if file.name == path.name]
-            if not (alike or there):
-                return "unchanged"
-            shutil.copyfile(other := draw.choice(sorted(alike or there)), path)
+            files = sorted(file for file in (self.world.folder / run).rglob("*") if file.is_file())
+            alike = [file for file in files if file.name == path.name and path.suffix != ".ckpt"]
+            shutil.copyfile(other := draw.choice(alike or files), path)
             return f"replaced by {other.relative_to(self.world.folder)}"
         else:
             path.unlink()
             if how == "folder":
                 path.mkdir()
         return how
+
+
+def runs_of(name: str) -> tuple[str, ...]:
+    """Return the runs that a command can read: clicks have no embeddings."""
+    return RUNS[:2] if name == "export" else RUNS
 
 
 def flip(draw: random.Random, path: Path) -> str:

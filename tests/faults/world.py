@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 
 from tests.faults.forked import Outcome, command, forked, import_all, imported
+from tests.tools.figures import dot
 
 OUTCOMES = ("refused", "right", "silent wrong", "traceback", "hang", "unreadable", "unclear")
 FAILURES = OUTCOMES[2:]
@@ -96,6 +98,7 @@ class World:
 
     def prepare(self) -> None:
         """Import what the commands need, train the runs, and note the right answers."""
+        Figure.savefig = dot  # what figures show is no matter of faults
         warm = self.new("warm")
         for number in (1, 2):  # the second time for all commands, the first for the one that makes their run
             base = [command("fit", "--config", self.folder / "ranking.yaml", "--run_dir", self.folder / "ranking")]
