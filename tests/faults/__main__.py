@@ -23,7 +23,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}  # more threads
 from tests.faults import crashes, damage, inputs, texts  # noqa: E402
 from tests.faults.world import FAILURES, OUTCOMES, Verdict, World  # noqa: E402
 
-SHARES = {"tables": 0.2, "texts": 0.3, "bits": 0.2, "files": 0.08, "points": 0.12, "kills": 0.1}
+SHARES = {"tables": 0.18, "texts": 0.26, "bits": 0.2, "files": 0.06, "points": 0.16, "kills": 0.14}
 NAMES = {
     "tables": list(inputs.CASES), "texts": list(texts.COMMANDS),
     "bits": list(damage.COMMANDS), "files": list(damage.COMMANDS),

@@ -92,8 +92,8 @@ def others(names: str) -> dict[str, Callable[[str], Value]]:
 
 FIT = others("""
     training.popularity_alpha training.metrics training.loss training.negatives data.sampling data.split
-    data.split.ratios data.split.seed data.filters data.source.path data.source.user data.source.rating data.source.separator
-    data.source.encoding data.source.columns seed_everything trainer.max_epochs trainer.check_val_every_n_epoch
+    data.split.ratios data.split.seed data.filters data.source.path data.source.user data.source.rating
+    data.source.separator data.source.encoding data.source.columns seed_everything trainer.max_epochs trainer.check_val_every_n_epoch
     trainer.limit_val_batches trainer.limit_train_batches trainer.limit_test_batches trainer.gradient_clip_val
     trainer.precision trainer.accelerator trainer.devices trainer.callbacks trainer.log_every_n_steps trainer.logger
     trainer.default_root_dir trainer.strategy trainer.min_epochs trainer.max_time trainer.val_check_interval

@@ -44,8 +44,8 @@ def measured(tmp_path_factory, together) -> dict[str, tuple[dict, dict]]:
         words += ["--run", folder / name, "--data.eval_batch_size=7", "--output", folder / f"{name}.json", "&&"]
     out, other = together("test", *words[:-1], cwd=folder)
     assert out.count("test") >= len(FAMILIES) and not other  # one process speaks
-    texts = {name: [(folder / file).read_text() for file in (f"{name}/metrics.json", f"{name}.json")] for name in FAMILIES}
-    return {name: tuple(json.loads(text)["test"] for text in both) for name, both in texts.items()}
+    files = {name: (folder / name / "metrics.json", folder / f"{name}.json") for name in FAMILIES}
+    return {name: tuple(json.loads(file.read_text())["test"] for file in both) for name, both in files.items()}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -9,15 +9,12 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from matplotlib.figure import Figure
-from PIL import Image
 
 from recgnn import load
 from recgnn.cli.entry import main
