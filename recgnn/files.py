@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import glob
 import hashlib
 import os
 import platform
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from recgnn.errors import DataError, RunError, did_you_mean
+from recgnn.errors import DataError, RunError, did_you_mean, first_line
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -49,6 +50,35 @@ def existing_file(path: str | Path, what: str = "file") -> Path:
         hint = did_you_mean(path.name, (p.name for p in path.parent.iterdir()))
         raise DataError(f"{path}: no such {what}{hint}")
     raise DataError(f"{path}: no such {what}; the folder {path.parent} does not exist")
+
+
+def existing_files(path: str | Path, what: str = "file") -> list[Path]:
+    """The readable files that a path names: itself, all that fit a pattern such as `logs/*.csv`, or a copy of a remote.
+
+    Args:
+        path: A path, a pattern, or an address such as `s3://bucket/log.parquet`, whose driver for fsspec is installed;
+            what it names is kept in the cache.
+        what: What to call it in the error.
+
+    Raises:
+        DataError: If there is none, or it cannot be had.
+    """
+    text = str(path)
+    if "://" in text:
+        import fsspec  # comes with Lightning; local files need none of it
+
+        try:
+            store = {"cache_storage": str(cache_folder() / "remote"), "check_files": True}
+            found = fsspec.open_local(f"filecache::{text}", mode="rb", filecache=store)
+        except Exception as error:  # what drivers raise has no common base
+            raise DataError(f"{text}: the {what} cannot be had: {first_line(error)}") from error
+        return [Path(name) for name in ([found] if isinstance(found, str) else sorted(found))]
+    if any(sign in text for sign in "*?[") and not Path(text).expanduser().exists():
+        names = sorted(glob.glob(str(Path(text).expanduser()), recursive=True))
+        if not names:
+            raise DataError(f"{text}: no {what} fits this pattern")
+        return [existing_file(name, what) for name in names]
+    return [existing_file(path, what)]
 
 
 def sha256_of(path: str | Path) -> str:

@@ -54,7 +54,7 @@ class MF(EmbeddingRecommender):
     def outputs(self, batch: Any) -> Any:
         if self.task == "ranking":
             return super().outputs(batch)
-        users, items, _ = batch
+        users, items = batch.users, batch.items
         user, item = self.user_embedding(users), self.item_embedding(items)
         scores, rows = (user * item).sum(1) + self.mean, [user, item]
         if self.user_bias is not None and self.item_bias is not None:

@@ -1,7 +1,8 @@
 """Losses, one class each, which a configuration names; and the functions that they share with the models.
 
-A loss is given scores and returns a scalar; it knows nothing of models or data. There is a kind for each task:
-`PairLoss` (positives against negatives), `RowLoss` (rows of the interaction matrix), `RatingLoss` and `EventLoss`.
+A loss is given scores and returns a loss for each row, whose (weighted) mean is descended; it knows nothing of models
+or data. There is a kind for each task: `PairLoss` (positives against negatives), `RowLoss` (rows of the interaction
+matrix; a scalar), `RatingLoss` and `EventLoss`. A loss that returns a scalar works where rows have no weights.
 """
 
 from __future__ import annotations
@@ -20,6 +21,19 @@ LogQ = Callable[[Tensor], Tensor | None]
 
 class Loss(nn.Module):
     """The base class of all losses."""
+
+
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Average the losses of rows [B], each by its weight [B], of mean 1 over the training data: a scalar.
+
+    Raises:
+        ConfigError: if there are weights and the loss gave a scalar.
+    """
+    if weights is None:
+        return losses.mean()
+    if losses.dim() == 0:
+        raise ConfigError("rows have weights, and the loss gives one number; let it give one for each row")
+    return (losses * weights).mean()
 
 
 class PairLoss(Loss):
@@ -44,17 +58,17 @@ class PairLoss(Loss):
         positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
     ) -> Tensor:
-        """Compute the loss of a batch.
+        """Compute the loss of each positive.
 
         Shapes: positive [B]; negative [B, n], -inf where an item is no negative; positive_log_q [B] and negative_log_q
-            [n] or [B, n], logs of sampling rates times `popularity_correction`, or None; a scalar.
+            [n] or [B, n], logs of sampling rates times `popularity_correction`, or None; [B].
         """
         raise AttributeError(f"{type(self).__name__} does not define forward")
 
     def of_representations(
         self, user: Tensor, item: Tensor, positives: Tensor, negatives: Tensor | None, log_q: LogQ
     ) -> Tensor:
-        """Compute the loss from representations whose inner products are the scores.
+        """Compute the loss of each positive, [B], from representations whose inner products are the scores.
 
         Args:
             user: representations of the batch's users, [B, D].
@@ -91,11 +105,11 @@ class BPR(PairLoss):
         positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
     ) -> Tensor:
-        return F.softplus(negative - positive[:, None]).mean()
+        return F.softplus(negative - positive[:, None]).mean(1)
 
 
 class BCE(PairLoss):
-    """Logistic loss with label 1 for positives and 0 for negatives, summed per positive, mean over the batch.
+    """Logistic loss with label 1 for the positive and 0 for its negatives, summed.
 
     >>> float(BCE()(torch.tensor([0.0]), torch.tensor([[0.0]])))  # doctest: +ELLIPSIS
     1.3862...
@@ -108,7 +122,7 @@ class BCE(PairLoss):
         positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
     ) -> Tensor:
-        return F.softplus(-positive).mean() + F.softplus(negative).sum(1).mean()
+        return F.softplus(-positive) + F.softplus(negative).sum(1)
 
 
 class SampledSoftmax(PairLoss):
@@ -146,10 +160,10 @@ class SampledSoftmax(PairLoss):
         if positive_log_q is not None and negative_log_q is not None:
             positive = positive - positive_log_q
             negative = negative - negative_log_q
-        return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
+        return torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive
 
     def in_batch(self, scores: Tensor, items: Tensor, log_q: Tensor | None = None) -> Tensor:
-        """Compute the loss with the batch's other positives as the negatives.
+        """Compute the loss of each positive, [B], with the batch's other positives as the negatives.
 
         A column that is the row's own positive again is left out.
 
@@ -164,7 +178,7 @@ class SampledSoftmax(PairLoss):
         diagonal = torch.arange(items.numel(), device=items.device)
         again = items[:, None] == items
         again[diagonal, diagonal] = False
-        return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal)
+        return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal, reduction="none")
 
 
 def embedding_l2(*embeddings: Tensor) -> Tensor:
@@ -232,7 +246,14 @@ class RowLoss(Loss):
 
     after_activation: ClassVar[bool] = False
 
-    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        scores: Tensor,
+        rows: Tensor,
+        columns: Tensor,
+        negatives: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
         """Compute the loss of a batch, without making its rows dense.
 
         Args:
@@ -240,6 +261,7 @@ class RowLoss(Loss):
             rows: rows of the ones, which are distinct places, [n].
             columns: their columns, [n].
             negatives: for each one sampled columns of zeros, which may repeat, [n, k]; None takes all zeros of the row.
+            weights: of the ones' terms, [n]; None for 1. Those of zeros are 1.
 
         Shapes: a scalar.
         """
@@ -257,11 +279,12 @@ class Multinomial(RowLoss):
     .. math:: -\frac1B \sum_{b,c} y_{bc} \ln \mathrm{softmax}(s_b)_c
     """
 
-    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+    def forward(self, scores, rows, columns, negatives=None, weights=None) -> Tensor:
         if negatives is not None:
             raise ConfigError("the loss Multinomial is over all items: leave negatives out, or take Logistic")
         scores = single(scores)
-        total = torch.logsumexp(scores, 1)[rows].sum() - pick(scores, rows, columns).sum()
+        totals, ones = torch.logsumexp(scores, 1)[rows], pick(scores, rows, columns)
+        total = totals.sum() - ones.sum() if weights is None else (weights * (totals - ones)).sum()
         return total / scores.shape[0]
 
 
@@ -273,13 +296,15 @@ class Logistic(RowLoss):
     With negatives, the sum is over the ones and the sampled zeros (CDAE, section 3.3).
     """
 
-    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+    def forward(self, scores, rows, columns, negatives=None, weights=None) -> Tensor:
         scores = single(scores)
         ones = pick(scores, rows, columns)
         if negatives is None:
             total = F.softplus(scores).sum() - ones.sum()
         else:
             total = F.softplus(-ones).sum() + F.softplus(zeros_at(scores, rows, negatives)).sum()
+        if weights is not None:
+            total = total + ((weights - 1) * F.softplus(-ones)).sum()
         return total / scores.shape[0]
 
 
@@ -293,28 +318,26 @@ class Squared(RowLoss):
 
     after_activation = True
 
-    def forward(self, scores: Tensor, rows: Tensor, columns: Tensor, negatives: Tensor | None = None) -> Tensor:
+    def forward(self, scores, rows, columns, negatives=None, weights=None) -> Tensor:
         scores = single(scores)
         ones = pick(scores, rows, columns)
         if negatives is None:
             total = scores.square().sum() + (1 - 2 * ones).sum()
         else:
             total = (1 - ones).square().sum() + zeros_at(scores, rows, negatives).square().sum()
+        if weights is not None:
+            total = total + ((weights - 1) * (1 - ones).square()).sum()
         return total / scores.shape[0]
 
 
 class RatingLoss(Loss):
     """The error of predicted ratings. A subclass defines `forward`."""
 
-    def forward(self, predictions: Tensor, ratings: Tensor, num_rows: int) -> Tensor:
-        """Compute the sum over the ratings of a batch, divided by its number of rows.
+    def forward(self, predictions: Tensor, ratings: Tensor) -> Tensor:
+        """Compute the error of each rating: predictions [n], ratings [n]; [n].
 
-        Args:
-            predictions: [n].
-            ratings: [n].
-            num_rows: rows of the interaction matrix in the batch; n where a batch is of single ratings.
-
-        Shapes: a scalar.
+        What is descended is their sum, divided by the rows of the interaction matrix in the batch (by n where a batch
+        is of single ratings).
         """
         raise AttributeError(f"{type(self).__name__} does not define forward")
 
@@ -325,31 +348,31 @@ class SquaredError(RatingLoss):
     .. math:: \frac{1}{B}\sum_{(b,c) \in \mathcal O} (r_{bc} - \hat r_{bc})^2
     """
 
-    def forward(self, predictions: Tensor, ratings: Tensor, num_rows: int) -> Tensor:
-        return (predictions - ratings).square().sum() / num_rows
+    def forward(self, predictions: Tensor, ratings: Tensor) -> Tensor:
+        return (predictions - ratings).square()
 
 
 class EventLoss(Loss):
     """A loss of events from their logits. A subclass defines `forward`."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Compute the mean over a batch: logits [B], labels [B]; a scalar."""
+        """Compute the loss of each event: logits [B], labels [B]; [B]."""
         raise AttributeError(f"{type(self).__name__} does not define forward")
 
 
 class CrossEntropy(EventLoss):
-    """Mean cross entropy of labels 0 and 1.
+    """Cross entropy of labels 0 and 1.
 
     >>> float(CrossEntropy()(torch.tensor([0.0]), torch.tensor([1.0])))  # doctest: +ELLIPSIS
     0.6931...
     """
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, labels)
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
 class MeanSquaredError(EventLoss):
-    """Mean squared error of predicted numbers."""
+    """Squared error of predicted numbers."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.mse_loss(logits, labels)
+        return (logits - labels).square()

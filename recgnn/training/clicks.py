@@ -16,7 +16,7 @@ from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square
+from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square, weighted_mean
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
 
@@ -138,7 +138,7 @@ class ClickTraining(Training):
     # ---- training
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
-        return self.loss(outputs.float(), batch.labels)
+        return weighted_mean(self.loss(outputs.float(), batch.labels), None)
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
         return self.l2 * self.regularisation(batch)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
@@ -16,7 +17,7 @@ from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
-from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError
+from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
 from recgnn.training.base import Training
 
 NEGATIVES = ("auto", "uniform", "popularity", "shared", "in_batch", "all")
@@ -36,6 +37,8 @@ class RecommenderTraining(Training):
                 "class GraphDataModule, or a model of clicks"
             )
         data.request = self.request
+        if hasattr(data, "check"):
+            data.check(self.task)
         ratings = data.ratings("train") if self.task == "rating" else None
         self.set_graph(data.edge_index, ratings)
         # Constant on every rank: DDP need not broadcast the graph before each step.
@@ -67,6 +70,7 @@ class RankingTraining(RecommenderTraining):
     """
 
     task = "ranking"
+    kinds: Any
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class RankingTraining(RecommenderTraining):
         for part in ("val", "test"):
             self.metrics[part] = RankingMetrics(model.num_items, ks, metrics)
         self.ks = self.metrics["val"].ks
+        self.kinds = nn.ModuleDict()  # of labels, where repeats count
         self.register_buffer("item_log_q", torch.zeros(model.num_items), persistent=False)
 
     def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
@@ -127,6 +132,10 @@ class RankingTraining(RecommenderTraining):
     def setup(self, stage: str) -> None:
         check_ks(self.ks, self.model.num_items)
         super().setup(stage)
+        if getattr(cast(Any, self.trainer).datamodule, "repeated", False):
+            per_user = self.metrics["test"].per_user
+            for part, kind in product(self.metrics, ("new", "repeated") if per_user else ()):
+                self.kinds[f"{part}_{kind}"] = RankingMetrics(self.model.num_items, self.ks, per_user)
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
@@ -143,10 +152,12 @@ class RankingTraining(RecommenderTraining):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         if isinstance(self.loss, PairLoss):
-            return self.loss.of_representations(outputs[0], outputs[1], batch.positives, batch.negatives, self.log_q)
+            losses = self.loss.of_representations(outputs[0], outputs[1], batch.positives, batch.negatives, self.log_q)
+            return weighted_mean(losses, batch.weights)
         assert isinstance(self.loss, RowLoss)
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs
-        return self.loss(scores, batch.place, batch.columns, batch.negatives)
+        weighted = {} if batch.weights is None else {"weights": batch.weights}
+        return self.loss(scores, batch.place, batch.columns, batch.negatives, **weighted)
 
     def measure(self, part: str, batch: EvalBatch) -> dict[str, Any]:
         scores, longest = self.model.score(batch.users), max(self.ks)
@@ -154,7 +165,19 @@ class RankingTraining(RecommenderTraining):
         ties = ties_of(scores, best, batch.label_rows, batch.label_items)
         items = items.masked_fill(best == -torch.inf, self.model.num_items)[:, :longest]  # nothing more to recommend
         self.metrics[part].update(items, batch.label_rows, batch.label_items, ties)
+        for kind, known in (("new", False), ("repeated", True)) if self.kinds else ():
+            rows, labels = (x[batch.label_known == known] for x in (batch.label_rows, batch.label_items))
+            self.kinds[f"{part}_{kind}"].update(items, rows, labels, ties_of(scores, best, rows, labels))
         return {"items": items, "scores": best[:, :longest], "ties": ties}
+
+    def _finish(self, part: str) -> None:
+        super()._finish(part)
+        for name, metrics in self.kinds.items():
+            of, _, kind = name.partition("_")
+            if of == part:
+                for metric, value in metrics.compute().items():
+                    self.log(f"{part}/{kind}_{metric}", value.float())
+                metrics.reset()
 
 
 class RatingTraining(RecommenderTraining):
@@ -199,7 +222,8 @@ class RatingTraining(RecommenderTraining):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         ratings = batch.ratings if self.model.training_rows is None else batch.values
-        return self.loss(outputs.predictions, ratings, batch[0].numel())
+        losses = self.loss(outputs.predictions, ratings)
+        return (losses if batch.weights is None else losses * batch.weights).sum() / batch[0].numel()
 
     def measure(self, part: str, batch: RatingBatch) -> dict[str, Tensor]:
         predictions = self.model.predict_pairs(batch.users, batch.items)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,25 +14,18 @@ import pandas as pd
 from recgnn.data.cache import fingerprint
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.tables import open_table, slices, table_blocks
-from recgnn.data.readers.text import TextTable
+from recgnn.data.readers.rules import Rule
+from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
 from recgnn.errors import ConfigError, DataError
-
-_RULE = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*$")
-_COMPARE = {
-    ">=": np.greater_equal,
-    "<=": np.less_equal,
-    ">": np.greater,
-    "<": np.less,
-    "==": np.equal,
-    "!=": np.not_equal,
-}
+from recgnn.files import existing_files
 
 
 class EventSource(ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
+    notes: Sequence[str] = ()
+    """What was left out in reading, in lines."""
 
     @abstractmethod
     def events(self) -> pd.DataFrame:
@@ -47,10 +41,10 @@ class EventSource(ABC):
 
 
 class EventTable(EventSource):
-    """Events in one table, or in one for each part: csv, tsv, any other separator, or Parquet.
+    """Events in one table, or in one for each part: csv, tsv, any other separator, JSON lines, or Parquet.
 
     Args:
-        path: The events; or None, with the three others.
+        path: The events, a file, a pattern such as `logs/*.csv` or an address; or None, with the three others.
         train: The events to learn from.
         val: Those to choose by.
         test: Those to measure by.
@@ -59,6 +53,8 @@ class EventTable(EventSource):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        keep: Which rows are read: a rule such as `exposed == 1`; all when None.
+        on_bad_rows: `refuse`, or `drop` and count broken rows (another number of fields).
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -76,7 +72,11 @@ class EventTable(EventSource):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        keep: str | None = None,
+        on_bad_rows: Literal["refuse", "drop"] = "refuse",
     ) -> None:
+        self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
+        self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
         self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
         self.name = name or Path(self.files["train"]).stem
@@ -84,26 +84,30 @@ class EventTable(EventSource):
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
         for part, file in self.files.items():
-            table = open_table(file, self.separator, self.columns, self.quotes, self.encoding)
+            table = open_table(
+                file, self.separator, self.columns, self.quotes, self.encoding, on_bad_rows=self.on_bad_rows
+            )
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
             start = 0
-            for frame in table_blocks(table, columns):
+            for frame in table_blocks(table, columns, self.keep):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
-                    line = table.line_of if isinstance(table, TextTable) else None
+                    line = lines_of(table) if self.keep is None else None
                     frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, line, start=start))})
                 start += len(frame)
                 yield frame
+            self.notes = list(dict.fromkeys([*self.notes, *bad_rows_note(table)]))
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
-        return fingerprint(self, options, list(self.files.values()))
+        options += [repr(self.keep), self.on_bad_rows]
+        return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
 
 
 def part_files(
@@ -147,39 +151,48 @@ def check_classes(low: float, high: float, count: int, label: str) -> None:
         )
 
 
-def label_column(columns: list[str], label: str) -> str:
-    """Return the column that a label, or a rule, is of.
+def label_columns(columns: list[str], label: str) -> list[str]:
+    """Return the columns that a label, or a rule, is of.
 
     Raises:
-        DataError: if it is not there.
+        DataError: If one is not there.
     """
-    rule = _RULE.match(label) if label not in columns else None
-    column = rule[1] if rule else label
-    need_columns([column], columns, "label", "name a column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)")
-    return column
+    found = [label]
+    if label not in columns:
+        with suppress(ConfigError):  # it is no rule, so it must be a column
+            found = Rule(label, "label").columns
+    need_columns(found, columns, "label", "name a column of 0 and 1 (label: clicked) or a rule (label: rating >= 4)")
+    return found
 
 
-def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> tuple[np.ndarray, str]:
-    """Return the labels of some events, `[n]` float32, and the column that they are of.
+def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarray:
+    """Return the labels of some events, `[n]` float32.
 
     Args:
         frame: The events; a range index counts the rows.
-        label: A column of 0 and 1, or a rule such as `rating >= 4`.
+        label: A column of 0 and 1, or a rule such as `rating >= 4` or `behavior == 'buy'`.
         task: `clicks`, or `regression`, whose labels are numbers.
 
     Raises:
-        DataError: If the column is missing or holds another value; names the row.
+        DataError: If a column is missing or holds another value; names the row.
     """
-    rule = _RULE.match(label) if label not in frame.columns else None
-    column = label_column([str(c) for c in frame.columns], label)
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    numbers = ~np.isfinite(values) if task == "regression" else ~np.isin(values, (0.0, 1.0))
-    wrong = np.isnan(values) if rule else numbers
-    if wrong.any():
-        row = int(wrong.argmax())
-        expected = "a number" if rule or task == "regression" else f"0 or 1, or a rule such as label: {column} >= 4"
-        number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
-        raise DataError(
-            f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; expected {expected}"
-        )
-    return (_COMPARE[rule[2]](values, float(rule[3])) if rule else values).astype(np.float32), column
+    columns = label_columns([str(c) for c in frame.columns], label)
+    rule = None if label in frame.columns else Rule(label, "label")
+    for column in columns:
+        values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if rule is not None:
+            text = not any(condition.numeric for condition in rule.conditions if condition.column == column)
+            wrong = frame[column].isna().to_numpy() if text else np.isnan(values)
+            expected = "a value" if text else "a number"
+        elif task == "regression":
+            wrong, expected = ~np.isfinite(values), "a number"
+        else:
+            wrong, expected = ~np.isin(values, (0.0, 1.0)), f"0 or 1, or a rule such as label: {column} >= 4"
+        if wrong.any():
+            row = int(wrong.argmax())
+            number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
+            raise DataError(
+                f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; "
+                f"expected {expected}"
+            )
+    return values.astype(np.float32) if rule is None else rule.mask(frame).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_column, labels_of
+from recgnn.data.clicks.events import check_classes, label_columns, labels_of
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
@@ -65,7 +65,7 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     if asked.negatives and not _has_label(frame, asked):
         labels = np.ones(len(frame), dtype=np.float32)
     else:
-        labels, _ = labels_of(frame, asked.label, asked.task)
+        labels = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
     return Whole(frame, labels, *order_of(frame, name))
@@ -81,7 +81,7 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     frame, _, order, times = whole
     history = asked.history
     if asked.negatives:
-        labelled = {label_column(list(frame.columns), asked.label)} if _has_label(frame, asked) else set()
+        labelled = set(label_columns(list(frame.columns), asked.label)) if _has_label(frame, asked) else set()
         frame, labels, part = with_negatives(
             frame, _split(name, frame, asked.split), asked.negatives, asked.negatives_seed
         )
@@ -111,8 +111,9 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    for block in blocks(_looked_at(name, blocks, asked)):
-        own, labelled = labels_of(block, label, task)
+    looked_at = _looked_at(name, blocks, asked)
+    for block in blocks(looked_at):
+        own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
     labels = np.concatenate(found)
@@ -120,7 +121,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
     part = _split(name, pd.concat(keys, ignore_index=True), split)
-    return Labelled(blocks, labels, part, {labelled, SPLIT})
+    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT})
 
 
 def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
@@ -129,8 +130,7 @@ def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]
-    labelled = label_column(columns, asked.label)
-    return [*found, *([labelled] if labelled not in found else [])]
+    return list(dict.fromkeys([*found, *label_columns(columns, asked.label)]))
 
 
 def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:

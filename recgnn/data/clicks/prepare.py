@@ -147,6 +147,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "split": split.describe(),
         "val_is_test": split.val_is_test,
         "guessed": asked.fields is None,
+        "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }

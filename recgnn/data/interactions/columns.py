@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -44,7 +45,7 @@ def build_log(
                 taken[ours] = ours
         elif theirs != "":
             taken[ours] = theirs
-    origin = Origin(origin.name, origin.line, taken)
+    origin = replace(origin, columns=taken)
     need_columns(taken.values(), frame.columns, origin.name)
     same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
     if same is not None:
@@ -59,7 +60,7 @@ def build_log(
         need_columns([title], frame.columns, origin.name)
         titles = frame[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
         items = titles.rename(columns={title: TITLE})
-    return InteractionLog(frame, users, items, name=name, origin=origin)
+    return InteractionLog(frame, users, items, name, origin, origin.notes)
 
 
 def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> p
     return clean_table(renamed(frame, {key: named}, (key,)), key, Origin(origin.name, origin.line, {key: named}))
 
 
-def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:4]) -> pd.DataFrame:
+def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:5]) -> pd.DataFrame:
     """Return the frame with our names; other columns that have a reserved name by chance are left out."""
     others = [c for c in frame.columns if c not in taken.values() and c not in reserved]
     columns = {ours: frame[theirs] for ours, theirs in taken.items()}

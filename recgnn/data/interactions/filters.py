@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 import pandas as pd
 
-from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER, WEIGHT
+from recgnn.data.readers.rules import Rule
 from recgnn.errors import ConfigError, DataError
 
 
@@ -45,6 +46,40 @@ class MinRating(Filter):
 
     def describe(self) -> str:
         return f"ratings of at least {self.threshold:g}"
+
+
+class Where(Filter):
+    """Keeps the rows that a rule means.
+
+    Args:
+        rule: A comparison of a column, such as `rating >= 4` or `behavior == 'buy'`, or several joined by `and`.
+
+    Raises:
+        DataError: If the log has no such column.
+    """
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+        self._parsed()
+
+    def _parsed(self) -> Rule:
+        return Rule(self.rule, "Where")
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[self._parsed().mask(frame)]
+
+    def describe(self) -> str:
+        return f"only {self.rule}"
+
+
+class Positive(Where):
+    """Keeps the rows that count as positives; see `Where`."""
+
+    def _parsed(self) -> Rule:
+        return Rule(self.rule, "positive")
+
+    def describe(self) -> str:
+        return f"no positives (positive: {self.rule})"
 
 
 class RatingRange(Filter):
@@ -88,7 +123,9 @@ class RatingRange(Filter):
 
 
 class Deduplicate(Filter):
-    """Keeps one interaction of each (user, item).
+    """Keeps one interaction of each (user, item), with the sum of their weights.
+
+    Where the parts are given or follow the time, one is kept of each part.
 
     Args:
         keep: "last" or "first" by timestamp where there is one (equal times and no times: by row),
@@ -118,20 +155,24 @@ class Deduplicate(Filter):
             order = order[np.argsort(frame[RATING].to_numpy()[order], kind="stable")]
         ordered = pd.Series(pairs[order])
         repeated = ordered.duplicated(keep="first") if self.keep == "first" else ordered.duplicated(keep="last")
-        kept = order[~repeated.to_numpy()]
-        return frame.iloc[np.sort(kept)]
+        kept = np.sort(order[~repeated.to_numpy()])
+        found = frame.iloc[kept]
+        if WEIGHT in frame:
+            totals = frame[WEIGHT].astype(np.float64).groupby(pairs).sum()
+            found = found.assign(**{WEIGHT: totals.loc[pairs[kept]].to_numpy(np.float32)})
+        return found
 
     def describe(self) -> str:
         return f"one row per user and item ({self.keep})"
 
 
 class KCore(Filter):
-    """Keeps the largest log in which every user has `users` rows and every item `items`, dropping
-    in turn.
+    """Keeps the largest log in which every user has `users` different items and every item `items` different users,
+    dropping in turn.
 
     Args:
-        users: Fewest interactions of a user.
-        items: Fewest interactions of an item.
+        users: Fewest items of a user.
+        items: Fewest users of an item.
     """
 
     def __init__(self, users: int = 5, items: int = 5) -> None:
@@ -139,15 +180,20 @@ class KCore(Filter):
         self.items = items
 
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
-        user, item = codes(frame[USER]), codes(frame[ITEM])
-        rows = np.arange(len(frame))
-        while len(rows):
+        all_users, all_items = codes(frame[USER]), codes(frame[ITEM])
+        width = int(all_items.max(initial=0)) + 1
+        pairs = pd.unique(all_users * width + all_items)  # a repeated pair counts once
+        user, item = pairs // width, pairs % width
+        while len(user):
             enough = np.bincount(user)[user] >= self.users
             enough &= np.bincount(item)[item] >= self.items
             if enough.all():
                 break
-            rows, user, item = rows[enough], user[enough], item[enough]
-        return frame if len(rows) == len(frame) else frame.iloc[rows]
+            user, item = user[enough], item[enough]
+        of_users, of_items = (np.zeros(len(all_users) + 1, dtype=bool) for _ in range(2))
+        of_users[user] = of_items[item] = True
+        kept = of_users[all_users] & of_items[all_items]
+        return frame if kept.all() else frame[kept]
 
     def describe(self) -> str:
         return f"k-core: users with {self.users} and items with {self.items} interactions"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -33,26 +33,30 @@ class Request(NamedTuple):
 
 
 class TrainBatch(NamedTuple):
-    """A training step's rows: users [B], positives [B], negatives [B, n], [n] (shared) or None (in-batch)."""
+    """A training step's rows: users [B], positives [B], negatives [B, n], [n] (shared) or None (in-batch); the weights
+    of the positives [B], of mean 1 over the training data, or None where they have none."""
 
     users: Tensor
     positives: Tensor
     negatives: Tensor | None
+    weights: Tensor | None = None
 
 
 class RatingBatch(NamedTuple):
-    """Ratings: users [B], items [B], ratings [B]. A user or item that is not in the training data is -1."""
+    """Ratings: users [B], items [B], ratings [B], weights [B] or None. A user or item that is not in the training data
+    is -1."""
 
     users: Tensor
     items: Tensor
     ratings: Tensor
+    weights: Tensor | None = None
 
 
 class RowBatch(NamedTuple):
     """Rows of the interaction matrix, by user or by item, as their entries.
 
     rows [B]; the place of an entry's row in `rows` [n], ascending; its column [n]; its value [n], a rating or one;
-    negatives [n, k], columns to stand against each entry, or None.
+    negatives [n, k], columns to stand against each entry, or None; its weight [n], or None.
     """
 
     rows: Tensor
@@ -60,17 +64,20 @@ class RowBatch(NamedTuple):
     columns: Tensor
     values: Tensor
     negatives: Tensor | None
+    weights: Tensor | None = None
 
 
 class EvalBatch(NamedTuple):
     """A block of users to rank for: users [B]; the items they have, to leave out, and the relevant ones, each as pairs
-    of (place in `users`, item): seen_rows [n], seen_items [n], label_rows [m], label_items [m]."""
+    of (place in `users`, item): seen_rows [n], seen_items [n], label_rows [m], label_items [m]; where repeats count,
+    whether each label was known before [m]."""
 
     users: Tensor
     seen_rows: Tensor
     seen_items: Tensor
     label_rows: Tensor
     label_items: Tensor
+    label_known: Tensor | None = None
 
 
 class InteractionBatches:
@@ -86,14 +93,16 @@ class InteractionBatches:
         now: the share of this process.
         negatives: what stands against each positive; None for nothing.
         by_user: draw users uniformly and then one of their items, instead of visiting every interaction.
+        weights: of the interactions, [n]; or None.
     """
 
     def __init__(
         self, pairs: Pair, sizes: tuple[int, int], batch_size: int, now: Now, negatives: Negatives | None,
-        by_user: bool = False,
+        by_user: bool = False, weights: Tensor | None = None,
     ):  # fmt: skip
         self.now, self.batch_size, self.by_user = now, batch_size, by_user
         self.users, self.items = (x.to(now().device) for x in pairs)
+        self.weights = None if weights is None else weights.to(now().device)
         self.known = UserItems.from_pairs(self.users, self.items, sizes[0])
         self.active = (self.known.ptr.diff() > 0).nonzero().squeeze(1)
         self.negatives = prepared(negatives, self.known, sizes[1])
@@ -104,24 +113,25 @@ class InteractionBatches:
     def __iter__(self) -> Iterator[TrainBatch]:
         shard = self.now()
         own = shard.generator(shard.rank + 1)
-        for users, positives in self._positives(shard, own):
-            yield TrainBatch(users, positives, None if self.negatives is None else self.negatives(users, own))
+        for users, positives, weights in self._positives(shard, own):
+            yield TrainBatch(users, positives, None if self.negatives is None else self.negatives(users, own), weights)
 
-    def _positives(self, shard: Shard, own: torch.Generator) -> Iterator[Pair]:
+    def _positives(self, shard: Shard, own: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         size = self.batch_size
         if self.by_user:
             share = -(-self.users.numel() // shard.world)
             for start in range(0, share, size):
-                yield user_uniform(self.known, self.active, min(size, share - start), own)
+                yield *user_uniform(self.known, self.active, min(size, share - start), own), None
             return
-        order = shard.shuffled(self.users.numel())
-        yield from zip(self.users[order].split(size), self.items[order].split(size), strict=True)
+        for rows in shard.shuffled(self.users.numel()).split(size):
+            yield self.users[rows], self.items[rows], None if self.weights is None else self.weights[rows]
 
 
 class RatingBatches:
-    """One epoch of training batches of ratings: users, items and ratings [n], in the order of the epoch."""
+    """One epoch of training batches of ratings: users, items, ratings and perhaps weights [n], in the order of the
+    epoch."""
 
-    def __init__(self, columns: tuple[Tensor, Tensor, Tensor], batch_size: int, now: Now):
+    def __init__(self, columns: Sequence[Tensor], batch_size: int, now: Now):
         self.now, self.batch_size = now, batch_size
         self.columns = [x.to(now().device) for x in columns]
 
@@ -131,7 +141,7 @@ class RatingBatches:
     def __iter__(self) -> Iterator[RatingBatch]:
         order = self.now().shuffled(self.columns[0].numel())
         columns = (x[order].split(self.batch_size) for x in self.columns)
-        yield from map(RatingBatch._make, zip(*columns, strict=True))
+        yield from (RatingBatch(*batch) for batch in zip(*columns, strict=True))
 
 
 class RowBatches:
@@ -145,15 +155,19 @@ class RowBatches:
         batch_size: rows per step and process.
         now: the share of this process.
         negatives: columns to stand against each entry; None for nothing.
+        weights: of the entries, [n]; or None.
     """
 
     def __init__(
         self, rows: Tensor, columns: Tensor, values: Tensor, sizes: tuple[int, int], batch_size: int, now: Now,
-        negatives: Negatives | None,
+        negatives: Negatives | None, weights: Tensor | None = None,
     ):  # fmt: skip
         self.now, self.batch_size = now, batch_size
         rows, columns, values = (x.to(now().device) for x in (rows, columns, values))
         self.matrix = Rows.from_entries(rows, columns, values, sizes[0])
+        if weights is not None:
+            weights = weights.to(rows.device)
+        self.weights = None if weights is None else Rows.from_entries(rows, columns, weights, sizes[0])
         self.active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
         self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
 
@@ -166,7 +180,8 @@ class RowBatches:
         for rows in self.active[shard.shuffled(self.active.numel())].split(self.batch_size):
             place, columns, values = self.matrix.of(rows)
             negatives = None if self.negatives is None else self.negatives(rows[place], own)
-            yield RowBatch(rows, place, columns, values, negatives)
+            weights = None if self.weights is None else self.weights.of(rows)[2]
+            yield RowBatch(rows, place, columns, values, negatives, weights)
 
 
 class UserBlocks:
@@ -178,10 +193,11 @@ class UserBlocks:
         num_users: U.
         size: users per block.
         now: the share of this process.
+        repeats: whether what users have already is ranked too, and may be a label.
     """
 
-    def __init__(self, labels: Pair, seen: Pair, num_users: int, size: int, now: Now):
-        shard, self.size = now(), size
+    def __init__(self, labels: Pair, seen: Pair, num_users: int, size: int, now: Now, repeats: bool = False):
+        shard, self.size, self.repeats = now(), size, repeats
         self.labels, self.seen = (
             UserItems.from_pairs(users.to(shard.device), items.to(shard.device), num_users)
             for users, items in (labels, seen)
@@ -193,7 +209,13 @@ class UserBlocks:
 
     def __iter__(self) -> Iterator[EvalBatch]:
         for users in self.users.split(self.size)[: len(self)]:  # nobody is one empty block to `split`
-            yield EvalBatch(users, *self.seen.of(users), *self.labels.of(users))
+            batch = EvalBatch(users, *self.seen.of(users), *self.labels.of(users))
+            if self.repeats:
+                width = int(torch.cat([batch.seen_items, batch.label_items]).max()) + 1
+                seen = batch.seen_rows * width + batch.seen_items
+                known = torch.isin(batch.label_rows * width + batch.label_items, seen)
+                batch = batch._replace(seen_rows=seen[:0], seen_items=seen[:0], label_known=known)
+            yield batch
 
 
 class RatingBlocks:
@@ -208,7 +230,7 @@ class RatingBlocks:
 
     def __iter__(self) -> Iterator[RatingBatch]:
         blocks = (column.split(self.size)[: len(self)] for column in self.columns)
-        yield from map(RatingBatch._make, zip(*blocks, strict=True))
+        yield from (RatingBatch(*block) for block in zip(*blocks, strict=True))
 
 
 def prepared(negatives: Negatives | None, known: UserItems, num_items: int) -> Negatives | None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.values import clean_numbers, clean_times
+from recgnn.data.readers.values import clean_numbers, clean_times, clean_weights
 from recgnn.errors import DataError
 
 USER = "user"
@@ -18,10 +18,11 @@ ITEM = "item"
 RATING = "rating"
 TIMESTAMP = "timestamp"
 SPLIT = "split"
+WEIGHT = "weight"
 POSITION = "pos"
 """A rank by time within its user: stands in for missing times where only that order counts."""
 TITLE = "title"
-RESERVED = (USER, ITEM, RATING, TIMESTAMP, SPLIT)
+RESERVED = (USER, ITEM, RATING, TIMESTAMP, WEIGHT, SPLIT)
 PARTS = ("train", "val", "test")
 _PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -32,11 +33,13 @@ class InteractionLog:
 
     Args:
         interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp` seconds, int64 or
-            float64], [`split` one of train, val, test] and context columns, which are kept as they are.
+            float64], [`weight` float32, from 0 up], [`split` one of train, val, test] and context columns, which are
+            kept as they are.
         users: Column `user` and attributes, one row per user; or None.
         items: Column `item` and attributes (`title` where known), one row per item; or None.
         name: Short name of the data set, used for run folders.
         origin: Where the interactions came from, for the errors.
+        notes: What was left out in reading, in lines.
 
     Raises:
         DataError: If a column is missing, an id is null or of mixed types, a rating or timestamp is no number, or a
@@ -48,6 +51,7 @@ class InteractionLog:
     items: pd.DataFrame | None = None
     name: str = "data"
     origin: InitVar[Origin | None] = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self, origin: Origin | None) -> None:
         frame = clean_interactions(self.interactions, origin or Origin())
@@ -89,6 +93,8 @@ def clean_interactions(frame: pd.DataFrame, origin: Origin) -> pd.DataFrame:
         new[RATING] = clean_numbers(frame[RATING], RATING, origin).astype(np.float32)
     if TIMESTAMP in frame:
         new[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, origin)
+    if WEIGHT in frame:
+        new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
     if SPLIT in frame:
         new[SPLIT] = clean_split(frame[SPLIT], origin)
     first = [c for c in RESERVED if c in new]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -22,8 +23,9 @@ from recgnn.data.interactions.loaders import (
 from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.readers.rules import Rule
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, one_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -42,7 +44,7 @@ class GraphDataModule(LightningDataModule):
     Args:
         source: where the log comes from: `TableLog`, `AtomicLog`, `AdjacencyLog`, `FrameLog`, or a catalogue data
             set such as `MovieLens100K`.
-        filters: applied in order: `MinRating`, `KCore`. Repeated user-item pairs are always merged.
+        filters: applied in order: `MinRating`, `KCore`, `Where` …
         split: how train, validation and test are made; `RatioSplit()`, 8:1:1 per user at random, by default.
         batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process.
         sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of
@@ -51,6 +53,12 @@ class GraphDataModule(LightningDataModule):
         cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
         prepared: a folder of prepared data, as a run's `vocabulary`; then source, filters and split are not used.
         merge_val: train on the validation part too, as the second half of `fit --refit` does.
+        positive: for rankings, which rows say that a user wants an item: a rule such as `rating >= 4`, or `all`, the
+            default, which logs with negative ratings do not take unsaid.
+        repeats: what becomes of several rows of one user and item. `merge`: one is kept (of each part, where parts are
+            given or follow the time), and what a user has is neither a label nor recommended. `keep`: for logs where
+            buying again is the point: all rows are trained on, what a user has may be recommended, and labels that were
+            new and those that were repeated are measured apart too.
     """
 
     def __init__(
@@ -64,8 +72,13 @@ class GraphDataModule(LightningDataModule):
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
+        positive: str | None = None,
+        repeats: Literal["merge", "keep"] = "merge",
     ):
         super().__init__()
+        one_of("data.init_args.repeats", repeats, ("merge", "keep"))
+        if positive not in (None, "all"):
+            Rule(str(positive), "positive")
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
         if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
@@ -73,6 +86,7 @@ class GraphDataModule(LightningDataModule):
         self.source, self.filters, self.split = source, filters or [], split or RatioSplit()
         self.batch_size, self.sampling, self.eval_batch_size = batch_size, sampling, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
+        self.positive, self.repeats = positive, repeats
         self.seed: int | None = None
         self.request = Request()
 
@@ -85,15 +99,40 @@ class GraphDataModule(LightningDataModule):
             return PreparedLog.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
         assert self.source is not None  # or there is a prepared folder
-        return prepare(self.source, self.filters, split, self.cache_dir)
+        return prepare(self.source, self.filters, split, self.cache_dir, self.positive, self.repeats)
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
         return self.prepared.name
 
     def describe(self, task: str) -> str:
-        """What the data are, as text."""
-        return format_summary(self.prepared.summary, "cold" if task == "rating" else "dropped")
+        """What the data are, as text.
+
+        Raises:
+            DataError: as `check`.
+        """
+        self.check(task)
+        return format_summary(self.prepared.summary, task)
+
+    def check(self, task: str) -> None:
+        """Check that the rows mean something for a task.
+
+        Raises:
+            DataError: if it is a ranking, and not known which rows are positives.
+            ConfigError: if there are rules that are for rankings alone.
+        """
+        summary = self.prepared.summary
+        if task != "ranking":
+            if summary["positive"] or self.repeated:
+                raise ConfigError("data: positive, and repeats: keep, are for rankings; leave them out for ratings")
+        elif summary["ratings"] is not None and summary["ratings"][0] < 0 and summary["positive"] is None:
+            low, high = summary["ratings"]
+            raise DataError(
+                f"{self.name}: ratings go from {low:g} to {high:g}, and a ranking needs to know which rows are "
+                "positives; set --data.positive 'rating > 0', or all"
+            )
+        if self.sampling == "user" and summary["weights"]:
+            raise ConfigError("data: sampling: user draws a user's items alike, and rows have weights; leave one out")
 
     @property
     def num_users(self) -> int:
@@ -105,8 +144,8 @@ class GraphDataModule(LightningDataModule):
 
     @property
     def edge_index(self) -> Tensor:
-        """Users and items of the training part, [2, E]."""
-        return torch.stack(self.pairs("train"))
+        """Users and items of the training part, each pair once, [2, E]."""
+        return torch.stack(self.distinct("train")[:2])
 
     @cached_property
     def graph(self) -> HeteroData:
@@ -117,6 +156,27 @@ class GraphDataModule(LightningDataModule):
         """Users and items of a part (`train`, `val`, `test`), in the order of the log."""
         rows = getattr(self.prepared, part)
         return torch.tensor(rows.user), torch.tensor(rows.item)
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a user and item may have several rows."""
+        return self.prepared.summary["repeats"] == "keep"
+
+    def distinct(self, part: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Users and items of a part, each pair once, and the sum of their weights, [n]; or None."""
+        users, items = self.pairs(part)
+        weights = self.weights(part)
+        if not self.repeated:
+            return users, items, weights
+        keys, of = torch.unique(users * self.num_items + items, return_inverse=True)
+        if weights is not None:
+            weights = torch.zeros(keys.numel()).index_add_(0, of, weights)
+        return keys // self.num_items, keys % self.num_items, weights
+
+    def weights(self, part: str) -> Tensor | None:
+        """The weights of a part's rows, like `pairs`, over their mean in train: [n]; None where there are none."""
+        rows, train = getattr(self.prepared, part).weight, self.prepared.train.weight
+        return None if rows is None or train is None else torch.tensor(rows / train.mean(dtype=np.float64)).float()
 
     def ratings(self, part: str) -> Tensor:
         """The ratings of a part, like `pairs`: [n] float32.
@@ -166,16 +226,21 @@ class GraphDataModule(LightningDataModule):
         """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""
         if self.request.nothing:
             return range(1)  # one batch of nothing; Lightning takes a list for several loaders
-        by, (users, items), sizes = self.request.rows, self.pairs("train"), (self.num_users, self.num_items)
+        by, (users, items), weights = self.request.rows, self.pairs("train"), self.weights("train")
         rated, common = self.request.task == "rating", (self.batch_size, self.shard)
+        sizes = (self.num_users, self.num_items)
         if by is None and rated:
-            return RatingBatches((users, items, self.ratings("train")), *common)
+            columns = [users, items, self.ratings("train")]
+            return RatingBatches(columns if weights is None else [*columns, weights], *common)
         if by is None:
             by_user = self.sampling == "user"
-            return InteractionBatches((users, items), sizes, *common, self.request.negatives, by_user)
+            return InteractionBatches((users, items), sizes, *common, self.request.negatives, by_user, weights)
+        if self.repeated:
+            users, items, weights = self.distinct("train")
         values = self.ratings("train") if rated else torch.ones(users.numel())
-        rows, columns, sizes = (users, items, sizes) if by == "user" else (items, users, sizes[::-1])
-        return RowBatches(rows, columns, values, sizes, *common, self.request.negatives)
+        if by == "item":
+            users, items, sizes = items, users, sizes[::-1]
+        return RowBatches(users, items, values, sizes, *common, self.request.negatives, weights)
 
     def val_dataloader(self) -> UserBlocks | RatingBlocks:
         return self._blocks("val")
@@ -188,4 +253,4 @@ class GraphDataModule(LightningDataModule):
         if self.request.task == "rating":
             return RatingBlocks(self.rated(part), size or RATINGS, self.shard)
         size = size or min(4096, max(64, 2**25 // self.num_items))
-        return UserBlocks(self.pairs(part), self.known(part), self.num_users, size, self.shard)
+        return UserBlocks(self.pairs(part), self.known(part), self.num_users, size, self.shard, self.repeated)

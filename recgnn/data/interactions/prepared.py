@@ -11,16 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path, sha256_of
 
-FORMAT = 2
+FORMAT = 3
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
-READABLE = (1, 2)
-"""Versions that `load` reads; 1 has no cold rows."""
 
 _FILES = ("interactions.parquet", "users.parquet", "items.parquet")
 _COLD = "cold.parquet"
@@ -34,12 +32,14 @@ class Part:
         user, item: `[n]` int64 rows of the vocabularies.
         rating: `[n]` float32, or None.
         timestamp: `[n]` int64 or float64 seconds, or None.
+        weight: `[n]` float32, or None.
     """
 
     user: np.ndarray
     item: np.ndarray
     rating: np.ndarray | None = None
     timestamp: np.ndarray | None = None
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -120,7 +120,7 @@ class PreparedLog:
         folder = Path(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            if summary["format"] not in READABLE:
+            if summary["format"] != FORMAT:
                 raise RunError(
                     f"{folder}: written in format {summary['format']}, this version reads {FORMAT}"
                 )
@@ -156,7 +156,7 @@ class PreparedLog:
 def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> None:
     """Write parts one after the other, told apart by a column of codes."""
     columns = {}
-    for name in (USER, ITEM, RATING, TIMESTAMP):
+    for name in (USER, ITEM, RATING, TIMESTAMP, WEIGHT):
         arrays = [getattr(part, name) for part in parts]
         if arrays[0] is not None:
             values = np.concatenate(arrays)
@@ -183,15 +183,23 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
     }
 
 
-def format_summary(summary: dict, cold: str = "dropped") -> str:
-    """Return the summary as text; `cold` says what becomes of rows whose user or item is not in train."""
+def format_summary(summary: dict, task: str = "ranking") -> str:
+    """Return the summary as text, for a task: a rating model has an answer for rows that are not in train."""
+    cold = "cold" if task == "rating" else "dropped"
     lines = [
         f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
-        f"{summary['interactions']:,} of {summary['read']:,} interactions "
-        f"(density {summary['density']:.3%})",
+        f"{summary['interactions']:,} of {summary['read']:,} interactions (density {summary['density']:.3%})",
         *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
-        f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} "
-        f"({summary['split']})",
-        *(f"  note: {text}" for text in summary["warnings"]),
+        f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} ({summary['split']})",
     ]
-    return "\n".join(lines)
+    if task == "ranking" and summary["ratings"] is not None:
+        low, high = summary["ratings"]
+        rule = summary["positive"]
+        told = "every row counts as positive" if rule in (None, "all") else f"positive are rows with {rule}"
+        hint = f" (--data.positive 'rating >= {high - (high - low) / 4:g}' says otherwise)" if rule is None else ""
+        lines.append(f"  ratings {low:g} to {high:g}: {told}{hint}")
+    if summary["weights"]:
+        lines.append("  rows have weights, which count in the loss over their mean")
+    if summary["repeats"] == "keep":
+        lines.append("  repeats are kept: what a user has may be recommended")
+    return "\n".join([*lines, *(f"  note: {text}" for text in summary["warnings"])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,25 +13,26 @@ import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
-from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, InteractionLog, Source
+from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
-from recgnn.files import existing_file
+from recgnn.files import existing_file, existing_files
 
 __all__ = ["AdjacencyLog", "AtomicLog", "FrameLog", "Source", "TableLog"]
 
 
 class TableLog(Source):
-    """A log in one table: csv, tsv, any other separator, or Parquet.
+    """A log in one table: csv, tsv, any other separator, JSON lines, or Parquet; also several files of one layout.
 
     Other columns are kept as context; a column `split` (train, val, test) is the data's own split. A column that is
-    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`) is left out.
+    not chosen but has one of our names (`user`, `item`, `rating`, `timestamp`, `weight`) is left out.
 
     Args:
-        path: The interactions.
+        path: The interactions: a file, a pattern such as `logs/*.csv`, or an address such as `s3://bucket/log.parquet`.
         user: Column of the user ids.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
@@ -44,6 +46,9 @@ class TableLog(Source):
         name: Short name of the data set; the file's stem when None.
         quotes: Whether a field may stand in double quotes; false where quotes are characters like others.
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
+        weight: Column of the rows' weights, such as play counts, from 0 up; None: `weight` if there is one; "": none.
+        keep: Which rows of `path` are read: a rule such as `behavior == 'buy'`; all when None.
+        on_bad_rows: `refuse`, or `drop` and count rows of `path` that are broken (another number of fields).
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -64,9 +69,13 @@ class TableLog(Source):
         name: str | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        weight: str | None = None,
+        keep: str | None = None,
+        on_bad_rows: Literal["refuse", "drop"] = "refuse",
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
         self.columns = None if columns is None else list(columns)
         self.users, self.items, self.title = users, items, title
@@ -75,7 +84,9 @@ class TableLog(Source):
 
     def read(self) -> InteractionLog:
         ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
-        frame, origin = read_table(self.path, self.separator, self.columns, ids, self.quotes, self.encoding)
+        frame, origin = read_table(
+            self.path, self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows, self.keep
+        )
         if self.columns is None and not {*ids} <= {*frame.columns} and _all_numbers(frame.columns):
             raise DataError(
                 f"{origin.name}: the first line holds numbers, not names: {', '.join(frame.columns)}; name the columns "
@@ -93,7 +104,8 @@ class TableLog(Source):
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
-        return fingerprint(self, options, [self.path, self.users, self.items])
+        options += [repr(self.keep), self.on_bad_rows]
+        return fingerprint(self, options, [*existing_files(self.path), self.users, self.items])
 
 
 class AtomicLog(Source):
@@ -110,6 +122,7 @@ class AtomicLog(Source):
         timestamp: Field of the times; None and "" as for `rating`.
         title: Field of the titles in the `.item` file; None: `title`, `movie_title` or `name`.
         name: Short name of the data set; the file's stem when None.
+        weight: Field of the rows' weights; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -124,9 +137,10 @@ class AtomicLog(Source):
         timestamp: str | None = None,
         title: str | None = None,
         name: str | None = None,
+        weight: str | None = None,
     ) -> None:
         self.path = path
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.title = title
         self.name = name or Path(path).name.removesuffix(".inter") or "data"
 
@@ -227,6 +241,7 @@ class FrameLog(Source):
         users: A frame with a row per user, or None.
         items: A frame with a row per item (`title` where known), or None.
         name: Short name of the data set.
+        weight: Column of the rows' weights, from 0 up; None and "" as for `rating`.
 
     Raises:
         DataError: On reading, with the row and the column of the mistake.
@@ -242,9 +257,11 @@ class FrameLog(Source):
         users: pd.DataFrame | None = None,
         items: pd.DataFrame | None = None,
         name: str = "frame",
+        weight: str | None = None,
     ) -> None:
         self.frame, self.users, self.items = frame, users, items
-        self.chosen: Mapping[str, str | None] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp}
+        chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
+        self.chosen: Mapping[str, str | None] = chosen
         self.name = name
 
     def read(self) -> InteractionLog:

@@ -21,6 +21,8 @@ class Split(ABC):
 
     val_is_test = False
     """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
+    follows_log = False
+    """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
 
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -62,6 +64,7 @@ class RatioSplit(Split):
         self.ratios = _normalised(ratios, "RatioSplit")
         self.by = _one_of(by, ("user", "all"), "RatioSplit: by")
         self.order = _one_of(order, ("random", "time"), "RatioSplit: order")
+        self.follows_log = self.order != "random"
         self.seed = seed
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
@@ -108,6 +111,7 @@ class LeaveOneOut(Split):
 
     def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
         self.order = _one_of(order, ("time", "random", "given"), "LeaveOneOut: order")
+        self.follows_log = self.order != "random"
         self.val = val
         self.seed = seed
 
@@ -150,6 +154,8 @@ class TemporalSplit(Split):
     Raises:
         DataError: If the log has no timestamps, or a part is empty.
     """
+
+    follows_log = True
 
     def __init__(
         self,
@@ -201,6 +207,8 @@ class GivenSplit(Split):
         DataError: If the log has no split column, or val is set although the data has a validation
             part.
     """
+
+    follows_log = True
 
     def __init__(self, val: float | str | None = None, seed: int = 42) -> None:
         if isinstance(val, str) and val != "test":
@@ -263,7 +271,7 @@ class WithoutValidation(Split):
     """
 
     def __init__(self, of: Split) -> None:
-        self.of = of
+        self.of, self.follows_log = of, of.follows_log
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.of.val_is_test:

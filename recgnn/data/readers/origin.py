@@ -22,12 +22,14 @@ class Origin:
         line: Maps the position of a row (0, 1, ...) to its line in the file; rows are counted when None.
         columns: Maps our column names to the file's.
         start: Number of rows before the frame's first one.
+        notes: What was left out in reading, in lines.
     """
 
     name: str = "the interactions"
-    line: Callable[[int], int] | None = None
+    line: Callable[[int], object] | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     start: int = 0
+    notes: tuple[str, ...] = ()
 
     def at(self, row: int, column: str) -> str:
         """Return `ratings.csv, line 7, column 'rating'`."""

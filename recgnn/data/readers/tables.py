@@ -1,22 +1,88 @@
-"""The one reader of tables: text or Parquet, whole or in blocks of rows, for whoever asks."""
+"""The one reader of tables: text, JSON lines or Parquet, whole or in blocks of rows, for whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from recgnn.data.readers.jsonlines import JsonTable, is_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.parquet import ParquetTable, is_parquet
+from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.text import TextTable
 from recgnn.data.readers.types import Kind, as_kind, frame_of, kind_of, typed, wider
 from recgnn.errors import DataError
-from recgnn.files import existing_file
+from recgnn.files import existing_files
 
 ROWS = 2**16  # of a block
 SMALL = 2**26  # bytes of text that are held, so that they need not be read twice
+
+
+class SeveralTables:
+    """Several files with the same columns as one table.
+
+    Args:
+        path: The pattern that names them.
+        parts: Their tables, of one kind.
+
+    Raises:
+        DataError: If their kinds or columns differ.
+    """
+
+    def __init__(self, path: Path, parts: Sequence[TextTable | ParquetTable | JsonTable]) -> None:
+        self.path, self.parts, self.names = path, parts, parts[0].names
+        for part in parts[1:]:
+            if type(part) is not type(parts[0]):
+                raise DataError(f"{path}: {parts[0].path} and {part.path} are not of one kind (text, JSON, Parquet)")
+            need_columns(self.names, part.names, str(part.path), f"{parts[0].path} has it")
+            need_columns(part.names, self.names, str(parts[0].path), f"{part.path} has it")
+
+    @property
+    def bad(self) -> list[str]:
+        """The rows that were dropped, as text."""
+        return [row for part in self.parts for row in rows_dropped(part)]
+
+    def tables(self, *args: Any, **kwargs: Any) -> Iterator[pa.Table]:
+        """Yield the rows of one file after the other; see the kinds of tables."""
+        self.counts = [0]
+        for part in self.parts:
+            for table in part.tables(*args, **kwargs):
+                self.counts[-1] += table.num_rows
+                yield table.select([name for name in self.names if name in table.column_names])
+            self.counts.append(0)
+
+    def line_of(self, row: int) -> Any:
+        """Return the place of a row, of those that have been read: `12 of part-3.csv`."""
+        for part, count in zip(self.parts, self.counts, strict=False):
+            if row < count:
+                return f"{part.line_of(row)} of {part.path.name}"
+            row -= count
+        raise IndexError(row)
+
+
+Table = TextTable | ParquetTable | JsonTable | SeveralTables
+
+
+def is_text(table: Table) -> bool:
+    """Return whether a table's columns are texts whose types are to be found."""
+    return isinstance(table.parts[0] if isinstance(table, SeveralTables) else table, TextTable)
+
+
+def lines_of(table: Table) -> Callable[[int], Any] | None:
+    """Return what tells the line of a row; None where there are no lines."""
+    first = table.parts[0] if isinstance(table, SeveralTables) else table
+    return None if isinstance(first, ParquetTable) else table.line_of
+
+
+def rows_dropped(table: Table) -> list[str]:
+    """Return the rows that were dropped in the last reading, as text."""
+    return [] if isinstance(table, ParquetTable) else table.bad
 
 
 def open_table(
@@ -26,22 +92,32 @@ def open_table(
     quotes: bool = True,
     encoding: str | None = None,
     what: str = "file",
-) -> TextTable | ParquetTable:
-    """Open a table of text (csv, tsv, any separator, also gzipped) or Parquet, which is recognised by its content.
+    on_bad_rows: str = "refuse",
+) -> Table:
+    """Open a table of text (csv, tsv, any separator), JSON lines, both also gzipped, or Parquet, known by its content.
 
     Args:
-        path: The file.
+        path: The file, a pattern of several, or an address (see `existing_files`).
         separator: Of the fields of text; found out when None.
         columns: Names of the columns of a text file without a header line.
         quotes: Whether fields of text may stand in double quotes.
         encoding: Of text; UTF-8, or UTF-16 with a mark, when None.
         what: What to call the file where it is missing.
+        on_bad_rows: Whether rows that are no such rows are refused, or dropped and counted.
 
     Raises:
         DataError: If the file is missing, empty or neither.
     """
-    file = existing_file(path, what)
-    return ParquetTable(file) if is_parquet(file) else TextTable(file, separator, columns, quotes, encoding)
+
+    def one(file: Path) -> TextTable | ParquetTable | JsonTable:
+        if is_parquet(file):
+            return ParquetTable(file)
+        if separator is None and columns is None and is_json(file, encoding):
+            return JsonTable(file, encoding, on_bad_rows)
+        return TextTable(file, separator, columns, quotes, encoding, on_bad_rows)
+
+    found = [one(file) for file in existing_files(path, what)]
+    return found[0] if len(found) == 1 else SeveralTables(Path(path), found)
 
 
 def read_table(
@@ -51,6 +127,8 @@ def read_table(
     ids: Collection[str] = (),
     quotes: bool = True,
     encoding: str | None = None,
+    on_bad_rows: str = "refuse",
+    keep: Rule | None = None,
 ) -> tuple[pd.DataFrame, Origin]:
     """Read a whole table.
 
@@ -58,39 +136,87 @@ def read_table(
     integers.
 
     Args:
-        path, separator, columns, quotes, encoding: See `open_table`.
+        path, separator, columns, quotes, encoding, on_bad_rows: See `open_table`.
         ids: Columns that hold ids: never null, never float.
+        keep: Which rows are read; all when None.
 
     Returns:
-        The frame, and where it came from.
+        The frame, and where it came from, with notes of what was left out.
 
     Raises:
         DataError: If the file cannot be read or has no rows; names the line of the mistake.
     """
-    table = open_table(path, separator, columns, quotes, encoding)
-    origin = Origin(str(table.path), table.line_of if isinstance(table, TextTable) else None)
-    found = list(table.tables())
-    if isinstance(table, ParquetTable):
-        return frame_of(pa.concat_tables(found)), origin
-    if not found:
-        raise DataError(f"{table.path}: has a header line and no rows")
-    joined = pa.concat_tables(found)
+    table = open_table(path, separator, columns, quotes, encoding, on_bad_rows=on_bad_rows)
+    found, kept = list(table.tables()), None
+    if keep is not None:
+        found, kept = _kept(found, keep, Origin(str(table.path), lines_of(table)))
+    if is_text(table) and not sum(map(len, found)):
+        raise DataError(f"{table.path}: has a header line and no rows" + (f" with {keep.text}" if keep else ""))
+    joined = pa.concat_tables(found, promote_options="permissive")
     found.clear()
-    return frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})), origin
+    if is_text(table):
+        joined = pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})
+    line = lines_of(table)
+    if kept is not None and line is not None:
+        all_lines, rows = line, kept.rows
+        line = lambda row: all_lines(int(rows[row]))  # noqa: E731
+    notes = [*bad_rows_note(table), *([kept.note] if kept is not None else [])]
+    return frame_of(joined), Origin(str(table.path), line, notes=tuple(notes))
 
 
-def table_blocks(table: TextTable | ParquetTable, chosen: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+def bad_rows_note(table: Table) -> list[str]:
+    """Return a line about the rows that were dropped in the last reading, if there are any."""
+    if not (bad := rows_dropped(table)):
+        return []
+    shown = ", ".join(repr(row[:40]) for row in bad[:3])
+    return [f"{table.path}: {len(bad):,} rows that cannot be read are left out, such as {shown}"]
+
+
+class Kept(NamedTuple):
+    """Which rows of a table were kept, ascending, and a line about it."""
+
+    rows: np.ndarray
+    note: str
+
+
+def _kept(tables: list[pa.Table], rule: Rule, origin: Origin) -> tuple[list[pa.Table], Kept]:
+    """Return the rows that a rule means."""
+    found, rows, start = [], [], 0
+    for table in tables:
+        rule.check(table.column_names, origin.name)
+        own = replace(origin, start=start)
+        mask = rule.mask(frame_of(table.select(rule.columns)), own)
+        found.append(table.filter(pa.array(mask)))
+        rows.append(np.flatnonzero(mask) + start)
+        start += table.num_rows
+    count = sum(map(len, rows))
+    return found, Kept(np.concatenate(rows), f"{start - count:,} of {start:,} rows are left out (keep: {rule.text})")
+
+
+def table_blocks(
+    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None
+) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
     Args:
         table: See `open_table`.
         chosen: Which columns are wanted; all when None.
+        keep: Which rows are read; all when None.
 
     Raises:
         DataError: If the file cannot be read or has no rows; names the line or the row of the mistake.
     """
-    if isinstance(table, ParquetTable):
-        for batch in table.tables(chosen, ROWS):
+    if keep is not None:
+        rule, origin = keep, Origin(str(table.path))
+        rule.check(table.names, origin.name)
+        wanted = None if chosen is None else {*chosen, *rule.columns}
+        for frame in table_blocks(table, wanted):
+            frame = frame[rule.mask(frame, origin)]
+            if len(frame):
+                yield frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
+        return
+    if not is_text(table):
+        for batch in cast(ParquetTable, table).tables(chosen, ROWS):
             yield from slices(frame_of(batch))
         return
     kinds: dict[str, Kind | None] = {}
@@ -136,7 +262,7 @@ def text_blocks(
     table = open_table(path, what=what)
     need_columns(columns, table.names, str(path), remedy)
     rows = False
-    for piece in table.tables() if isinstance(table, TextTable) else table.tables(rows=ROWS):
+    for piece in table.tables() if is_text(table) else cast(ParquetTable, table).tables(rows=ROWS):
         rows = True
         yield from slices(frame_of(piece))
     if not rows:

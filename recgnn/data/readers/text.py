@@ -20,7 +20,7 @@ from recgnn.data.readers.line_ends import check_endings, first_ending, last_endi
 from recgnn.data.readers.origin import unique_columns
 from recgnn.data.readers.quotes import QuotedFields, QuoteError, check_no_rows_inside, quoted_fields
 from recgnn.data.readers.separator import sniff
-from recgnn.errors import ConfigError, DataError, first_line
+from recgnn.errors import ConfigError, DataError, first_line, one_of
 
 PIECE = 2**24  # bytes that are read at a time; no quoted field is longer
 _STAND_IN = "\x1f"  # for separators of several characters
@@ -50,6 +50,10 @@ class TextTable:
         columns: Names of the columns of a file without a header line.
         quotes: Whether quotes mean anything; they are characters like others if not.
         encoding: Of the text; UTF-8, or UTF-16 with a mark, when None.
+        on_bad_rows: Whether rows with another number of fields are refused, or dropped and counted.
+
+    Attributes:
+        bad: The rows that were dropped, as text.
 
     Raises:
         DataError: If the file is empty or no text, or two columns have one name.
@@ -63,12 +67,15 @@ class TextTable:
         columns: Sequence[str] | None = None,
         quotes: bool = True,
         encoding: str | None = None,
+        on_bad_rows: str = "refuse",
     ) -> None:
+        one_of("on_bad_rows", on_bad_rows, ("refuse", "drop"))
         check_encoding(encoding)
         separator = "\t" if separator == "\\t" else separator
         if separator is not None and (not separator or set(separator) & set('"\n\r')):
             raise ConfigError(f"{path}: the separator is {separator!r}; expected one such as ',' or '::'")
         self.path, self.quotes, self.encoding = path, quotes, encoding
+        self.drops, self.bad = on_bad_rows == "drop", list[str]()
         head = next(chunks(path, 2**16, encoding), b"")
         if not head.strip() and not any(chunk.strip() for chunk in chunks(path, PIECE, encoding)):
             raise DataError(f"{path}: is empty")
@@ -98,6 +105,7 @@ class TextTable:
         """
         wanted = [name for name in self.names if chosen is None or name in chosen]
         self._rows.clear()
+        self.bad.clear()
         for piece in self._pieces(len(self.names)):
             begin = self._header(piece)[2] if self.has_header and not self._rows else 0
             table = self._parsed(piece, begin, wanted, types or {})
@@ -110,7 +118,9 @@ class TextTable:
         for piece, count in zip(self._pieces(), list(self._rows), strict=False):
             if row < count:
                 header = self._header(piece)[0] if self.has_header and piece.line == 1 else 0
-                lines = (line for line, _ in _records(piece, self.separator, self.quotes) if line > header)
+                records = _records(piece, self.separator, self.quotes)
+                width = len(self.names)
+                lines = (n for n, fields in records if n > header and (len(fields) == width or not self.drops))
                 return next(islice(lines, row, None))
             row -= count
         raise IndexError(row)
@@ -222,6 +232,7 @@ class TextTable:
                     delimiter=self.separator,
                     quote_char='"' if piece.quoted else False,
                     newlines_in_values=piece.multiline,
+                    invalid_row_handler=self._dropped if self.drops else None,
                 ),
                 pa.csv.ConvertOptions(
                     check_utf8=False,
@@ -250,6 +261,10 @@ class TextTable:
                 values = pc.replace_substring(values, _STAND_IN, self.written)
             table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
         return table
+
+    def _dropped(self, row: pa.csv.InvalidRow) -> str:
+        self.bad.append(row.text)
+        return "skip"
 
     def _uneven(self, piece: Piece) -> str | None:
         """Return the first line that has another number of fields."""

@@ -71,6 +71,20 @@ def clean_numbers(values: pd.Series, column: str, origin: Origin, expected: str 
     return pd.Series(found, index=values.index)
 
 
+def clean_weights(values: pd.Series, column: str, origin: Origin) -> pd.Series:
+    """Return float32 weights, which are finite, not negative, and not all 0.
+
+    Raises:
+        DataError: Names the place of the first that is none.
+    """
+    found = clean_numbers(values, column, origin, "a weight, from 0 up").astype(np.float32)
+    broken = (found < 0).to_numpy()
+    if broken.any() or not found.any():
+        row = int(broken.argmax())
+        raise DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected weights from 0 up, not all 0")
+    return found
+
+
 def clean_times(values: pd.Series, column: str, origin: Origin) -> pd.Series:
     """Return times as seconds, from numbers, dates or ISO 8601 text: int64 where all are whole, else float64.
 

@@ -42,8 +42,8 @@ def test_a_log_without_tables_is_itself() -> None:
      pd.array([1, 0, 1], "Int64"), pd.array([True, False, True], "boolean")],
 )  # fmt: skip
 def test_zeros_and_ones_of_every_type(column) -> None:
-    found, of = labels_of(pd.DataFrame({"clicked": column}), "clicked")
-    assert found.tolist() == [1, 0, 1] and found.dtype == np.float32 and of == "clicked"
+    found = labels_of(pd.DataFrame({"clicked": column}), "clicked")
+    assert found.tolist() == [1, 0, 1] and found.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_zeros_and_ones_of_every_type(column) -> None:
     ],
 )  # fmt: skip
 def test_rules(rule, expected) -> None:
-    found, of = labels_of(pd.DataFrame({"how many": [-1.5, 2, 7]}), rule)
-    assert found.tolist() == expected and of == "how many"
+    found = labels_of(pd.DataFrame({"how many": [-1.5, 2, 7]}), rule)
+    assert found.tolist() == expected
 
 
 def test_a_column_may_be_named_as_a_rule_is_written() -> None:
-    found, of = labels_of(pd.DataFrame({"x > 1": [1, 0], "x": [0, 9]}), "x > 1")
-    assert found.tolist() == [1, 0] and of == "x > 1"
+    found = labels_of(pd.DataFrame({"x > 1": [1, 0], "x": [0, 9]}), "x > 1")
+    assert found.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_column_may_be_named_as_a_rule_is_written() -> None:
 def test_labels_that_cannot_be(label, parts) -> None:
     frame = pd.DataFrame({"clicked": [0, 1, 1], "stars": [5, 1, 3], "word": ["1", "no", "0"], "half": [0, 1, None]})
     with pytest.raises(DataError) as error:
-        labels, _ = labels_of(frame, label)
+        labels = labels_of(frame, label)
         check_classes(labels.min(), labels.max(), len(labels), label)
     assert all(part in str(error.value) for part in parts), error.value
 

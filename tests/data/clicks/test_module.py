@@ -50,8 +50,8 @@ def test_a_log_with_its_tables_is_joined() -> None:
      ("x != 3", [1, 0, 1]), ("y", [1, 0, 1])],
 )  # fmt: skip
 def test_labels(rule, expected) -> None:
-    found, column = labels_of(pd.DataFrame({"x": [1, 3, 4.5], "y": ["1", "0", "1"]}), rule)
-    assert found.tolist() == expected and column == rule[0]
+    found = labels_of(pd.DataFrame({"x": [1, 3, 4.5], "y": ["1", "0", "1"]}), rule)
+    assert found.tolist() == expected
 
 
 def test_labels_that_are_none() -> None:

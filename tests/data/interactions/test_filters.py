@@ -37,7 +37,8 @@ def test_k_core_against_a_loop(seed: int, users: int, items: int) -> None:
     frame = _random_frame(seed)
     rows = [*frame[["user", "item"]].itertuples(name=None)]
     while True:
-        of_user, of_item = Counter(r[1] for r in rows), Counter(r[2] for r in rows)
+        pairs = {r[1:] for r in rows}  # a repeated pair counts once
+        of_user, of_item = Counter(p[0] for p in pairs), Counter(p[1] for p in pairs)
         kept = [r for r in rows if of_user[r[1]] >= users and of_item[r[2]] >= items]
         if len(kept) == len(rows):
             break

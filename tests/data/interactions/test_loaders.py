@@ -171,7 +171,7 @@ def test_without_a_trainer_there_are_batches_of_interactions(module) -> None:
 
 
 def triples(batches) -> list[tuple[int, int, float]]:
-    return [row for b in batches for row in zip(*(x.tolist() for x in b), strict=True)]
+    return [row for b in batches for row in zip(*(x.tolist() for x in b if x is not None), strict=True)]
 
 
 def of_part(data: GraphDataModule, *parts) -> list[tuple[int, int, float]]:

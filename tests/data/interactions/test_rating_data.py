@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -21,13 +19,14 @@ ROWS = [
     ("a", 10, 1.0, "train"),
     ("a", 20, 2.0, "train"),
     ("b", 10, 3.0, "train"),
-    ("b", 20, 4.0, "val"),  # again in test: that later one is kept
+    ("b", 20, 4.0, "val"),  # again in test: known by then, and no label
     ("z", 10, 5.0, "val"),  # user z is not in train
     ("a", 30, 1.5, "test"),  # nor is item 30
     ("b", 20, 2.5, "test"),
     ("y", 30, 3.5, "test"),
     ("a", 40, 4.5, "val"),
 ]
+ONCE = [row for row in ROWS if row != ("b", 20, 4.0, "val")]
 
 
 def frame(rows: list = ROWS) -> pd.DataFrame:
@@ -45,7 +44,7 @@ COLD = {"val": [(-1, 0, 5.0), (0, -1, 4.5)], "test": [(0, -1, 1.5), (-1, -1, 3.5
 
 
 def test_cold_rows_by_hand(tmp_path: Path) -> None:
-    rows = [r for r in ROWS if r != ("b", 20, 4.0, "val")] + [("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
+    rows = [*ONCE, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
     prepared = prepare(FrameLog(frame(rows)), [], GivenSplit(), tmp_path)
     assert prepared.users.ids.tolist() == ["a", "b"] and prepared.items.ids.tolist() == [10, 20, 50]
     assert {name: rows_of(part) for name, part in prepared.cold.items()} == COLD
@@ -58,13 +57,13 @@ def test_cold_rows_by_hand(tmp_path: Path) -> None:
         assert part.timestamp is None
     dropped = {d["step"]: d["rows"] for d in prepared.summary["dropped"] if d.get("cold")}
     assert dropped == {f"{name} rows with a user or item that is not in train": 2 for name in ("val", "test")}
-    assert "  cold 2: val rows" in format_summary(prepared.summary, "cold")
+    assert "  cold 2: val rows" in format_summary(prepared.summary, "rating")
     assert "  dropped 2: val rows" in format_summary(prepared.summary)
     assert any(w.startswith("4 of 6 val and test rows dropped") for w in prepared.summary["warnings"])
 
 
 def test_rated_has_the_cold_rows_at_the_end(tmp_path: Path) -> None:
-    rows = [*ROWS, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
+    rows = [*ONCE, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
     data = GraphDataModule(FrameLog(frame(rows)), split=GivenSplit(), cache_dir=str(tmp_path))
     for part, known in (("val", [(0, 2, 2.0)]), ("test", [(1, 1, 2.5)]), ("train", rows_of(data.prepared.train))):
         users, items, ratings = data.rated(part)
@@ -118,31 +117,9 @@ def test_validated_on_test_the_cold_rows_are_the_same(tmp_path: Path) -> None:
     assert not [w for w in prepared.summary["warnings"] if "dropped" in w], "a row is counted once"
 
 
-def test_a_folder_of_format_1_still_loads(tmp_path: Path) -> None:
-    """As an earlier version wrote it: no cold rows."""
-    rows = [*ROWS, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")]
-    prepared = compute(FrameLog(frame(rows)), [], GivenSplit())
-    folder = tmp_path / "p"
-    prepared.save(folder)
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["format"] == 2 and summary["sha256"].keys() == {
-        f"{name}.parquet" for name in ("interactions", "users", "items", "cold")
-    }
-    assert summary["sha256"]["cold.parquet"] == hashlib.sha256((folder / "cold.parquet").read_bytes()).hexdigest()
-    del summary["sha256"]["cold.parquet"]
-    (folder / "cold.parquet").unlink()
-    (folder / "summary.json").write_text(json.dumps(summary | {"format": 1}))
-    loaded = PreparedLog.load(folder)
-    assert loaded.cold == {}
-    for part in ("train", "val", "test"):
-        assert rows_of(getattr(loaded, part)) == rows_of(getattr(prepared, part))
-    data = GraphDataModule(prepared=str(folder))
-    assert data.rated("test")[0].numel() == len(prepared.test)
-
-
 @pytest.mark.parametrize("damage", ["missing", "cut", "swapped"])
 def test_damaged_cold_rows_are_noticed(tmp_path: Path, damage: str) -> None:
-    compute(FrameLog(frame([*ROWS, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")])), [], GivenSplit()).save(tmp_path)
+    compute(FrameLog(frame([*ONCE, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")])), [], GivenSplit()).save(tmp_path)
     path = tmp_path / "cold.parquet"
     content = path.read_bytes()
     path.unlink()
