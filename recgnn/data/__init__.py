@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from recgnn.data.clicks.events import EventSource, EventTable
+    from recgnn.data.clicks.events import EventFrame, EventSource, EventTable
     from recgnn.data.clicks.fields import Field
     from recgnn.data.clicks.history import Histories
     from recgnn.data.clicks.module import CTRDataModule
@@ -18,9 +18,19 @@ if TYPE_CHECKING:
     from recgnn.data.datasets.criteo import Avazu, Criteo
     from recgnn.data.datasets.fixed_splits import AmazonBook, Gowalla, Yelp2018
     from recgnn.data.datasets.frappe import Frappe
-    from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
+    from recgnn.data.datasets.media import MIND, CriteoAttribution, KuaiRand, KuaiRec, Netflix, Tenrec
+    from recgnn.data.datasets.movielens import (
+        MovieLens1M,
+        MovieLens10M,
+        MovieLens20M,
+        MovieLens32M,
+        MovieLens100K,
+        MovieLensSmall,
+    )
+    from recgnn.data.datasets.music import LastFM1K, LastFM2K, LastFM360K
+    from recgnn.data.datasets.shops import AmazonReviews, BookCrossing, Steam, Taobao, Yelp
     from recgnn.data.datasets.synthetic import SyntheticLog
-    from recgnn.data.interactions.filters import Deduplicate, Filter, KCore, MinRating, RatingRange
+    from recgnn.data.interactions.filters import Deduplicate, Filter, KCore, MinRating, RatingRange, Where
     from recgnn.data.interactions.log import InteractionLog, Source
     from recgnn.data.interactions.module import GraphDataModule
     from recgnn.data.interactions.prepare import prepare
@@ -37,7 +47,7 @@ if TYPE_CHECKING:
     from recgnn.data.interactions.vocabulary import Vocabulary
 
 _MODULES = {
-    "clicks.events": ("EventSource", "EventTable"),
+    "clicks.events": ("EventFrame", "EventSource", "EventTable"),
     "clicks.fields": ("Field",),
     "clicks.history": ("Histories",),
     "clicks.module": ("CTRDataModule",),
@@ -48,9 +58,13 @@ _MODULES = {
     "datasets.criteo": ("Avazu", "Criteo"),
     "datasets.fixed_splits": ("AmazonBook", "Gowalla", "Yelp2018"),
     "datasets.frappe": ("Frappe",),
-    "datasets.movielens": ("MovieLens100K", "MovieLens1M"),
+    "datasets.media": ("CriteoAttribution", "KuaiRand", "KuaiRec", "MIND", "Netflix", "Tenrec"),
+    "datasets.movielens": ("MovieLens100K", "MovieLens10M", "MovieLens1M", "MovieLens20M", "MovieLens32M",
+                           "MovieLensSmall"),
+    "datasets.music": ("LastFM1K", "LastFM2K", "LastFM360K"),
+    "datasets.shops": ("AmazonReviews", "BookCrossing", "Steam", "Taobao", "Yelp"),
     "datasets.synthetic": ("SyntheticLog",),
-    "interactions.filters": ("Deduplicate", "Filter", "KCore", "MinRating", "RatingRange"),
+    "interactions.filters": ("Deduplicate", "Filter", "KCore", "MinRating", "RatingRange", "Where"),
     "interactions.log": ("InteractionLog", "Source"),
     "interactions.module": ("GraphDataModule",),
     "interactions.prepare": ("prepare",),

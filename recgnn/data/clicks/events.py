@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import fingerprint
+from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
+from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
@@ -108,6 +109,26 @@ class EventTable(EventSource):
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
         options += [repr(self.keep), self.on_bad_rows]
         return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
+
+
+class EventFrame(EventSource):
+    """Events in a frame of pandas or Polars, a PyArrow table or a DuckDB relation.
+
+    Args:
+        frame: The events; not changed. A column `split` (train, val, test) is their own split.
+        name: Short name of the data set.
+    """
+
+    def __init__(self, frame: Any, name: str = "frame") -> None:
+        self.frame, self.name = as_pandas(frame).reset_index(drop=True), name
+
+    def events(self) -> pd.DataFrame:
+        if SPLIT not in self.frame:
+            return self.frame
+        return self.frame.assign(**{SPLIT: clean_split(self.frame[SPLIT], Origin("the frame"))})
+
+    def fingerprint(self) -> str:
+        return fingerprint(self, [self.name, frame_digest(self.frame).hex()], [])
 
 
 def part_files(

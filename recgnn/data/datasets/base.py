@@ -37,6 +37,8 @@ class PublicData:
     name: str
     urls: tuple[str, ...] = ()
     """Of the owner's files; none where they have to be put into a folder by hand."""
+    inside: tuple[str, ...] = ()
+    """Folders in which the owner's archive has its files, besides one of the data set's name."""
 
     def __init__(self, root: str | Path | None = None, cache_dir: str | Path | None = None) -> None:
         self.root = root
@@ -82,7 +84,7 @@ class PublicData:
         return found
 
     def _found(self, root: Path) -> tuple[Path, list[Path], Callable[[Path], Any]] | None:
-        for folder in (root, root / self.name):
+        for folder in (root, *(root / name for name in (self.name, *self.inside))):
             for names, reader in self.layouts():
                 if all((folder / n).is_file() for n in names if not n.startswith("?")):
                     files = [folder / n.removeprefix("?") for n in names]

@@ -1,4 +1,4 @@
-"""MovieLens 100K and 1M: ratings of films, with a table of users and one of films."""
+"""MovieLens: ratings of films, with a table of users and one of films."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.datasets.base import Layout, PublicLog, say
+from recgnn.data.datasets.tables import PublicTable, TableFile
 from recgnn.data.interactions.log import ITEM, POSITION, RATING, TIMESTAMP, TITLE, USER, InteractionLog
 from recgnn.data.interactions.sources import AtomicLog
 from recgnn.data.readers.tables import read_table
@@ -129,6 +130,80 @@ class MovieLens1M(PublicLog):
         users = _table(folder / "users.dat", "::", [USER, "gender", "age", "occupation", "zip"], USER)
         items = _table(folder / "movies.dat", "::", [ITEM, TITLE, "genres"], ITEM)
         return InteractionLog(frame, users, items, self.name, origin)
+
+
+_CSV = {USER: "userId", ITEM: "movieId", RATING: "rating", TIMESTAMP: "timestamp"}
+_GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+
+
+class _MovieLensCSV(PublicTable):
+    """MovieLens as `ratings.csv` and `movies.csv`."""
+
+    log = (TableFile("ratings.csv", _CSV),)
+    items = TableFile("movies.csv", {ITEM: "movieId"})
+    title = "title"
+
+
+class MovieLensSmall(_MovieLensCSV):
+    """MovieLens latest small: about 100,000 ratings of 9,700 films by 610 users; it changes over time.
+
+    Harper and Konstan, The MovieLens Datasets, 2015, https://doi.org/10.1145/2827872. For research.
+
+    Args:
+        root: A folder with `ratings.csv` (`movies.csv`), or `ml-latest-small.zip`; None: downloaded once.
+        cache_dir: Folder of the downloads; $RECGNN_CACHE or ~/.cache/recgnn when None.
+    """
+
+    name = "ml-latest-small"
+    urls = (f"{_GROUPLENS}/ml-latest-small.zip",)
+
+
+class MovieLens10M(PublicTable):
+    """MovieLens 10M: 10,000,054 ratings of films, with times.
+
+    Harper and Konstan, The MovieLens Datasets, 2015, https://doi.org/10.1145/2827872. For research.
+
+    Args:
+        root: A folder with `ratings.dat` (`movies.dat`), or `ml-10m.zip`; None: downloaded once.
+        cache_dir: Folder of the downloads; $RECGNN_CACHE or ~/.cache/recgnn when None.
+    """
+
+    name = "ml-10m"
+    counts = {"interactions": 10_000_054}
+    urls = (f"{_GROUPLENS}/ml-10m.zip",)
+    inside = ("ml-10M100K",)
+    log = (TableFile("ratings.dat", {c: c for c in _RATINGS}, _RATINGS, "::", quotes=False),)
+    items = TableFile("movies.dat", {ITEM: ITEM}, [ITEM, TITLE, "genres"], "::", quotes=False)
+
+
+class MovieLens20M(_MovieLensCSV):
+    """MovieLens 20M: 20,000,263 ratings of films by 138,493 users, with times.
+
+    Harper and Konstan, The MovieLens Datasets, 2015, https://doi.org/10.1145/2827872. For research.
+
+    Args:
+        root: A folder with `ratings.csv` (`movies.csv`), or `ml-20m.zip`; None: downloaded once.
+        cache_dir: Folder of the downloads; $RECGNN_CACHE or ~/.cache/recgnn when None.
+    """
+
+    name = "ml-20m"
+    counts = {"interactions": 20_000_263}
+    urls = (f"{_GROUPLENS}/ml-20m.zip",)
+
+
+class MovieLens32M(_MovieLensCSV):
+    """MovieLens 32M: 32,000,204 ratings of films by 200,948 users, with times.
+
+    Harper and Konstan, The MovieLens Datasets, 2015, https://doi.org/10.1145/2827872. For research.
+
+    Args:
+        root: A folder with `ratings.csv` (`movies.csv`), or `ml-32m.zip`; None: downloaded once.
+        cache_dir: Folder of the downloads; $RECGNN_CACHE or ~/.cache/recgnn when None.
+    """
+
+    name = "ml-32m"
+    counts = {"interactions": 32_000_204}
+    urls = (f"{_GROUPLENS}/ml-32m.zip",)
 
 
 def _from_parquet(folder: Path, items: str, name: str) -> InteractionLog:

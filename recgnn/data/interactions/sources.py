@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import pyarrow as pa
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import build_log, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
+from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
@@ -230,7 +231,7 @@ class AdjacencyLog(Source):
 
 
 class FrameLog(Source):
-    """A log in a pandas frame.
+    """A log in a frame of pandas or Polars, a PyArrow table or a DuckDB relation.
 
     Args:
         frame: The interactions; not changed.
@@ -249,17 +250,18 @@ class FrameLog(Source):
 
     def __init__(
         self,
-        frame: pd.DataFrame,
+        frame: Any,
         user: str = "user",
         item: str = "item",
         rating: str | None = None,
         timestamp: str | None = None,
-        users: pd.DataFrame | None = None,
-        items: pd.DataFrame | None = None,
+        users: Any = None,
+        items: Any = None,
         name: str = "frame",
         weight: str | None = None,
     ) -> None:
-        self.frame, self.users, self.items = frame, users, items
+        self.frame = as_pandas(frame)
+        self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
         chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.chosen: Mapping[str, str | None] = chosen
         self.name = name
