@@ -76,7 +76,7 @@ class Damage:
         if name == "compare":
             text = (folder / "answer" / "compare.csv").read_text(encoding="utf-8")
             kept = [dict(row) for row in csv.DictReader(io.StringIO(text))]
-            return [{k: v for k, v in row.items() if "second" not in k and k not in ("runs", "folders")} for row in kept]
+            return [{k: v for k, v in row.items() if "second" not in k and k != "folders"} for row in kept]
         return by_key(rows_of(folder / "answer.csv"))
 
     def case(self, draw: random.Random, folder: Path, name: str, how: str) -> Verdict:

@@ -279,7 +279,8 @@ def check_lists(outcome: Outcome, asked: list[str], known: dict[str, list[list[s
     wanted = {integer(one) for one in asked}
     need({*found} == wanted, f"lists of {sorted(found)[:4]}, asked for {sorted(wanted)[:4]}")
     for key, rows in found.items():
-        need(same([row[:4] for row in rows[:5]], known.get(key, [])), f"another list of {key}: {rows}, {known.get(key)}")
+        known_rows = known.get(key, [])
+        need(same([row[:4] for row in rows[:5]], known_rows), f"another list of {key}: {rows}, {known_rows}")
 
 
 def histories(world: World, draw: random.Random, folder: Path) -> Verdict:

@@ -93,11 +93,12 @@ def others(names: str) -> dict[str, Callable[[str], Value]]:
 FIT = others("""
     training.popularity_alpha training.metrics training.loss training.negatives data.sampling data.split
     data.split.ratios data.split.seed data.filters data.source.path data.source.user data.source.rating
-    data.source.separator data.source.encoding data.source.columns seed_everything trainer.max_epochs trainer.check_val_every_n_epoch
-    trainer.limit_val_batches trainer.limit_train_batches trainer.limit_test_batches trainer.gradient_clip_val
-    trainer.precision trainer.accelerator trainer.devices trainer.callbacks trainer.log_every_n_steps trainer.logger
-    trainer.default_root_dir trainer.strategy trainer.min_epochs trainer.max_time trainer.val_check_interval
-    run_dir refit overwrite ckpt_path optimizer optimizer.lr lr_scheduler model training data config log_checkpoints
+    data.source.separator data.source.encoding data.source.columns seed_everything trainer.max_epochs
+    trainer.check_val_every_n_epoch trainer.limit_val_batches trainer.limit_train_batches trainer.limit_test_batches
+    trainer.gradient_clip_val trainer.precision trainer.accelerator trainer.devices trainer.callbacks
+    trainer.log_every_n_steps trainer.logger trainer.default_root_dir trainer.strategy trainer.min_epochs
+    trainer.max_time trainer.val_check_interval run_dir refit overwrite ckpt_path optimizer optimizer.lr lr_scheduler
+    model training data config log_checkpoints
 """) | {
     "model.embedding_dim": whole(1), "model.num_layers": whole(0, 20), "training.lr": optional(real(0)),
     "training.l2": optional(real(0, edge=True)), "training.num_negatives": whole(1, 50), "training.ks": ks,

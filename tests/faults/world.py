@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -16,6 +17,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
+from recgnn.cli.entry import main
 from tests.faults.forked import Outcome, command, forked, import_all, imported
 from tests.tools.figures import dot
 
@@ -121,7 +123,17 @@ class World:
                 if told.code:
                     raise RuntimeError(f"a case that must work does not: {told.err[-2000:]}")
                 import_all(told.result)
+        self._remember_options()
         self._answers()
+
+    def _remember_options(self) -> None:
+        """Parse options in this process, so that those to come need not look up all classes and their arguments."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            for run in RUNS:
+                place = str(self.folder / run)
+                for name, words in {"fit": ["--config", f"{place}.yaml"], "test": ["--run", place]}.items():
+                    with contextlib.suppress(SystemExit):
+                        main(name, [*words, "--print_config"])
 
     def _grids(self) -> None:
         """Write tables of all rows that `predict` may be asked for, unknown and missing values among them."""
