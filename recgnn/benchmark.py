@@ -94,7 +94,7 @@ def train(entries: list[Entry], seeds: list[int], folder: Path, options: list[st
     for number, (entry, seed) in enumerate(planned, 1):
         run_dir = folder / entry.name / str(seed)
         head = f"{number}/{len(planned)} {entry.name}, seed {seed}:"
-        if (run_dir / "metrics.json").is_file():
+        if is_finished(run_dir):
             print(f"{head} finished already ({run_dir})", flush=True)
             finished.append(run_dir)
             continue
@@ -114,10 +114,20 @@ def train(entries: list[Entry], seeds: list[int], folder: Path, options: list[st
     return finished, failed
 
 
+def is_finished(run_dir: Path) -> bool:
+    """Whether `run_dir` holds a run with readable results."""
+    from recgnn.data.stored import read_json
+
+    try:
+        return bool(read_json(run_dir / "metrics.json"))
+    except RecGNNError:
+        return False
+
+
 def fit(entry: Entry, seed: int, run_dir: Path, options: list[str]) -> str:
     """Train one entry, or continue its run; returns its result as a few words."""
+    from recgnn.data.stored import read_json
     from recgnn.fit import main as fit
-    from recgnn.training.run_folder import read_json
 
     argv = ["--config", str(entry.config), f"--seed_everything={seed}", *split_seed(entry.config, seed)]
     argv += [f"--run_dir={run_dir}", "--overwrite=true", "--trainer.logger=false"]
@@ -135,6 +145,7 @@ def can_be_continued(run_dir: Path, argv: list[str]) -> bool:
     """Whether `run_dir` holds an unfinished run with exactly the options `argv`."""
     import yaml
 
+    from recgnn.data.stored import read_yaml
     from recgnn.fit import main as fit
     from recgnn.training.run_folder import SELECTION, can_continue
 
@@ -144,19 +155,22 @@ def can_be_continued(run_dir: Path, argv: list[str]) -> bool:
     printed = io.StringIO()
     with redirect_stdout(printed), suppress(SystemExit):
         fit([*argv, "--print_config"])
-    wanted, stored = yaml.safe_load(printed.getvalue()), yaml.safe_load(files[0].read_text(encoding="utf-8"))
+    wanted = yaml.safe_load(printed.getvalue())
+    try:
+        stored = read_yaml(files[0])
+    except RecGNNError:  # it is trained anew
+        return False
     return stored == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False}
 
 
 def split_seed(config: Path, seed: int) -> list[str]:
     """Return the options that seed the split of a configuration; none if its split draws nothing at random."""
-    import yaml
-
     from recgnn import data
+    from recgnn.data.stored import read_yaml
 
-    content: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    module = content.get("data") or {}
-    module = {"class_path": module} if isinstance(module, str) else module
+    content = read_yaml(config)
+    module: Any = (content.get("data") if isinstance(content, dict) else None) or {}
+    module = module if isinstance(module, dict) else {"class_path": module}
     split = (module.get("init_args") or {}).get("split")
     if split is None:  # the data module's default, named so that it can be given a seed
         by = "all" if str(module.get("class_path")).endswith("CTRDataModule") else "user"

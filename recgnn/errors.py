@@ -28,6 +28,24 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def printable(text: str) -> str:
+    """Write control characters, line ends and what changes the direction of text as escapes, for a terminal.
+
+    >>> printable("a\\x1b[31mb\\n")
+    'a\\\\x1b[31mb\\\\n'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_markdown(text: str) -> str:
+    """Escape what Markdown would take for a tag, a link, a picture or the end of a table's cell.
+
+    >>> in_markdown("<script> a|b [x](y), p < 0.05")
+    '&lt;script> a\\\\|b [x]\\\\(y), p < 0.05'
+    """
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text)).replace("|", r"\|").replace("](", r"]\(")
+
+
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse a value that is none of those allowed.
 

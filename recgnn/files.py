@@ -102,7 +102,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path).expanduser()
     temporary = temporary_beside(path)
     try:
-        with _writing(path, temporary):
+        with writing(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             _to_disk(temporary)
@@ -127,7 +127,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise RunError(f"{path}: cannot be written: a file stands where a folder is needed")
     temporary = temporary_beside(path)
     try:
-        with _writing(path, temporary):
+        with writing(path, temporary):
             temporary.mkdir(parents=True)
             yield temporary
             for file in temporary.rglob("*"):
@@ -185,30 +185,39 @@ def _exchanged(one: Path, other: Path) -> bool:
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Holds the lock file `path`, so that two processes do not do the same work at once.
+def locked(path: str | Path, refusal: str | None = None) -> Iterator[None]:
+    """Hold the lock file `path`, so that two processes do not do the same work at once; a killed process holds none.
+
+    Args:
+        path: The lock file.
+        refusal: What to say instead of waiting where another process holds it; the file is removed at the end.
 
     Raises:
-        RunError: If the lock file cannot be made.
+        RunError: If the lock file cannot be made, or with `refusal`.
     """
     path = Path(path).expanduser()
-    with _writing(path, path):
+    with writing(path, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=3)
+            lock.acquire(timeout=3 if refusal is None else 0)
         except Timeout:
+            if refusal is not None:
+                raise RunError(refusal) from None
             print(f"waiting for another process ({path}) ...", file=sys.stderr)
             lock.acquire()
     try:
         yield
     finally:
+        if refusal is not None:
+            with suppress(OSError):
+                path.unlink()
         lock.release()
 
 
 @contextmanager
-def _writing(path: Path, temporary: Path) -> Iterator[None]:
-    """Turns a failure to write `temporary` into one line about `path`; other files' errors pass."""
+def writing(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn a failure to write `temporary` into one line about `path`; other files' errors pass."""
     try:
         yield
     except OSError as error:

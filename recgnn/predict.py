@@ -25,6 +25,7 @@ EXAMPLES = """\
 examples:
   python -m recgnn.predict --run runs/deepfm-ml-100k/1 --input rows.csv --output predictions.parquet
   python -m recgnn.predict --run runs/autorec-ml-100k/1 --input pairs.csv --user customer --item product
+  python -m recgnn.predict --run runs/ffm-criteo/1 --input test.ffm --output predictions.parquet
 """
 
 
@@ -37,7 +38,7 @@ def parser() -> OptionParser:
         required=True,
         metavar="FILE",
         help="csv, tsv or parquet file with a column of users and a column of items, or with the fields of a model of "
-        "clicks",
+        "clicks; or libsvm or libffm text, where such text was trained on",
     )
     parser.add_output()
     parser.add_argument("--user", default="user", metavar="NAME", help="name of the column of users (default: user)")
@@ -98,9 +99,19 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
     from recgnn.serving.output import write
 
     missing: list[str] = []
+    others: set[str] = set()
+
+    def rows() -> Iterator[pd.DataFrame]:
+        if trained.layout is not None:
+            from recgnn.data.clicks.sparse_lines import is_sparse_text
+            from recgnn.data.clicks.sparse_text import Layout
+
+            if is_sparse_text(options.input):
+                return Layout.of_dict(trained.layout).blocks(options.input, others)
+        return text_blocks(options.input, [])
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(text_blocks(options.input, [])):
+        for number, frame in enumerate(rows()):
             if number == 0:
                 missing.extend(trained.missing(frame))
                 if len(missing) == len(trained.columns):
@@ -113,6 +124,8 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
     written = write(blocks(), options.output)
     if missing:
         print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
+    if others:
+        print(f"left out, as the training data does not have them: {', '.join(sorted(others))}", file=sys.stderr)
     return written
 
 

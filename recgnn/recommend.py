@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,13 @@ def parser() -> OptionParser:
         help="csv, tsv or parquet file with columns user, item and optionally rating: the histories of new users",
     )
     what = parser.add_argument_group("items")
-    what.add_argument("--include_seen", action="store_true", help="also recommend items that the user knows")
+    what.add_argument(
+        "--exclude_seen",
+        choices=("all", "train+val", "train", "none"),
+        default="all",
+        help="leave out the items that the user has in these parts of the run's data (default: all). To measure a "
+        "recommendation by the test part take train+val",
+    )
     add_item_filters(what)
     what.add_argument(
         "--context",
@@ -76,6 +83,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     """
     options = parser().read(argv)
     _check(options)
+    from recgnn.serving.filters import left_out
     from recgnn.serving.loading import load
     from recgnn.serving.output import check_output, write
     from recgnn.serving.recommender import TrainedRecommender
@@ -83,11 +91,15 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     check_output(options.output)
     trained = load(options.run, options.trust)
     if options.history is None and options.histories_file is None:
-        users, seen, context = ids_of(options, "users"), not options.include_seen, _context(options.context)
+        users, context = ids_of(options, "users"), _context(options.context)
         blocks = trained.recommend_blocks(
-            users, options.k, seen, fallback=options.fallback, context=context, **item_filters(options)
+            users, options.k, options.exclude_seen, fallback=options.fallback, context=context, **item_filters(options)
         )
-        return write(blocks, options.output)
+        written = write(blocks, options.output)
+        parts = ", ".join(left_out(options.exclude_seen))
+        told = f"the items that users have in {parts}" if parts else "nothing"
+        print(f"left out: {told} (--exclude_seen {options.exclude_seen})", file=sys.stderr)
+        return written
     model = type(trained.model).__name__
     if not isinstance(trained, TrainedRecommender):
         raise ConfigError(
@@ -106,8 +118,8 @@ def _check(options: Namespace) -> None:
             raise ConfigError("--history_ratings needs --history, the items that were rated")
         return
     name = "--history" if options.history is not None else "--histories_file"
-    if options.users is not None or options.users_file is not None or options.include_seen:
-        raise ConfigError(f"{name} is for users who are not in the training data: leave --users and --include_seen out")
+    if options.users is not None or options.users_file is not None or options.exclude_seen != "all":
+        raise ConfigError(f"{name} is for users who are not in the training data: leave --users and --exclude_seen out")
     if options.history is not None and options.histories_file is not None:
         raise ConfigError("--history and --histories_file: give one of them")
     if options.context is not None:

@@ -14,9 +14,12 @@ usage: python -m recgnn.test --run DIR [options]
 
 Measure the best checkpoint of a run on its test data and print a table of metrics.
 
-  --run DIR                 run folder, as written by python -m recgnn.fit; nothing else is needed
+  --run DIR                 run folder, as written by python -m recgnn.fit; nothing else is needed. The folder alone
+                            will do, too: torchrun takes --run for an option of its own
   --output FILE             also write the metrics to this .json file
-  --ckpt_path FILE          measure another checkpoint of the run
+  --ckpt_path FILE          measure another checkpoint: best, last or a file
+  --trust                   import modules of classes that are not recgnn's own and that the run names, which runs
+                            their code
   --training.OPTION VALUE   as --training.ks '[5, 50]' or --training.metrics '[recall, mrr]'
   --data.eval_batch_size N  users or rows measured at once
   --trainer.devices N       with --trainer.strategy ddp: one process per device
@@ -24,6 +27,7 @@ Measure the best checkpoint of a run on its test data and print a table of metri
 
 examples
   python -m recgnn.test --run runs/lightgcn-ml-100k/1
+  torchrun --nproc_per_node 2 -m recgnn.test runs/lightgcn-ml-100k/1 --trainer.devices 2 --trainer.strategy ddp
   python -m recgnn.test --run runs/lightgcn-ml-100k/1 --training.ks '[5, 50]' --output metrics.json
 """
 

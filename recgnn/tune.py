@@ -91,6 +91,9 @@ def main(argv: list[str]) -> None:
         stop.add_note(f"stopped; the same command continues: {command}")
         raise
     if search.best is not None:
+        with search.alone():  # once more: another process may have been killed before it wrote them
+            results.write_table(search)
+            results.write_best(search, command)
         results.write_figure(search)
     results.show(search, time.monotonic() - started)
 

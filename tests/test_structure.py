@@ -31,7 +31,7 @@ ARROWS = {  # each room, and the rooms that it may know; rooms further down know
     "serving": SHARED | DATA | {"nn", "models", "training"},
     "comparison": SHARED | DATA | {"evaluation", "training"},
     "cli": SHARED | DATA | {"data.datasets", "nn", "models", "evaluation", "training", "serving", "recgnn.data"},
-    "search": SHARED | {"cli", "comparison", "evaluation", "training"},
+    "search": SHARED | {"data", "cli", "comparison", "evaluation", "training"},
 }
 COMMANDS = {"fit", "validate", "test", "recommend", "similar", "predict", "export", "compare", "benchmark", "tune",
             "dashboard"}  # fmt: skip

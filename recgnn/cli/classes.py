@@ -114,7 +114,7 @@ def class_named(place: str, name: str) -> type:
         return known[name]
     try:
         cls = class_at_path(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # TypeError: a path that begins with a dot
         hint = did_you_mean(name.rpartition(".")[2], known)
         raise ConfigError(f"{place}: {name} cannot be imported: {' '.join(str(error).split())}{hint}") from error
     bases = PLACES[place].bases
@@ -164,11 +164,12 @@ def check_fit(training: type[Training], model: type[Model]) -> None:
 
 
 def default_arguments(training: type[Training], model: type[Model] | None) -> dict[str, Any]:
-    """Return the arguments of a training that a model's `defaults` set, as a configuration has them."""
+    """Return the arguments of a training that a model's `defaults` set, and its loss, as a configuration has them."""
     names, hints = argument_names(training), get_type_hints(training.__init__)
-    defaults = {}
-    for name, value in (model.defaults if model is not None else {}).items():
-        if name not in names or (isinstance(value, type) and not _accepts(hints[name], value)):
+    defaults: dict[str, Any] = {}
+    known = [("loss", training.default_loss), *model.defaults.items()] if model is not None else []
+    for name, value in known:
+        if name not in names or value is None or (isinstance(value, type) and not _accepts(hints[name], value)):
             continue
         defaults[name] = {"class_path": path_of(value)} if isinstance(value, type) else value
     return defaults

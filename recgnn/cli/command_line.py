@@ -21,6 +21,7 @@ from recgnn.cli.classes import (
     path_of,
     training_arguments,
 )
+from recgnn.data.stored import check_bounds
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training
@@ -76,6 +77,7 @@ class CommandLine:
     def _option(self, name: str, sign: str, value: str) -> str:
         """Resolve the classes of an option."""
         place = place_of(name.removeprefix("--").removesuffix("+"))
+        check_bounds(value, name)
         if name == "--config" and sign:
             return f"--config={self._file(Path(value))}"
         if (target := place.removesuffix(".help")) in PLACES and target != place:
@@ -175,10 +177,12 @@ def compose(path: Path) -> Node | None:
     """Read a YAML file as nodes; None if it is empty.
 
     Raises:
-        ConfigError: If it is no YAML, or has a key twice; names the line.
+        ConfigError: If it is no YAML, beyond any real configuration, or has a key twice; names the line.
     """
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        text = path.read_text(encoding="utf-8")
+        check_bounds(text, str(path))
+        node = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}, line {mark.line + 1}" if mark else f"{path}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from recgnn.errors import RecGNNError, did_you_mean
+from recgnn.errors import RecGNNError, did_you_mean, printable
 
 COMMANDS = {
     "fit": "train a model, test its best checkpoint and write a run folder",
@@ -26,6 +29,7 @@ COMMANDS = {
     "dashboard": "build a W&B workspace for the runs of a project",
 }
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Terminated(SystemExit):
@@ -45,25 +49,36 @@ def main(command: str, argv: list[str]) -> Any:
 def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
     """Run a command and turn its failures into exit codes.
 
-    A person's mistake is one line on standard error and exit code 2; Ctrl-C is 130 and SIGTERM 143, each with the line
-    that the command left as a note (how to continue). Any other exception is a bug and keeps its traceback.
+    A person's mistake, or a disk that is full or must not be written, is one line on standard error and exit code 2;
+    Ctrl-C is 130 and SIGTERM 143, each with the line that the command left as a note (how to continue). Any other
+    exception is a bug and keeps its traceback.
 
     Args:
         main: The command's function.
         argv: Its options; those of this process by default.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does what its encoding lacks
     try:
         with _sigterm_as_exception():
             main(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
     except RecGNNError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(MISTAKE)
     except (KeyboardInterrupt, Terminated) as stop:
         for note in getattr(stop, "__notes__", [])[-1:]:  # the outermost command's
-            print(note, file=sys.stderr)
+            print(printable(note), file=sys.stderr)
         sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
     except BrokenPipeError:  # as of `recgnn recommend … | head`
         sys.stderr.close()
+    except OSError as error:
+        if error.errno not in OF_THE_SYSTEM:
+            raise
+        print(f"error: {error.filename or 'the output cannot be written'}: {error.strerror}", file=sys.stderr)
+        with suppress(OSError, ValueError):  # what is left in the buffer must not fail once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(MISTAKE)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI
+from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
+from recgnn.files import locked
 from recgnn.training import new_run, report
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
@@ -32,24 +35,33 @@ class FitCLI(TrainingCLI):
     Attributes:
         stage: `fit`; `select` or `refit` for the halves of `fit --refit`.
         best_epoch: The best epoch, once the training has ended well.
+        content, rows: What metrics.json and metrics.csv hold, then.
+        held: The lock of the run folder; released when both halves have ended.
     """
 
     def __init__(self, argv: list[str], chosen: FitCLI | None = None):
         self.chosen = chosen
         self.stage = "fit" if chosen is None else "refit"
         self.best_epoch: int | None = None
+        self.content: dict[str, Any] = {}
+        self.rows: list[dict[str, Any]] = []
         self.notes: list[str] = []  # what a reader of the table should know
         self.made: list[Path] = []  # folders that this run makes, the run folder first
+        self.held: ExitStack = ExitStack() if chosen is None else chosen.held
         try:
             super().__init__("fit", argv)
         except SystemExit as stop:  # which Lightning makes of Ctrl-C
             if isinstance(stop.__context__, KeyboardInterrupt):
                 raise stop.__context__ from None
             raise
+        finally:
+            if self.stage != "select" or self.best_epoch is None:
+                self.held.close()
         self._finish_loggers()
 
     def stopped(self, error: BaseException) -> None:
         self._finish_loggers()
+        self.held.close()
         if new_run.rank() == 0:
             new_run.remove_unfinished(self.made)
         interrupt = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
@@ -74,6 +86,18 @@ class FitCLI(TrainingCLI):
     def plain_name(self) -> str:
         """The name of the model's class."""
         return type(self.model.model).__name__
+
+    def instantiate_classes(self) -> None:
+        if self.chosen is None and (given := self._get(self.config, "run_dir")) is not None:
+            self._hold(Path(given).expanduser())  # before the data are prepared, which may take long
+        super().instantiate_classes()
+
+    def _hold(self, folder: Path) -> None:
+        """Lock the run folder, so that no other process trains into it."""
+        if new_run.rank() == 0:
+            self.made += new_run.missing(folder)
+            refusal = f"{folder}: another process is training this run; wait for its end, or choose another --run_dir"
+            self.held.enter_context(locked(folder / runs.LOCK, refusal))
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:
         self.run_dir = self._choose_folder()
@@ -100,7 +124,9 @@ class FitCLI(TrainingCLI):
             new = given is None and not resume
             above = new_run.missing(base) if new else []
             folder = new_run.choose_folder(given, base, resume, overwrite)
-            self.made = [folder, *above] if new else []
+            self.made += [folder, *above] if new else []
+            if given is None and folder.is_dir():
+                self._hold(folder)
             if self._get(self.config, "refit"):
                 self._check_refit()
                 self.stage, folder = "select", folder / runs.SELECTION
@@ -157,7 +183,7 @@ class FitCLI(TrainingCLI):
             extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
         assert self.run_dir is not None
         header = f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n"
-        folder = RunFolder(self.run_dir, header + (self.chosen or self).config_text(), self.stage)
+        folder = RunFolder(self.run_dir, sealed_text(header, (self.chosen or self).config_text()), self.stage)
         last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]
         savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
@@ -205,6 +231,15 @@ class FitCLI(TrainingCLI):
             print(self.datamodule.describe(self.model.task))
             parameters = sum(p.numel() for p in self.model.model.parameters())
             print(f"{self.plain_name}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
+            if hasattr(self.model.model, "solve"):
+                print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if path := kwargs.get("ckpt_path"):  # refuses what is not ours before Lightning opens it
+            runs.about_model(runs.read_checkpoint(path), Path(path))
+            kwargs["weights_only"] = True
+        return kwargs
 
     # ---- after training
 
@@ -214,7 +249,7 @@ class FitCLI(TrainingCLI):
             return
         assert self.run_dir is not None
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))  # type: ignore[attr-defined]
-        folder.read_rows(self.trainer)
+        own = rows = folder.rows  # now: the test takes back those of its checkpoint
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         test: dict[str, float | None] = {}
@@ -226,17 +261,18 @@ class FitCLI(TrainingCLI):
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
-        content = report.results(folder.rows, test, self.best_epoch, self.trainer.current_epoch, summary)
+        content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
         notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
-        rows = folder.rows
         if self.chosen is not None:
-            assert self.chosen.run_dir is not None
-            content, rows = report.refitted(content, self.chosen.run_dir)
-        runs.write_json(self.run_dir / "metrics.json", content)
+            content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
+        self.content, self.rows = content, rows
+        written = [path for name in ("metrics.csv", "users.parquet") if (path := self.run_dir / name).is_file()]
+        sums = {"files": {path.name: digest_of(path) for path in written}}
+        write_json(self.run_dir / "metrics.json", content | sums, sealed=True)
         save_figures(self.trainer, self.run_dir, report.curves(rows, self.model.monitor[0], content["best_epoch"]))
-        self._log_results(content, folder.rows)
+        self._log_results(content, own)
         if self.stage == "select":
             report.print_metrics({"val": content["val"]})
         else:

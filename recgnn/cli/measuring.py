@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from recgnn.cli.classes import SIZES, path_of
 from recgnn.cli.fitting import groups_of
+from recgnn.cli.received import settings_of
 from recgnn.cli.training import TrainingCLI
-from recgnn.errors import ConfigError, DataError
+from recgnn.data.stored import reading, write_json
+from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.training import report
 from recgnn.training import run_folder as runs
 
@@ -23,7 +26,27 @@ class MeasureCLI(TrainingCLI):
     """
 
     def __init__(self, command: Literal["validate", "test"], argv: list[str]):
-        super().__init__(command, options_of_run(argv))
+        self.checkpoint: dict[str, Any] | None = None
+        if argv and not argv[0].startswith("-"):
+            argv = ["--run", *argv]
+        run, rest = taken("--run", argv)
+        super().__init__(command, argv if run is None else self._options(run, rest))
+
+    def _options(self, given: str, argv: list[str]) -> list[str]:
+        """Spell out a run folder: its model and settings as far as they are to be trusted, and its prepared data."""
+        if not given:
+            raise ConfigError("--run: expected the folder of a run")
+        if fixed := [o.partition("=")[0] for o in argv if o.startswith("--model") and ".help" not in o]:
+            raise ConfigError(f"{fixed[0]}: the model of a run is fixed; leave it out, or train another run")
+        run, (path, argv) = runs.existing_run(given), taken("--ckpt_path", argv)
+        checkpoint = runs.best_checkpoint(run) if path is None else Path(path)
+        if path in ("best", "last"):
+            checkpoint = run / "checkpoints" / f"{path}.ckpt"
+        if path == "":
+            raise ConfigError("--ckpt_path: expected best, last or the file of a checkpoint")
+        self.checkpoint = runs.read_checkpoint(checkpoint)
+        trust = "--trust" in argv
+        return settings_of(run, self.checkpoint, trust) + [word for word in argv if word != "--trust"]
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -37,7 +60,20 @@ class MeasureCLI(TrainingCLI):
             raise ConfigError(f"--output {output}: expected a name that ends in .json")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        return super()._prepare_subcommand_kwargs(subcommand) | {"verbose": False}
+        """Load the weights; Lightning is given no checkpoint, of which it would take more than that."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if path := kwargs.pop("ckpt_path", None):
+            self.checkpoint = runs.read_checkpoint(path)
+        if self.checkpoint is not None:
+            name, arguments, _ = runs.about_model(self.checkpoint, path or "the run's checkpoint")
+            model, mismatch = self.model.model, "the checkpoint is of another model or other data"
+            sizes = {size: model.arguments[size] for size in SIZES if size in model.arguments}
+            other = [size for size, value in sizes.items() if arguments.get(size) != value]
+            if name != path_of(type(model)) or other:
+                raise RunError(f"{mismatch}: {name} {', '.join(other)}; here {path_of(type(model))}")
+            with reading(mismatch, "its weights do not fit"):
+                self.model.load_state_dict(self.checkpoint["state_dict"])
+        return kwargs | {"verbose": False}
 
     @property
     def part(self) -> str:
@@ -56,26 +92,16 @@ class MeasureCLI(TrainingCLI):
             report.print_metrics({self.part: values}, [self.model.metrics[self.part].note])
             report.print_groups(groups_of(self.trainer))
             if output:
-                runs.write_json(Path(output).expanduser(), {self.part: values})
+                write_json(Path(output).expanduser(), {self.part: values})
 
     before_test, after_test = before_validate, after_validate
 
 
-def options_of_run(argv: list[str]) -> list[str]:
-    """Spell out `--run DIR`: the run's configuration, prepared data and best checkpoint."""
+def taken(name: str, argv: list[str]) -> tuple[str | None, list[str]]:
+    """Take an option out of others; returns its value, None where it is not given, and the others."""
     for place, option in enumerate(argv):
-        name, sign, value = option.partition("=")
-        if name != "--run":
-            continue
-        if not sign:
-            value = argv[place + 1] if place + 1 < len(argv) else ""
-        rest = argv[:place] + argv[place + (1 if sign else 2) :]
-        run = runs.existing_run(value)
-        if fixed := [o.partition("=")[0] for o in rest if o.startswith("--model") and ".help" not in o]:
-            raise ConfigError(f"{fixed[0]}: the model of a run is fixed; leave it out, or train another run")
-        own = [f"--config={run / 'config.yaml'}", f"--data.init_args.prepared={run / 'vocabulary'}"]
-        own += ["--run_dir=null", "--trainer.logger=false", "--trainer.callbacks=null"]
-        if not any(o.startswith("--ckpt_path") for o in rest):
-            own.append(f"--ckpt_path={runs.best_checkpoint(run)}")
-        return own + rest
-    return argv
+        found, sign, value = option.partition("=")
+        if found == name:
+            after = place + (1 if sign else 2)
+            return value if sign else "".join(argv[place + 1 : after]), argv[:place] + argv[after:]
+    return None, argv

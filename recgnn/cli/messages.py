@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import torch
 from lightning import Trainer
@@ -23,8 +24,8 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
             return error
         if isinstance(error, MisconfigurationException):
             return ConfigError(" ".join(str(error).split()))
-        if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
-            text = " ".join(str(error).split())
+        if isinstance(error, Exception) and _while_restoring(error):
+            text = " ".join(str(error).split()) or type(error).__name__
             return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
         if isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error):
             return RunError(
@@ -33,6 +34,13 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
             )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _while_restoring(error: Exception) -> bool:
+    """Whether an error was raised while Lightning took a checkpoint's parts back."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    theirs = [code.co_name.lstrip("_") for code in frames if code.co_filename.endswith("checkpoint_connector.py")]
+    return any(name.startswith(("restore", "resume")) for name in theirs)
 
 
 def check_names(argv: list[str]) -> None:

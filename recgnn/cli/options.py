@@ -42,6 +42,12 @@ class OptionParser(argparse.ArgumentParser):
             self.check_name(text)
         return self.parse_args(argv)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for text in args or []:
+            if text.startswith("--") and text.endswith("=--"):  # of which argparse makes an empty list
+                self.error(f"{text}: -- is no value")
+        return super().parse_known_args(args, namespace)
+
     def check_name(self, text: str) -> None:
         """Raise ConfigError if `text` is an option that this parser does not have."""
         name = text.partition("=")[0]

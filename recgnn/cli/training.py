@@ -23,7 +23,6 @@ from recgnn.models.base import Model
 from recgnn.training.base import Training
 from recgnn.training.checkpoints import AtomicCheckpointIO
 from recgnn.training.progress import EpochProgress
-from recgnn.training.run_folder import read_checkpoint
 
 set_up_process()
 DEFAULTS: dict[str, Any] = {
@@ -133,10 +132,11 @@ class TrainingCLI(LightningCLI):
             (parser.groups or {})[name].title = title
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse an unsafe checkpoint before Lightning opens it; its hyper-parameters are not taken from it."""
+        """Refuse names that Lightning knows and we do not; no hyper-parameters are taken from a checkpoint."""
         path = self.config[self.command].get("ckpt_path")
-        if path and path not in ("best", "last", "hpc"):
-            read_checkpoint(path)
+        if path in ("", "best", "hpc") or (path == "last" and self.command != "fit"):
+            last = "last, or " if self.command == "fit" else ""
+            raise ConfigError(f"--ckpt_path {path}: expected {last}the file of a checkpoint")
 
     # ---- the objects
 
@@ -204,13 +204,6 @@ class TrainingCLI(LightningCLI):
             self.model.configure_optimizers = configure_optimizers  # type: ignore[method-assign]
             return
         super()._add_configure_optimizers_method_to_model(subcommand)
-
-    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        if kwargs.get("ckpt_path") and kwargs["ckpt_path"] not in ("best", "hpc"):
-            read_checkpoint(kwargs["ckpt_path"])  # refuses what is not ours before Lightning opens it
-            kwargs["weights_only"] = True
-        return kwargs
 
     def config_text(self) -> str:
         """Return the complete configuration as YAML, without the options that belong to this call only."""

@@ -10,9 +10,9 @@ from recgnn.comparison import text
 from recgnn.comparison.page import page
 from recgnn.comparison.reading import find
 from recgnn.comparison.tables import Table, tables
+from recgnn.data.stored import write_json
 from recgnn.errors import RunError
 from recgnn.files import atomic_path
-from recgnn.training.run_folder import write_json
 
 
 def compare(

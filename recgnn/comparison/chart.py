@@ -38,8 +38,8 @@ class Chart:
 
     def label(self, x: str, y: str = "") -> None:
         """Name the axes."""
-        self.axes.set_xlabel(x, color=INK, fontsize=10)
-        self.axes.set_ylabel(y, color=INK, fontsize=10)
+        self.axes.set_xlabel(literal(x), color=INK, fontsize=10)
+        self.axes.set_ylabel(literal(y), color=INK, fontsize=10)
 
     def plot(
         self, place: int, x: Any, y: Any, tips: list[str], marked: bool = True, joined: bool = True, **how: Any
@@ -91,6 +91,11 @@ class Chart:
             for child in [c for c in parent if c.tag in ("style", "metadata")]:
                 parent.remove(child)
         return ElementTree.tostring(root, encoding="unicode")
+
+
+def literal(text: str) -> str:
+    """Keep matplotlib from reading dollar signs as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def look(place: int) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from recgnn.comparison.chart import Chart, look
+from recgnn.comparison.chart import Chart, literal, look
 from recgnn.comparison.reading import Run
 from recgnn.comparison.row import Row
 from recgnn.comparison.tables import Table
@@ -118,7 +118,7 @@ def bars(table: Table, metric: str, height: float) -> Chart | None:
             chart.plot(place, [mean], [at], [told])
         value = f"{mean:.4f}" if abs(mean) < 10 else number(mean)
         chart.axes.text(1.02, at, value, transform=chart.axes.get_yaxis_transform(), va="center", fontsize=9, color=INK)
-    names = [row.name if len(row.name) < 27 else f"{row.name[:26]}…" for _, row, _ in shown]
+    names = [literal(row.name if len(row.name) < 27 else f"{row.name[:26]}…") for _, row, _ in shown]
     chart.axes.set_yticks(range(len(shown)), names, color=INK)
     chart.axes.set_ylim(len(shown) - 0.4, -0.6)
     chart.axes.grid(visible=False, axis="y")
@@ -169,7 +169,8 @@ def by_group(table: Table, name: str, height: float) -> Chart | None:
     groups = [record["group"] for record in first]
     sizes = [f"\nn = {record['rows']:,.0f}" if len(first) <= 5 else "" for record in first]
     crowded = sum(map(len, groups)) > 40
-    chart.axes.set_xticks(range(len(groups)), [group + size for group, size in zip(groups, sizes, strict=True)])
+    texts = [literal(group) + size for group, size in zip(groups, sizes, strict=True)]
+    chart.axes.set_xticks(range(len(groups)), texts)
     chart.axes.tick_params(axis="x", labelrotation=90 if crowded else 0)
     chart.axes.set_xlim(-0.5, len(groups) - 0.5)
     chart.label(axis, value)
@@ -185,13 +186,13 @@ def of_group(row: Row, name: str) -> list[dict[str, Any]]:
     if name in ("by_activity", "by_popularity") and not all(records[0]["group"] == "0" for records in several):
         several = [[r for r in records if r["group"] != "0"] for records in several]  # not in the training data
     several = [records for records in several if len(records) == len(several[0])]
-    if not several or not several[0]:
+    keys = [key for key in several[0][0] if key not in ("group", "rows")] if several and several[0] else []
+    if not keys:
         return []
-    keys = [key for key in several[0][0] if key not in ("group", "rows")]
     key = "rmse" if "rmse" in keys and name != "by_rating" else keys[0]
     found = []
     for records in zip(*several, strict=True):
-        values = [r[key] for r in records if r[key] is not None and r[key] == r[key]]
+        values = [r[key] for r in records if r.get(key) is not None]
         mean, rows = statistics.mean(values) if values else None, statistics.mean(r["rows"] for r in records)
         found.append({"group": records[0]["group"], "rows": rows, "name": key, "value": mean})
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,18 +14,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from rich.console import Console
 from rich.progress import track
 
+from recgnn.data.interactions.log import PARTS
 from recgnn.data.interactions.prepared import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import RunError
-from recgnn.training.run_folder import SELECTION, read_json
+from recgnn.data.stored import read_json, read_yaml, reading, verify
+from recgnn.errors import RecGNNError, RunError, printable
+from recgnn.training.run_folder import SELECTION
 
-USERS = "users.parquet"  # file of a run folder: the metrics of each user on the test part
+USERS, EPOCHS = "users.parquet", "metrics.csv"  # the metrics of each user on the test part, and of each epoch
 NO_MODEL = ("run_dir", "overwrite", "ckpt_path", "weights_only", "trainer.logger", "trainer.default_root_dir",
             "trainer.enable_progress_bar", "trainer.accelerator", "data.init_args.cache_dir",
             "data.init_args.source.init_args.root", "data.init_args.eval_batch_size",
@@ -61,10 +62,18 @@ class Run:
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
-        """metrics.csv, of the half that was validated if the run was refitted; empty if there is none."""
+        """metrics.csv, of the half that was validated if the run was refitted; empty if there is none.
+
+        Raises:
+            RunError: If it is broken.
+        """
         for folder in (self.folder / SELECTION, self.folder):
-            if (folder / "metrics.csv").is_file():
-                return pd.read_csv(folder / "metrics.csv")
+            if (folder / EPOCHS).is_file():
+                files = read_json(folder / "metrics.json").get("files", {})
+                with reading(folder / EPOCHS):
+                    verify(folder, files, [name for name in files if name == EPOCHS])
+                    frame = pd.read_csv(folder / EPOCHS).astype(float).rename(columns=printable)
+                    return frame.assign(epoch=frame["epoch"])
         return pd.DataFrame()
 
     def of_users(self, metric: str) -> pd.Series | None:
@@ -86,10 +95,21 @@ class Run:
         path = self.folder / USERS
         if not path.is_file():
             return None
-        try:
+        with reading(path):
             return pq.read_table(path, columns=columns).to_pandas()
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise RunError(f"{path}: cannot be read ({str(error).splitlines()[0]}); train the run again") from error
+
+    def check(self) -> None:
+        """Refuse files that are broken, before the run is compared.
+
+        Raises:
+            RunError: Names the file.
+        """
+        files = self.content["files"]
+        verify(self.folder, files, [name for name in files if name == USERS and (self.folder / USERS).is_file()])
+        frame = self._users()
+        with reading(self.folder / USERS):
+            assert frame is None or frame.drop(columns="user").astype(float) is not None
+        _ = self.epochs
 
 
 def task_of(content: dict[str, Any]) -> str:
@@ -121,16 +141,10 @@ def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
     known: dict[str, str] = {}
     for folder in track(folders.values(), "reading runs", transient=True, disable=not sys.stderr.isatty(),
                         console=Console(stderr=True)):  # fmt: skip
-        content = read_json(folder / "metrics.json")
-        if not content:
-            left.append(f"{folder}: is not finished (no metrics.json); left out")
-        elif not content.get("test") or not content.get("dataset"):
-            left.append(f"{folder}: was not tested (its split has no test part); left out")
-        else:
-            try:
-                runs.append(read(folder, content, known))
-            except RunError as error:
-                left.append(f"{error}; left out")
+        try:
+            runs.append(read(folder, known))
+        except RecGNNError as error:
+            left.append(printable(f"{error}; left out"))
     return runs, left
 
 
@@ -145,24 +159,76 @@ def beneath(folder: Path) -> Iterator[Path]:
         yield from beneath(path)
 
 
-def read(folder: Path, content: dict[str, Any], known: dict[str, str]) -> Run:
+def read(folder: Path, known: dict[str, str]) -> Run:
     """Read a run.
 
     Args:
         folder: its run folder.
-        content: its metrics.json.
         known: fingerprints of test parts by the checksums of their files; the run's is added.
 
     Raises:
-        RunError: If its files are broken.
+        RecGNNError: If it is not finished or was not tested, or its files are broken.
     """
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        model = config["model"]["class_path"].rpartition(".")[2]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder}/config.yaml: cannot be read: {str(error).splitlines()[0]}") from error
-    settings = {name: value for name, value in flat(config).items() if makes_a_model(name)}
-    return Run(folder, content, model, settings, config.get("seed_everything"), fingerprint(folder, content, known))
+    if not (folder / "metrics.json").is_file():
+        raise RunError(f"{folder}: is not finished (no metrics.json)")
+    content = read_json(folder / "metrics.json")
+    if not content.get("test") or not content.get("dataset"):
+        raise RunError(f"{folder}: was not tested (its split has no test part)")
+    with reading(folder / "metrics.json", "is no result of a run"):
+        content = as_results(content)
+    config = read_yaml(folder / "config.yaml")
+    with reading(folder / "config.yaml"):
+        model = printable(config["model"]["class_path"].rpartition(".")[2])
+        settings = {name: value for name, value in flat(plain(config)).items() if makes_a_model(name)}
+        seed = plain(config.get("seed_everything"))
+    run = Run(folder, content, model, settings, seed, fingerprint(folder, content, known))
+    run.check()
+    return run
+
+
+def as_results(content: dict[str, Any]) -> dict[str, Any]:
+    """Bring metrics.json to plain text and numbers of the right kind, whoever wrote it.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: If something is missing or of another kind.
+    """
+    content = plain(content)
+    data, groups = content["dataset"], content.get("groups", {})
+    counts = {part: int(data[part]) for part in PARTS}
+    texts = {name: str(data[name]) for name in ("name", "split", "label") if name in data or name != "label"}
+    return content | {
+        "test": numbers(content["test"]),
+        "dataset": data | counts | texts,
+        "seconds": float(content["seconds"]),
+        "seconds_per_epoch": float(content["seconds_per_epoch"] or 0),
+        "best_epoch": int(content["best_epoch"]),
+        "epochs": int(content["epochs"]),
+        "groups": {name: [group(record, name) for record in records] for name, records in groups.items()},
+        "files": dict(content.get("files", {})),
+    }
+
+
+def numbers(record: dict[str, Any]) -> dict[str, float | None]:
+    """Return a record whose values are finite numbers or None."""
+    return {name: None if value is None or not math.isfinite(value) else float(value) for name, value in record.items()}
+
+
+def group(record: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return the metrics of a group, or a point of the calibration: numbers but for the group's label."""
+    needed = ("predicted", "observed") if kind == "calibration" else ("group", "rows")
+    if any(record[name] is None for name in needed):
+        raise ValueError(f"a group of {kind} has no {' or '.join(needed)}")
+    label = {"group": str(record["group"])} if "group" in record else {}
+    return numbers({name: value for name, value in record.items() if name != "group"}) | label
+
+
+def plain(value: Any) -> Any:
+    """Return a value of JSON or YAML with all its texts printable: on a terminal, and in HTML and SVG."""
+    if isinstance(value, dict):
+        return {printable(str(key)): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value if value is None or isinstance(value, bool | int | float) else printable(str(value))
 
 
 def flat(config: Any, place: str = "") -> dict[str, Any]:
@@ -191,14 +257,14 @@ def fingerprint(folder: Path, content: dict[str, Any], known: dict[str, str]) ->
         RunError: If the prepared data are broken.
     """
     stored, task = folder / "vocabulary", task_of(content)
+    summary = read_json(stored / "summary.json")
+    files = summary.get("files", {})
     if task in ("clicks", "regression"):
-        try:
-            arrays = [np.load(stored / f"test.{name}.npy", mmap_mode="r") for name in ("labels", "groups")
-                      if (stored / f"test.{name}.npy").is_file()]  # fmt: skip
-        except (OSError, ValueError) as error:
-            raise RunError(f"{stored}: cannot be read: {str(error).splitlines()[0]}") from error
-        return digest(arrays, task)
-    sums = task + json.dumps(read_json(stored / "summary.json").get("sha256", str(folder)), sort_keys=True)
+        with reading(stored):
+            names = [name for name in ("test.labels.npy", "test.groups.npy") if name in files]
+            verify(stored, files, names)
+            return digest([np.load(stored / name, mmap_mode="r") for name in names], task)
+    sums = task + json.dumps(files, sort_keys=True)
     if sums not in known:
         prepared = PreparedLog.load(stored)
         parts = [prepared.test, *([prepared.cold["test"]] if task == "rating" and "test" in prepared.cold else [])]

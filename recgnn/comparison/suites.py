@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.files import existing_file
 
@@ -59,10 +59,7 @@ def read_suite(path: Path) -> Suite:
         ConfigError: If the file is no suite.
         DataError: If it names a configuration that does not exist.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("configs"), list) or not content["configs"]:
         raise ConfigError(f"{path}: expected a suite: a list `configs` of YAML files, perhaps `seeds` and `options`")
     _check_fields(path, content, FIELDS)
@@ -75,6 +72,8 @@ def read_suite(path: Path) -> Suite:
         _check_fields(path, one, ("config", "name", "options"))
         config = existing_file(path.parent / str(one.get("config")), f"configuration (of {path})")
         entries.append(Entry(str(one.get("name", config.stem)), config, common | _options(path, one)))
+        if not re.fullmatch(r"[^/\\.][^/\\]*", entries[-1].name):
+            raise ConfigError(f"{path}: name {entries[-1].name!r} is no name of a folder: expected one without / or \\")
     names = [entry.name for entry in entries]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{path}: {', '.join(sorted(twice))} is listed twice; give each a name of its own (name: …)")

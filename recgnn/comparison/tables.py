@@ -79,7 +79,8 @@ class Table:
 
         def place(name: str) -> tuple[bool, int, int]:
             base, _, k = name.partition("@")
-            return name != self.metric, int(k or 0), usual.index(base) if base in usual else len(usual)
+            length = int(k) if k.isdecimal() else 0
+            return name != self.metric, length, usual.index(base) if base in usual else len(usual)
 
         return sorted((name for name in names if any(row.values(name) for row in self.rows)), key=place)
 

@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from recgnn.comparison.row import Row
 from recgnn.comparison.significance import LEVEL
 from recgnn.comparison.tables import Table
+from recgnn.errors import in_markdown
 
 ON_SCREEN, IN_FILES = 4, 5  # metrics
 
@@ -66,7 +67,7 @@ def show(tables: Sequence[Table]) -> None:
         rich = RichTable()
         rich.add_column("model")
         for head in ("n", *names, *([difference_of(table), "p"] if table.tested else []), "seconds"):
-            rich.add_column(head, justify="right")
+            rich.add_column(escape(head), justify="right")
         for row in table.rows:
             cells = [f"[bold green]{cell(row, n)}[/]" if table.best(n) is row else cell(row, n) for n in names]
             cells += against(table, row)[:2] if table.tested else []
@@ -92,8 +93,9 @@ def markdown(tables: Sequence[Table]) -> str:
             times = [f"{row.seconds_per_epoch:.2f}", f"{row.seconds:.0f}"]
             tested = against(table, row) if table.tested else []
             body.append([row.name, str(len(row.runs)), *cells, epochs, *times, *tested])
-        lines += [f"## {table.title}", "", table.protocol, "", *markdown_table(heads, body), ""]
-        lines += [*([legend(table), ""] if table.tested else []), *(f"- {note}" for note in table.notes), ""]
+        title, protocol, told = (in_markdown(text) for text in (table.title, table.protocol, legend(table)))
+        lines += [f"## {title}", "", protocol, "", *markdown_table(heads, body), ""]
+        lines += [*([told, ""] if table.tested else []), *(f"- {in_markdown(note)}" for note in table.notes), ""]
         if settings := table.differing:
             lines += ["Settings that differ:", ""]
             body = [[name, *values] for name, values in settings.items()]
@@ -104,7 +106,7 @@ def markdown(tables: Sequence[Table]) -> str:
 def markdown_table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     """Write one table, its first column to the left and the others to the right."""
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *body]
-    return [f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row)} |" for row in rows]
+    return [f"| {' | '.join(map(in_markdown, row))} |" for row in rows]
 
 
 def records(tables: Sequence[Table]) -> list[dict[str, Any]]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from recgnn.cli.command_line import compose
+from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean, one_of
 from recgnn.files import existing_file
 
@@ -131,7 +130,7 @@ def read_space(path: str | Path) -> Space:
     """
     path = existing_file(path, "space file")
     compose(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     try:
         return _space(path, content)
     except ConfigError as error:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
@@ -38,13 +38,22 @@ class TrainedCTR(TrainedModel, EventReader):
     def __init__(self, run: str | Path, model: CTRModel):
         TrainedModel.__init__(self, run, model)
         EventReader.__init__(self, self.run / "vocabulary", model.reads_history)
+        if (model.field_dims, model.slots) != (self.encoders.dims, self.encoders.slots):
+            raise RunError(f"{self.run}: its checkpoint is of other data: its fields are not those of vocabulary/")
         if self.tables is not None:
             table, liked = self.tables.items, self.tables.item[self.tables.positive]
             titles = table[[TITLE]] if TITLE in table else None
             self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
             popularity = np.bincount(liked, minlength=len(table))
             self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
-            self.seen = UserItems(torch.tensor(self.tables.ptr), torch.tensor(self.tables.item))
+
+    def seen_in(self, *parts: str) -> UserItems:
+        table, codes = self.known, [PARTS.index(part) for part in parts]
+        rows = np.isin(table.part, codes)
+        if set(parts) == set(PARTS):
+            rows[:] = True  # with what the split left out
+        users, items = (torch.from_numpy(x[rows].astype(np.int64)) for x in (table.user, table.item))
+        return UserItems.from_pairs(users, items, len(self.users))
 
     def _length(self, k: int) -> int:
         _ = self.known  # refuses a run without users and items
@@ -87,23 +96,42 @@ class TrainedCTR(TrainedModel, EventReader):
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
-        for name in context or {}:
-            if name not in (fields := list(self.encoders.fields)):
+        context = context or {}
+        for name in context:
+            if name not in (fields := self.encoders.reads):
                 near = did_you_mean(name, fields)
                 raise ConfigError(f"context: no field {name!r}{near}; there are: {', '.join(fields)}")
-        people = self.encode(self.known.users.assign(**(context or {})))
+        people, goods = self.encode(self.known.users.assign(**context)), self._candidates(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:
             scores = hide(torch.zeros(len(users), len(self.items)))
             place, items = ((scores == 0) & (users >= 0)[:, None]).nonzero().T
-            scores[place, items] = self._scores(people, users, place, items)
+            scores[place, items] = self._scores((people, goods), users, place, items)
             return scores
 
         return score
 
-    def _scores(self, people: Encoded, users: Tensor, place: Tensor, items: Tensor) -> Tensor:
-        """The scores of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]."""
-        goods = self.encoded_items
+    def _candidates(self, context: dict[str, Any]) -> Encoded:
+        """The items, with the numbers of their fields: of the items' own columns, or of the context for all of them.
+
+        Raises:
+            ConfigError: for a field of the item whose number is another in each of its events, or the other way round.
+        """
+        items, given = self.known.items, {}
+        for name, field in self.encoders.fields.items():
+            if field.values in context:
+                given[field.values] = context[field.values]
+            elif field.values is not None and (name in items) != (field.values in items):
+                raise ConfigError(
+                    f"the numbers of field {name!r} are in column {field.values!r}: one of the two belongs to an item, "
+                    f"the other to an event; say the number that counts for all candidates: --context {field.values}=1"
+                )
+        return self.encode(items.assign(**given)) if given else self.encoded_items
+
+    def _scores(self, sides: tuple[Encoded, Encoded], users: Tensor, place: Tensor, items: Tensor) -> Tensor:
+        """The scores of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]; `sides` are
+        all users and all items."""
+        people, goods = sides
         of_items = self.encoders.slots_of([ITEM, *self.known.items.columns])
         scores, step = torch.empty(len(place)), BLOCK
         memory = self.memory(users.numpy())

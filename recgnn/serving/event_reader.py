@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,12 @@ from torch import Tensor
 
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.history import Histories, History, packed, past_of_columns
+from recgnn.data.clicks.prepared import FORMAT, listed
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import TIMESTAMP, USER
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.values import as_text, clean_times
+from recgnn.data.stored import read_summary, reading, verify
 from recgnn.errors import ConfigError, RunError
 
 
@@ -81,20 +82,21 @@ class EventReader:
 
     def __init__(self, folder: Path, with_history: bool):
         self.folder = folder
+        self.summary, files = read_summary(folder, FORMAT)
+        verify(folder, files, listed(files))
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
-        try:
-            history = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["history"]
-        except (OSError, ValueError, LookupError) as error:
-            raise RunError(f"{folder}: its summary cannot be read: {error}") from error
-        self.history = Histories(**history) if history is not None and with_history else None
-        self.item_slots = self.encoders.slots_of(self.history.item_fields) if self.history else []
+        self.layout = self.summary.get("layout")
+        with reading(folder, "no histories can be read"):
+            history = self.summary["history"]
+            self.history = Histories(**history) if history is not None and with_history else None
+            self.item_slots = self.encoders.slots_of(self.history.item_fields) if self.history else []
 
     @property
     def columns(self) -> list[str]:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
-        return [*self.encoders.fields, *own]
+        return list(dict.fromkeys([*self.encoders.reads, *own]))
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""

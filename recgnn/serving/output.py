@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, printable
 from recgnn.files import atomic_path
 
 FORMATS = (".csv", ".parquet")  # that are written
@@ -62,7 +62,10 @@ def write(frames: Iterator[pd.DataFrame], output: str) -> pd.DataFrame | None:
         whole = concatenated(frames)
         own = [c for c in ("score", "prediction") if c in whole]
         short = {c: whole[c].map(lambda x: "" if pd.isna(x) else f"{x:.5g}") for c in own}
-        whole.assign(**short).to_csv(sys.stdout, index=False)
+        told = whole.assign(**short)
+        if sys.stdout.isatty():  # a title may hold what a terminal obeys
+            told = told.map(lambda x: printable(x) if isinstance(x, str) else x)
+        told.to_csv(sys.stdout, index=False)
         return whole
     rows = 0
     with atomic_path(output) as path:

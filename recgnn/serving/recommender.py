@@ -16,7 +16,7 @@ from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import need_columns
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Pair, Recommender, top_k
 from recgnn.serving import fold_in as folding
 from recgnn.serving.histories import histories_of
@@ -43,11 +43,20 @@ class TrainedRecommender(TrainedModel):
         super().__init__(run, model)
         if prepared is None:
             prepared = PreparedLog.load(self.run / "vocabulary")
+            if (model.num_users, model.num_items) != (prepared.num_users, prepared.num_items):
+                raise RunError(
+                    f"{self.run}: its checkpoint is of other data: {model.num_users} users and {model.num_items} items "
+                    f"there, {prepared.num_users} and {prepared.num_items} in vocabulary/"
+                )
             folding.set_graph(self.model, prepared.train)
         self.prepared, self.users, self.items = prepared, prepared.users, prepared.items
-        parts = [prepared.train, prepared.test] + ([] if prepared.summary["val_is_test"] else [prepared.val])
-        users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in parts])) for side in (USER, ITEM))
-        self.seen = UserItems.from_pairs(users, items, prepared.num_users)
+        self.summary = prepared.summary
+
+    def seen_in(self, *parts: str) -> UserItems:
+        own = [p for p in parts if not (p == "val" and self.summary["val_is_test"])]  # which is the test part
+        rows = [getattr(self.prepared, part) for part in own]
+        users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in rows])) for side in (USER, ITEM))
+        return UserItems.from_pairs(users, items, len(self.users))
 
     def sizes(self) -> str:
         return f"{len(self.users):,} users, {len(self.items):,} items, {len(self.prepared.train):,} interactions"

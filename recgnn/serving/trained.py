@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -21,7 +20,7 @@ from recgnn.data.progress import progress
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError
 from recgnn.models.base import Model, Pair, top_k
-from recgnn.serving.filters import Filters
+from recgnn.serving.filters import Filters, left_out
 from recgnn.serving.ids import as_list, check_fallback, required
 from recgnn.serving.output import concatenated, ranked
 from recgnn.training import run_folder as runs
@@ -39,17 +38,21 @@ class TrainedModel(ABC):
         model: the model of its best checkpoint.
         users: the users of the run.
         items: its items; their frequency is their popularity.
-        seen: the items that each user has in the run's data.
+        summary: counts and descriptions of the run's data.
     """
 
     users: Vocabulary
     items: Vocabulary
-    seen: UserItems
+    summary: dict[str, Any]
 
     def __init__(self, run: str | Path, model: Model):
         self.run, self.model = runs.existing_run(run), model.eval()
 
     # ---- what the kinds of runs define
+
+    @abstractmethod
+    def seen_in(self, *parts: str) -> UserItems:
+        """The items that each user has in some parts of the run's data."""
 
     @abstractmethod
     def scorer(self, context: dict[str, Any] | None) -> Score:
@@ -74,7 +77,7 @@ class TrainedModel(ABC):
         self,
         users: object = None,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: str | bool = "all",
         candidates: object = None,
         exclude: object = None,
         fallback: str | None = None,
@@ -88,7 +91,8 @@ class TrainedModel(ABC):
         Args:
             users: raw ids; all users when None (those of `candidates`, where it is a frame).
             k: how many. A user with fewer than k items left gets a shorter list.
-            exclude_seen: leave out the items that the user has in the run's data, validation and test parts included.
+            exclude_seen: leave out the items that the user has in these parts of the run's data: `all` (True),
+                `train+val`, `train`, or `none` (False). To measure recommendations by the test part take `train+val`.
             candidates: raw ids of the items to choose from, or a frame with columns user and item, each user's own;
                 all items when None.
             exclude: raw ids of items that are recommended to nobody.
@@ -115,7 +119,7 @@ class TrainedModel(ABC):
         self,
         users: object = None,
         k: int = 10,
-        exclude_seen: bool = True,
+        exclude_seen: str | bool = "all",
         candidates: object = None,
         exclude: object = None,
         fallback: str | None = None,
@@ -131,7 +135,8 @@ class TrainedModel(ABC):
             users = frame[USER].unique() if users is None else users
             own = self._own_candidates(frame, self.users.parse(as_list(users)))
         rows, names = self._rows(users, fallback)
-        filters = Filters(self._blocked(candidates, exclude), own, self.seen if exclude_seen else None)
+        parts = left_out(exclude_seen)
+        filters = Filters(self._blocked(candidates, exclude), own, self.seen_in(*parts) if parts else None)
         score = self.scorer(context)
 
         def best(start: int, stop: int) -> Pair:
@@ -267,8 +272,8 @@ class TrainedModel(ABC):
         return ranked(key, ids, scores.numpy(), self.items.decode(rows), titles, source)
 
     def __repr__(self) -> str:
-        summary = json.loads((self.run / "vocabulary" / "summary.json").read_text(encoding="utf-8"))
-        return f"{type(self.model).__name__} of {summary['name']} for {self.model.task}, {self.sizes()}; {self.run}"
+        name, task = self.summary["name"], self.model.task
+        return f"{type(self.model).__name__} of {name} for {task}, {self.sizes()}; {self.run}"
 
     @abstractmethod
     def sizes(self) -> str:

@@ -35,6 +35,7 @@ class Training(LightningModule):
 
     task: ClassVar[Task]
     reads: ClassVar[str]
+    default_loss: ClassVar[type[Loss] | None] = None  # where none is given, nor by the model
     model: Any
     loss: Any
     metrics: Any

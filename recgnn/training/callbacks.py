@@ -81,19 +81,19 @@ class RunFolder(Callback):
                 continue
             for name in ("dirpath", "best_model_path", "kth_best_model_path", "last_model_path"):
                 state[name] = state.get(name, "").replace(there, here, 1)
-            state["best_k_models"] = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
+            moved = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
+            state["best_k_models"] = {k: v for k, v in moved.items() if os.path.dirname(k) == here}  # may be removed
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, so that a continued run has those that belong to its checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [dict(row) for row in state_dict["rows"]]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.read_rows(trainer)
         for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
             trainer.should_stop |= callback.wait_count >= callback.patience > 0
-
-    def read_rows(self, trainer: Any) -> None:
-        """The earlier rows of a continued run."""
-        file = self.folder / "metrics.csv"
-        if not self.rows and trainer.current_epoch > 0 and file.is_file():
-            rows = pd.read_csv(file).to_dict("records")
-            self.rows = [{str(k): v for k, v in row.items()} for row in rows if row["epoch"] < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.started, self.trained, self.evaluation_seconds = time.perf_counter(), 0.0, 0.0
@@ -124,6 +124,7 @@ class RunFolder(Callback):
             values = {"time/epoch_seconds": seconds, "epoch": row["epoch"], **rates}
             logger.log_metrics(values, step=trainer.global_step)
         if trainer.is_global_zero:
+            (self.folder / "metrics.json").unlink(missing_ok=True)  # of a finished run that goes on
             with atomic_path(self.folder / "metrics.csv") as path:
                 pd.DataFrame(self.rows).to_csv(path, index=False)
 

@@ -16,7 +16,7 @@ from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.losses import CrossEntropy, EventLoss, MeanSquaredError, half_square, weighted_mean
+from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, half_square, weighted_mean
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
 
@@ -52,6 +52,7 @@ class ClickTraining(Training):
 
     task: ClassVar[Task] = "clicks"
     reads = "events"
+    default_loss: ClassVar[type[Loss]] = CrossEntropy
     counts: Tensor | None
 
     def __init__(
@@ -89,10 +90,6 @@ class ClickTraining(Training):
         self.register_buffer("counts", None, persistent=False)
         for part in ("val", "test"):
             self.metrics[part] = self.new_metrics(metrics)
-
-    def default_loss(self) -> EventLoss:
-        """The loss where none is given."""
-        return CrossEntropy()
 
     def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
         """What is measured on a part; all there is where no metrics are named."""
@@ -202,9 +199,7 @@ class RegressionTraining(ClickTraining):
     """Trains a CTR model to predict a number by the squared error; its arguments are those of `ClickTraining`."""
 
     task = "regression"
-
-    def default_loss(self) -> EventLoss:
-        return MeanSquaredError()
+    default_loss = MeanSquaredError
 
     def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
         return ErrorMetrics() if metrics is None else ErrorMetrics(metrics)

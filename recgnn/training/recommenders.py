@@ -197,6 +197,7 @@ class RatingTraining(RecommenderTraining):
     """
 
     task = "rating"
+    default_loss = SquaredError
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class RatingTraining(RecommenderTraining):
         cold_rating: float | None = None,
         metrics: Sequence[str | ErrorMetric] = (*ERRORS,),
     ):
-        super().__init__(model, loss or SquaredError(), l2, lr)
+        super().__init__(model, loss or self.default_loss(), l2, lr)
         if encoder_l2 is not None:
             if not hasattr(model, "encoder_l2"):
                 raise ConfigError(f"encoder_l2 is for autoencoders, and {type(model).__name__} has no encoder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import shlex
@@ -12,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -54,14 +52,12 @@ def results(
     }
 
 
-def refitted(content: dict[str, Any], selection: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """metrics.json of the second half of `fit --refit`, with what its first half chose; and that one's rows."""
-    first = json.loads((selection / "metrics.json").read_text(encoding="utf-8"))
+def refitted(content: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+    """metrics.json of the second half of `fit --refit`, with what that of its first half says of the choice."""
     again = {name: content[name] for name in ("epochs", "seconds_per_epoch", "seconds")}
     chosen = {name: first[name] for name in ("val", "best_epoch", "epochs", "seconds_per_epoch")}
     seconds = round(first["seconds"] + content["seconds"], 1)
-    rows: list[dict[str, Any]] = pd.read_csv(selection / "metrics.csv").to_dict("records")  # type: ignore[assignment]  # str keys
-    return content | chosen | {"seconds": seconds, "refit": again}, rows
+    return content | chosen | {"seconds": seconds, "refit": again}
 
 
 def summary(content: dict[str, Any]) -> dict[str, float]:

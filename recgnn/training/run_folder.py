@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import pickle
+import sys
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from recgnn.errors import RunError
-from recgnn.files import atomic_path
+from recgnn.errors import RunError, first_line
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 FORMAT = 2  # of checkpoints
+LOCK = ".lock"  # held while a process writes to a run folder
+PARTS = {"epoch": int, "global_step": int, "pytorch-lightning_version": str, "loops": dict, "callbacks": dict,
+         "optimizer_states": list, "lr_schedulers": list}  # of a checkpoint, as Lightning writes it  # fmt: skip
 SELECTION = "selection"  # folder, inside a run of `fit --refit`, of the run that chose its number of epochs
 
 
@@ -67,53 +69,63 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{path}: no such checkpoint")
     try:
-        if _head(path) != b"\x80":  # a pickle has no checksums
-            with zipfile.ZipFile(path) as archive:
-                if (damaged := archive.testzip()) is not None:
-                    raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise RunError(f"{path}: refused: it is compressed, which no checkpoint is; nothing was unpacked")
+            if (damaged := archive.testzip()) is not None:
+                raise RunError(f"{path}: is damaged: the checksum of {damaged} is wrong; use another checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if _is_whole(path):
+    except RunError:
+        raise
+    except Exception as error:
+        bare = isinstance(error, zipfile.BadZipFile) and path.read_bytes()[:1] == b"\x80"
+        if bare or isinstance(error, pickle.UnpicklingError):
             raise RunError(
                 f"{path}: refused: it holds something other than tensors and plain values, which could run code when "
                 "loaded; nothing was executed. Use checkpoints written by recgnn only"
             ) from error
-        raise RunError(f"{path}: is damaged: {str(error).splitlines()[0]}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise RunError(f"{path}: is damaged and cannot be read ({reason}); use another checkpoint") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise RunError(f"{path}: is not a checkpoint of recgnn: it has no state_dict")
+    for name, kind in PARTS.items():
+        if name in content and not isinstance(content[name], kind):
+            raise RunError(f"{path}: is not a checkpoint of recgnn: its {name} is {type(content[name]).__name__}")
     return content
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a file that cannot be read is at least a complete archive, or might be a pickle."""
-    return _head(path) == b"\x80" or zipfile.is_zipfile(path)
+def about_model(checkpoint: dict[str, Any], path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return what a checkpoint says of its model: the path of its class, its arguments, and what it was trained for.
+
+    Raises:
+        RunError: If it does not say so.
+    """
+    about = checkpoint.get("recgnn")
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise RunError(f"{path}: the checkpoint was written by another version of recgnn; train it again")
+    name, arguments, trained = (about.get(key) for key in ("model", "arguments", "trained"))
+    if not (isinstance(name, str) and isinstance(arguments, dict) and isinstance(trained, dict)):
+        raise RunError(f"{path}: is not a checkpoint of recgnn: it does not say what its model is")
+    return name, arguments, trained
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1)
+def check_class(path: str, own: Container[str], run: Path, trust: bool) -> None:
+    """Refuse a class that a run folder names and that is neither recgnn's own nor of a module imported already.
 
+    A run folder may come from somebody else, and importing a module runs its code.
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all; numbers that are not finite become null, which every reader knows."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    Args:
+        path: The dotted path of the class.
+        own: The paths of recgnn's own classes that can stand there.
+        run: The run folder.
+        trust: Whether the module may be imported.
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON file; empty where there is none or it is broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    Raises:
+        RunError: If it may not.
+    """
+    module = path.rpartition(".")[0]
+    if path not in own and module not in sys.modules and not trust:
+        raise RunError(
+            f"{run}: {path} is not one of recgnn's, and loading it would run code of {module or 'nowhere'}; if you "
+            "trust that, import the module first, or use load(run, trust=True) (--trust)"
+        )

@@ -248,10 +248,19 @@ def has_key() -> bool:
 
 
 def _settings() -> Any:
-    """W&B's settings of this process: files, then environment; starts nothing."""
+    """W&B's settings of this process: files, then environment; starts nothing.
+
+    Raises:
+        ConfigError: If one has a value that W&B does not know.
+    """
     from wandb.sdk import wandb_setup
 
-    return wandb_setup.singleton().settings
+    if os.environ.get("WANDB_MODE") in ("", "auto"):  # which mean what none means, and W&B refuses
+        del os.environ["WANDB_MODE"]
+    try:
+        return wandb_setup.singleton().settings
+    except ValueError as error:
+        raise ConfigError(f"W&B's settings (WANDB_… or its settings file): {' '.join(str(error).split())}") from error
 
 
 class _Nothing:

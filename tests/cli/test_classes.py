@@ -17,7 +17,7 @@ from recgnn.cli.classes import (
 from recgnn.errors import ConfigError
 from recgnn.models import DIN, FM, MF, AutoRec
 from recgnn.models.base import Recommender
-from recgnn.nn.losses import BPR
+from recgnn.nn.losses import BPR, SquaredError
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
@@ -62,6 +62,7 @@ def test_what_else_is_imported_does_not_count() -> None:
         "recgnn.models.LihgtGCN": r"cannot be imported: .*LihgtGCN.*\(did you mean 'LightGCN'\?\)",
         "recgnn.nn.losses.BPR": "BPR is no model: it does not extend recgnn.models.base.Model",
         "pathlib.os": "is no model",
+        "../x": "../x cannot be imported",
     }.items():
         with pytest.raises(ConfigError, match=words):
             class_named("model", name)
@@ -90,6 +91,6 @@ def test_the_training_follows_from_model_and_data() -> None:
 def test_the_arguments_that_suit_a_model() -> None:
     expected = {"loss": {"class_path": path_of(BPR)}, "l2": 1e-2, "lr": 2e-3}
     assert default_arguments(RankingTraining, MF) == expected
-    del expected["loss"]  # which is none of ratings
+    expected["loss"] = {"class_path": path_of(SquaredError)}  # MF's own is none of ratings
     assert default_arguments(RatingTraining, MF) == expected
     assert default_arguments(RankingTraining, None) == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import shlex
@@ -141,3 +143,49 @@ def test_a_stopped_training_says_how_it_continues(start, tiny, here, monkeypatch
     [words] = re.findall(r"continue with: python -m recgnn\.fit (.*)", errors["late"])
     done = main("fit", [*shlex.split(words), "--trainer.callbacks=null"])
     assert done.trainer.current_epoch == 3 and pd.read_csv("late/metrics.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+# ---- where output goes
+
+
+def written(monkeypatch, stream, text: str) -> int:
+    monkeypatch.setattr(sys, "stdout", stream)
+    try:
+        programs.run(lambda argv: print(text), [])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def test_an_ascii_terminal_shows_escapes(monkeypatch) -> None:
+    buffer = io.BytesIO()
+    assert written(monkeypatch, io.TextIOWrapper(buffer, encoding="ascii"), "Δ ndcg, 1 € †") == 0
+    assert buffer.getvalue() == rb"\u0394 ndcg, 1 \u20ac \u2020" + b"\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_one_line(monkeypatch, capsys) -> None:
+    with open("/dev/full", "w") as full:
+        assert written(monkeypatch, full, "x" * 100_000) == 2
+    assert capsys.readouterr().err == "error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOTDIR, None)])
+def test_a_folder_that_must_not_be_written_is_one_line(number, code, capsys) -> None:
+    def main(argv: list[str]) -> None:
+        raise OSError(number, os.strerror(number), "runs/x")
+
+    with pytest.raises(OSError if code is None else SystemExit) as stop:
+        programs.run(main, [])
+    if code is not None:
+        assert stop.value.code == code
+        assert capsys.readouterr().err == f"error: runs/x: {os.strerror(number)}\n"
+
+
+def test_a_message_cannot_steer_the_terminal(capsys) -> None:
+    def main(argv: list[str]) -> None:
+        raise ConfigError("no field 'a\x1b]0;owned\x07\u202e' here")
+
+    with pytest.raises(SystemExit):
+        programs.run(main, [])
+    assert capsys.readouterr().err == "error: no field 'a\\x1b]0;owned\\x07\\u202e' here\n"

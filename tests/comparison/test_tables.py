@@ -196,6 +196,17 @@ def test_a_broken_run_is_left_out(made, tmp_path) -> None:
     assert len(runs) == 1 and left[0].startswith(f"{broken}/config.yaml: cannot be read")
     with pytest.raises(RunError, match="nothing to compare"):
         compare([broken], tmp_path / "out")
+    for file, content, message in (
+        ("metrics.json", "{", "metrics.json: cannot be read: "),
+        ("metrics.json", '{"test": {"auc": [1]}, "dataset": {"name": "x"}}', "metrics.json: is no result of a run: "),
+        ("metrics.csv", "epoch,val/ndcg@10\n0,much\n", "metrics.csv: cannot be read: "),
+        ("users.parquet", "PAR1", "users.parquet: cannot be read: "),
+    ):
+        run = made(f"c{len(list(tmp_path.iterdir()))}/1", {"ndcg@10": 0.1})
+        (run / file).write_text(content)
+        runs, left = find([tmp_path])
+        assert len(runs) == 1 and any(note.startswith(f"{run}/{message}") for note in left)
+        compare([tmp_path], tmp_path / "out")
 
 
 def test_nothing_of_the_trainer_is_imported(made, tmp_path) -> None:

@@ -118,7 +118,9 @@ class Damage:
         elif how == "other":  # of another run
             run = draw.choice([run for run in RUNS if run not in path.parts])
             files = sorted(file for file in (self.world.folder / run).rglob("*") if file.is_file())
-            alike = [file for file in files if file.name == path.name and path.suffix != ".ckpt"]
+            if path.suffix == ".ckpt":  # a whole one of another run is that run's
+                files = [file for file in files if file.suffix != ".ckpt"]
+            alike = [file for file in files if file.name == path.name]
             shutil.copyfile(other := draw.choice(alike or files), path)
             return f"replaced by {other.relative_to(self.world.folder)}"
         else:

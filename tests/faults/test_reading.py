@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recgnn.data import AdjacencyLog, EventTable, FrameLog, InteractionLog, TableLog, Vocabulary
+from recgnn.data.readers.decoding import chunks
 from recgnn.errors import DataError
 
 ROWS = [f"{user},{item},{item % 5}" for user in range(1, 21) for item in range(user, user + 6)]
@@ -294,3 +295,13 @@ def test_separators_of_several_letters(separator, tmp_path) -> None:
     for frame in (TableLog(tmp_path / "x.txt", separator=separator).read().interactions,
                   EventTable(tmp_path / "x.txt", separator=separator).events()):  # fmt: skip
         assert len(frame) == len(ROWS) * 400 and frame["item"].iloc[-1] == 25
+
+
+def test_a_gzip_file_that_grows_beyond_all_tables(tmp_path) -> None:
+    path = tmp_path / "x.csv.gz"
+    path.write_bytes(gzip.compress(b"1,2\n" * 2**23 * 3))  # 100 MB in 100 kB
+    with pytest.raises(DataError, match=r"x.csv.gz: [\d,]+ bytes that unpack to 500 times as many are no table"):
+        for _ in chunks(path, 2**20):
+            pass
+    path.write_bytes(gzip.compress(b"1,2\n" * 2**20))
+    assert sum(map(len, chunks(path, 2**20))) == 2**22

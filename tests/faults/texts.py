@@ -159,7 +159,8 @@ def options(world: World, draw: random.Random, folder: Path, name: str) -> Verdi
         return verdict._replace(outcome="refused") if one_failed else verdict
     if False in expected:
         return Verdict("silent wrong", what, "a value that cannot be meant was taken")
-    return checked(what, lambda: _sane(world, name, run, folder, outcome))
+    known = world.metrics[run] if "ckpt_path" not in chosen else {}
+    return checked(what, lambda: _sane(known, name, folder, outcome))
 
 
 def _outside(world: World) -> Iterator[str]:
@@ -193,8 +194,8 @@ def checked(what: str, check: Callable[[], None]) -> Verdict:
     return Verdict("right", what)
 
 
-def _sane(world: World, name: str, run: str, folder: Path, outcome: Outcome) -> None:
-    """Check what holds whatever the options were: numbers are finite, tables have rows, metrics are the run's."""
+def _sane(metrics: dict, name: str, folder: Path, outcome: Outcome) -> None:
+    """Check what holds whatever the options were: numbers are finite, tables have rows, metrics are known ones."""
     if name == "fit" and (folder / "run" / "metrics.json").is_file():
         content = strict_json(folder / "run" / "metrics.json")
         for part in ("val", "test"):
@@ -205,7 +206,7 @@ def _sane(world: World, name: str, run: str, folder: Path, outcome: Outcome) -> 
         shown = {
             line.split("│")[1].strip(): line.split("│")[2].strip() for line in outcome.out.splitlines() if "│" in line
         }
-        known = world.metrics[run]["val" if name == "validate" else "test"]
+        known = metrics.get("val" if name == "validate" else "test", {})
         for key, text in shown.items():
             if key in known and key != "metric" and known[key] is not None and abs(float(text) - known[key]) > 6e-4:
                 raise Wrong(f"{key} is {text}, in metrics.json {known[key]:.4f}")

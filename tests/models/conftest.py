@@ -232,7 +232,8 @@ def events() -> SimpleNamespace:
     values = torch.ones(5, 6, dtype=torch.float64)
     values[0, 2:5], values[1, 2:5], values[2:, 2:5] = 1 / 3, torch.tensor([0.5, 0.5, 0]).double(), 0
     values[2:, 2] = 1
-    values[:, 5] = torch.randn(5, generator=generator, dtype=torch.float64)
+    values[:, [0, 1, 5]] = torch.randn(5, 3, generator=generator, dtype=torch.float64)  # x of every feature
+    values[0, 2:5], values[4, 0] = torch.tensor([0.25, -1.5, 2]), 1
     labels = torch.tensor([0.0, 1, 1, 0, 1], dtype=torch.float64)
     batch = CTRBatch(ids, values, labels, groups=None)
     return SimpleNamespace(field_dims=FIELD_DIMS, slots=SLOTS, ids=ids, values=values, labels=labels, batch=batch)

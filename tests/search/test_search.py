@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -75,6 +76,19 @@ def grid(tiny, tmp_path_factory) -> Path:
         tune.main([*options, "--trials", "9", "--max_epochs", "2"])
     (output.parent / "printed.txt").write_text(printed.getvalue())
     return output
+
+
+def test_what_a_killed_search_had_not_written_is_written_by_the_next(grid, tiny, here, capsys) -> None:
+    """Killed between the study's answer and its files: the same command trains nothing, and writes them."""
+    output = shutil.copytree(grid, here / "grid")
+    best = (output / "best.yaml").read_text().partition("\ndata:")[2]
+    for name in ("best.yaml", "trials.csv", "search.png"):
+        (output / name).unlink()
+    options = ["--config", str(tiny), "--space", str(grid.parent / "space.yaml"), "--output", "grid"]
+    tune.main([*options, "--trials", "9", "--max_epochs", "2"])
+    assert "continues after 4 trials" in capsys.readouterr().out
+    assert (output / "best.yaml").read_text().partition("\ndata:")[2] == best != ""
+    assert len(table(output)) == 4 and (output / "search.png").is_file()
 
 
 # ---- what a search leaves

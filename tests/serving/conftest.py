@@ -57,6 +57,34 @@ def make_run() -> Make:
     return write_run
 
 
+def by_the_equation(run: Path, rows: list[list[tuple[str, str, float]]]) -> list[float]:
+    """The probability of each row of (field, value, x) by FM's or FFM's double sum, from a run's files alone; a value
+    that the run does not know is the first row of its field."""
+    stored = pd.read_parquet(run / "vocabulary/fields.parquet")
+    names = list(json.loads((run / "vocabulary/fields.json").read_text())["numbers"])
+    words = [stored.loc[stored["field"] == name, "value"].tolist() for name in names]
+    starts = np.cumsum([0, *(2 + len(own) for own in words)])
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    bias, w, v = (state[f"model.{name}"].double() for name in ("bias", "linear.weight", "embedding.weight"))
+    v = v.unflatten(1, (len(names) if "FFM" in run.name else 1, -1))  # of FFM one for each field
+    found = []
+    for row in rows:
+        features = [(names.index(field), value, x) for field, value, x in row]
+        at = [starts[f] + (2 + words[f].index(value) if value in words[f] else 0) for f, value, _ in features]
+        logit = bias + sum(w[i, 0] * x for i, (_, _, x) in zip(at, features, strict=True))
+        for a, (f, _, x) in enumerate(features):
+            for b, (g, _, y) in list(enumerate(features))[a + 1 :]:
+                one, other = (v[at[a], g], v[at[b], f]) if "FFM" in run.name else (v[at[a], 0], v[at[b], 0])
+                logit = logit + one @ other * x * y
+        found.append(float(torch.sigmoid(logit)))
+    return found
+
+
+@pytest.fixture(scope="session")
+def equation() -> Callable[..., list[float]]:
+    return by_the_equation
+
+
 @pytest.fixture(scope="session", name="synthetic")
 def data_of_synthetic() -> Callable[..., GraphDataModule]:
     return synthetic

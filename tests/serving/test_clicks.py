@@ -116,8 +116,8 @@ def test_the_command(run, entry, tmp_path) -> None:
     expected = load(run).recommend(["u3", "u7"], k=3)
     pd.testing.assert_frame_equal(pd.read_csv(target, dtype={"item": str}), expected, check_dtype=False, atol=1e-6)
     code, out, err = entry("recommend", "--run", run, "--users", "u3", "--candidates", "1,2", "--context", "place=work",
-                           "--include_seen")  # fmt: skip
-    assert code == 0 and out.count("\n") == 3, err
+                           "--exclude_seen", "none")  # fmt: skip
+    assert code == 0 and out.count("\n") == 3 and err == "left out: nothing (--exclude_seen none)\n"
     code, _, err = entry("recommend", "--run", run, "--users", "u3", "--context", "work")
     assert code == 2 and "expected name=value" in err
 
@@ -297,3 +297,68 @@ def test_the_past_of_ready_columns_is_seen(model, here, monkeypatch, make_run) -
     assert pd.concat(unseen).abs().max() > 1e-3, "the past matters"
     monkeypatch.setattr("recgnn.serving.clicks.BLOCK", 5)
     pd.testing.assert_frame_equal(load("run").recommend(k=7, exclude_seen=False), found, atol=1e-6)
+
+
+# ---- numbers of values
+
+
+def valued_events() -> pd.DataFrame:
+    """An item has a price and tags with numbers, a context a rate."""
+    random, n = np.random.default_rng(3), 240
+    frame = pd.DataFrame({"user": [f"u{u}" for u in random.integers(8, size=n)], "item": random.integers(7, size=n)})
+    frame["price"] = (frame["item"] + 1) / 4
+    frame["tags"] = frame["item"].map({0: "a:0.5|b:2", 1: "b", 2: "", 3: "c:-1", 4: "a|c:0.25", 5: "b:3", 6: "d:1e-1"})
+    frame["place"], frame["rate"] = random.choice(["home", "work"], n), random.normal(size=n).round(3)
+    return frame.assign(label=(random.random(n) < 0.5).astype(int), timestamp=range(n))
+
+
+def features(row) -> list[tuple[str, str, float]]:
+    tags = [tag.partition(":") for tag in row.tags.split("|") if tag]
+    return [("user", row.user, 1.0), ("item", str(row.item), row.price), ("place", row.place, row.rate),
+            *(("tags", tag, float(x or 1)) for tag, _, x in tags)]  # fmt: skip
+
+
+def valued_run(folder: Path, make_run, model: str, item: str = "price") -> Path:
+    fields = {"user": "categorical", "item": Field(values=item), "place": Field(values="rate"),
+              "tags": Field("multi", weights=":", max_values=3)}  # fmt: skip
+    valued_events().to_parquet(folder / "events.parquet")
+    data = CTRDataModule(EventTable(folder / "events.parquet"), fields=fields, batch_size=64)
+    return make_run(folder / model, data, model, {"embedding_dim": 3, "init_std": 0.5}, lr=0.05)
+
+
+@pytest.mark.parametrize("model", ["FM", "FFM"])
+def test_predictions_are_those_of_the_equation(model, here, make_run, equation) -> None:
+    """x_i of every value; and candidates have their own item's."""
+    run = valued_run(here, make_run, model)
+    rows = valued_events()
+    found = load(run).predict(rows)["prediction"]
+    np.testing.assert_allclose(found, equation(run, [features(row) for row in rows.itertuples()]), atol=1e-6)
+    assert found.std() > 0.02
+    goods, last = rows.drop_duplicates("item").set_index("item"), rows.drop_duplicates("user", keep="last")
+    recommended = load(run).recommend(["u3"], k=7, exclude_seen=False)
+    mine = pd.DataFrame({"item": recommended["item"].astype(int)}).join(goods[["price", "tags"]], on="item")
+    mine = mine.assign(**last[last["user"] == "u3"][["user", "place", "rate"]].iloc[0])
+    expected = equation(run, [features(row) for row in mine.itertuples()])
+    np.testing.assert_allclose(recommended["score"], expected, atol=1e-6)
+
+
+def test_a_candidate_whose_number_is_not_known(here, make_run, equation) -> None:
+    """Each event of an item has another: it must be said."""
+    run = valued_run(here, make_run, "FM", item="rate")
+    trained = load(run)
+    with pytest.raises(ConfigError, match="numbers of field 'item' are in column 'rate'.*--context rate=1"):
+        trained.recommend(["u3"])
+    found = trained.recommend(["u3"], k=7, exclude_seen=False, context={"rate": "0.5"})
+    rows = valued_events()
+    goods, last = rows.drop_duplicates("item").set_index("item"), rows.drop_duplicates("user", keep="last")
+    mine = pd.DataFrame({"item": found["item"].astype(int)}).join(goods["tags"], on="item")
+    mine = mine.assign(**last[last["user"] == "u3"][["user", "place"]].iloc[0], price=0.5, rate=0.5)
+    np.testing.assert_allclose(found["score"], equation(run, [features(row) for row in mine.itertuples()]), atol=1e-6)
+
+
+def test_past_items_have_no_numbers_of_their_own(here) -> None:
+    valued_events().to_parquet("events.parquet")
+    fields = {"user": "categorical", "item": Field(values="price")}
+    data = CTRDataModule(EventTable("events.parquet"), fields=fields, history=Histories(["item"]))
+    with pytest.raises(ConfigError, match="the numbers of 'item' are in column 'price', which past items do not have"):
+        data.prepare_data()

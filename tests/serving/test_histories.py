@@ -198,7 +198,7 @@ REFUSED = [
     ("cdae", ["--history", "3", "--history_ratings", "4"], ["CDAE does not use ratings"]),
     ("dae", ["--history", "3", "--users", "1"], ["leave --users"]),
     ("dae", ["--history", "3", "--users_file", "users.txt"], ["leave --users"]),
-    ("dae", ["--history", "3", "--include_seen"], ["--include_seen"]),
+    ("dae", ["--history", "3", "--exclude_seen", "none"], ["--exclude_seen"]),
     ("by_item", ["--history", "3"], ["AutoRec by item", "by: user", "DAE or CDAE"]),
     ("lightgcn", ["--history", "3", "--history_ratings", "4"], ["LightGCN does not use ratings"]),
     ("lightgcn", ["--history", "3,999"], ["unknown item 999", "--fallback popularity"]),

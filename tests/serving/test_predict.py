@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from recgnn import load
-from recgnn.data import FrameLog, GraphDataModule
+from recgnn.data import CTRDataModule, FrameLog, GraphDataModule, SparseText
 from recgnn.data.readers import tables
 from recgnn.serving import loading as serving
 
@@ -360,3 +360,46 @@ def test_a_full_disk(entry, runs, here, monkeypatch) -> None:
             code, _, err = entry("predict", "--run", runs["number"], "--input", "rows.csv", "--output", name)
         assert code == 2 and f"{name}: cannot be written: No space left on device" in err
         assert [p.name for p in here.iterdir()] == ["rows.csv"]
+
+
+# ---- sparse text
+
+
+def sparse_lines(form: str, n: int, seed: int, indices: int = 30) -> list[list[tuple[str, int, float]]]:
+    """The features of lines: (column, index, x)."""
+    random, lines = np.random.default_rng(seed), []
+    for _ in range(n):
+        fields = random.permutation(3)[: random.integers(1, 4)] if form == "ffm" else [0]
+        own = [(f, i) for f in fields for i in random.choice(indices, random.integers(1, 4), replace=False)]
+        column = "field{}" if form == "ffm" else "indices"
+        lines.append([(column.format(f), i, round(float(random.normal()), 4)) for f, i in own])
+    return lines
+
+
+def written(path: Path, form: str, lines: list) -> Path:
+    words = [[f"{f[5:]}:{i}:{x}" if form == "ffm" else f"{i}:{x}" for f, i, x in line] for line in lines]
+    path.write_text("".join(f"{-1 + 2 * (n % 2)} {' '.join(w)}  # {n}\n" for n, w in enumerate(words)))
+    return path
+
+
+@pytest.mark.parametrize("model", ["FM", "FFM"])
+@pytest.mark.parametrize("form", ["ffm", "svm"])
+def test_sparse_text_is_read_as_it_was_trained_on(form, model, tmp_path, make_run, entry, equation) -> None:
+    """libffm's and libsvm's lines with any values, at the first try, against the double sum over the lines."""
+    file = written(tmp_path / f"train.{form}", form, sparse_lines(form, 120, 1))
+    data = CTRDataModule(SparseText(file), batch_size=32, cache_dir=str(tmp_path / "cache"))
+    run = make_run(tmp_path / model, data, model, {"embedding_dim": 3, "init_std": 0.5}, lr=0.05)
+    new = sparse_lines(form, 20, 2, indices=33)  # some of which the run does not know
+    expected = equation(run, [[(field, str(index), x) for field, index, x in line] for line in new])
+    written(tmp_path / "new.txt", form, new)
+    if form == "ffm":
+        lines = (tmp_path / "new.txt").read_text().splitlines(keepends=True)
+        (tmp_path / "new.txt").write_text(lines[0].replace("  #", " 12:1:1  #") + "".join(lines[1:]))
+    code, _, err = entry("predict", "--run", run, "--input", tmp_path / "new.txt", "--output", tmp_path / "out.parquet")
+    assert code == 0, err
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    np.testing.assert_allclose(found["prediction"], expected, atol=1e-6)
+    assert found["label"].tolist() == [0, 1] * 10 and found["prediction"].std() > 0.02
+    assert ("left out, as the training data does not have them: field12" in err) == (form == "ffm")
+    again = load(run).predict(found.drop(columns="prediction"))  # as columns
+    np.testing.assert_allclose(again["prediction"], expected, atol=1e-6)

@@ -234,9 +234,10 @@ def test_commands_write_what_python_returns(entry, trained, tiny_run, here):
     Path("users.txt").write_text("9\n\n 2 \n")
     for option in (("--users", "9, 2"), ("--users_file", "users.txt")):
         code, out, err = entry("recommend", *run, *option)
-        assert code == 0 and not err
+        assert code == 0
+        assert err == "left out: the items that users have in train, val, test (--exclude_seen all)\n"
         pd.testing.assert_frame_equal(pd.read_csv(StringIO(out)), few, check_dtype=False, rtol=1e-3)
-    code, out, _ = entry("recommend", *run, "--users=9", "--include_seen")
+    code, out, _ = entry("recommend", *run, "--users=9", "--exclude_seen=none")
     expected = trained.recommend([9], 4, exclude_seen=False)
     assert code == 0 and pd.read_csv(StringIO(out))["item"].tolist() == expected["item"].tolist()
     code, out, _ = entry("similar", *run, "--items", "5,6")
@@ -311,6 +312,32 @@ def test_every_model_is_served_as_it_was_measured(make_run, synthetic, tmp_path,
     recall = pd.Series(hits).groupby(prepared.test.user).mean().mean()
     measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["test/recall@5"]
     assert measured == pytest.approx(recall, abs=1e-6) and measured > 0
+    test = prepared.users.decode(prepared.test.user), prepared.items.decode(prepared.test.item)
+    truth = pd.MultiIndex.from_arrays(test)
+    for parts, expected in (("train+val", recall), ("all", 0.0), (True, 0.0)):
+        listed = pd.MultiIndex.from_frame(trained.recommend(k=5, exclude_seen=parts)[["user", "item"]])
+        found = pd.Series(truth.isin(listed)).groupby(prepared.test.user).mean().mean()
+        assert found == pytest.approx(expected, abs=1e-6), "what was measured is what is recommended"
+
+
+@pytest.mark.parametrize("parts", ["all", "train+val", "train", "none"])
+def test_the_parts_that_are_left_out(trained, parts) -> None:
+    known: dict[str, tuple] = {"all": ("train", "val", "test"), "train+val": ("train", "val"), "train": ("train",)}
+    prepared = trained.prepared
+    rows = [getattr(prepared, part) for part in known.get(parts, ())]
+    expected = {user: set(range(40)) for user in range(61)}
+    for part in rows:
+        for user, item in zip(part.user, part.item, strict=True):
+            expected[user].discard(item)
+    found = trained.recommend(k=40, exclude_seen=parts).groupby("user")["item"]
+    ids = prepared.items.decode(range(40))
+    listed = {user: set(items) for user, items in found}
+    assert listed == {user + 1: {ids[item] for item in left} for user, left in expected.items()}
+
+
+def test_parts_that_are_none(trained) -> None:
+    with pytest.raises(ConfigError, match="exclude_seen is 'tran'.*did you mean 'train'.*expected all or train.val or"):
+        trained.recommend([5], exclude_seen="tran")
 
 
 # ---- one id, one line, and who is unknown

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from recgnn.cli.entry import main
+from recgnn.data.stored import write_json
 from recgnn.errors import ConfigError
-from recgnn.training.run_folder import write_json
 
 OPTIONS = ["--data=CTRDataModule", "--data.label=clicked", "--data.split=TemporalSplit", "--model=LR",
            "--trainer.accelerator=cpu", "--trainer.max_epochs=3", "--trainer.enable_progress_bar=false"]  # fmt: skip

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recgnn.data.clicks.fields import Field
 from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
+from recgnn.errors import DataError
 
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that are not in train (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
@@ -65,6 +69,7 @@ class Categorical(Encoder):
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
+        self.weighted = self.weighted or field.values is not None
         self.values: pd.Index = pd.Index([], dtype="string")
         self.numeric: bool | None = None  # whether train's values are numbers, so that the text 3.0 means 3
         self.seen = Tally()
@@ -120,12 +125,24 @@ class Categorical(Encoder):
         which, texts = self.distinct(column)
         return self.rows(texts)[which][:, None], None
 
+    def encode_valued(self, column: pd.Series, own: pd.Series) -> Encoded:
+        """Encode values of which each has a number x in a column of its `own`; one of the two alone is no value."""
+        rows, x = self.encode(column)[0], as_float32(numbers(own))[:, None]
+        there = (rows != MISSING) & np.isfinite(x)
+        return np.where(there, rows, np.int32(MISSING)), np.where(there, x, np.float32(1))
+
     def state(self) -> tuple[dict, list[str] | None]:
         return {"numeric": bool(self.numeric)}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         self.numeric = bool(numbers["numeric"])
         self.values = pd.Index(vocabulary or [], dtype="string")
+
+
+def as_float32(x: np.ndarray) -> np.ndarray:
+    """Return numbers in single precision, infinite where they are beyond it."""
+    with np.errstate(over="ignore"):
+        return x.astype(np.float32)
 
 
 class Tally:
@@ -154,8 +171,20 @@ class Tally:
         return self.total
 
 
+class Pieces(NamedTuple):
+    """The distinct texts of n rows, and their p values: the text of each row [n], of each value its text [p], its place
+    [p] among the distinct words, and its x, [p] float32."""
+
+    which: np.ndarray
+    owner: np.ndarray
+    code: np.ndarray
+    words: pd.Series
+    x: np.ndarray
+
+
 class Multi(Categorical):
-    """Several values of one text, each a feature of value 1 (`sum`) or 1/n (`mean`); none is a missing value."""
+    """Several values of one text, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over
+    the sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
 
     weighted = True
 
@@ -163,29 +192,65 @@ class Multi(Categorical):
     def num_slots(self) -> int:
         return self.field.max_values
 
+    def pieces(self, column: pd.Series) -> Pieces:
+        """Take the column's texts apart.
+
+        Raises:
+            DataError: For an x that is no finite number, or that has no value.
+        """
+        which, distinct = distinct_of(column)
+        texts = pa.array(as_text(distinct).tolist(), pa.large_string(), from_pandas=True)
+        lists = pc.split_pattern(texts, self.field.separator)
+        flat = pc.utf8_trim_whitespace(lists.flatten())
+        there = pc.not_equal(flat, "")
+        flat, owner = flat.filter(there), pc.list_parent_indices(lists).filter(there).to_numpy()
+        values, x = (flat, np.ones(len(flat), dtype=np.float32)) if self.field.weights is None else self._apart(flat)
+        for wrong in np.flatnonzero(~np.isfinite(x) | pc.equal(values, "").to_numpy(zero_copy_only=False))[:1]:
+            row = int((which == owner[wrong]).argmax())
+            number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row
+            raise DataError(
+                f"row {number + 1}, column '{column.name}': {flat[wrong].as_py()!r}; expected a value and its number, "
+                f"as tag{self.field.weights}0.5, or the value alone"
+            )
+        coded = values.dictionary_encode()
+        words = pd.Series(coded.dictionary.to_pandas(), dtype="string")
+        return Pieces(which, owner, coded.indices.to_numpy(), words, x)
+
+    def _apart(self, pieces: pa.Array) -> tuple[pa.Array, np.ndarray]:
+        """Return the values of pieces, and the numbers behind them, 1 where there is none and NaN where it is none."""
+        parts = pc.split_pattern(pieces, self.field.weights, max_splits=1, reverse=True)
+        first, flat = parts.offsets.to_numpy()[:-1], pc.utf8_trim_whitespace(parts.flatten())
+        x, two = np.ones(len(pieces)), parts.value_lengths().to_numpy() == 2
+        numbers = flat.take(first[two] + 1)
+        try:
+            x[two] = numbers.cast(pa.float64()).to_numpy()
+        except pa.ArrowInvalid:
+            x[two] = pd.to_numeric(numbers.to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        return flat.take(first), as_float32(x)
+
     def observe(self, column: pd.Series) -> None:
-        which, values = distinct_of(column)
-        pieces = as_text(values).reset_index(drop=True).str.split(self.field.separator, regex=False).explode()
-        times = np.bincount(which, minlength=len(values))[pieces.index]
+        which, owner, code, words, _ = self.pieces(column)
         if self.numeric is None:
             self.numeric = False
         if self.field.buckets is None:
-            self.seen.add(self.texts(pieces), times)
+            times = np.bincount(code, np.bincount(which)[owner], minlength=len(words))
+            self.seen.add(self.texts(words), times.astype(np.int64))
 
     def encode(self, column: pd.Series) -> Encoded:
-        which, texts = distinct_of(column)
-        texts = as_text(texts)
-        lists = [[] if pd.isna(t) else [p.strip() for p in t.split(self.field.separator)] for t in texts]
-        lists = [[p for p in pieces if p][: self.num_slots] or [None] for pieces in lists]
-        sizes = np.array([len(pieces) for pieces in lists], dtype=np.int64)
-        owner = np.repeat(np.arange(len(lists)), sizes)
+        which, owner, code, words, x = self.pieces(column)
+        sizes = np.bincount(owner, minlength=int(which.max(initial=-1)) + 1)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        ids = np.full((len(lists), self.num_slots), MISSING, dtype=np.int32)
-        values = np.zeros((len(lists), self.num_slots), dtype=np.float32)
-        ids[owner, place] = self.rows(pd.Series([p for pieces in lists for p in pieces], dtype="string"))
-        values[owner, place] = 1
-        if self.field.combine == "mean":
-            values /= values.sum(1, keepdims=True).clip(min=1)
+        kept = place < self.num_slots
+        owner, place = owner[kept], place[kept]
+        ids = np.full((len(sizes), self.num_slots), MISSING, dtype=np.int32)
+        values = np.zeros((len(sizes), self.num_slots), dtype=np.float32)
+        ids[owner, place] = self.rows(words)[code[kept]]
+        values[owner, place] = x[kept]
+        if self.field.weights is None:
+            values[sizes == 0, 0] = 1
+        if self.field.averaged:
+            total = np.abs(values).sum(1, keepdims=True)
+            values /= np.where(total > 0, total, 1)
         return ids[which], values[which]
 
 

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import fingerprint, frame_digest
+from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
 from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.origin import Origin, need_columns, shown
@@ -21,12 +22,25 @@ from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_files
 
 
+class Known(NamedTuple):
+    """What a source knows of its columns: the fields (None: they are guessed), the column whose events are ranked
+    against each other, and how lines become columns, as plain JSON types, where more of them can be read later."""
+
+    fields: dict[str, Field] | None = None
+    group: str | None = None
+    layout: dict | None = None
+
+
 class EventSource(ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
     notes: Sequence[str] = ()
     """What was left out in reading, in lines."""
+
+    def known(self) -> Known:
+        """Return what is known of the columns; nothing by default."""
+        return Known()
 
     @abstractmethod
     def events(self) -> pd.DataFrame:

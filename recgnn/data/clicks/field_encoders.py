@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical, Encoded, Encoder, Numeric, encoders_of
-from recgnn.data.clicks.fields import Field
-from recgnn.errors import DataError, RunError
+from recgnn.data.clicks.fields import Field, as_field
+from recgnn.data.stored import read_json, reading, write_json
+from recgnn.errors import DataError
 from recgnn.files import atomic_path
+
+FILES = ("fields.json", "fields.parquet")
 
 
 class FieldEncoders:
@@ -52,6 +54,11 @@ class FieldEncoders:
         return [i for i, e in enumerate(self.encoders.values()) for _ in range(e.num_slots)]
 
     @property
+    def reads(self) -> list[str]:
+        """The columns of raw rows that are read: the fields', then those that hold their numbers."""
+        return list(dict.fromkeys([*self.fields, *(f.values for f in self.fields.values() if f.values is not None)]))
+
+    @property
     def weighted(self) -> list[bool]:
         """Whether each slot has a value, [S]."""
         return [e.weighted for e in self.encoders.values() for _ in range(e.num_slots)]
@@ -70,15 +77,18 @@ class FieldEncoders:
                 encoder.observe(frame[self.columns[name]])
         return self
 
-    def finish(self) -> FieldEncoders:
+    def finish(self, strict: bool = True) -> FieldEncoders:
         """Settle what was learnt, when all blocks have been seen.
+
+        Args:
+            strict: whether every field must have a value in train.
 
         Raises:
             DataError: if no value of a field is kept.
         """
         for name, encoder in self.encoders.items():
             encoder.finish()
-            if encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
+            if strict and encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
                 raise DataError(
                     f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
                     "min_count, or drop the field"
@@ -94,15 +104,18 @@ class FieldEncoders:
 
         A column that is not in the frame has no value in any row.
         """
+
+        def of(column: str) -> pd.Series:
+            return frame[column] if column in frame else pd.Series([None] * len(frame), dtype="string", name=column)
+
         ids, values, start = [], [], 0
         some = any(self.weighted)
         for name, encoder in self.encoders.items():
-            column = self.columns[name]
-            if column in frame:
-                series = frame[column]
+            column, own = of(self.columns[name]), encoder.field.values
+            if isinstance(encoder, Categorical) and own is not None:
+                rows, x = encoder.encode_valued(column, of(own))
             else:
-                series = pd.Series([None] * len(frame), dtype="string", name=column)
-            rows, x = encoder.encode(series)
+                rows, x = encoder.encode(column)
             ids.append(rows + np.int32(start))
             if some:
                 values.append(np.ones(rows.shape, dtype=np.float32) if x is None else x)
@@ -127,11 +140,10 @@ class FieldEncoders:
             of += [name] * len(vocabulary or [])
             values += vocabulary or []
         content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
-        with atomic_path(folder / "fields.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FILES[0], content)
         owner = pa.array(of, pa.string()).dictionary_encode()
         table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
-        with atomic_path(folder / "fields.parquet") as path:
+        with atomic_path(folder / FILES[1]) as path:
             pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
     @classmethod
@@ -141,13 +153,11 @@ class FieldEncoders:
         Raises:
             RunError: if something is missing or broken.
         """
-        try:
-            content = json.loads((folder / "fields.json").read_text(encoding="utf-8"))
-            table = pq.read_table(folder / "fields.parquet", page_checksum_verification=True).to_pandas()
-            found = cls({c: Field(**options) for c, options in content["fields"].items()})
+        content = read_json(folder / FILES[0])
+        with reading(folder, "no fields can be read"):
+            table = pq.read_table(folder / FILES[1], page_checksum_verification=True).to_pandas()
+            found = cls({c: as_field(options, c) for c, options in content["fields"].items()})
             values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
             for name, encoder in found.encoders.items():
                 encoder.restore(content["numbers"][name], values.get(name))
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
-            raise RunError(f"{folder}: no fields can be read: {str(error).splitlines()[0]}") from error
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
 
@@ -17,15 +18,19 @@ TimePart = Literal["hour", "weekday", "weekend", "month"]
 
 @dataclass
 class Field:
-    """How one column of the events becomes features.
+    """How one column of the events becomes features: categories, each with a number x, which is 1 unless said.
 
     Args:
         kind: `categorical`, one of many values; `numeric`; `multi`, several values in one text, as genres; `time`,
             seconds or dates, of which each part becomes a field; `drop`, left out.
         min_count: categorical, multi: rarer values of train share the row of unknown ones.
         buckets: categorical, multi: values are hashed into so many rows instead of having one each.
+        values: categorical: the column with the number x of each row's value. A row without a number has no value.
         separator: multi: between the values.
-        combine: multi: the values' mean (1/n each) or sum (1 each).
+        weights: multi: what stands between a value and its number x, such as `:` in `tag:0.5|other:2`; a value alone
+            has x = 1, and an empty cell has no features at all.
+        combine: multi: the values' `sum`, each times its x, or `mean`, each times x over the sum of all |x|; None:
+            `sum` where there are weights, else `mean`.
         max_values: multi: how many are kept, the first.
         transform: numeric: `standard`, one weight or embedding times the value, less train's mean and in its standard
             deviations; `linear`, times the value as it is; `log2`, the category floor(ln(x)^2) of x > 2, else
@@ -37,8 +42,10 @@ class Field:
     kind: Kind = "categorical"
     min_count: int = 1
     buckets: int | None = None
+    values: str | None = None
     separator: str = "|"
-    combine: Literal["mean", "sum"] = "mean"
+    weights: str | None = None
+    combine: Literal["mean", "sum"] | None = None
     max_values: int = 8
     transform: Literal["standard", "linear", "log2", "quantile"] = "standard"
     bins: int = 32
@@ -57,11 +64,27 @@ class Field:
             raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
         one_of("fields: kind", self.kind, get_args(Kind))
         one_of("fields: transform", self.transform, ("standard", "linear", "log2", "quantile"))
-        one_of("fields: combine", self.combine, ("mean", "sum"))
+        if self.combine is not None:
+            one_of("fields: combine", self.combine, ("mean", "sum"))
         for part in self.parts:
             one_of("fields: part of a time", part, get_args(TimePart))
         if not self.separator or not self.parts:
             raise ConfigError("fields: separator and parts must not be empty")
+        if self.values is not None and self.kind != "categorical":
+            raise ConfigError(
+                f"fields: values: {self.values} names the numbers of a categorical field, found kind {self.kind}; "
+                "several values of one text have them beside them (weights: ':' of a multi field)"
+            )
+        if self.weights is not None and (self.kind != "multi" or self.weights in ("", self.separator)):
+            raise ConfigError(
+                f"fields: weights: {self.weights!r} of kind {self.kind}; expected what stands between a value and its "
+                "number in a multi field, other than the separator between the values"
+            )
+
+    @property
+    def averaged(self) -> bool:
+        """Whether several values count by their mean."""
+        return self.combine == "mean" or (self.combine is None and self.weights is None)
 
     def describe(self) -> str:
         """Return its kind and the options that differ from the defaults."""
@@ -99,8 +122,8 @@ def as_field(given: str | dict | Field, name: str) -> Field:
     return found
 
 
-def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
-    """Return the declared fields, each of which must be a column.
+def declared(given: Mapping[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
+    """Return the declared fields, each of which must be a column, as must be that of its numbers.
 
     Raises:
         ConfigError: if one is not, or none is left.
@@ -109,6 +132,7 @@ def declared(given: dict[str, str | dict | Field], columns: list[str]) -> dict[s
     need_columns(given, columns, "fields", error=ConfigError)
     found = {name: as_field(value, name) for name, value in given.items()}
     found = {name: value for name, value in found.items() if value.kind != "drop"}
+    need_columns((v.values for v in found.values() if v.values), columns, "fields: values", error=ConfigError)
     if not found:
         raise ConfigError("fields: none is left; name at least one column that is not dropped")
     return found

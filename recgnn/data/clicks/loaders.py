@@ -44,6 +44,7 @@ class EventBatches:
     def __init__(self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard]):
         self.now, self.size, self.train = now, size, part == "train"
         self.rows: EventPart = getattr(prepared, part)
+        prepared.verify("test" if self.rows is prepared.test else part)
         shard = now()
         self.device, self.rank, self.world = shard.device, shard.rank, shard.world
         self.count = len(self.rows)

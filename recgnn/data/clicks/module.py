@@ -97,7 +97,7 @@ class CTRDataModule(LightningDataModule):
     def prepared(self) -> PreparedEvents:
         """The events, labelled, split and encoded; from the cache where that has been done before."""
         if self.prepared_folder is not None:
-            return PreparedEvents.load(self.prepared_folder)
+            return PreparedEvents.load(self.prepared_folder, parts=())  # the others when they are used
         split = WithoutValidation(self.split) if self.merge_val else self.split
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(

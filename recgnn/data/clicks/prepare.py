@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
-from recgnn.data.clicks.events import EventSource, events_of
+from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of
@@ -25,8 +25,9 @@ from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.tables import numbered
 from recgnn.data.readers.values import as_text, distinct_of
+from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
-from recgnn.files import cache_folder
+from recgnn.files import cache_folder, temporary_beside, writing
 
 
 def prepare_events(
@@ -64,14 +65,20 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-    place, scratch = "events", []
+    place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
-        scratch.append(_scratch(cache_folder(cache_dir) / place))
+        beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
+        scratch.append(_scratch(beside))
         asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
-        return compute_events(source, asked, Path(scratch[-1].name))
+        try:
+            with writing(beside, Path(scratch[-1].name)):
+                return compute_events(source, asked, Path(scratch[-1].name))
+        except BaseException:
+            scratch[-1].cleanup()
+            raise
 
-    found = prepared_once(PreparedEvents, place, steps, make, cache_dir)
+    found = prepared_once(PreparedEvents, place.name, steps, make, cache_dir)
     if scratch:
         release_memory()
     for folder in scratch:
@@ -83,10 +90,11 @@ def prepare_events(
 
 
 def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
-    """Return a temporary folder, on the cache's disk if it can be."""
+    """Return a temporary folder, on the cache's disk if it can be; those of dead processes are removed."""
     try:
         beside.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside, ignore_cleanup_errors=True)
+        prefix = f"{temporary_beside(beside / 'events').name}-"
+        return tempfile.TemporaryDirectory(prefix=prefix, dir=beside, ignore_cleanup_errors=True)
     except OSError:
         return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
 
@@ -101,8 +109,9 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles = asked.split, None
+    split, titles, known = asked.split, None, Known()
     if isinstance(source, EventSource):
+        known = source.known()
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
         frame, name, titles = events_of(source)
@@ -123,13 +132,14 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, whose = _fit(events, asked, past_items, step)
+        encoders, whose = _fit(events, asked, known, past_items, step)
     with progress(f"encoding {name}", len(labels)) as step:
         _encode(events, encoders, whose, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
-        EventTables.of(*whole, list(encoders.fields), titles, asked.history).save(folder)
+        own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
+        EventTables.of(*whole, own_part, encoders.reads, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -146,13 +156,14 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "task": asked.task,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "guessed": asked.fields is None,
+        "guessed": asked.fields is None and known.fields is None,
+        "layout": known.layout,
         "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return PreparedEvents.load(folder)
 
 
@@ -166,13 +177,13 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 
 
 def _fit(
-    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, step: Callable[[int], None]
+    events: Labelled, asked: Asked, known: Known, past_items: pd.DataFrame | None, step: Callable[[int], None]
 ) -> tuple[FieldEncoders, str | None]:
     """Fit the encoding on train and the items of its past, where columns hold that; also find the column of the groups.
 
-    Fields are guessed from the first block.
+    Fields that are neither declared nor known to the source are guessed from the first block.
     """
-    fields, excluded = asked.fields, events.excluded
+    fields, excluded = known.fields if asked.fields is None else asked.fields, events.excluded
     for column in sorted(excluded & set(map(str, fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
@@ -186,7 +197,7 @@ def _fit(
             check_values(block)
             found = guess(train, excluded) if fields is None else declared(fields, columns)
             encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
-            whose = asked.group or (USER if USER in block else None)
+            whose = asked.group or (USER if USER in block else known.group)
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
             encoders.observe(train)
@@ -194,7 +205,7 @@ def _fit(
     assert encoders is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(), whose
+    return encoders.finish(strict=fields is asked.fields), whose
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
@@ -203,6 +214,11 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
             raise ConfigError(
                 f"history: item_fields has {name!r}, which is no field of the events"
                 f"{did_you_mean(name, encoders.fields)}; there are: {', '.join(encoders.fields)}"
+            )
+        if (own := encoders.fields[name].values) is not None:
+            raise ConfigError(
+                f"history: the numbers of {name!r} are in column {own!r}, which past items do not have; take a multi "
+                "field with weights, or leave values out"
             )
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from recgnn.data.clicks.field_encoders import FILES as FIELDS
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.tables import FILES as TABLES
 from recgnn.data.interactions.log import PARTS
-from recgnn.errors import RunError
-from recgnn.files import atomic_folder, atomic_path
+from recgnn.data.stored import SUMMARY, read_summary, reading, verify
+from recgnn.files import atomic_folder
 
-FORMAT = 6
+FORMAT = 8
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -67,6 +68,7 @@ class PreparedEvents:
         encoders: The encoding, fitted on train.
         summary: Counts and descriptions, plain JSON types.
         folder: Where they were read from.
+        files: The sha256 of the folder's files, by name.
         item_ids: Rows of the table of all fields for the items that occur in histories, `[I, H]` int32; or None.
         item_values: Their values, `[I, H]` float32; or None where all are 1.
     """
@@ -77,6 +79,7 @@ class PreparedEvents:
     encoders: FieldEncoders
     summary: dict
     folder: Path
+    files: dict[str, str]
     item_ids: np.ndarray | None = None
     item_values: np.ndarray | None = None
 
@@ -85,58 +88,55 @@ class PreparedEvents:
         return self.summary["name"]
 
     def save(self, folder: str | Path) -> None:
-        """Write the fields, an array file per column and summary.json, all or nothing; arrays that lie on the same
-        disk already are linked, not copied.
+        """Write them to another folder, all or nothing; large files that lie on the same disk are linked, not copied.
 
         Raises:
             RunError: If the folder cannot be written.
         """
         with atomic_folder(folder) as temporary:
-            self.encoders.save(temporary)
-            for name in PARTS:
-                for kind in ALL_ARRAYS:
-                    array = getattr(getattr(self, name), kind)
-                    if array is not None and not (name == "val" and self.val is self.test):
-                        _put(array, temporary / f"{name}.{kind}.npy")
-            for kind, array in (("ids", self.item_ids), ("values", self.item_values)):
-                if array is not None:
-                    _put(array, temporary / f"item.{kind}.npy")
-            for name in TABLES:
-                if (self.folder / name).is_file():
-                    _link(self.folder / name, temporary / name)
-            with atomic_path(temporary / "summary.json") as path:
-                path.write_text(json.dumps(self.summary, indent=2) + "\n", encoding="utf-8")
+            for name in (*listed(self.files, *PARTS), SUMMARY):
+                _put(self.folder / name, temporary / name)
 
     @classmethod
-    def load(cls, folder: str | Path) -> PreparedEvents:
+    def load(cls, folder: str | Path, parts: Sequence[str] = PARTS) -> PreparedEvents:
         """Read what `save` wrote; the arrays stay on disk until they are used.
+
+        Args:
+            folder: Where it lies.
+            parts: Those whose arrays are verified at once; the others are by `verify`.
 
         Raises:
             RunError: If something is missing, broken, or of another format version.
         """
         folder = Path(folder)
-        try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            if summary["format"] != FORMAT:
-                raise RunError(f"{folder}: written in format {summary['format']}, this version reads {FORMAT}")
-            parts = {}
+        summary, files = read_summary(folder, FORMAT)
+        verify(folder, files, listed(files, *parts))
+        found: dict[str, Any] = {}
+        with reading(folder, "no prepared events can be read"):
             for name in PARTS:
                 if name == "val" and summary["val_is_test"]:
                     continue
-                files = {kind: folder / f"{name}.{kind}.npy" for kind in ALL_ARRAYS}
-                arrays = {k: _array(f) if f.is_file() else None for k, f in files.items()}
-                own = [array for kind, array in arrays.items() if kind in EVENT_ARRAYS and array is not None]
-                if {len(array) for array in own} != {summary[name]}:
+                kinds = [kind for kind in ALL_ARRAYS if f"{name}.{kind}.npy" in files]
+                arrays = {kind: _array(folder / f"{name}.{kind}.npy") for kind in kinds}
+                own = [array for kind, array in arrays.items() if kind in EVENT_ARRAYS]
+                if {len(array) for array in own} != {summary[name]} or not {"ids", "labels"} <= arrays.keys():
                     raise ValueError("arrays and summary do not belong together")
-                parts[name] = EventPart(**cast(dict[str, Any], arrays))
-            files = {f"item_{kind}": folder / f"item.{kind}.npy" for kind in ("ids", "values")}
-            items = {name: _array(file) for name, file in files.items() if file.is_file()}
-        except (OSError, LookupError, TypeError, ValueError, EOFError) as error:
-            raise RunError(f"{folder}: no prepared events can be read: {str(error).splitlines()[0]}") from error
-        if summary["val_is_test"]:
-            parts["val"] = parts["test"]
-        train, val, test = (parts[name] for name in PARTS)
-        return cls(train, val, test, FieldEncoders.load(folder), summary, folder, **items)
+                every: dict[str, Any] = dict.fromkeys(ALL_ARRAYS) | arrays
+                found[name] = EventPart(**every)
+            if summary["val_is_test"]:
+                found["val"] = found["test"]
+            for kind in ("ids", "values"):
+                if f"item.{kind}.npy" in files:
+                    found[f"item_{kind}"] = _array(folder / f"item.{kind}.npy")
+            return cls(**found, encoders=FieldEncoders.load(folder), summary=summary, folder=folder, files=files)
+
+    def verify(self, *parts: str) -> None:
+        """Compare the arrays of some parts, and the files that all share, with their checksums.
+
+        Raises:
+            RunError: If a file is missing or damaged.
+        """
+        verify(self.folder, self.files, listed(self.files, *parts))
 
     @property
     def can_recommend(self) -> bool:
@@ -169,21 +169,21 @@ class PreparedEvents:
         return "\n".join(lines)
 
 
+def listed(files: Mapping[str, str], *parts: str) -> list[str]:
+    """Return those of a folder's files that all parts share, and those of some parts."""
+    arrays = [f"{part}.{kind}.npy" for part in parts for kind in ALL_ARRAYS]
+    return [*FIELDS, *(name for name in (*TABLES, "item.ids.npy", "item.values.npy", *arrays) if name in files)]
+
+
 def _array(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False) if path.stat().st_size > MAPPED else np.load(path)
 
 
-def _put(array: np.ndarray, path: Path) -> None:
-    """Write an array to a file: as a link to its own, where it has one and the disk allows."""
-    own = getattr(array, "filename", None)
-    if own is None or not Path(own).is_file():
-        np.save(path, array, allow_pickle=False)
-        return
-    _link(Path(own), path)
-
-
-def _link(own: Path, path: Path) -> None:
+def _put(own: Path, path: Path) -> None:
+    """Give a file another place: as a link, where it is large and the disk allows."""
     try:
+        if own.stat().st_size <= MAPPED:
+            raise OSError
         os.link(own, path)
     except OSError:
         shutil.copyfile(own, path)

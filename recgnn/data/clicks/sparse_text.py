@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from recgnn.data.cache import fingerprint
-from recgnn.data.clicks.events import EventSource, part_files
+from recgnn.data.clicks.events import EventSource, Known, part_files
+from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.sparse_lines import QID, Lines, blocks_of
 from recgnn.data.interactions.log import PARTS, SPLIT
-from recgnn.data.readers.lines import numbered_lines
-from recgnn.data.readers.origin import shown
-from recgnn.data.readers.tables import ROWS
 from recgnn.errors import ConfigError, DataError, one_of
-from recgnn.files import existing_file
+from recgnn.files import existing_files
 
-CHARACTERS = 2**26  # of a block, where its lines are long
 MAX_NUMBERS = 1000  # columns of libsvm text
-_TYPES = {"field": pa.uint64(), "index": pa.uint64(), "value": pa.float64()}
+MARK = ":"  # between an index and its value
 
 ColumnKind = Literal["categorical", "numeric", "multi"]
 
@@ -33,22 +30,26 @@ ColumnKind = Literal["categorical", "numeric", "multi"]
 class SparseText(EventSource):
     """Events as lines of sparse text: libffm's `label field:index:value ...` or libsvm's `label index:value ...`.
 
-    Labels are 1 and 0, or 1 and -1. What the columns are is decided by the first block of lines; later ones that do
-    not fit are refused.
+    Every value is the number x of its index. Labels are 1 and 0, or 1 and -1 (read as 0), or numbers. `qid:3` behind
+    the label is the group of the line. What the columns are follows from all lines:
 
-    - libffm: `field<number>` for each field. Text of the index where values are 1, indices joined by `|` where a line
-      repeats the field; the value where the index is always the same and values differ.
-    - libsvm, all values 1: `position1`, `position2`, ... with an index each where lines are equally long, as Frappe's;
-      otherwise one column `indices`, joined by `|`.
-    - libsvm, other values: `index<number>`, the number of each index, 0 where a line has none; at most 1,000 of them.
+    - libffm: `field<number>` for each field. Where all its values are 1, the index as text, indices joined by `|` where
+      a line repeats the field. Where some are not, `index:value`, joined by `|`; a field that a line lacks has no
+      features there. Where the index is always the same, the value as a number, which is standardised as numbers are
+      (`kinds: {field3: multi}` takes it as it stands).
+    - libsvm, all values 1: `position1`, `position2`, ... with an index each where lines are equally long and every
+      index has its place, as Frappe's; otherwise one column `indices`, joined by `|`.
+    - libsvm, other values: `index<number>`, the number of each index, 0 where a line has none, if lines have at least
+      half of the indices and these are at most 1,000; otherwise `indices`, as `index:value` joined by `|`.
 
     Args:
-        path: The events; or None, with the three others.
+        path: The events, a file or a pattern such as `logs/*.ffm`; or None, with the three others.
         train: The events to learn from.
         val: Those to choose by.
         test: Those to measure by.
-        kinds: By column, what the first lines do not show: `multi` for a field that repeats only later, `indices:
-            multi` where lines are equally long by chance, a field or an index that comes up only later.
+        kinds: By column, what the lines are not to decide: `multi` (indices, with their values where these are not 1),
+            `categorical` or `numeric`, such as `field3: multi`; one of `indices: multi`, `index1: numeric` and
+            `position1: categorical` decides for all of libsvm text.
         name: Short name of the data set; the file's stem when None.
 
     Raises:
@@ -71,256 +72,275 @@ class SparseText(EventSource):
         self.kinds = dict(kinds or {})
         self.name = name or Path(self.files["train"]).stem
 
+    @cached_property
+    def layout(self) -> Layout:
+        """What the columns are."""
+        seen = Seen()
+        for file in self.files.values():
+            for lines in _lines(file, seen.form):
+                seen.add(lines)
+        return seen.layout(self.kinds, self.files["train"])
+
+    def known(self) -> Known:
+        """Return the fields, and the layout by which more lines can be read."""
+        return Known(self.layout.fields(), QID if self.layout.grouped else None, self.layout.as_dict())
+
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events in frames of at most `ROWS` rows, of all columns or of some."""
-        layout = None
         for part, file in self.files.items():
-            path = existing_file(file)
-            rows = 0
-            for numbers, texts in _texts(path):
-                lines = Lines.parse(path, numbers, texts, None if layout is None else layout.form)
-                layout = layout or Layout.of(lines, self.kinds)
-                frame = layout.frame(lines)
-                rows += len(frame)
+            for frame in self.layout.blocks(file):
                 if len(self.files) > 1:
                     codes = np.full(len(frame), PARTS.index(part), dtype=np.int8)
                     frame = frame.assign(**{SPLIT: pd.Categorical.from_codes(codes, pd.Index(PARTS))})
                 yield frame if columns is None else frame[[*columns]]
-            if not rows:
-                raise DataError(f"{path}: has no rows")
 
     def events(self) -> pd.DataFrame:
         return pd.concat(self.blocks(), ignore_index=True)
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [sorted(self.files), self.kinds, self.name], list(self.files.values()))
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A block of lines, taken apart into n labels and t features.
-
-    Args:
-        path: Their file.
-        form: `index:value` or `field:index:value`.
-        numbers: Where the lines stand in the file, [n].
-        labels: 1, 0 or -1, [n].
-        row: The line of each feature, 0 to n - 1, ascending, [t].
-        field: [t], or None in libsvm text.
-        index: [t].
-        value: [t].
-    """
-
-    path: Path
-    form: str
-    numbers: list[int]
-    labels: np.ndarray
-    row: np.ndarray
-    field: np.ndarray | None
-    index: np.ndarray
-    value: np.ndarray
-
-    @classmethod
-    def parse(cls, path: Path, numbers: list[int], texts: list[str], form: str | None) -> Lines:
-        """Take lines apart; the form is that of the first feature when None.
-
-        Raises:
-            DataError: For the first label or feature that is none.
-        """
-        words = pc.ascii_split_whitespace(pa.array(texts))
-        starts, flat = words.offsets.to_numpy()[:-1], words.flatten()
-        row = np.repeat(np.arange(len(texts)), words.value_lengths())
-        labels = pd.to_numeric(flat.take(starts).to_pandas(), errors="coerce").to_numpy(np.float64)
-        for wrong in np.flatnonzero(~np.isin(labels, (-1, 0, 1)))[:1]:
-            raise DataError(
-                f"{path}, line {numbers[wrong]}: {shown(flat[starts[wrong]].as_py())} is no label; expected 1 and 0, "
-                "or 1 and -1"
-            )
-        feature = np.ones(len(flat), dtype=bool)
-        feature[starts] = False
-        row, flat = row[feature], flat.filter(feature)
-        if not len(flat) and form is None:
-            raise DataError(f"{path}: its first {len(texts):,} lines have a label and no features")
-        form = form or ("field:index:value" if flat[0].as_py().count(":") == 2 else "index:value")
-        parts = {name: np.zeros(0, kind.to_pandas_dtype()) for name, kind in _TYPES.items() if name in form}
-        if len(flat):
-            joined = pc.binary_join(pa.ListArray.from_arrays([0, len(flat)], flat), "\n")[0].as_buffer()
-            try:
-                table = pa.csv.read_csv(
-                    joined,
-                    pa.csv.ReadOptions(column_names=list(parts), use_threads=False),  # counts the rows
-                    pa.csv.ParseOptions(delimiter=":", quote_char=False),
-                    pa.csv.ConvertOptions(column_types=_TYPES, null_values=[]),
-                )
-            except pa.ArrowInvalid as error:
-                named = re.search(r"Row #(\d+)", str(error))
-                wrong = int(named[1]) - 1 if named else 0
-                raise DataError(
-                    f"{path}, line {numbers[row[wrong]]}: {shown(flat[wrong].as_py())} is no feature; expected {form}"
-                ) from error
-            parts = {name: table[name].to_numpy() for name in parts}
-        for wrong in np.flatnonzero(~np.isfinite(parts["value"]))[:1]:
-            raise DataError(f"{path}, line {numbers[row[wrong]]}: {flat[wrong].as_py()} has no finite value")
-        return cls(path, form, numbers, labels, row, parts.get("field"), parts["index"], parts["value"])
-
-    def refused(self, row: int, why: str) -> DataError:
-        """Return an error that names a line."""
-        return DataError(f"{self.path}, line {self.numbers[row]}: {why}")
+        paths = [path for file in self.files.values() for path in existing_files(file)]
+        return fingerprint(self, [sorted(self.files), self.kinds, self.name], paths)
 
 
 @dataclass
 class Layout:
-    """What the columns are, found out from a first block of lines.
+    """How lines become columns.
 
     Args:
         form: Of the features.
         stem: What columns are called: `field`, `position` or `index`, each with a number, or `indices`.
         kinds: By their numbers.
-        width: How many features a line has, in `position`.
-        own: The index that a numeric field has in every line.
-        negative: The label of the negative events, 0 or -1; None before the first.
+        longest: How many features of a column a line has at most, by number.
+        valued: The numbers of the `multi` columns that have values other than 1.
+        own: By number, the index that a numeric field has in every line.
+        negative: The label of the negative events, 0 or -1; None where labels are numbers.
+        grouped: Whether lines have a `qid`.
     """
 
     form: str
     stem: str
     kinds: dict[int, ColumnKind]
-    width: int
-    own: dict[int, int] = field(default_factory=dict)
-    negative: float | None = None
+    longest: dict[int, int]
+    valued: list[int]
+    own: dict[int, int]
+    negative: float | None
+    grouped: bool
+
+    def as_dict(self) -> dict:
+        return asdict(self)
 
     @classmethod
-    def of(cls, lines: Lines, given: dict[str, ColumnKind]) -> Layout:
-        """Return the columns of the first block.
-
-        Raises:
-            ConfigError: If a name that is given is none of such a file's.
-            DataError: For more numbers than columns can hold.
-        """
-        counts = np.bincount(lines.row, minlength=len(lines.labels))
-        ones = lines.value == 1
-        if lines.field is not None:
-            stem = "field"
-        elif given:
-            stem = next(iter(given)).rstrip("0123456789")
-        elif not ones.all():
-            stem = "index"
-        else:
-            stem = "position" if (counts == counts[0]).all() else "indices"
-        may = ("field[0-9]+",) if lines.field is not None else ("indices", "index[0-9]+")
-        for name in given:
-            if not any(re.fullmatch(each, name) for each in may) or not name.startswith(stem):
-                names = "field1, field2, ..." if lines.field is not None else "indices, or index1, index2, ..."
-                raise ConfigError(f"kinds: no column {name!r} in {lines.path}; there are {names}")
-        found = cls(lines.form, stem, {}, int(counts[0]))
-        found.kinds = {code: found.kind_of(lines, own) for code, own in found.features_of(lines)}
-        found.kinds |= {int(name.removeprefix(stem) or 0): kind for name, kind in given.items()}
-        found.kinds = dict(sorted(found.kinds.items()))
-        if stem == "index" and len(found.kinds) > MAX_NUMBERS:
-            first = int(ones.argmin())
-            raise lines.refused(
-                lines.row[first],
-                f"index {lines.index[first]} has the value {lines.value[first]:g}, and a column for each of "
-                f"{len(found.kinds):,} indices is too much (at most {MAX_NUMBERS:,}); without a column each, values "
-                "have to be 1",
-            )
-        return found
-
-    def kind_of(self, lines: Lines, own: np.ndarray) -> ColumnKind:
-        """Return the kind of a column, by the features that are its own."""
-        if self.stem == "index":
-            return "numeric"
-        if self.stem == "indices" or (np.diff(lines.row[own]) == 0).any():
-            return "multi"
-        return "categorical" if (lines.value[own] == 1).all() else "numeric"
+    def of_dict(cls, content: dict) -> Layout:
+        """Return the layout that `as_dict` gave, also after it was JSON."""
+        by_number = {name: {int(k): v for k, v in content[name].items()} for name in ("kinds", "longest", "own")}
+        return cls(**content | by_number)
 
     def name(self, code: int) -> str:
         return self.stem if self.stem == "indices" else f"{self.stem}{code}"
 
-    def features_of(self, lines: Lines) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield the number of each column and which features are its own, in order."""
-        if self.stem == "position":
-            counts = np.bincount(lines.row, minlength=len(lines.labels))
-            codes = np.arange(1, len(lines.row) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
-        else:
-            numbers = {"field": lines.field, "index": lines.index, "indices": np.zeros_like(lines.index)}
-            codes = np.asarray(numbers[self.stem])
-        codes = codes.astype(np.min_scalar_type(codes.max(initial=0)))  # short ones are sorted faster
-        order = np.argsort(codes, kind="stable")
-        found, starts = np.unique(codes[order], return_index=True)
-        yield from zip(found.tolist(), np.split(order, starts[1:]), strict=False)
+    def fields(self) -> dict[str, Field]:
+        """Return what the columns are to a model: their values are x, as they stand."""
+        found = {}
+        for code, kind in self.kinds.items():
+            found[self.name(code)] = Field(kind)
+            if kind == "multi":
+                weights = MARK if code in self.valued else None
+                found[self.name(code)] = Field(kind, combine="sum", max_values=self.longest[code], weights=weights)
+        return found
 
-    def frame(self, lines: Lines) -> pd.DataFrame:
-        """Return the label and the columns of a block.
+    def blocks(self, path: str | Path, others: set[str] | None = None) -> Iterator[pd.DataFrame]:
+        """Yield the label, the group and the columns of a file's lines.
+
+        Args:
+            path: The file.
+            others: Takes the names of columns that are not of the layout; their features are left out.
 
         Raises:
             DataError: For the first line that does not fit.
         """
-        low = lines.labels != 1
-        if low.any() and self.negative is None:
-            self.negative = lines.labels[low][0]
-        if (mixed := low & (lines.labels != self.negative)).any():
-            raise lines.refused(int(mixed.argmax()), "labels 0 and -1 in one data set; expected 1 and one of them")
-        if self.stem == "position":
-            counts = np.bincount(lines.row, minlength=len(lines.labels))
-            if (other := counts != self.width).any():
+        for lines in _lines(path, self.form):
+            own: dict[str, Any] = {"label": lines.labels}
+            if self.negative is not None and np.isin(lines.labels, (self.negative, 1)).all():
+                own = {"label": (lines.labels == 1).astype(np.int64)}
+            if self.grouped and lines.groups is not None:
+                own[QID] = lines.groups
+            if self.stem == "position" and (other := lines.counts != len(self.kinds)).any():
                 row = int(other.argmax())
-                raise lines.refused(
-                    row,
-                    f"{counts[row]} features where lines before have {self.width}; if lines differ, give kinds: "
-                    "{indices: multi}",
-                )
-        features = dict(self.features_of(lines))
-        for code, own in features.items():
-            if code not in self.kinds:
-                hint = f"{{{self.name(code)}: {self.kind_of(lines, own)}}}"
-                raise lines.refused(lines.row[own[0]], f"the first lines have no {self.name(code)}; give kinds: {hint}")
-        none = np.zeros(0, dtype=np.int64)
-        made = {self.name(c): self._column(c, features.get(c, none), lines) for c in self.kinds}
-        return pd.DataFrame({"label": (~low).astype(np.int64), **made})
+                raise lines.refused(row, f"{lines.counts[row]} features, expected {len(self.kinds)} as in other lines")
+            features = dict(lines.of(codes_of(lines, self.stem)))
+            if others is not None:
+                others.update(self.name(code) for code in features.keys() - self.kinds.keys())
+            none = np.zeros(0, dtype=np.int64)
+            yield pd.DataFrame(own | {self.name(c): self._column(c, features.get(c, none), lines) for c in self.kinds})
 
     def _column(self, code: int, own: np.ndarray, lines: Lines) -> np.ndarray | pd.Series:
         """Return a column of the features that are its own."""
         name, kind = self.name(code), self.kinds[code]
         row, index, value = lines.row[own], lines.index[own], lines.value[own]
         if kind != "multi" and (twice := np.diff(row) == 0).any():
-            several = self.stem == "field" and (value == 1).all()
-            hint = f"; if its values are several, give kinds: {{{name}: multi}}" if several else ""
+            hint = f"; if its values are several, give kinds: {{{name}: multi}}" if self.stem == "field" else ""
             raise lines.refused(row[twice.argmax()], f"{name} stands twice{hint}")
         if kind == "numeric":
-            if len(own) and (other := index != self.own.setdefault(code, int(index[0]))).any():
+            if code in self.own and (other := index != self.own[code]).any():
                 first = int(other.argmax())
-                raise lines.refused(
-                    row[first],
-                    f"{name} has index {index[first]}, and {self.own[code]} before; with values other than 1 a field "
-                    "has one index, of a number",
-                )
+                raise lines.refused(row[first], f"{name} is a number of index {self.own[code]}, found {index[first]}")
             numbers = np.full(len(lines.labels), 0.0 if self.stem == "index" else np.nan)
             numbers[row] = value
             return numbers
-        if (other := value != 1).any():
+        if code not in self.valued and (other := value != 1).any():
             first = int(other.argmax())
-            number = self.stem == "field" and kind == "categorical"
-            hint = f"; if it is a number, give kinds: {{{name}: numeric}}" if number else ""
-            raise lines.refused(
-                row[first], f"{name} has the value {value[first]:g}, where a category has the value 1{hint}"
-            )
+            raise lines.refused(row[first], f"{name} has the value {value[first]:g}, where a category has the value 1")
         counts = np.bincount(row, minlength=len(lines.labels))
         ends = pa.array(np.append(0, counts.cumsum()), pa.int32())
-        joined = pc.binary_join(pa.ListArray.from_arrays(ends, pa.array(index).cast(pa.string())), "|")
+        texts = pa.array(index).cast(pa.string())
+        if code in self.valued:
+            texts = pc.binary_join_element_wise(texts, pa.array(value).cast(pa.string()), MARK)
+        joined = pc.binary_join(pa.ListArray.from_arrays(ends, texts), "|")
         return pc.if_else(counts > 0, joined, pa.scalar(None, pa.string())).to_pandas()
 
 
-def _texts(path: Path) -> Iterator[tuple[list[int], list[str]]]:
-    """Yield numbers and texts of lines, a block at a time, without comments (#) and lines that are blank."""
-    numbers, texts, size = [], [], 0
-    for number, line in numbered_lines(path):
-        text = line.partition("#")[0].strip()
-        if text:
-            numbers.append(number)
-            texts.append(text)
-            size += len(text)
-        if len(texts) >= ROWS or size > CHARACTERS:
-            yield numbers, texts
-            numbers, texts, size = [], [], 0
-    if texts:
-        yield numbers, texts
+@dataclass
+class Column:
+    """What the lines show of a libffm field: its longest repetition, whether all values are 1, and its index where that
+    is always the same."""
+
+    longest: int = 0
+    ones: bool = True
+    index: int | None = None
+    same: bool = True
+
+
+@dataclass
+class Seen:
+    """What all lines show: of the fields of libffm text, and of the indices of libsvm text.
+
+    Args:
+        form: Of the features; None before the first.
+        labels: The distinct ones, or some of them where they are more than two.
+        grouped: Whether lines have a `qid`; None before the first.
+        columns: libffm's, by number.
+        rows: How many lines there are.
+        widths: How many features the lines have: the fewest, the most, and all together.
+        ones: Whether all values are 1.
+        indices: The distinct ones of libsvm text, ascending.
+        places: Where in the line each of them stands; None where one stands at several places.
+    """
+
+    form: str | None = None
+    labels: set[float] = field(default_factory=set)
+    grouped: bool | None = None
+    columns: dict[int, Column] = field(default_factory=dict)
+    rows: int = 0
+    widths: tuple[int, int, int] = (2**62, 0, 0)
+    ones: bool = True
+    indices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    places: np.ndarray | None = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def add(self, lines: Lines) -> None:
+        """Take a block into account.
+
+        Raises:
+            DataError: If some blocks have a `qid` and others have none.
+        """
+        self.form = self.form or lines.form
+        self.labels |= set(np.unique(lines.labels)[:3].tolist())
+        if self.grouped not in (None, lines.groups is not None):
+            raise lines.refused(0, f"{QID}: stands behind the label of some lines, and not of others")
+        self.grouped = lines.groups is not None
+        if lines.field is not None:
+            for code, own in lines.of(lines.field):
+                column, index = self.columns.setdefault(code, Column()), lines.index[own]
+                starts = np.flatnonzero(np.r_[True, np.diff(lines.row[own]) != 0])
+                column.longest = max(column.longest, int(np.diff(np.r_[starts, len(own)]).max()))
+                column.ones &= bool((lines.value[own] == 1).all())
+                column.index = int(index[0]) if column.index is None else column.index
+                column.same &= bool((index == column.index).all())
+            return
+        counts = lines.counts
+        low, high, total = self.widths
+        self.widths = min(low, int(counts.min())), max(high, int(counts.max())), total + len(lines.row)
+        self.rows, self.ones = self.rows + len(counts), self.ones and bool((lines.value == 1).all())
+        if self.widths[0] != self.widths[1] or not self.ones:
+            self.places = None
+        if self.places is None and len(self.indices) > MAX_NUMBERS:
+            return  # one column for all of them
+        both = np.concatenate([self.indices, lines.index])
+        if self.places is None:
+            self.indices = np.unique(both)
+        else:
+            self.indices, first, which = np.unique(both, return_index=True, return_inverse=True)
+            places = np.concatenate([self.places, codes_of(lines, "position")])
+            self.places = places[first] if (places == places[first][which]).all() else None
+
+    def layout(self, given: dict[str, ColumnKind], path: str | Path) -> Layout:
+        """Return the columns, some of whose kinds are given.
+
+        Raises:
+            ConfigError: If a name that is given is none of such a file's, or one of too many.
+            DataError: Where no line has a feature.
+        """
+        if self.form is None:
+            raise DataError(f"{path}: its lines have a label and no features")
+        negative = next((low for low in (0.0, -1.0) if self.labels <= {low, 1.0}), None)
+        stem, columns = "field", self.columns
+        if not columns:
+            stem = next(iter(given)).rstrip("0123456789") if given else self.stem()
+            if given and stem == "index" and len(self.indices) > MAX_NUMBERS:
+                raise ConfigError(f"kinds: {path} has more than {MAX_NUMBERS:,} indices, too many for a column each")
+            positions = list(range(1, self.widths[1] + 1))
+            codes = {"indices": [0], "index": self.indices.tolist(), "position": positions}
+            columns = {c: Column(self.widths[1] if stem == "indices" else 1, self.ones) for c in codes.get(stem, [])}
+        found = Layout(self.form, stem, {}, {}, [], {}, negative, bool(self.grouped))
+        kinds = {found.name(code): self.kind_of(stem, column) for code, column in columns.items()}
+        for name in given:
+            if name not in kinds:
+                names = "field1, field2, ..." if self.columns else "indices, or index1, ..., or position1, ..."
+                raise ConfigError(f"kinds: no column {name!r} in {path}; there are {names}")
+        for code, column in sorted(columns.items()):
+            kind = (kinds | given)[found.name(code)]
+            found.kinds[code], found.longest[code] = kind, column.longest
+            if kind == "multi" and not column.ones:
+                found.valued.append(code)
+            if kind == "numeric" and column.index is not None:
+                found.own[code] = column.index
+        return found
+
+    def stem(self) -> str:
+        """Return what the columns of libsvm text are called."""
+        if self.places is not None:
+            return "position"
+        dense = 2 * self.widths[2] >= self.rows * len(self.indices) and len(self.indices) <= MAX_NUMBERS
+        return "index" if dense and not self.ones else "indices"
+
+    def kind_of(self, stem: str, column: Column) -> ColumnKind:
+        """Return the kind of a column."""
+        if stem in ("index", "indices"):
+            return "numeric" if stem == "index" else "multi"
+        if column.longest > 1 or not (column.ones or column.same):
+            return "multi"
+        return "categorical" if column.ones else "numeric"
+
+
+def codes_of(lines: Lines, stem: str) -> np.ndarray:
+    """Return the number of the column of each feature, [t]."""
+    if stem == "position":
+        counts = lines.counts
+        return np.arange(1, len(lines.row) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+    numbers = {"field": lines.field, "index": lines.index, "indices": None}[stem]
+    return np.zeros(len(lines.row), dtype=np.uint64) if numbers is None else numbers
+
+
+def _lines(file: str | Path, form: str | None) -> Iterator[Lines]:
+    """Yield the blocks of lines of a file, or of all that fit a pattern, taken apart.
+
+    Raises:
+        DataError: If there are none, or one that is none.
+    """
+    found = None
+    for path in existing_files(file):
+        for numbers, texts in blocks_of(path):
+            found = Lines.parse(path, numbers, texts, form)
+            form = found.form
+            yield found
+    if found is None:
+        raise DataError(f"{file}: has no rows")

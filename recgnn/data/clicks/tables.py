@@ -14,7 +14,7 @@ from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.negatives import columns_of
 from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.readers.values import as_text
-from recgnn.errors import RunError
+from recgnn.data.stored import reading
 from recgnn.files import atomic_path
 
 FILES = ("users.parquet", "items.parquet", "meetings.parquet")
@@ -34,6 +34,7 @@ class EventTables:
         item: Rows of their items, within a user in the order of the events, [n].
         positive: Whether their label is 1, [n].
         time: Their times in seconds, or None, [n].
+        part: Which part they are in, 0 train, 1 validation, 2 test, -1 none, [n].
     """
 
     users: pd.DataFrame
@@ -42,6 +43,7 @@ class EventTables:
     item: np.ndarray
     positive: np.ndarray
     time: np.ndarray | None
+    part: np.ndarray
 
     @classmethod
     def of(
@@ -50,6 +52,7 @@ class EventTables:
         labels: np.ndarray,
         order: np.ndarray,
         times: np.ndarray | None,
+        part: np.ndarray,
         fields: list[str],
         titles: pd.DataFrame | None,
         histories: Histories | None = None,
@@ -61,7 +64,8 @@ class EventTables:
             labels: 0 or 1, [n].
             order: What they are ordered by, [n].
             times: Their times in seconds, [n]; or None.
-            fields: The columns that are fields.
+            part: Which part they are in, [n].
+            fields: The columns that are fields, or hold their numbers.
             titles: Columns `item` and `title`; or None.
             histories: What is seen of the past.
         """
@@ -83,7 +87,7 @@ class EventTables:
             own_times = None if times is None else times[last]
             user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, own_times, histories))
         return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
-                   labels[rows] > 0, None if times is None else times[rows])  # fmt: skip
+                   labels[rows] > 0, None if times is None else times[rows], part[rows].astype(np.int8))  # fmt: skip
 
     @property
     def ptr(self) -> np.ndarray:
@@ -92,7 +96,7 @@ class EventTables:
 
     def save(self, folder: Path) -> None:
         """Write users.parquet, items.parquet and meetings.parquet."""
-        columns = {"user": self.user, "item": self.item, "positive": self.positive}
+        columns = {"user": self.user, "item": self.item, "positive": self.positive, "part": self.part}
         columns |= {} if self.time is None else {"time": self.time}
         tables = [pa.Table.from_pandas(self.users, preserve_index=False)]
         tables += [pa.Table.from_pandas(self.items, preserve_index=False), pa.table(columns)]
@@ -109,13 +113,11 @@ class EventTables:
         """
         if not any((folder / name).is_file() for name in FILES):
             return None
-        try:
+        with reading(folder, "users and items cannot be read"):
             users, items, met = (pq.read_table(folder / name, page_checksum_verification=True) for name in FILES)
-        except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{folder}: users and items cannot be read: {str(error).splitlines()[0]}") from error
-        time = met["time"].to_numpy() if "time" in met.column_names else None
-        user, item, positive = (met[name].to_numpy() for name in ("user", "item", "positive"))
-        return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time)
+            time = met["time"].to_numpy() if "time" in met.column_names else None
+            user, item, positive, part = (met[name].to_numpy() for name in ("user", "item", "positive", "part"))
+            return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time, part)
 
 
 def _pasts(

@@ -48,6 +48,6 @@ class Frappe(PublicEvents):
     def _read_libfm(self, folder: Path) -> pd.DataFrame:
         """Lines of a label (1 or -1) and ten `id:1`, whose ids are used as they are."""
         train, val, test = self.files()
-        frame = SparseText(train=train, val=val, test=test).events()
+        frame = SparseText(train=train, val=val, test=test, kinds={"position1": "categorical"}).events()
         names = {f"position{number}": name for number, name in enumerate(_FIELDS, 1)}
         return frame.rename(columns=names)

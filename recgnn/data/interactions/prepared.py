@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,10 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import RunError
-from recgnn.files import atomic_folder, atomic_path, sha256_of
+from recgnn.data.stored import read_summary, reading, verify, write_summary
+from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 3
+FORMAT = 4
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
 
 _FILES = ("interactions.parquet", "users.parquet", "items.parquet")
@@ -99,16 +98,12 @@ class PreparedLog:
         )
         codes = (TRAIN, TEST) if self.summary["val_is_test"] else (TRAIN, VAL, TEST)
         _write_parts(folder / "interactions.parquet", parts, codes)
-        files = list(_FILES)
         if any(len(part) for part in self.cold.values()):
             cold = [self.cold[name] for name in PARTS if name in self.cold]
             _write_parts(folder / _COLD, cold, [PARTS.index(name) for name in PARTS if name in self.cold])
-            files.append(_COLD)
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
-        written = self.summary | {"sha256": {name: sha256_of(folder / name) for name in files}}
-        with atomic_path(folder / "summary.json") as path:
-            path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        write_summary(folder, self.summary)
 
     @classmethod
     def load(cls, folder: str | Path) -> PreparedLog:
@@ -118,38 +113,17 @@ class PreparedLog:
             RunError: If something is missing, broken, or of another format version.
         """
         folder = Path(folder)
-        try:
-            summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-            if summary["format"] != FORMAT:
-                raise RunError(
-                    f"{folder}: written in format {summary['format']}, this version reads {FORMAT}"
-                )
-            for name, digest in summary.pop("sha256").items():
-                if sha256_of(folder / name) != digest:
-                    raise RunError(f"{folder / name}: is damaged (its sha256 has changed)")
-            users, items = (
-                Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items")
-            )
+        summary, files = read_summary(folder, FORMAT)
+        with reading(folder, "no prepared data can be read"):
+            verify(folder, files, [*_FILES, *(name for name in (_COLD,) if name in files)])
+            users, items = (Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items"))
             parts = _read_parts(folder / "interactions.parquet", users, items)
-            cold = _read_parts(folder / _COLD, users, items) if (folder / _COLD).is_file() else {}
+            cold = _read_parts(folder / _COLD, users, items) if _COLD in files else {}
             cold = {name: part for name, part in cold.items() if len(part)}
             if summary["val_is_test"]:
                 parts["val"] = parts["test"]
             if any(len(parts[part]) != summary[part] for part in PARTS):
                 raise ValueError("counts and summary do not belong together")
-        except RunError:
-            raise
-        except (
-            OSError,
-            pa.ArrowException,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ValueError,
-        ) as error:
-            raise RunError(
-                f"{folder}: no prepared data can be read: {str(error).splitlines()[0]}"
-            ) from error
         return cls(**parts, users=users, items=items, summary=summary, cold=cold)
 
 

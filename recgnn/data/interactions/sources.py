@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,8 @@ from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file, existing_files
+
+_BENCHMARK = re.compile(r"\.(train|valid|val|test)\.inter$")
 
 __all__ = ["AdjacencyLog", "AtomicLog", "FrameLog", "Source", "TableLog"]
 
@@ -112,11 +116,13 @@ class TableLog(Source):
 class AtomicLog(Source):
     """A log in RecBole's atomic files: `x.inter`, and `x.user` and `x.item` beside it where they are.
 
+    Its benchmark files, `x.train.inter`, `x.valid.inter` and `x.test.inter`, are the parts of the log.
+
     Fields are separated by tabs, the header holds `name:type` (token, token_seq, float, float_seq); token columns
     become integers where all their values are.
 
     Args:
-        path: The `.inter` file, or a folder with one.
+        path: The `.inter` file (of benchmark files any one), or a folder with one log.
         user: Field of the user ids.
         item: Field of the item ids.
         rating: Field of the ratings; None: `rating` if there is one; "": no ratings.
@@ -143,29 +149,39 @@ class AtomicLog(Source):
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.title = title
-        self.name = name or Path(path).name.removesuffix(".inter") or "data"
+        self.name = name or _BENCHMARK.sub("", Path(path).name).removesuffix(".inter") or "data"
 
     def read(self) -> InteractionLog:
         interactions, *tables = self._files()
-        frame, origin = self._atomic(interactions)
+        names = str(interactions[0])
+        if len(interactions) > 1:
+            names = _BENCHMARK.sub(".*.inter", glob.escape(names))
+        frame, origin = self._atomic(names)
+        if len(interactions) > 1:
+            parts = sorted(interactions)  # as a pattern has them
+            sizes = [sum(t.num_rows for t in open_table(part, "\t", quotes=False).tables()) for part in parts]
+            frame[SPLIT] = np.repeat([part.name.split(".")[-2] for part in parts], sizes)
         need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
         users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
 
-    def _files(self) -> tuple[Path, Path | None, Path | None]:
-        """Return the .inter file and, or None, the .user and the .item file."""
+    def _files(self) -> tuple[list[Path], Path | None, Path | None]:
+        """Return the .inter files and, or None, the .user and the .item file."""
         path = Path(self.path).expanduser()
         if path.is_dir():
             found = sorted(path.glob("*.inter"))
-            if len(found) != 1:
+            if len({_BENCHMARK.sub(".inter", p.name) for p in found}) != 1:
                 names = ", ".join(p.name for p in found) or "none"
                 raise DataError(f"{path}: expected one .inter file, found {names}; give the file itself")
             path = found[0]
         path = existing_file(path)
-        users, items = path.with_suffix(".user"), path.with_suffix(".item")
-        return path, users if users.is_file() else None, items if items.is_file() else None
+        stem = path.with_name(_BENCHMARK.sub("", path.name).removesuffix(".inter"))
+        users, items = (stem.with_name(f"{stem.name}.{kind}") for kind in ("user", "item"))
+        parts = [p for p in path.parent.glob(f"{glob.escape(stem.name)}.*.inter") if _BENCHMARK.search(p.name)]
+        files = sorted(parts) if _BENCHMARK.search(path.name) else [path]
+        return files, users if users.is_file() else None, items if items.is_file() else None
 
-    def _atomic(self, path: Path) -> tuple[pd.DataFrame, Origin]:
+    def _atomic(self, path: str | Path) -> tuple[pd.DataFrame, Origin]:
         header = open_table(path, "\t", quotes=False).names
         plain = [field for field in header if ":" not in field]
         if plain:
@@ -185,7 +201,8 @@ class AtomicLog(Source):
         return keyed_table(frame, key, str(self.chosen[key]), origin)
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [self.chosen, self.title, self.name], self._files())
+        interactions, *tables = self._files()
+        return fingerprint(self, [self.chosen, self.title, self.name], [*interactions, *tables])
 
 
 class AdjacencyLog(Source):

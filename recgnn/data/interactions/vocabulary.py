@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import TITLE
 from recgnn.data.readers.ids import known_ids
 from recgnn.data.readers.origin import shown
-from recgnn.errors import DataError, RunError, nearest_names
+from recgnn.data.stored import reading
+from recgnn.errors import DataError, nearest_names
 from recgnn.files import atomic_path
 
 
@@ -193,7 +194,7 @@ class Vocabulary:
         Raises:
             RunError: If the file is missing or broken.
         """
-        try:
+        with reading(path, "no vocabulary can be read"):
             table = pq.read_table(path, page_checksum_verification=True)
             kind = json.loads(table.schema.metadata[b"recgnn"])
             ids = table["id"].to_pandas()
@@ -204,10 +205,6 @@ class Vocabulary:
                 attributes = frame.rename(columns=lambda n: n.removeprefix("attribute:"))
             index = pd.Index(ids, dtype=np.int64 if kind["integer"] else "str", name=None)
             return cls(index, attributes, table["frequency"].to_numpy())
-        except (OSError, pa.ArrowException, DataError, LookupError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{path}: no vocabulary can be read: {str(error).splitlines()[0]}"
-            ) from error
 
     def _range(self) -> str:
         """`1 to 943`, or the first few when the ids are strings."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from recgnn.errors import ConfigError, DataError, first_line
 
 _UTF8_MARK = b"\xef\xbb\xbf"
+GROWTH = 500  # times that a gzip file of text may grow
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -91,8 +92,8 @@ def check_utf8(text: bytes, path: Path, line: int) -> None:
     if _UTF8_MARK in text:  # which pyarrow would skip at the start of a piece, and nowhere else
         line += text.count(b"\n", 0, text.index(_UTF8_MARK))
         raise DataError(
-            f"{path}, line {line}: holds a byte order mark (U+FEFF), which belongs at the start of a file; remove it, and "
-            "the header line that may follow it where files were joined"
+            f"{path}, line {line}: holds a byte order mark (U+FEFF), which belongs at the start of a file; remove it, "
+            "and the header line that may follow it where files were joined"
         )
 
 
@@ -133,9 +134,14 @@ def _raw(path: Path, size: int) -> Iterator[bytes]:
     """Yield the bytes of a file, unpacked."""
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
+    packed = path.stat().st_size
+    left = max(GROWTH * packed, 2**26) if zipped else packed
     try:
         with gzip.open(path) if zipped else open(path, "rb") as stream:
             while data := stream.read(size):
+                left -= len(data)
+                if zipped and left < 0:
+                    raise DataError(f"{path}: {packed:,} bytes that unpack to {GROWTH} times as many are no table")
                 yield data
     except (OSError, EOFError, zlib.error) as error:
         kind = "is no readable gzip file" if zipped else "cannot be read"

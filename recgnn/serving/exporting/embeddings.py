@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.errors import ConfigError
 from recgnn.serving.recommender import TrainedRecommender
@@ -46,7 +46,7 @@ def write_ids(
 ) -> None:
     """Write users.parquet (raw id, row, rows of the items that the user has) and items.parquet (raw id, row, title
     where known), with the vectors where they are given."""
-    ptr, items = trained.seen
+    ptr, items = trained.seen_in(*PARTS)
     titles = trained.prepared.items.title(np.arange(len(trained.prepared.items)))
     users = _raw(USER, trained.prepared.users)
     users["seen"] = pa.ListArray.from_arrays(pa.array(ptr.numpy(), pa.int32()), pa.array(items.numpy(), pa.int32()))

@@ -22,9 +22,9 @@ from recgnn.data.clicks.encoders import (
 )
 from recgnn.data.interactions.log import TIMESTAMP, USER
 from recgnn.data.readers.values import as_text
+from recgnn.data.stored import write_json
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
-from recgnn.training.run_folder import write_json
 
 FORMAT = 1
 HISTORIES = "histories.parquet"
@@ -47,13 +47,17 @@ def _kind_of(encoder: Encoder) -> dict:
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
     assert isinstance(encoder, Categorical)
     common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
+    field = encoder.field
     if isinstance(encoder, Multi):
-        return {"kind": "multi", **common, "separator": encoder.field.separator, "combine": encoder.field.combine}
+        combine = "mean" if field.averaged else "sum"
+        return {"kind": "multi", **common, "separator": field.separator, "weights": field.weights, "combine": combine}
     if isinstance(encoder, Quantile):
         return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
     if isinstance(encoder, Time):
         return {"kind": "time", **common, "part": encoder.part}
-    return {"kind": "log2" if isinstance(encoder, LogBucket) else "categorical", **common}
+    if isinstance(encoder, LogBucket):
+        return {"kind": "log2", **common}
+    return {"kind": "categorical", **common, "value_column": field.values}
 
 
 def history_of(trained: TrainedCTR) -> dict | None:

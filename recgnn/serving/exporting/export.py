@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 
 import recgnn
+from recgnn.data.stored import read_json, write_json
 from recgnn.errors import ConfigError, RunError, one_of
 from recgnn.files import atomic_folder
 from recgnn.serving.clicks import TrainedCTR
@@ -19,7 +20,6 @@ from recgnn.serving.exporting.encoding import write_encoding, write_histories
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
 from recgnn.serving.loading import load
 from recgnn.serving.recommender import TrainedRecommender
-from recgnn.training.run_folder import read_json, write_json
 
 Format = Literal["onnx", "torch", "embeddings"]
 FORMATS = get_args(Format)
@@ -82,7 +82,7 @@ def _check_folder(output: Path) -> None:
         RunError: names what is there.
     """
     if output.is_dir() and any(output.iterdir()):
-        own = read_json(output / ABOUT).get("files", [])
+        own = read_json(output / ABOUT).get("files", []) if (output / ABOUT).is_file() else []
         foreign = sorted(file.name for file in output.iterdir() if file.name not in (*own, "__pycache__"))
         if foreign:
             raise RunError(
@@ -113,12 +113,11 @@ def _check_model(trained: TrainedCTR | TrainedRecommender, format: Format) -> No
 def _about(trained: TrainedCTR | TrainedRecommender, format: Format) -> dict:
     """What export.json says in every format."""
     model = trained.model
-    summary = read_json(trained.run / "vocabulary" / "summary.json")
     versions = {"recgnn": recgnn.__version__, "torch": torch.__version__}
     return {
         "format": format,
         "model": type(model).__name__,
-        "data": summary["name"],
+        "data": trained.summary["name"],
         "task": model.task,
         "notes": _notes(trained, format),
         "versions": versions,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recgnn.errors import in_markdown
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.encoding import encoding_of, has_histories
 from recgnn.serving.recommender import TrainedRecommender
@@ -19,7 +20,7 @@ TAKES = {
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(in_markdown, cells))} |" for cells in lines)
 
 
 def inputs_of(about: dict) -> str:
@@ -32,7 +33,7 @@ def inputs_of(about: dict) -> str:
 
 TOLD = {
     "ids": "rows of the table of all fields, a column for each slot (see encoding.json)",
-    "values": "what each of them is multiplied with: 1, 1/n, a number, or 0 for none",
+    "values": "x, what each of them is multiplied with: 1, 1/n, a number, or 0 for none",
     "history_ids": "the same of past items, oldest first; behind the last one anything, such as 0",
     "history_values": "their values",
     "history_lengths": "how many past items each event has; 0 for none",
@@ -47,7 +48,13 @@ def columns_of(trained: TrainedCTR) -> str:
     encoding, rows = encoding_of(trained), []
     for column in dict.fromkeys(field["column"] for field in encoding["fields"]):
         own = [field for field in encoding["fields"] if field["column"] == column]
-        rows.append([f"`{column}`", own[0]["kind"], TAKES[own[0]["kind"]].format(**own[0])])
+        takes = TAKES[own[0]["kind"]].format(**own[0])
+        if mark := own[0].get("weights"):
+            takes += f"; each with a number x behind it, as `tag{mark}0.5`, or alone (x = 1)"
+        rows.append([f"`{column}`", own[0]["kind"], takes])
+    for field in encoding["fields"]:
+        if field.get("value_column"):
+            rows.append([f"`{field['value_column']}`", "number", f"x, the number of the value of `{field['column']}`"])
     history = encoding["history"]
     if history:
         for field, column in history["columns"].items():
@@ -102,7 +109,7 @@ rows = rows.join(liked.agg({", ".join(lists)}), on="user")
 
 def onnx_readme(trained: TrainedCTR, about: dict) -> str:
     """The README of `--format onnx`."""
-    return f"""# {about["model"]} of {about["data"]}, as ONNX
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as ONNX
 
 ```bash
 pip install numpy pandas pyarrow onnxruntime
@@ -124,10 +131,12 @@ adds a column `prediction` to a table of raw rows: {_answer(about)}. Neither tor
 
 ## Encoding in short
 
-Row 0 of a field is for unknown values, row 1 for missing ones, known values begin at 2. `categorical`: the row of
-the value as text (12, 12.0 and "12" are the same); with `buckets`, 2 + hash modulo buckets, where the hash is
-`pandas.util.hash_array` of the text. `multi`: the rows of the values, of value 1 (`sum`) or 1/n (`mean`). `number`: row
-0 with the value (x - mean) / scale, or row 1 with value 1. `log2`: the category floor(ln(x)^2) of x > 2, else int(x).
+Row 0 of a field is for unknown values, row 1 for missing ones, known values begin at 2. `categorical`: the row of the
+value as text (12, 12.0 and "12" are the same); with `buckets`, 2 + hash modulo buckets, where the hash is
+`pandas.util.hash_array` of the text; where `value_column` names one, the value is its number, and row 1 with value 1
+where one of the two is missing. `multi`: the rows of the values, of value 1 (`sum`) or 1/n (`mean`); with `weights`, of
+the number x behind that mark (`sum`) or x over the sum of all |x| (`mean`), and none for an empty cell. `number`: row 0
+with the value (x - mean) / scale, or row 1 with value 1. `log2`: the category floor(ln(x)^2) of x > 2, else int(x).
 `quantile`: the category of the number of edges <= x. `time`: the category of a part of the moment, in UTC.
 """
 
@@ -143,7 +152,7 @@ def torch_readme(trained: TrainedCTR | TrainedRecommender, about: dict) -> str:
         raw = f"\n## Raw rows\n\n`encoding.json` and `vocabulary.parquet` tell how raw rows become ids and values.\n\
 {columns_of(trained)}"
     notes = "\n".join(f"- {note}" for note in about["notes"])
-    return f"""# {about["model"]} of {about["data"]}, as a program of torch.export
+    return f"""# {about["model"]} of {in_markdown(about["data"])}, as a program of torch.export
 
 ```python
 import torch
@@ -170,7 +179,7 @@ def embeddings_readme(about: dict, index: str | None) -> str:
             "items; the others hold a bias"
         )
     listed = "".join(f"- {note}\n" for note in notes)
-    text = f"""# {about["model"]} of {about["data"]}, as vectors
+    text = f"""# {about["model"]} of {in_markdown(about["data"])}, as vectors
 
 The score of an item for a user is the inner product of their vectors.
 

@@ -132,20 +132,35 @@ def rows_of(text: pd.Series, field: dict) -> np.ndarray:
 
 
 def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Several values in one text: each a feature of value 1, or 1/n."""
+    """Several values in one text: each a feature of value 1, or of the number beside it, and for the mean over the sum
+    of these."""
     which, distinct = pd.factorize(column, use_na_sentinel=False)
     texts = as_text(pd.Series(distinct, dtype=column.dtype if len(distinct) else object))
     lists = [[] if pd.isna(t) else [p.strip() for p in t.split(field["separator"])] for t in texts]
-    lists = [[p for p in pieces if p][: field["slots"]] or [None] for pieces in lists]
+    lists = [[weighted(p, field["weights"], column) for p in pieces if p] for pieces in lists]
+    nothing = [(None, 1.0)] if field["weights"] is None else []  # no value is one too, where they have no numbers
+    lists = [pieces[: field["slots"]] or nothing for pieces in lists]
     ids = np.full((len(lists), field["slots"]), MISSING)
     values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
     place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
     owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
-    ids[owner, slot] = rows_of(pd.Series([p for pieces in lists for p in pieces], dtype="string"), field)
-    values[owner, slot] = 1
+    ids[owner, slot] = rows_of(pd.Series([p for pieces in lists for p, _ in pieces], dtype="string"), field)
+    values[owner, slot] = [x for pieces in lists for _, x in pieces]
     if field["combine"] == "mean":
-        values /= values.sum(1, keepdims=True).clip(min=1)
+        total = np.abs(values).sum(1, keepdims=True)
+        values /= np.where(total > 0, total, 1)
     return ids[which], values[which]
+
+
+def weighted(piece: str, mark: str | None, column: pd.Series) -> tuple[str, float]:
+    """A value and the number behind the mark, or 1."""
+    value, found, number = piece.rpartition(mark) if mark else ("", "", "")
+    if not found:
+        return piece, 1.0
+    x = pd.to_numeric(number.strip(), errors="coerce")
+    if not value.strip() or not np.isfinite(np.float64(x)):
+        raise RowError(f"column {column.name!r}: {piece!r}; expected a value and its number, as tag{mark}0.5")
+    return value.strip(), float(x)
 
 
 def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +220,7 @@ class Scorer:
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """The columns that a frame lacks: they are taken as having no value in any row."""
         columns = [field["column"] for field in self.fields]
+        columns += [field["value_column"] for field in self.fields if field.get("value_column")]
         if self.history and any(column in frame for column in self.past_columns()):
             columns += [*self.past_columns(), *self.times()]
         return [column for column in dict.fromkeys(columns) if column not in frame]
@@ -219,11 +235,17 @@ class Scorer:
 
     def encode(self, frame: pd.DataFrame, fields: list[dict]) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the table of all fields [n, S] and their values [n, S]."""
+
+        def of(name: str) -> pd.Series:
+            return frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
+
         ids, values = [], []
         for field in fields:
-            name = field["column"]
-            column = frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
-            rows, x = encode_field(column, field)
+            rows, x = encode_field(of(field["column"]), field)
+            if field.get("value_column"):  # the column of its numbers; one of the two alone is no value
+                own = numbers(of(field["value_column"])).astype(np.float32)[:, None]
+                there = (rows != MISSING) & np.isfinite(own)
+                rows, x = np.where(there, rows, MISSING), np.where(there, own, np.float32(1))
             ids.append(rows + field["start"])
             values.append(x)
         return np.concatenate(ids, 1).astype(np.int64), np.concatenate(values, 1)

@@ -58,6 +58,29 @@ def test_counts_are_at_least_one(option) -> None:
             as_field({option: value}, "x")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kind": "multi", "values": "price"}, "values: price names the numbers of a categorical field, found kind"),
+        ({"kind": "numeric", "values": "price"}, "found kind numeric"),
+        ({"values": "pric"}, "fields: values: no column 'pric' .did you mean 'price'"),
+        ({"weights": ":"}, "weights: ':' of kind categorical; expected what stands between a value and its number"),
+        ({"kind": "multi", "weights": "|"}, "weights: '.' of kind multi.*other than the separator"),
+        ({"kind": "multi", "weights": ""}, "weights: '' of kind multi"),
+    ],
+)
+def test_numbers_of_values_that_cannot_be(given, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        declared({"user": given}, COLUMNS)
+
+
+def test_values_with_numbers_are_summed_unless_said() -> None:
+    assert Field("multi").averaged and not Field("multi", combine="sum").averaged
+    assert not Field("multi", weights=":").averaged and Field("multi", weights=":", combine="mean").averaged
+    found = declared({"user": {"values": "price"}, "genres": {"kind": "multi", "weights": ":"}}, COLUMNS)
+    assert found["user"].values == "price" and "price" not in found and found["genres"].describe() == "multi, weights :"
+
+
 def test_a_field_says_what_is_its_own() -> None:
     assert Field("numeric").describe() == "numeric"
     assert Field("multi", separator=",", max_values=3).describe() == "multi, separator ,, max_values 3"

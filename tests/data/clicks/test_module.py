@@ -117,7 +117,7 @@ def test_cache_and_folder_give_the_same(tmp_path, monkeypatch) -> None:
                 np.testing.assert_array_equal(array, arrays[0])
     assert first.summary == second.summary == third.summary
     (tmp_path / "run/train.ids.npy").write_bytes(b"no")
-    with pytest.raises(RunError, match="no prepared events can be read"):
+    with pytest.raises(RunError, match="train.ids.npy: is damaged"):
         PreparedEvents.load(tmp_path / "run")
 
 

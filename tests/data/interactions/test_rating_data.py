@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from recgnn.data import FrameLog, GivenSplit, GraphDataModule, LeaveOneOut, RatingRange, RatioSplit, SyntheticLog
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.split import TemporalSplit, WithoutValidation
+from recgnn.data.stored import write_json
 from recgnn.errors import ConfigError, DataError, RunError
 
 ROWS = [
@@ -115,6 +118,22 @@ def test_validated_on_test_the_cold_rows_are_the_same(tmp_path: Path) -> None:
     for log in (prepared, PreparedLog.load(tmp_path / "p")):
         assert rows_of(log.cold["val"]) == rows_of(log.cold["test"]) == [(-1, int(log.items.encode([1])[0]), 5.0)]
     assert not [w for w in prepared.summary["warnings"] if "dropped" in w], "a row is counted once"
+
+
+def test_every_file_has_its_checksum_and_another_format_is_refused(tmp_path: Path) -> None:
+    compute(FrameLog(frame([*ONCE, ("b", 50, 3.0, "train"), ("a", 50, 2.0, "val")])), [], GivenSplit()).save(tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["files"] == {
+        f"{name}.parquet": hashlib.sha256((tmp_path / f"{name}.parquet").read_bytes()).hexdigest()
+        for name in ("cold", "interactions", "items", "users")
+    }
+    del summary["sha256"]
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(RunError, match="summary.json: has no checksum: it is damaged, or of another version"):
+        PreparedLog.load(tmp_path)
+    write_json(tmp_path / "summary.json", summary | {"format": 1}, sealed=True)
+    with pytest.raises(RunError, match="written in format 1, this version reads 4"):
+        PreparedLog.load(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "swapped"])

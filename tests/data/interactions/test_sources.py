@@ -201,3 +201,23 @@ def test_a_large_table_is_read_in_vectorised_steps(tmp_path: Path) -> None:
     log = TableLog(tmp_path / "r.csv").read()
     assert time.process_time() - start < 3, "a fifth of a second on an idle machine"
     assert (log.interactions["timestamp"] == frame["timestamp"]).all()
+
+
+def test_benchmark_files_are_the_parts(tmp_path: Path) -> None:
+    head = "user_id:token\titem_id:token\trating:float\n"
+    for part, rows in (("train", "1\ta\t3\n2\t7\t4\n"), ("valid", "1\t7\t2\n"), ("test", "2\ta\t5\n")):
+        (tmp_path / f"x.{part}.inter").write_text(head + rows)
+    (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\n7\tSeven\na\tA film\n")
+    for path in (tmp_path, tmp_path / "x.valid.inter"):
+        source = AtomicLog(path)
+        frame = source.read().interactions.sort_values(["split", "user"])
+        assert frame[["user", "item", "rating"]].values.tolist() == [
+            [1, "a", 3.0], [2, "7", 4.0], [1, "7", 2.0], [2, "a", 5.0],
+        ]  # fmt: skip
+        assert frame["split"].astype(str).tolist() == ["train", "train", "val", "test"]
+        assert source.read().items["title"].tolist() == ["Seven", "A film"]
+    assert AtomicLog(tmp_path / "x.test.inter").name == "x"
+    (tmp_path / "y.inter").write_text(head + "1\ta\t3\n")
+    with pytest.raises(DataError, match="expected one .inter file, found x.test.inter"):
+        AtomicLog(tmp_path).read()
+    assert len(AtomicLog(tmp_path / "y.inter").read()) == 1

@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
+from recgnn.data.stored import read_json, write_json
 from recgnn.serving.exporting import score
 from recgnn.serving.exporting.encoding import write_encoding
 
@@ -29,6 +30,9 @@ FIELDS = {
     "age": Field("numeric", transform="quantile", bins=4),
     "when": Field("time", parts=["hour", "weekday", "weekend", "month"]),
     "member": Field("categorical"),
+    "brand": Field("categorical", values="amount"),
+    "mix": Field("multi", weights=":", max_values=2, min_count=2),
+    "blend": Field("multi", separator=" ", weights="=", combine="mean"),
 }
 
 
@@ -43,6 +47,9 @@ def train() -> pd.DataFrame:
     frame["price"], frame["share"] = random.normal(50, 12, n), random.random(n)
     frame["clicks"], frame["age"] = random.integers(-2, 900, n), random.integers(18, 80, n)
     frame["when"] = 1_700_000_000 + random.integers(0, 3e7, n)
+    frame["brand"], frame["amount"] = random.choice(["x", "y", None], n), random.normal(size=n)
+    frame["mix"] = random.choice(["a:0.5|b:2", "b", "c:1:3|a:-1|b:0"], n)
+    frame["blend"] = random.choice(["a=0.5 b=2", "b", None], n)
     return frame.assign(member=random.random(n) < 0.5)
 
 
@@ -61,6 +68,10 @@ def rows() -> pd.DataFrame:
             "age": [18.0, 40, 79, 200, None, 1, 33.3],
             "when": [1_700_000_000, 1_710_000_000.5, None, 0, 1_720_500_000, 1_718_409_600, 1_718_323_200],
             "member": [True, False, None, True, False, True, False],
+            "brand": ["x", "y", "z", None, "x", "x", "y"],
+            "amount": [0.5, -3, 2, 7, None, np.inf, 0],
+            "mix": ["a:1|b:2|c:1:3", "c:1:0.25", "", None, " b | a : -0.5 ", "q:3|a", "a:0|b:1e-3"],
+            "blend": ["a=1 b=3", "b=-2 a", "", None, "a=0 b=0", "c=0.5", "b"],
         }
     )
 
@@ -114,6 +125,12 @@ def test_text_in_a_numeric_column_is_refused(scorer) -> None:
         scorer.encode(as_csv(rows()).assign(price="cheap"), scorer.fields)
 
 
+@pytest.mark.parametrize("text", ["a:", ":2", "a:b", "a:nan"])
+def test_numbers_beside_values_that_are_none(text, scorer) -> None:
+    with pytest.raises(score.RowError, match=f"column 'mix': '{text}'; expected a value and its number, as tag:0.5"):
+        scorer.encode(rows().assign(mix=text), scorer.fields)
+
+
 def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_path) -> None:
     write_encoding(SimpleNamespace(encoders=encoders, history=None), tmp_path)
     content = json.loads((tmp_path / "encoding.json").read_text())
@@ -125,8 +142,9 @@ def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_pa
     assert set(city["value"]) == set(counts.index) and city["row"].tolist() == [2, 3, 4]
     assert counts[city["value"]].is_monotonic_decreasing
     assert set(content["fields"][4]) == {
-        *("name", "column", "start", "rows", "slots", "kind", "numeric", "buckets", "separator", "combine")
+        *("name", "column", "start", "rows", "slots", "kind", "numeric", "buckets", "separator", "combine", "weights")
     }
+    assert content["fields"][0]["value_column"] is None and content["fields"][14]["value_column"] == "amount"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +170,7 @@ READY = {
 def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_model, tmp_path) -> None:
     run = click_model("BST", embedding_dim=4, num_heads=2)
     summary = run / "vocabulary" / "summary.json"
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"history": READY}))
+    write_json(summary, read_json(summary) | {"history": READY}, sealed=True)
     trained = load(run)
     write_encoding(trained, tmp_path)
     scorer = score.Scorer.__new__(score.Scorer)
