@@ -27,6 +27,7 @@ sections: in YAML, or as options with dotted names, which win over files
   --data.filters LIST       KCore, MinRating, Deduplicate …
   --data.split CLASS        RatioSplit, LeaveOneOut, TemporalSplit or GivenSplit
   --data.batch_size N       rows per training step
+  --screen false            CTRDataModule: do not look, before training, for fields that give the label away
   --model CLASS             the architecture: LightGCN, NGCF, MF, AutoRec, DeepFM, DIN …, or a class of your own by its
                             dotted path
   --model.OPTION VALUE      as --model.embedding_dim 128
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> FitCLI | None:
         return None
     from recgnn.cli.fitting import FitCLI
 
+    argv = [f"--data.{word[2:]}" if word.partition("=")[0] == "--screen" else word for word in argv]
     cli = FitCLI(argv)
     if cli.stage == "select" and cli.best_epoch is not None:  # the first half of --refit
         again = [f"--trainer.max_epochs={cli.best_epoch + 1}", "--data.init_args.merge_val=true"]

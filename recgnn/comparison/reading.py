@@ -21,7 +21,7 @@ from rich.progress import track
 from recgnn.data.interactions.log import PARTS
 from recgnn.data.interactions.prepared import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.stored import read_json, read_yaml, reading, verify
+from recgnn.data.stored import flat, read_json, read_yaml, reading, verify
 from recgnn.errors import RecGNNError, RunError, printable
 from recgnn.training.run_folder import SELECTION
 
@@ -229,13 +229,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     return value if value is None or isinstance(value, bool | int | float) else printable(str(value))
-
-
-def flat(config: Any, place: str = "") -> dict[str, Any]:
-    """Flatten a configuration to dotted names: {"model.init_args.lr": 0.01, …}."""
-    if not isinstance(config, dict) or not config:
-        return {place: config}
-    return {k: v for key, inner in config.items() for k, v in flat(inner, f"{place}.{key}" if place else key).items()}
 
 
 def makes_a_model(name: str) -> bool:

@@ -220,3 +220,10 @@ def check_bounds(text: str, where: str) -> None:
                 raise ConfigError(f"{line}: expands to more than {MOST_NODES:,} values; no configuration does")
     except yaml.YAMLError:
         return  # told where it is read
+
+
+def flat(config: Any, place: str = "") -> dict[str, Any]:
+    """Flatten a configuration to dotted names: {"model.init_args.lr": 0.01, …}."""
+    if not isinstance(config, dict) or not config:
+        return {place: config}
+    return {k: v for key, inner in config.items() for k, v in flat(inner, f"{place}.{key}" if place else key).items()}

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recgnn.cli.entry import Terminated
 from recgnn.cli.options import option
-from recgnn.comparison.reading import flat
+from recgnn.data.stored import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
 from recgnn.files import locked
 from recgnn.search.pruning import Bands

@@ -52,6 +52,7 @@ class TrainedCTR(TrainedModel, EventReader):
         rows = np.isin(table.part, codes)
         if set(parts) == set(PARTS):
             rows[:] = True  # with what the split left out
+        rows &= table.user < len(self.users)
         users, items = (torch.from_numpy(x[rows].astype(np.int64)) for x in (table.user, table.item))
         return UserItems.from_pairs(users, items, len(self.users))
 

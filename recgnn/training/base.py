@@ -213,4 +213,24 @@ class Training(LightningModule):
             "model": f"{kind.__module__}.{kind.__qualname__}",
             "arguments": model.arguments,
             "trained": {name: getattr(model, name) for name in ("task", "l2", "cold_rating") if hasattr(model, name)},
+            "data": self._identity(),
         }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse the parameters of other users, items or values: their rows would go to whoever has the number now.
+
+        Raises:
+            RunError: says what to do.
+        """
+        theirs, ours = checkpoint["recgnn"].get("data"), self._identity()
+        if None not in (theirs, ours) and theirs != ours:
+            what = "users and items" if self.reads == "interactions" else "fields and values"
+            raise RunError(
+                f"the checkpoint was trained on other {what} than the data have now, whose parameters would go to "
+                "others; use the run's own data, or train without --ckpt_path"
+            )
+
+    def _identity(self) -> str | None:
+        """Whose rows the parameters are; None where no data are attached."""
+        data = None if self._trainer is None else getattr(self._trainer, "datamodule", None)
+        return getattr(getattr(data, "prepared", None), "identity", None)

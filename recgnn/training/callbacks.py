@@ -15,9 +15,12 @@ import yaml
 from lightning import Callback
 
 from recgnn.data.shard import epoch_seed
-from recgnn.errors import RunError
+from recgnn.data.stored import flat
+from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
+
+RATES = (".lr", ".table_lr", ".wide_lr", ".wide_l1")  # ends of options that an optimizer keeps
 
 
 class EpochSeed(Callback):
@@ -85,13 +88,35 @@ class RunFolder(Callback):
             state["best_k_models"] = {k: v for k, v in moved.items() if os.path.dirname(k) == here}  # may be removed
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, so that a continued run has those that belong to its checkpoint."""
-        return {"rows": self.rows}
+        """The rows, so that a continued run has those that belong to its checkpoint; and the rates of its optimizer."""
+        return {"rows": self.rows, "rates": self.rates_of_optimizer()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows back; other rates are refused, since the optimizer and scheduler come with theirs.
+
+        Raises:
+            ConfigError: names the first option that would not be obeyed.
+        """
         self.rows = [dict(row) for row in state_dict["rows"]]
+        then, now = state_dict["rates"], self.rates_of_optimizer()
+        for name in sorted(then.keys() | now.keys()):
+            if then.get(name) != now.get(name):
+                raise ConfigError(
+                    f"--{name.replace('.init_args', '')} is {now.get(name)}, and the run to be continued has "
+                    f"{then.get(name)}: its optimizer goes on with that; leave the option as it was, or start a new run"
+                )
+
+    def rates_of_optimizer(self) -> dict[str, Any]:
+        """The options that an optimizer or scheduler keeps, by their dotted names."""
+        options = flat(yaml.safe_load(self.config) or {})
+        return {n: v for n, v in options.items() if n.startswith(("optimizer", "lr_scheduler")) or n.endswith(RATES)}
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.patience = {callback: callback.patience for callback in trainer.early_stopping_callbacks}
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        for callback, patience in self.patience.items():
+            callback.patience = patience  # as it is configured now, whatever the checkpoint says
         for callback in trainer.early_stopping_callbacks:  # a run that was stopped early is not continued
             trainer.should_stop |= callback.wait_count >= callback.patience > 0
 

@@ -326,7 +326,7 @@ def test_a_log_with_its_tables(options, here) -> None:
     """Fields are guessed, times among them; the loaded model gives what was measured."""
     Path("ctr.yaml").write_text(SYNTHETIC)
     cli = main("fit", ["--config", "ctr.yaml", *options, "--run_dir=run"])
-    frame, _, _ = events_of(cli.datamodule.source)
+    frame, _, _ = events_of(cli.datamodule.source.read())
     rows = frame[cli.datamodule.split.split(frame) == 2]
     found = load("run").predict(rows.drop(columns="rating"))["prediction"]
     truth = rows["rating"] >= 4

@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
-from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, Source, clean_split
+from recgnn.data.clicks.owners import Kind
+from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, InteractionLog, clean_split
 from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
@@ -159,19 +160,20 @@ def part_files(
     return {part: str(file) for part, file in files.items() if file is not None}
 
 
-def events_of(source: Source | EventSource) -> tuple[pd.DataFrame, str, pd.DataFrame | None]:
-    """Return the events of a source, joined with its user and item tables, its name, and the items' titles or None."""
-    if isinstance(source, EventSource):
-        return source.events(), source.name, None
-    log = source.read()
+def events_of(log: InteractionLog) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Kind]]:
+    """Return the interactions of a log, joined with its user and item tables; the items' titles or None; and to whom
+    the columns of these tables belong."""
+    owners: dict[str, Kind] = {}
     titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
     frame = log.interactions
     for key, table in ((USER, log.users), (ITEM, log.items)):
         if table is not None:
             twice = [c for c in table.columns if c in frame.columns and c != key]
             table = table.rename(columns={c: f"{key}_{c}" for c in twice})
+            owners |= dict.fromkeys((c for c in table.columns if c != key), cast(Kind, key))
             frame = frame.merge(table, on=key, how="left", validate="many_to_one")
-    return frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame]), log.name, titles
+    frame = frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame])
+    return frame, titles, {column: owner for column, owner in owners.items() if column in frame}
 
 
 def check_classes(low: float, high: float, count: int, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, get_args
@@ -12,6 +13,13 @@ import pandas as pd
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
 
+_ID = re.compile(
+    r"[a-z0-9](Id|ID)$|(?i:(^|[_\W])(u|p)?(id|ids|code|sku|isbn|asin|hash|zip|zip_?code|post_?code|postal_?code)$)"
+    r"|(?i:^(user|item|movie|film|product|ad|book|song|artist|track|album|video|news|article|session|device|shop|store|"
+    r"brand|category|cat|customer|client|member|query|campaign|creative|site|app|page|poi|venue|game|seller)id$)"
+)
+"""Names of ids."""
+_TIME = re.compile(r"time|date|(^|_)(ts|at)$", re.IGNORECASE)
 Kind = Literal["categorical", "numeric", "multi", "time", "drop"]
 TimePart = Literal["hour", "weekday", "weekend", "month"]
 
@@ -138,39 +146,79 @@ def declared(given: Mapping[str, str | dict | Field], columns: list[str]) -> dic
     return found
 
 
-def guess(frame: pd.DataFrame, excluded: set[str], separator: str = "|") -> dict[str, Field]:
-    """Return a field for each column of the training events, by its type and values.
+def guess(frame: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], dict[str, str]]:
+    """Return a field for each column of the training events, by its name and values, and why others are left out.
 
-    Text is categorical, or multi-valued where values have the separator, or dropped where nearly every value is
-    another (titles, addresses); numbers are numeric where there are more than 20, else categorical, and ids always;
-    `timestamp` and dates are times.
+    - `user`, `item` and names that say so (`userId`, `ad_id`, `zip`) are categorical.
+    - `timestamp`, dates, and moments in a column whose name says so are times.
+    - Numbers of at most 20 values are categorical, and fractions of more are numeric.
+    - Integers of more are categorical, unless they are plainly quantities: some are below -1; or there is one for
+      hardly two rows; or most rows lie in the lowest quarter of the range and neighbouring values are about equally
+      frequent, as counts, prices and durations are, and ids are not.
+    - Text is multi-valued where a tenth of the rows have the separator |, else categorical.
+    - What has one value, or another one in (nearly) every row, is left out.
     """
-    found = {}
+    fields, left_out = {}, {}
     for name in frame.columns:
         if name in excluded:
             continue
-        column = frame[name]
-        known = column.dropna()
-        distinct = known.nunique()
-        if name in ("user", "item"):
-            found[name] = Field("categorical")
-        elif pd.api.types.is_datetime64_any_dtype(column.dtype) or name == "timestamp":
-            found[name] = Field("time")
-        elif pd.api.types.is_bool_dtype(column.dtype):
-            found[name] = Field("categorical")
-        elif pd.api.types.is_numeric_dtype(column.dtype):
-            found[name] = Field("numeric" if distinct > 20 else "categorical")
-        elif distinct > 100 and distinct > 0.5 * len(known):
-            found[name] = Field("drop")
-        elif known.astype("str").str.contains(separator, regex=False).mean() > 0.1:
-            found[name] = Field("multi", separator=separator)
+        kind, why = _guess(str(name), frame[name].dropna())
+        if kind == "drop":
+            left_out[name] = why
         else:
-            found[name] = Field("categorical")
-        if distinct < 2 and found[name].kind != "drop":
-            found[name] = Field("drop")  # it says nothing
-    if not [f for f in found.values() if f.kind != "drop"]:
+            fields[name] = Field(kind)
+    if not fields:
         raise DataError("no column of the events can be a field; declare them (data.init_args.fields)")
-    return found
+    return fields, left_out
+
+
+def _guess(name: str, known: pd.Series) -> tuple[Kind, str]:
+    """Return the kind of a column with those values, and why it is left out."""
+    if isinstance(known.dtype, pd.CategoricalDtype):
+        known = known.astype(known.cat.categories.dtype)
+    counts = known.value_counts(sort=False)
+    unique = len(counts) == len(known) > 100
+    if len(counts) < 2:
+        return "drop", "it has a single value" if len(counts) else "it has no value"
+    if name in ("user", "item"):
+        return "categorical", ""
+    if name == "timestamp" or pd.api.types.is_datetime64_any_dtype(known.dtype) or _are_dates(name, counts.index):
+        return "time", ""
+    if unique and _ID.search(name):
+        return "drop", "each row has an id of its own"
+    if _ID.search(name) or pd.api.types.is_bool_dtype(known.dtype):
+        return "categorical", ""
+    if pd.api.types.is_numeric_dtype(known.dtype):
+        if len(counts) <= 20:
+            return "categorical", ""
+        if unique and (known.is_monotonic_increasing or known.is_monotonic_decreasing):
+            return "drop", "it numbers the rows"
+        return "numeric" if _are_quantities(counts) else "categorical", ""
+    if len(counts) > 100 and len(counts) > 0.5 * len(known):
+        return "drop", "nearly every row has another text"
+    return "multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical", ""
+
+
+def _are_quantities(counts: pd.Series) -> bool:
+    """Return whether numbers, of which it is known how often each occurs, are plainly quantities."""
+    values = counts.index.to_numpy(np.float64)
+    order = np.argsort(values)
+    values, often = values[order], counts.to_numpy()[order].astype(np.float64)
+    if (values % 1 != 0).any() or values[0] < -1 or len(values) > often.sum() / 2:
+        return True
+    median = values[np.searchsorted(often.cumsum(), often.sum() / 2)]
+    low = median - values[0] < (values[-1] - values[0]) / 4
+    smooth = np.square(np.diff(often)).sum() <= 3 * (often[1:] + often[:-1]).sum()  # about once, by chance alone
+    return bool(low and smooth)
+
+
+def _are_dates(name: str, values: pd.Index) -> bool:
+    """Return whether values are dates as ISO 8601 writes them, or moments since 1970 in a column named after time."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        seconds = values.to_numpy(np.float64)
+        units = [((seconds >= 5e8 * unit) & (seconds < 2.5e9 * unit)).all() for unit in (1, 1e3, 1e6, 1e9)]
+        return bool(_TIME.search(name)) and len(values) > 20 and any(units)
+    return bool(values.astype("str").str.match(r"\s*(19|20)\d\d-\d\d-\d\d([ T]|\s*$)").all())
 
 
 def check_values(frame: pd.DataFrame) -> None:

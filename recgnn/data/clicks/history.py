@@ -23,7 +23,7 @@ class Histories:
     """Which past events of a user an event sees: those with a positive label, strictly before it.
 
     An event of train sees such events of train alone, one of validation those of train and validation; the newest are
-    kept. They are ordered by `timestamp`, or, without it, by `pos` or by row.
+    kept. They are ordered by `timestamp`, or, without it, by `pos` or by row. An event without a user has no past.
 
     Args:
         item_fields: The columns of an item that are seen of a past one, such as `[item, genres]`; they are fields of

@@ -14,8 +14,10 @@ from recgnn.data.clicks.events import EventSource
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.owners import Kind
 from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
+from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, Source
 from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
@@ -56,6 +58,12 @@ class CTRDataModule(LightningDataModule):
         negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
             context and an item that the user never had; events with another label, if any, are left out.
         negatives_seed: of that draw.
+        item_fields: columns that belong to the item; where it is not said whose a column is, it is found out, and told
+            (see `owners_of`). Sampled events have those of their own item, as they were known at their time; a column
+            that depends on the item and changes with the event is left out of them.
+        user_fields: columns that belong to the user.
+        event_fields: columns that belong to the event, and are known before it, whatever the item.
+        screen: tell, before training, which fields give the label away (see `screen`).
         history: what events see of their users' past (see `Histories`), for models of sequences.
         report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
             and one in each event, and "" for none.
@@ -76,6 +84,10 @@ class CTRDataModule(LightningDataModule):
         merge_val: bool = False,
         negatives: int = 0,
         negatives_seed: int = 42,
+        item_fields: list[str] | None = None,
+        user_fields: list[str] | None = None,
+        event_fields: list[str] | None = None,
+        screen: bool = True,
         history: Histories | None = None,
         report_by: str | None = None,
     ):
@@ -90,7 +102,13 @@ class CTRDataModule(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
-        self.report_by = report_by
+        self.report_by, self.screen = report_by, screen
+        self.whose: dict[str, Kind] = {}
+        for kind, columns in (("item", item_fields), ("user", user_fields), ("event", event_fields)):
+            for column in columns or []:
+                if column in self.whose:
+                    raise ConfigError(f"{kind}_fields: {column!r} is in {self.whose[column]}_fields too; take one")
+                self.whose[column] = cast(Kind, kind)
         self.seed: int | None = None
 
     @cached_property
@@ -102,7 +120,7 @@ class CTRDataModule(LightningDataModule):
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
-            self.negatives, self.negatives_seed, self.history,
+            self.negatives, self.negatives_seed, self.history, self.whose,
         )  # fmt: skip
 
     @property
@@ -111,7 +129,9 @@ class CTRDataModule(LightningDataModule):
 
     def describe(self, task: str) -> str:
         """What the data are, as text."""
-        return self.prepared.describe()
+        wanted = self.screen and self.task == "clicks" and not self.merge_val
+        found = screen(self.prepared) if wanted else []
+        return "\n".join([self.prepared.describe(), *(f"  note: {line}" for line in found)])
 
     # ---- sizes, which models are given
 

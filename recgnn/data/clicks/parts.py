@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.clicks.events import check_classes, label_columns, labels_of
-from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.fields import Field, check_values, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
-from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
+from recgnn.data.interactions.filters import codes
+from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.values import clean_times
@@ -32,15 +34,32 @@ class Asked(NamedTuple):
     negatives: int = 0
     negatives_seed: int = 42
     history: Histories | None = None
+    whose: Mapping[str, Kind] = {}
+
+    @property
+    def said(self) -> dict[str, Kind]:
+        """Whose columns are, as far as that is said; those that histories show are the item's."""
+        seen: list[str] = [] if self.history is None else self.history.item_fields
+        return {**dict.fromkeys(seen, cast(Kind, "item")), **self.whose}
+
+
+class Chosen(NamedTuple):
+    """The fields, by column; why other columns are none; and whose the fields are."""
+
+    fields: dict[str, Field]
+    left_out: dict[str, str]
+    owners: dict[str, Owner]
 
 
 class Labelled(NamedTuple):
-    """Events in blocks, their labels [n], their parts [n], and the columns that are no fields."""
+    """Events in blocks, their labels [n], their parts [n], the columns that are no fields, and the fields if these are
+    chosen already."""
 
     blocks: Blocks
     labels: np.ndarray
     part: np.ndarray
     excluded: set[str]
+    chosen: Chosen | None = None
 
 
 def of_frame(frame: pd.DataFrame) -> Blocks:
@@ -67,8 +86,17 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
     else:
         labels = labels_of(frame, asked.label, asked.task)
     if asked.negatives:
+        need_columns((USER, ITEM), columns, f"negatives: {name}", error=ConfigError)
+        if not (labels == 1).any():
+            raise DataError(f"{name}: no event has label 1 ({asked.label}); negatives are sampled for those")
+        empty = (labels == 1) & ~has_value(frame[ITEM])
+        if empty.any():
+            raise DataError(
+                f"{name}, row {int(empty.argmax()) + 1}, column '{ITEM}': empty; expected an item in every event that "
+                "negatives are sampled for"
+            )
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
-    return Whole(frame, labels, *order_of(frame, name))
+    return Whole(_named(frame), labels, *order_of(frame, name))
 
 
 def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
@@ -80,31 +108,86 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
     frame, _, order, times = whole
     history = asked.history
+    own = set()
+    if history is not None and history.columns is not None:
+        own = set(history.columns.values()) | ({history.times} if history.times else set())
     if asked.negatives:
-        labelled = set(label_columns(list(frame.columns), asked.label)) if _has_label(frame, asked) else set()
-        frame, labels, part = with_negatives(
-            frame, _split(name, frame, asked.split), asked.negatives, asked.negatives_seed
-        )
-        order = np.repeat(order, 1 + asked.negatives)
-        times = None if times is None else np.repeat(times, 1 + asked.negatives)
-        events = Labelled(of_frame(frame), labels, part, {SPLIT, *labelled})
+        events, rows = _sampled(name, whole, asked, own)
+        frame, order, times = next(events.blocks()), order[rows], None if times is None else times[rows]
     else:
-        events = parts_of(name, of_frame(frame), asked)
+        events, rows = parts_of(name, of_frame(frame), asked), np.arange(len(frame))
+        events = events._replace(excluded=events.excluded | own)
     if history is None:
         return events, {}, None
-    rows = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
+    wanted = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
     if history.columns is not None:
-        own = set(history.columns.values()) | ({history.times} if history.times else set())
         past, items = past_of_columns(frame, history, times, name)
-        pasts = {part: past.of(chosen) for part, chosen in rows.items()}
-        return events._replace(excluded=events.excluded | own), pasts, items
-    codes, first = tuples(frame, history.item_fields)
-    users, _ = pd.factorize(frame[USER], use_na_sentinel=False)
+        return events, {part: past.of(chosen) for part, chosen in wanted.items()}, items
+    which, first = tuples(frame, history.item_fields)
+    users = codes(whole.frame[USER])[rows]
     pasts = {}
     for code, part_name in enumerate(PARTS):
         seen = (events.labels == 1) & (events.part >= 0) & (events.part <= code)
-        pasts[part_name] = past_of(users, order, times, codes, seen, rows[part_name], history.max_length)
+        pasts[part_name] = past_of(users, order, times, which, seen, wanted[part_name], history.max_length)
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
+
+
+def _sampled(source: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
+    """Return events with sampled negatives, and the rows of the whole that they are made of.
+
+    A field that changes with the event and depends on the item is left out: what it would have been in an event that
+    did not happen is not known, and any guess would tell such events apart.
+
+    Args:
+        source: What to call the events.
+        whole: The positive ones.
+        asked: What is to be made of them.
+        own: Columns that hold histories.
+    """
+    frame = whole.frame
+    excluded = {SPLIT, *own}
+    if _has_label(frame, asked):
+        excluded.update(label_columns(list(frame.columns), asked.label))
+    part = _split(source, frame, asked.split)
+    line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
+    fields, left_out = fields_of(asked, frame[part == 0], excluded)
+    owners = owners_of(frame, fields, line, asked.said, sampled=True)
+    for column, field in [*fields.items()]:
+        for name in (column, field.values or column):
+            if name in owners and owners[name].kind == "unclear":
+                left_out[column] = f"{owners[name].told}; item_fields, user_fields or event_fields says whose {name} is"
+                fields.pop(column, None)
+    if not fields:
+        raise ConfigError(f"fields: none is left: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
+    of_items = [column for column, owner in owners.items() if owner.kind == "item"]
+    events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
+    labels = np.zeros(len(rows), dtype=np.float32)
+    labels[:: 1 + asked.negatives] = 1
+    return Labelled(of_frame(events), labels, part[rows], excluded, Chosen(fields, left_out, owners)), rows
+
+
+def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], dict[str, str]]:
+    """Return the fields, declared or guessed, and why other columns are none.
+
+    Raises:
+        ConfigError: For a declaration of what is no field.
+        DataError: For columns of lists, or where no column can be a field.
+    """
+    for column in sorted(excluded & set(map(str, asked.fields or {}))):
+        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
+        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
+    need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
+    check_values(train)
+    if asked.fields is None:
+        return guess(train, excluded)
+    return declared(asked.fields, [c for c in train.columns if c not in excluded]), {}
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return events whose blank users are missing ones."""
+    if USER not in frame or (named := has_value(frame[USER])).all():
+        return frame
+    return frame.assign(**{USER: frame[USER].where(named)})
 
 
 def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
@@ -115,7 +198,7 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     for block in blocks(looked_at):
         own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
-        keys.append(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]])
+        keys.append(_named(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]]))
     labels = np.concatenate(found)
     if not len(labels):
         raise DataError(f"{name}: holds no events")

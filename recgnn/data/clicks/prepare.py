@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,14 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, check_values, declared, guess
+from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
-from recgnn.data.clicks.parts import Asked, Labelled, Whole, of_frame, parts_of, whole_of, with_past
+from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
+from recgnn.data.clicks.parts import Asked, Chosen, Labelled, Whole, fields_of, of_frame, parts_of, whole_of, with_past
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
-from recgnn.data.interactions.log import ITEM, PARTS, SPLIT, USER, Source
+from recgnn.data.interactions.filters import codes
+from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
 from recgnn.data.interactions.split import Split
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
@@ -41,6 +44,7 @@ def prepare_events(
     negatives: int = 0,
     negatives_seed: int = 42,
     history: Histories | None = None,
+    whose: Mapping[str, Kind] | None = None,
 ) -> PreparedEvents:
     """Read, label, split and encode events; the result is cached by content.
 
@@ -55,6 +59,7 @@ def prepare_events(
         negatives: Sampled for each positive event; the events with another label, if any, are left out.
         negatives_seed: Of that draw.
         history: What events are to see of their users' past.
+        whose: Whether columns belong to the item, the user or the event, as far as that is said.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -65,12 +70,13 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(history.as_dict())]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
+    steps += [json.dumps(whose)] * bool(whose)
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history)
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
@@ -114,15 +120,19 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         known = source.known()
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
-        frame, name, titles = events_of(source)
-        blocks = of_frame(frame)
+        log = source.read()
+        frame, titles, joined = events_of(log)
+        blocks, name, asked = of_frame(frame), log.name, asked._replace(whose={**joined, **asked.whose})
+    columns = [str(c) for c in next(iter(blocks())).columns]
+    strict = asked.fields is not None or known.fields is None
+    asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
     else:
         events, pasts, items = parts_of(name, blocks, asked), {}, None
         whole = None
-        if len(events.labels) <= MOST and {USER, ITEM} <= set(next(iter(blocks())).columns):
+        if len(events.labels) <= MOST and {USER, ITEM} <= set(columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
             whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
     labels, part = events.labels, events.part
@@ -132,14 +142,20 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, whose = _fit(events, asked, known, past_items, step)
+        encoders, chosen = _fit(events, asked, past_items, strict, step)
+    grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
-        _encode(events, encoders, whose, pasts, folder, step)
+        unnamed = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
-    if whole is not None and {USER, ITEM} <= set(whole.frame.columns):
+    owners = chosen.owners
+    if whole is not None and {USER, ITEM} <= set(columns):
+        if not asked.negatives:
+            line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
+            owners = owners_of(whole.frame, encoders.fields, line, asked.said)
+        of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
-        EventTables.of(*whole, own_part, encoders.reads, titles, asked.history).save(folder)
+        EventTables.of(*whole, own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if split.val_is_test:
@@ -148,7 +164,8 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "format": FORMAT,
         "name": name,
         "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
-        "group": whose,
+        "negatives": asked.negatives,
+        "group": grouped,
         "fields": len(encoders.names),
         "rows": sum(encoders.dims),
         **counts,
@@ -156,7 +173,10 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "task": asked.task,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "guessed": asked.fields is None and known.fields is None,
+        "guessed": asked.fields is None,
+        "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
+        "left_out": chosen.left_out,
+        "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
         "notes": list(getattr(source, "notes", ())),
         "history": None if asked.history is None else asked.history.as_dict(),
@@ -177,35 +197,28 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 
 
 def _fit(
-    events: Labelled, asked: Asked, known: Known, past_items: pd.DataFrame | None, step: Callable[[int], None]
-) -> tuple[FieldEncoders, str | None]:
-    """Fit the encoding on train and the items of its past, where columns hold that; also find the column of the groups.
+    events: Labelled, asked: Asked, past_items: pd.DataFrame | None, strict: bool, step: Callable[[int], None]
+) -> tuple[FieldEncoders, Chosen]:
+    """Fit the encoding on train and the items of its past, where columns hold that; also choose the fields.
 
     Fields that are neither declared nor known to the source are guessed from the first block.
     """
-    fields, excluded = known.fields if asked.fields is None else asked.fields, events.excluded
-    for column in sorted(excluded & set(map(str, fields or {}))):
-        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
-        raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     encoders: FieldEncoders | None = None
-    whose, start = asked.group, 0
+    chosen, start = events.chosen, 0
     for block in events.blocks():
         train = block[events.part[start : start + len(block)] == 0]
         start += len(block)
         if encoders is None and len(train):
-            columns = [c for c in block.columns if c not in excluded]
-            check_values(block)
-            found = guess(train, excluded) if fields is None else declared(fields, columns)
-            encoders = FieldEncoders({column: field for column, field in found.items() if field.kind != "drop"})
-            whose = asked.group or (USER if USER in block else known.group)
+            chosen = chosen or Chosen(*fields_of(asked, train, events.excluded), {})
+            encoders = FieldEncoders(chosen.fields)
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
             encoders.observe(train)
         step(len(block))
-    assert encoders is not None, "no event of train, which splits refuse"
+    assert encoders is not None and chosen is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(strict=fields is asked.fields), whose
+    return encoders.finish(strict), chosen
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:
@@ -225,16 +238,17 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
 def _encode(
     events: Labelled,
     encoders: FieldEncoders,
-    whose: str | None,
+    grouped: str | None,
     pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
-) -> None:
-    """Write every part's arrays, a block at a time."""
+) -> int:
+    """Write every part's arrays, a block at a time; returns how many events have no user."""
     weighted = np.flatnonzero(encoders.weighted)
     shapes = {"ids": (len(encoders.slots),), "labels": ()}
     shapes |= {"values": (len(weighted),)} if len(weighted) else {}
-    shapes |= {"groups": ()} if whose is not None else {}
+    shapes |= {"groups": ()} if grouped is not None else {}
+    unnamed = 0
     with ExitStack() as stack:
         files = {}
         for code, name in enumerate(PARTS):
@@ -250,7 +264,10 @@ def _encode(
             ids, values = encoders.encode(block)
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if values is not None else {}
-            arrays |= {"groups": hashed(block[whose])} if whose is not None else {}
+            arrays |= {"groups": hashed(block[grouped])} if grouped is not None else {}
+            if USER in block:
+                named = has_value(block[USER]) if grouped != USER else arrays["groups"] >= 0
+                unnamed += int((~named).sum())
             for code in range(len(PARTS)):
                 rows = events.part[start:stop] == code
                 for kind, array in arrays.items():
@@ -263,10 +280,12 @@ def _encode(
         for kind, past_array in own.items():
             if past_array is not None:
                 np.save(folder / f"{name}.{kind}.npy", past_array)
+    return unnamed
 
 
 def hashed(column: pd.Series) -> np.ndarray:
-    """Return a number for each value, the same in every block: [n] int64, not negative."""
+    """Return a number for each value, the same in every block, and -1 for none: [n] int64."""
     which, values = distinct_of(column)
-    digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)
-    return (digest >> np.uint64(2)).astype(np.int64)[which]
+    texts = as_text(values)
+    digest = pd.util.hash_array(texts.fillna("").to_numpy(object), categorize=False)
+    return np.where(texts.isna(), -1, (digest >> np.uint64(2)).astype(np.int64))[which]

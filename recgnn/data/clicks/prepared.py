@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from recgnn.data.clicks.field_encoders import FILES as FIELDS
 from recgnn.data.clicks.field_encoders import FieldEncoders
@@ -18,7 +22,7 @@ from recgnn.data.interactions.log import PARTS
 from recgnn.data.stored import SUMMARY, read_summary, reading, verify
 from recgnn.files import atomic_folder
 
-FORMAT = 8
+FORMAT = 9
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -86,6 +90,16 @@ class PreparedEvents:
     @property
     def name(self) -> str:
         return self.summary["name"]
+
+    @cached_property
+    def identity(self) -> str:
+        """A sha256 of whose rows a model's parameters are: the fields and their values, in their order."""
+        digest = hashlib.sha256()
+        for name, encoder in self.encoders.encoders.items():
+            numbers, values = encoder.state()
+            digest.update(json.dumps([name, numbers, encoder.num_rows], default=str).encode())
+            digest.update(pd.util.hash_array(np.array(values or [], dtype=object), categorize=False).tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write them to another folder, all or nothing; large files that lie on the same disk are linked, not copied.
@@ -157,8 +171,10 @@ class PreparedEvents:
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
-            *(f"  {line}" for line in self.encoders.describe()),
+            *(f"  {line}" for line in self._fields()),
         ]
+        if s["unnamed"]:
+            lines.append(f"  {s['unnamed']:,} events without a user: each is somebody else's, without a past")
         if s["history"]:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])
@@ -167,6 +183,13 @@ class PreparedEvents:
         if s["guessed"]:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)
+
+    def _fields(self) -> list[str]:
+        """Return a line per field, with its owner, and per column that is left out, with the reason."""
+        of, owners = self.encoders.columns.values(), self.summary["owners"]
+        lines = zip(self.encoders.describe(), of, strict=True)
+        told = [f"{line}, {owners[column]}" if column in owners else line for line, column in lines]
+        return [*told, *(f"{column}: left out, {why}" for column, why in self.summary["left_out"].items())]
 
 
 def listed(files: Mapping[str, str], *parts: str) -> list[str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.clicks.history import Histories
-from recgnn.data.clicks.negatives import columns_of
+from recgnn.data.clicks.owners import has_value
 from recgnn.data.interactions.log import ITEM, TITLE, USER
 from recgnn.data.readers.values import as_text
 from recgnn.data.stored import reading
@@ -29,8 +29,9 @@ class EventTables:
         users: Column `user` (text) and the fields of the user and of the context, as they were in the user's last
             event; where columns of the events hold their histories, those of that event too, with its own item behind
             them if its label is 1: all that the data tell of the user's past. [U] rows.
-        items: Column `item` (text), the fields that belong to an item, and `title` where it is known; [I] rows.
-        user: Rows of the users of all events, ascending, [n].
+        items: Column `item` (text), the fields that belong to an item, as they were known last, and `title` where it is
+            known; [I] rows.
+        user: Rows of the users of all events, ascending, and U where there is none, [n].
         item: Rows of their items, within a user in the order of the events, [n].
         positive: Whether their label is 1, [n].
         time: Their times in seconds, or None, [n].
@@ -54,6 +55,7 @@ class EventTables:
         times: np.ndarray | None,
         part: np.ndarray,
         fields: list[str],
+        of_items: list[str],
         titles: pd.DataFrame | None,
         histories: Histories | None = None,
     ) -> EventTables:
@@ -66,21 +68,27 @@ class EventTables:
             times: Their times in seconds, [n]; or None.
             part: Which part they are in, [n].
             fields: The columns that are fields, or hold their numbers.
+            of_items: Those of them that belong to an item.
             titles: Columns `item` and `title`; or None.
             histories: What is seen of the past.
         """
-        user, users = pd.factorize(as_text(frame[USER]), use_na_sentinel=False)
-        item, items = pd.factorize(as_text(frame[ITEM]), use_na_sentinel=False)
+        if not (there := has_value(frame[ITEM])).all():
+            frame, labels, order, part = frame[there], labels[there], order[there], part[there]
+            times = None if times is None else times[there]
+        user, users = pd.factorize(as_text(frame[USER]))
+        user[user < 0] = len(users)  # of nobody, behind everybody's
+        item, items = pd.factorize(as_text(frame[ITEM]))
         rows = np.lexsort((order, user))
-        own = [c for c in columns_of(frame, ITEM) if c in fields and c != ITEM]
-        first = np.unique(item, return_index=True)[1]
-        item_table = frame[own].iloc[first].reset_index(drop=True)
-        item_table.insert(0, ITEM, pd.Series(items, dtype="string"))
+        item_table = pd.DataFrame({ITEM: pd.Series(items, dtype="string")})
+        by_item = np.lexsort((order, item))
+        for column in of_items:
+            rows_of = _last(item, by_item, has_value(frame[column]))
+            item_table[column] = frame[column].iloc[rows_of].reset_index(drop=True)
         if titles is not None:
             known = pd.Series(titles[TITLE].to_numpy(), index=as_text(titles[ITEM]).to_numpy())
             item_table[TITLE] = known[~known.index.duplicated()].reindex(item_table[ITEM].to_numpy()).to_numpy()
-        last = rows[np.r_[np.flatnonzero(np.diff(user[rows])), len(rows) - 1]]
-        others = [c for c in fields if c in frame and c not in (*own, USER, ITEM)]
+        last = rows[np.searchsorted(user[rows], np.arange(len(users)), side="right") - 1]
+        others = [c for c in fields if c in frame and c not in (*of_items, USER, ITEM)]
         user_table = frame[others].iloc[last].reset_index(drop=True)
         user_table.insert(0, USER, pd.Series(users, dtype="string"))
         if histories is not None and histories.columns is not None:
@@ -118,6 +126,20 @@ class EventTables:
             time = met["time"].to_numpy() if "time" in met.column_names else None
             user, item, positive, part = (met[name].to_numpy() for name in ("user", "item", "positive", "part"))
             return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time, part)
+
+
+def _last(item: np.ndarray, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the last event of each item where something is known, else any: [I].
+
+    Args:
+        item: Of each event, codes from 0, [n].
+        rows: The events in order, [n].
+        known: Where it is, [n] bool.
+    """
+    found = np.zeros(int(item.max()) + 1, dtype=np.int64)
+    for chosen in (rows, rows[known[rows]]):
+        found[item[chosen]] = chosen  # the last one stays
+    return found
 
 
 def _pasts(

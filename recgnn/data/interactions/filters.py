@@ -200,8 +200,11 @@ class KCore(Filter):
 
 
 def codes(ids: pd.Series) -> np.ndarray:
-    """Return dense integer codes of ids, in order of appearance: `[n]` int64."""
-    return pd.factorize(ids)[0].astype(np.int64)
+    """Return dense integer codes of ids, in order of appearance, each missing one with its own: `[n]` int64."""
+    found, values = pd.factorize(ids)
+    missing = np.flatnonzero(found < 0)
+    found[missing] = len(values) + np.arange(len(missing))
+    return found.astype(np.int64, copy=False)
 
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:

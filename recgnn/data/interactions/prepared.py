@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -80,6 +83,14 @@ class PreparedLog:
     @property
     def name(self) -> str:
         return self.summary["name"]
+
+    @cached_property
+    def identity(self) -> str:
+        """A sha256 of whose rows a model's parameters are: the ids of users and items, in their order."""
+        digest = hashlib.sha256()
+        for vocabulary in (self.users, self.items):
+            digest.update(pd.util.hash_array(vocabulary.ids.astype("str").to_numpy(object), categorize=False).tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
         """Write Parquet files and summary.json (with their sha256), all or nothing.

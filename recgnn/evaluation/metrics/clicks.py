@@ -144,7 +144,7 @@ class GAUC(ClickMetric):
     """AUC within each group (user), its mean weighted by the number of events of the group.
 
     From `Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, eq. 9. Groups whose labels are all the same are left
-    out. NaN where there are no groups, and above ten million events.
+    out, and events without a group (-1). NaN where there are no groups, and above ten million events.
 
     >>> logits, labels = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([1, 0, 0, 1])
     >>> GAUC().of_events(Events.of(logits, labels, torch.tensor([7, 7, 9, 9])))
@@ -152,9 +152,9 @@ class GAUC(ClickMetric):
     """
 
     def of_events(self, events: Events) -> Tensor:
-        if events.groups is None:
+        if events.groups is None or not (known := events.groups >= 0).any():
             return events.loss * torch.nan
-        return grouped_auc(events.logits, events.labels, events.groups)
+        return grouped_auc(events.logits[known], events.labels[known], events.groups[known])
 
 
 class ECE(ClickMetric):

@@ -233,7 +233,7 @@ class ClickMetrics(Metrics):
         self.held = 0
 
     def update(self, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
-        """Count a batch: logits [B], labels [B] of 0 and 1, groups [B] integers from 0 up or None."""
+        """Count a batch: logits [B], labels [B] of 0 and 1, groups [B] integers, -1 for none, or None."""
         self.logits.append(logits.detach().float())
         self.labels.append(labels.float())
         self.groups.append(torch.full_like(labels, -1, dtype=torch.long) if groups is None else groups.long())
@@ -266,5 +266,5 @@ class ClickMetrics(Metrics):
         logits, groups = joined(self.logits), joined(self.groups)
         if not logits.numel():
             return dict.fromkeys(self.names, torch.tensor(torch.nan))
-        events = Events.of(logits, joined(self.labels), groups if groups.min() >= 0 else None)
+        events = Events.of(logits, joined(self.labels), groups if groups.max() >= 0 else None)
         return {metric.name: metric.of_events(events) for metric in self.metrics}

@@ -45,8 +45,9 @@ class ClickReport(Report):
         logits, labels, values, groups = (column.cpu() for column in columns)
         if not trainer.is_global_zero or not 0 < labels.mean() < 1:
             return
-        if complete and groups.min() >= 0:
-            of_users = by_group(logits, labels, groups)
+        known = groups >= 0
+        if complete and known.any():
+            of_users = by_group(logits[known], labels[known], groups[known])
             save_users(self.folder, raw_groups(trainer.datamodule.prepared, of_users.pop("group").numpy()), of_users)
         bins = calibration_bins(logits, labels)
         spans = [f"{a:.3g} to {b:.3g}" for a, b in zip(bins.pop("lowest"), bins.pop("highest"), strict=True)]

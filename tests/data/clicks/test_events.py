@@ -16,8 +16,9 @@ ITEMS = pd.DataFrame({"item": ["a", "b", "c"], "title": ["A", "B", "C"], "genre"
 
 
 def test_tables_are_joined_row_by_row() -> None:
-    frame, name, _ = events_of(FrameLog(LOG, users=USERS, items=ITEMS, name="made up"))
-    assert name == "made up" and "title" not in frame
+    frame, titles, owners = events_of(FrameLog(LOG, users=USERS, items=ITEMS).read())
+    assert owners == {"user_age": "user", "sex": "user", "genre": "item"}
+    assert titles is not None and "title" not in frame
     sex, age = {1: "m", 2: "f"}, {1: 10, 2: 20}  # user 3 has no row in the table
     genre = {"a": "x|y", "b": "x", "c": None}
     assert len(frame) == len(LOG)
@@ -29,7 +30,8 @@ def test_tables_are_joined_row_by_row() -> None:
 
 
 def test_a_log_without_tables_is_itself() -> None:
-    frame, _, _ = events_of(FrameLog(LOG))
+    frame, _, owners = events_of(FrameLog(LOG).read())
+    assert owners == {}
     pd.testing.assert_frame_equal(frame, LOG, check_dtype=False)
 
 
@@ -196,10 +198,10 @@ def test_a_moment_splits_dates(text, tmp_path) -> None:
     assert len(found.test) == 60 - 48  # twelve events a day
 
 
-def test_events_without_a_user_are_a_group_of_their_own(tmp_path) -> None:
+def test_events_without_a_user_are_no_group(tmp_path) -> None:
     frame = table().assign(user=[None, "u", "v"] * 20)
     groups = made(frame, tmp_path, RatioSplit(by="all"), fields={"a": "categorical"}).train.groups
-    assert groups.min() >= 0 and len(set(groups.tolist())) == 3
+    assert groups.min() == -1 and len(set(groups.tolist())) == 3
 
 
 @pytest.mark.parametrize("fields", [None, {"tags": "multi"}])

@@ -93,15 +93,29 @@ def test_a_field_says_what_is_its_own() -> None:
 def of(column: object, n: int = 400, name: str = "x") -> str:
     """The kind that is guessed of one column."""
     frame = pd.DataFrame({name: column, "other": np.arange(n) % 2})
-    return guess(frame, set())[name].kind
+    fields, left_out = guess(frame, set())
+    assert (name in fields) != (name in left_out)
+    return fields[name].kind if name in fields else "drop"
+
+
+NUMBERS = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
     ("column", "kind"),
     [
         (np.arange(400) % 20, "categorical"),
-        (np.arange(400) % 21, "numeric"),
-        (np.where(np.arange(400) % 3, np.nan, np.arange(400)), "numeric"),
+        (np.arange(400) % 21, "categorical"),
+        (np.arange(400) % 21 / 4, "numeric"),
+        (np.arange(400) % 150 * 7, "categorical"),  # few rows of each, spread evenly: ids
+        (np.arange(400) % 150 - 75, "numeric"),  # below -1
+        (np.arange(400)[::-1], "drop"),  # the number of the row
+        (np.where(np.arange(400) % 3, np.nan, np.arange(400) * 7919 % 4001), "numeric"),  # nearly each row another
+        (np.where(np.arange(400) % 3, np.nan, np.arange(400) % 40), "categorical"),
+        (NUMBERS.geometric(0.05, 400), "numeric"),  # counts: most are small, neighbours about equally frequent
+        (NUMBERS.lognormal(6, 1, 400).astype(int), "numeric"),
+        (NUMBERS.permutation(9000)[NUMBERS.zipf(1.4, 400) % 150], "categorical"),  # ids of any popularity
+        (np.arange(400) * 3600 + 1_700_000_000, "drop"),
         (pd.array([True, False] * 200), "categorical"),
         (pd.Categorical(["a", "b"] * 200), "categorical"),
         (pd.date_range("2024", periods=400), "time"),
@@ -113,6 +127,8 @@ def of(column: object, n: int = 400, name: str = "x") -> str:
         (["a"] * 400, "drop"),
         ([None] * 400, "drop"),
         ([5] * 400, "drop"),
+        (["2024-05-01 12:30"] + ["2024-05-02", "2024-11-30T07:15:01Z"] * 199 + [None], "time"),
+        (["2024-05-01", "5 May", "x"] * 133 + ["y"], "categorical"),
     ],
 )
 def test_kinds_are_guessed(column, kind) -> None:
@@ -125,9 +141,31 @@ def test_names_that_say_what_they_are(name, kind) -> None:
     assert of([f"id {n}" for n in range(400)], name=name) == kind
 
 
+@pytest.mark.parametrize("name", ["userId", "movie_id", "ad_id", "itemid", "MovieID", "zip", "zip_code", "item id"])
+def test_ids_are_categories_by_their_names(name) -> None:
+    """However they are spread: as counts, with gaps, or nearly one to a row; one to each row tells nothing."""
+    for column in (NUMBERS.geometric(0.05, 400), np.arange(400) // 1.5, np.where(np.arange(400) % 2, np.nan, 7.0 * 3)):
+        column = np.where(np.arange(400) < 2, [3.0, 5.0] * 200, column)
+        assert of(column, name=name) == "categorical"
+    assert of(np.arange(400) * 7 % 401, name=name) == "drop"
+
+
+@pytest.mark.parametrize("name", ["bid", "paid", "humidity", "grid_size", "valid"])
+def test_names_that_only_look_like_ids(name) -> None:
+    assert of(NUMBERS.geometric(0.05, 400), name=name) == "numeric"
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize(("name", "kind"), [("event_time", "time"), ("created_at", "time"), ("product", "categorical")])
+def test_moments_by_their_name_and_size(unit, name, kind) -> None:
+    moments = (NUMBERS.integers(0, 150, 400) * 86_400 + 1_700_000_000) * unit
+    assert of(moments, name=name) == kind
+    assert of(moments // 1000 if unit == 1 else moments % 997, name=name) != "time"
+
+
 def test_excluded_columns_are_not_guessed() -> None:
     frame = pd.DataFrame({"label": [0, 1] * 9, "a": ["x", "y"] * 9})
-    assert list(guess(frame, {"label"})) == ["a"]
+    assert list(guess(frame, {"label"})[0]) == ["a"]
     with pytest.raises(DataError, match="no column of the events can be a field"):
         guess(frame, {"label", "a"})
 

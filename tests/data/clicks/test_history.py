@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recgnn.data import CTRDataModule, EventTable, FrameLog, GivenSplit, Histories, LeaveOneOut, RatioSplit
-from recgnn.data.clicks.negatives import columns_of
+from recgnn.data.clicks.tables import EventTables
 from recgnn.errors import ConfigError, DataError
 
 FIELDS = {"user": "categorical", "item": "categorical", "tags": {"kind": "multi", "max_values": 2}}
@@ -186,10 +186,30 @@ def test_who_knows_everything_has_no_negatives(tmp_path) -> None:
                negatives=1, history=None).prepare_data()  # fmt: skip
 
 
-def test_what_belongs_to_an_item() -> None:
-    frame = log().assign(one="x", by_user=lambda f: f["user"] * 2)
-    assert columns_of(frame, "item") == ["item", "tags"]
-    assert columns_of(frame, "user") == ["user", "by_user"]
+@pytest.mark.parametrize("negatives", [0, 1])
+def test_who_is_nobody_has_no_past(negatives, tmp_path) -> None:
+    """Rows without a user are each somebody else's: no history, no group, no list, and all of them in train by user."""
+    frame = log(120).rename(columns={"time": "timestamp"})
+    nobody = np.random.default_rng(1).random(120) < 0.3
+    frame["user"] = frame["user"].astype("Int64").mask(nobody)
+    frame.to_parquet(tmp_path / "x.parquet")
+    split = RatioSplit((0.5, 0.2, 0.3), by="user")
+    data = CTRDataModule(EventTable(tmp_path / "x.parquet"), "like", FIELDS, split, cache_dir=str(tmp_path),
+                         history=Histories(**PAST), negatives=negatives)  # fmt: skip
+    found, times = data.prepared, 1 + negatives
+    kept = frame[frame["like"] == 1] if negatives else frame
+    missing = [(part.groups < 0).sum() for part in (found.train, found.val, found.test)]
+    assert missing == [kept["user"].isna().sum() * times, 0, 0]
+    assert (found.train.lengths[found.train.groups < 0] == 0).all() and found.train.lengths.max() > 0
+    assert (found.train.groups < 0).tolist() == (found.train.ids[:, 0] == 1).tolist()  # the row of missing users
+    assert f"{kept['user'].isna().sum()} events without a user" in data.describe("clicks")
+    tables = EventTables.load(found.folder)
+    assert sorted(tables.users["user"]) == list("012345") and len(tables.item) == len(kept)
+    counts = kept["user"].value_counts()
+    expected = [counts[int(user)] for user in tables.users["user"]] + [kept["user"].isna().sum()]
+    assert np.bincount(tables.user).tolist() == expected
+    sizes = [len(part) for part in (found.train, found.val, found.test)]
+    assert (np.bincount(tables.part, minlength=3) * times).tolist() == sizes
 
 
 def table(tmp_path, **columns) -> EventTable:

@@ -38,8 +38,9 @@ def module(attached=None, **options) -> CTRDataModule:
 
 def test_a_log_with_its_tables_is_joined() -> None:
     log = SyntheticLog(num_users=20, num_items=15, interactions_per_user=6)
-    frame, name, _ = events_of(log)
-    assert name == "synthetic" and {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
+    frame, _, owners = events_of(log.read())
+    assert {"user", "item", "rating", "timestamp", "segment", "genre"} == set(frame.columns)
+    assert owners == {"segment": "user", "genre": "item"}
     of = log.read().items.set_index("item")["genre"]
     assert frame["genre"].tolist() == of[frame["item"]].tolist()
 
@@ -254,7 +255,7 @@ def test_the_field_that_is_reported() -> None:
     def data(report_by):
         return CTRDataModule(source, "rating >= 4", fields, report_by=report_by)
 
-    frame, _, _ = events_of(source)
+    frame, _, _ = events_of(source.read())
     field = data(None).reported_field()
     assert field.name == "user" and field.slot == 0 and field.values[:2] == ["unknown", "missing"]
     field = data("segment").reported_field()

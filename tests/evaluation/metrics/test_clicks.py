@@ -154,6 +154,17 @@ def test_calibration_error_of_bins_of_uneven_size() -> None:
     assert found["ece"] == pytest.approx(sum(off) / 103, abs=1e-6)
 
 
+def test_events_without_a_group_are_no_group() -> None:
+    logits, labels = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.9, 0.0]), torch.tensor([1, 0, 0, 1, 0, 1])
+    metrics = ClickMetrics(["gauc", "auc"])
+    metrics.update(logits, labels, torch.tensor([7, 7, 9, 9, -1, -1]))
+    found = metrics.compute()
+    assert found["gauc"] == 0.5 and found["auc"] == auc(logits, labels)
+    metrics.reset()
+    metrics.update(logits, labels, torch.full((6,), -1))
+    assert metrics.compute()["gauc"].isnan()
+
+
 def test_the_order_of_events_does_not_matter() -> None:
     logits, labels, groups = drawn()
     mixed = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
