@@ -170,7 +170,9 @@ def test_output_that_cannot_be_written_is_one_line(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "error: the output cannot be written: No space left on device\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOTDIR, None)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENAMETOOLONG, 2), (errno.ENOTDIR, None)]
+)
 def test_a_folder_that_must_not_be_written_is_one_line(number, code, capsys) -> None:
     def main(argv: list[str]) -> None:
         raise OSError(number, os.strerror(number), "runs/x")
