@@ -89,25 +89,3 @@ def _edits(one: str, other: str) -> int:
         for j, b in enumerate(other, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
     return row[-1]
-
-
-def at_least(lowest: float, **values: float) -> None:
-    """Refuse arguments that are too small.
-
-    Raises:
-        ConfigError: names the argument.
-    """
-    for name, value in values.items():
-        if not value >= lowest:
-            raise ConfigError(f"{name} must be at least {lowest:g}, found {value}")
-
-
-def share(**values: float) -> None:
-    """Refuse arguments that are not a share, from 0 to below 1, such as a dropout rate.
-
-    Raises:
-        ConfigError: names the argument.
-    """
-    for name, value in values.items():
-        if not 0 <= value < 1:
-            raise ConfigError(f"{name} must be from 0 to below 1, found {value}")

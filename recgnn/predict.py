@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from recgnn.cli.entry import run
 from recgnn.cli.options import OptionParser
-from recgnn.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +20,7 @@ DESCRIPTION = """\
 Add a column `prediction` to a table: the probability of a click (models of clicks), the rating (models that predict
 ratings) or the score (models that rank) of each row. The table may have any number of rows.
 """
+REMEDY = "name it with --user or --item"
 EXAMPLES = """\
 examples:
   python -m recgnn.predict --run runs/deepfm-ml-100k/1 --input rows.csv --output predictions.parquet
@@ -41,8 +41,9 @@ def parser() -> OptionParser:
         "clicks; or libsvm or libffm text, where such text was trained on",
     )
     parser.add_output()
-    parser.add_argument("--user", default="user", metavar="NAME", help="name of the column of users (default: user)")
-    parser.add_argument("--item", default="item", metavar="NAME", help="name of the column of items (default: item)")
+    for side in ("user", "item"):
+        text = f"name of the column of {side}s (default: {side}, or its name in the run's data)"
+        parser.add_argument(f"--{side}", metavar="NAME", help=text)
     return parser
 
 
@@ -59,23 +60,30 @@ def main(argv: list[str]) -> pd.DataFrame | None:
 
     check_output(options.output)
     trained = load(options.run, options.trust)
+    trained.names |= {side: name for side in ("user", "item") if (name := getattr(options, side)) is not None}
     return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
+
+
+def _rows(options: Namespace) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the table."""
+    from recgnn.data.readers.tables import text_blocks
+
+    named = [name for name in (options.user, options.item) if name is not None]
+    return text_blocks(options.input, named, REMEDY)
 
 
 def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of a user and an item, and count those that the training data does not have."""
     import torch
 
-    from recgnn.data.readers.tables import text_blocks
     from recgnn.serving.output import write
 
-    names = {options.user: "user", options.item: "item"}
     unknown = rows = 0
 
     def blocks() -> Iterator[pd.DataFrame]:
         nonlocal unknown, rows
-        for frame in text_blocks(options.input, list(names), "name it with --user or --item"):
-            users, items = trained.rows_of(frame[list(names)].rename(columns=names))
+        for frame in _rows(options):
+            users, items = trained.rows_of(frame, options.input, REMEDY)
             unknown += int(((users < 0) | (items < 0)).sum())
             rows += len(frame)
             yield frame.assign(prediction=trained.scores_of(users, items))
@@ -95,7 +103,6 @@ def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFr
 
 def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | None:
     """Predict rows of fields, and name the fields that the table does not have."""
-    from recgnn.data.readers.tables import text_blocks
     from recgnn.serving.output import write
 
     missing: list[str] = []
@@ -108,18 +115,13 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
 
             if is_sparse_text(options.input):
                 return Layout.of_dict(trained.layout).blocks(options.input, others)
-        return text_blocks(options.input, [])
+        return _rows(options)
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for number, frame in enumerate(rows()):
-            if number == 0:
-                missing.extend(trained.missing(frame))
-                if len(missing) == len(trained.columns):
-                    raise DataError(
-                        f"{options.input}: has none of the model's columns ({', '.join(trained.columns)}); found: "
-                        f"{', '.join(map(str, frame.columns[:12]))}"
-                    )
-            yield trained.predict(frame)
+        for frame in rows():
+            own = trained.own(frame, "prediction", options.input, REMEDY)
+            missing[:] = trained.missing(own)
+            yield frame.assign(prediction=trained.answers(own))
 
     written = write(blocks(), options.output)
     if missing:

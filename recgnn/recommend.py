@@ -135,7 +135,10 @@ def _context(text: str | None) -> dict[str, str] | None:
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(sign for _, sign, _ in pairs):
         raise ConfigError(f"--context {text}: expected name=value, separated by commas")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    context = {name.strip(): value.strip() for name, _, value in pairs}
+    if len(context) < len(pairs):
+        raise ConfigError(f"--context {text}: names a field twice")
+    return context
 
 
 def _for_histories(trained: TrainedRecommender, options: Namespace) -> Iterator[pd.DataFrame]:
@@ -146,7 +149,7 @@ def _for_histories(trained: TrainedRecommender, options: Namespace) -> Iterator[
 
         from recgnn.data.readers.tables import text_blocks
 
-        frame = pd.concat(list(text_blocks(options.histories_file, ["user", "item"])), ignore_index=True)
+        frame = pd.concat(list(text_blocks(options.histories_file)), ignore_index=True)
         yield from trained.history_blocks(frame, options.k, **filters)
         return
     ratings = None

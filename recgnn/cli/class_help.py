@@ -9,6 +9,7 @@ from typing import Any
 
 from docstring_parser import parse
 
+from recgnn.arguments import describe, hints_of
 from recgnn.cli.classes import PLACES, SIZES, class_named, classes_at, default_arguments
 from recgnn.cli.command_line import CommandLine
 
@@ -35,12 +36,12 @@ def class_help(line: CommandLine) -> str:
     assert cls is not None
     descriptions = argument_descriptions(cls)
     defaults = default_arguments(cls, line.model) if place == "training" else {}
-    rows = []
+    rows, hints = [], hints_of(cls)
     for parameter in signature(cls).parameters.values():
         if parameter.name in (*SIZES, "model") or parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             continue
         default = shown(defaults.get(parameter.name, parameter.default))
-        kind = "" if parameter.annotation is Parameter.empty else f"{parameter.annotation}; "
+        kind = f"{describe(hints[parameter.name])}; " if parameter.name in hints else ""
         text = f"{descriptions.get(parameter.name, '').rstrip('.')} ({kind}{default})"
         rows.append(_row(f"  --{place}.{parameter.name}", text.strip()))
     head = textwrap.fill(summary_of(cls), WIDTH)

@@ -161,7 +161,7 @@ class FitCLI(TrainingCLI):
             callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
             checkpoints: The run folder's folder of checkpoints.
         """
-        validated = len(self.datamodule.prepared.val) > 0
+        validated = len(self.datamodule.prepared.val) > 0 and self._validates()
         if validated and self.stage != "refit":
             self.notes += self.model.look_at(self.datamodule.prepared.val)
         name, mode = self.model.monitor
@@ -171,11 +171,15 @@ class FitCLI(TrainingCLI):
             callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
-                self._check_monitor(callback, validated)
+                self._check_monitor(type(callback).__name__, str(callback.monitor), callback.mode, validated)
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
                 callback.dirpath = str(checkpoints)
                 if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
                     best, callback.filename, callback._enable_version_counter = callback, "best", False
+        scheduler = self._get(self.config, "lr_scheduler")
+        if scheduler and scheduler.get("init_args.monitor") is not None:
+            given = scheduler["init_args"]
+            self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
             extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
@@ -189,24 +193,32 @@ class FitCLI(TrainingCLI):
         savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
         return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
 
-    def _check_monitor(self, callback: EarlyStopping | ModelCheckpoint, validated: bool) -> None:
-        monitor = str(callback.monitor)
-        what = f"{type(callback).__name__} watches {monitor}"
+    def _validates(self) -> bool:
+        """Return whether the trainer is to validate at all."""
+        trainer = self._get(self.config, "trainer")
+        every, epochs = trainer["check_val_every_n_epoch"], trainer["max_epochs"]
+        if every is not None and epochs is not None and -1 < epochs < every:
+            raise ConfigError(f"trainer.check_val_every_n_epoch is {every}; expected at most max_epochs, {epochs}")
+        return trainer["limit_val_batches"] != 0
+
+    def _check_monitor(self, name: str, monitor: str, direction: str, validated: bool) -> None:
+        what = f"{name} watches {monitor}"
         if not validated and monitor.startswith("val/"):
-            raise ConfigError(f"{what}, but the split leaves no validation part; remove it or choose a split with one")
+            raise ConfigError(f"{what}, but nothing is validated: the split leaves no validation part, or "
+                              "--trainer.limit_val_batches is 0; remove it, or choose another")  # fmt: skip
+        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
+        if monitor not in known:
+            raise ConfigError(
+                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it, or take the usual callbacks "
+                f"(--trainer.callbacks null); there are: {', '.join(known)}"
+            )
         metrics = {f"val/{metric.name}": metric for metric in self.model.metrics["val"].metrics}
         metric = metrics.get(monitor.partition("@")[0])
         if metric is not None and metric.name in self.model.metrics["val"].undefined:
             raise ConfigError(f"{what}, which has no meaning on this validation part; take {self.model.monitor[0]}")
-        if metric is not None and metric.higher_is_better is (callback.mode == "min"):
+        if metric is not None and metric.higher_is_better is (direction == "min"):
             better, mode = ("higher", "max") if metric.higher_is_better else ("lower", "min")
-            raise ConfigError(f"{what} with mode {callback.mode}, and {better} is better; set mode: {mode}")
-        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
-        if monitor not in known:
-            raise ConfigError(
-                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it with "
-                "--trainer.callbacks, or take the usual callbacks with --trainer.callbacks null"
-            )
+            raise ConfigError(f"{what} with mode {direction}, and {better} is better; set mode: {mode}")
 
     def _introduce(self, loggers: Any) -> None:
         """Tell the loggers that want to know what is trained, on what data, and in which folder."""

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
+from recgnn.arguments import describe, hints_of
 from recgnn.cli.classes import SIZES, argument_names, class_at_path
 from recgnn.errors import ConfigError, RecGNNError, RunError, did_you_mean
 
@@ -71,6 +72,8 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
         return f"unknown option {name}{of}{did_you_mean(name, known) or there_are}"
     keys = re.findall(r'Parser key "([\w.]+)"', text)
     key = keys[-1] if keys else "options"
+    if owner and (match := re.search(r"following arguments are required: (\w+)", text)):
+        return f"{owner.rpartition('.')[2]}.{match[1]} is not given, and has no default: {key}.{match[1]}"
     if match := re.search(
         r"Problem with given class_path '([\w.]+)': ((?:No module|[Cc]annot import|Unable).*?)(?: Prob| Exp|$)", text
     ):
@@ -80,6 +83,11 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
         return (
             f"{key}: no class {name}{did_you_mean(name, THEIRS)}; expected one of Lightning or torch, or a dotted path"
         )
+    hints = hints_of(class_at_path(owner) if owner and options_of(owner) else Trainer)
+    name = key.rpartition(".")[2]
+    if name in hints and (match := re.search(r"(?:Got|Given) value: (.+?)(?: Expected| Import path|$)", text)):
+        whose = owner.rpartition(".")[2] if owner else key.rpartition(".")[0]
+        return f"{whose}.{name} is {match[1]}; expected {describe(hints[name])}"
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
         expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")
         expected = re.sub(r"Literal\[(.*)\]", lambda literal: literal[1].replace(", ", " or "), expected)

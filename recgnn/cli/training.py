@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from traceback import extract_tb
+from typing import Annotated, Any, Literal
 
 import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
+from recgnn.arguments import Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.cli.class_help import class_help
 from recgnn.cli.classes import SIZES, default_arguments, path_of
 from recgnn.cli.command_line import CommandLine
@@ -31,6 +33,24 @@ DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "log_every_n_steps": 10,
 }
+ENDLESS = Literal[-1] | Count
+SOME = Count | Annotated[float, Range(0, 1, above=True)] | None
+TRAINER: dict[str, Any] = {
+    "max_epochs": ENDLESS | None,
+    "min_epochs": Whole | None,
+    "max_steps": ENDLESS,
+    "min_steps": Whole | None,
+    "limit_train_batches": SOME,
+    "limit_val_batches": Count | Fraction | None,
+    "limit_test_batches": SOME,
+    "val_check_interval": SOME | str | dict[str, Any],
+    "check_val_every_n_epoch": Count | None,
+    "accumulate_grad_batches": Count,
+    "gradient_clip_val": NonNegative | None,
+    "log_every_n_steps": Whole | None,
+    "num_sanity_val_steps": Literal[-1] | Whole | None,
+}
+"""What Lightning's Trainer accepts and fails at later, or takes for something else."""
 TITLES = {
     "data": "data: what is learnt from",
     "model": "model: the architecture",
@@ -82,9 +102,19 @@ class TrainingCLI(LightningCLI):
             )
         except BaseException as error:
             self.stopped(error)
-            if (mistake := mistake_in(error)) is not None and mistake is not error:
+            mistake = mistake_in(error) or self._mistake_in_optimizer(error)
+            if mistake is not None and mistake is not error:
                 raise mistake from error
             raise
+
+    def _mistake_in_optimizer(self, error: BaseException) -> ConfigError | None:
+        """Return what torch says of values that were given to an optimizer or a scheduler; None for other errors."""
+        config = getattr(self, "config_init", None)
+        given = [name for name in ("optimizer", "lr_scheduler") if config is not None and self._get(config, name)]
+        raised_in = Path(extract_tb(error.__traceback__)[-1].filename)
+        if given and isinstance(error, Exception) and raised_in.parent.name == "optim":
+            return ConfigError(f"{' or '.join(given)}: {' '.join(str(error).split())}")
+        return None
 
     def stopped(self, error: BaseException) -> None:
         """Clean up when the command did not end well; called with the reason."""
@@ -140,6 +170,11 @@ class TrainingCLI(LightningCLI):
 
     # ---- the objects
 
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        check("", {"seed_everything": seed}, {"seed_everything": bool | Seed | None})
+        super()._set_seed()
+
     def _add_instantiators(self) -> None:
         """Make the data first, then the model with its sizes, then the training around the model."""
         made: dict[str, Any] = {}
@@ -159,6 +194,9 @@ class TrainingCLI(LightningCLI):
             self.parser.add_instantiator(make, base, subclasses=True)
 
     def instantiate_classes(self) -> None:
+        for section, cls in (("model", self.line.model), ("training", self.line.training)):
+            if cls is not None:  # before the data are read, which may take long
+                check(cls.__name__, vars(self._get(self.config, section)).get("init_args") or {}, hints_of(cls))
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "training")
@@ -167,6 +205,7 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
+        check("trainer", config, TRAINER)
         callbacks = config["callbacks"] or []
         self.prepare_trainer(config, callbacks if isinstance(callbacks, list) else [callbacks])
         own_bar = any(isinstance(callback, ProgressBar) for callback in config["callbacks"])
@@ -177,7 +216,7 @@ class TrainingCLI(LightningCLI):
         config["plugins"] = config["plugins"] or [AtomicCheckpointIO()]
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, ImportError) as error:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recgnn.arguments import Seed, describe, fits
 from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.files import existing_file
@@ -64,8 +65,8 @@ def read_suite(path: Path) -> Suite:
         raise ConfigError(f"{path}: expected a suite: a list `configs` of YAML files, perhaps `seeds` and `options`")
     _check_fields(path, content, FIELDS)
     seeds = content.get("seeds", list(SEEDS))
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
-        raise ConfigError(f"{path}: seeds are {seeds!r}, expected a list of whole numbers, as [1, 2, 3]")
+    if not seeds or not fits(seeds, list[Seed]):
+        raise ConfigError(f"{path}: seeds are {seeds!r}; expected {describe(list[Seed])}, as [1, 2, 3]")
     common, entries = _options(path, content), []
     for given in content["configs"]:
         one = given if isinstance(given, dict) else {"config": given}

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError, DataError, one_of
+from recgnn.arguments import Size
+from recgnn.errors import ConfigError, DataError
 from recgnn.models.base import Pair, Recommender, Side
-from recgnn.nn.autoencoder import ACTIVATIONS, Activation, Rows, SparseLinear, activation, as_csr
+from recgnn.nn.autoencoder import Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
 from recgnn.nn.losses import half_square
 from recgnn.nn.propagation import CSR, select_rows
@@ -31,18 +32,14 @@ class RowRecommender(Recommender):
     """
 
     def __init__(
-        self, num_users: int, num_items: int, by: Side, hidden_dims: Sequence[int], hidden_activation: Activation,
+        self, num_users: int, num_items: int, by: Side, hidden_dims: Sequence[Size], hidden_activation: Activation,
         output_activation: Activation, tied: bool = False,
     ):  # fmt: skip
         super().__init__(num_users, num_items)
-        if not hidden_dims or min(hidden_dims) < 1:
-            raise ConfigError(f"hidden_dims must be one or more widths, found {list(hidden_dims)}")
+        if not hidden_dims:
+            raise ConfigError(f"{type(self).__name__}.hidden_dims is empty; expected one width or more")
         if tied and len(hidden_dims) > 1:
             raise ConfigError("tied weights are for one hidden layer; give one width in hidden_dims")
-        for name in (hidden_activation, output_activation):
-            if name not in ACTIVATIONS:
-                raise ConfigError(f"no activation is named {name!r}; there are {', '.join(ACTIVATIONS)}")
-        one_of("by", by, ("user", "item"))
         self.by = self.training_rows = by
         self.output_activation = output_activation
         self.num_rows, self.num_columns = (num_users, num_items) if by == "user" else (num_items, num_users)

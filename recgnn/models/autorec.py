@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recgnn.errors import one_of, share
+from recgnn.arguments import Share, Size
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.models.base import Rated
 from recgnn.nn.autoencoder import Activation
@@ -45,13 +45,11 @@ class AutoRec(RowRecommender):
 
     def __init__(
         self, num_users: int, num_items: int, by: Literal["item", "user"] = "item",
-        hidden_dims: Sequence[int] = (500,), hidden_activation: Activation = "sigmoid",
-        output_activation: Activation = "identity", dropout: float = 0.0, input_dropout: float = 0.0,
+        hidden_dims: Sequence[Size] = (500,), hidden_activation: Activation = "sigmoid",
+        output_activation: Activation = "identity", dropout: Share = 0.0, input_dropout: Share = 0.0,
         bias_init: Literal["mean", "zero"] = "mean",
     ):  # fmt: skip
         super().__init__(num_users, num_items, by, hidden_dims, hidden_activation, output_activation)
-        one_of("bias_init", bias_init, ("mean", "zero"))
-        share(dropout=dropout, input_dropout=input_dropout)
         self.dropout, self.input_dropout, self.bias_init = dropout, input_dropout, bias_init
         self.encoder_l2: float | None = None
         self.register_buffer("started", torch.tensor(bias_init == "zero"))

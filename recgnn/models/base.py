@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recgnn.arguments import Checked
 from recgnn.errors import ConfigError, DataError
 from recgnn.nn.folding import Entries
 
@@ -32,7 +33,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     return recorded
 
 
-class Model(nn.Module):
+class Model(Checked, nn.Module):
     """A model that recgnn can train, measure, save and serve.
 
     The constructor has sizes and architecture only; sizes (`num_users`, `num_items`, or `field_dims` and what else the

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.arguments import Depth, NonNegative, Share, Size
+from recgnn.errors import ConfigError
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
@@ -53,24 +54,20 @@ class BST(CTRModel):
 
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, item_slots: Sequence[int] | None = None,
-        embedding_dim: int = 16, num_heads: int = 8, num_blocks: int = 1,
-        position: Literal["time", "order", "none"] = "time", max_length: int = 50,
-        pooling: Literal["target", "mean", "concat"] = "target", hidden_dims: Sequence[int] = (1024, 512, 256),
-        activation: UnitActivation = "leaky_relu", dropout: float = 0.2, batch_norm: bool = False,
-        layer_norm: bool = True, init_std: float = 1e-2, position_std: float | None = None,
+        embedding_dim: Size = 16, num_heads: Depth = 8, num_blocks: Depth = 1,
+        position: Literal["time", "order", "none"] = "time", max_length: Size = 50,
+        pooling: Literal["target", "mean", "concat"] = "target", hidden_dims: Sequence[Size] = (1024, 512, 256),
+        activation: UnitActivation = "leaky_relu", dropout: Share = 0.2, batch_norm: bool = False,
+        layer_norm: bool = True, init_std: NonNegative = 1e-2, position_std: NonNegative | None = None,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
-        one_of("position", position, ("time", "order", "none"))
-        one_of("pooling", pooling, ("target", "mean", "concat"))
         self.position_kind, self.pooling, self.max_length = position, pooling, max_length
         self.embedding = self.table(embedding_dim, init_std)
         self.items = ItemSide(self.slots, item_slots)
         width = (self.items.num_fields + (position != "none")) * embedding_dim
-        if num_blocks < 1 or max_length < 1:
-            raise ConfigError(f"num_blocks and max_length must be 1 or more, found {num_blocks} and {max_length}")
-        if num_heads < 1 or width % num_heads:
+        if width % num_heads:
             raise ConfigError(
-                f"num_heads must divide the width of the sequence, found {num_heads} heads and {width} = "
+                f"BST.num_heads must divide the width of the sequence, found {num_heads} heads and {width} = "
                 f"{width // embedding_dim} vectors of embedding_dim {embedding_dim}"
             )
         self.position: nn.Embedding | None = None

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.arguments import Fraction, Size
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.models.base import Side
 from recgnn.nn.autoencoder import Activation, mask_out
@@ -40,14 +40,11 @@ class CDAE(RowRecommender):
     defaults = {"loss": Logistic, "l2": 10.0, "lr": 3e-3}
 
     def __init__(
-        self, num_users: int, num_items: int, hidden_dim: int = 200, hidden_activation: Activation = "sigmoid",
+        self, num_users: int, num_items: int, hidden_dim: Size = 200, hidden_activation: Activation = "sigmoid",
         output_activation: Literal["identity", "sigmoid"] = "identity", tied: bool = False,
-        corruption_rate: float = 0.5,
+        corruption_rate: Fraction = 0.5,
     ):  # fmt: skip
         super().__init__(num_users, num_items, "user", [hidden_dim], hidden_activation, output_activation, tied)
-        if not 0 <= corruption_rate <= 1:
-            raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
-        one_of("output_activation", output_activation, ("identity", "sigmoid"))
         self.corruption_rate = corruption_rate
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.arguments import NonNegative, Size
+from recgnn.errors import ConfigError
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation, Rows, mask_out
 from recgnn.nn.losses import Multinomial
@@ -39,14 +40,13 @@ class DAE(RowRecommender):
     defaults = {"loss": Multinomial, "l2": 100.0, "lr": 3e-3}
 
     def __init__(
-        self, num_users: int, num_items: int, hidden_dims: Sequence[int] = (200,),
-        hidden_activation: Activation = "tanh", corruption: Corruption = "mask", corruption_rate: float = 0.2,
+        self, num_users: int, num_items: int, hidden_dims: Sequence[Size] = (200,),
+        hidden_activation: Activation = "tanh", corruption: Corruption = "mask", corruption_rate: NonNegative = 0.2,
         normalise: bool = False,
     ):  # fmt: skip
         super().__init__(num_users, num_items, "user", hidden_dims, hidden_activation, "identity")
-        one_of("corruption", corruption, ("mask", "gaussian"))
-        if not 0 <= corruption_rate <= (1 if corruption == "mask" else float("inf")):
-            raise ConfigError(f"corruption_rate must be from 0 to 1, found {corruption_rate}")
+        if corruption == "mask" and corruption_rate > 1:
+            raise ConfigError(f"DAE.corruption_rate is {corruption_rate}; expected a share of the items, from 0 to 1")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
 
     def inputs(self, rows: Rows) -> Rows:

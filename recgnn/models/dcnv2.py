@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from recgnn.arguments import Depth, NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.interaction import CrossNet
@@ -35,10 +36,10 @@ class DCNv2(CTRModel):
     """
 
     def __init__(
-        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 16,
-        num_cross_layers: int = 3, structure: Literal["parallel", "stacked"] = "parallel",
-        hidden_dims: Sequence[int] = (400, 400, 400), activation: Activation = "relu", dropout: float = 0.0,
-        batch_norm: bool = False, init_std: float = 1e-2,
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
+        num_cross_layers: Depth = 3, structure: Literal["parallel", "stacked"] = "parallel",
+        hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.0,
+        batch_norm: bool = False, init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
         width = self.num_fields * embedding_dim

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from recgnn.arguments import NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.mlp import MLP
@@ -28,9 +29,9 @@ class DeepFM(CTRModel):
     """
 
     def __init__(
-        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 16,
-        hidden_dims: Sequence[int] = (400, 400, 400), activation: Activation = "relu", dropout: float = 0.0,
-        batch_norm: bool = False, init_std: float = 1e-2,
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
+        hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.0,
+        batch_norm: bool = False, init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

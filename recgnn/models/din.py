@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recgnn.errors import one_of
+from recgnn.arguments import NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding
@@ -41,13 +41,13 @@ class DIN(CTRModel):
 
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, item_slots: Sequence[int] | None = None,
-        embedding_dim: int = 16, hidden_dims: Sequence[int] = (200, 80),
-        attention: Literal["din", "softmax", "none"] = "din", attention_dims: Sequence[int] = (80, 40),
-        attention_activation: UnitActivation = "dice", attention_dropout: float = 0.0,
-        activation: UnitActivation = "dice", dropout: float = 0.0, batch_norm: bool = False, init_std: float = 1e-2,
+        embedding_dim: Size = 16, hidden_dims: Sequence[Size] = (200, 80),
+        attention: Literal["din", "softmax", "none"] = "din", attention_dims: Sequence[Size] = (80, 40),
+        attention_activation: UnitActivation = "dice", attention_dropout: Share = 0.0,
+        activation: UnitActivation = "dice", dropout: Share = 0.0, batch_norm: bool = False,
+        init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
-        one_of("attention", attention, ("din", "softmax", "none"))
         self.attention_kind = attention
         self.embedding = self.table(embedding_dim, init_std)
         self.items = ItemSide(self.slots, item_slots)

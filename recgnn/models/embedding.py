@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import at_least
+from recgnn.arguments import NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.folding import Entries, features_of, neighbour_map
 from recgnn.nn.losses import BPR, embedding_l2
@@ -48,9 +48,8 @@ class EmbeddingRecommender(Recommender):
 
     defaults = {"loss": BPR, "l2": 1e-3, "lr": 2e-3}
 
-    def __init__(self, num_users: int, num_items: int, embedding_dim: int, init_std: float = 0.1):
+    def __init__(self, num_users: int, num_items: int, embedding_dim: Size, init_std: NonNegative = 0.1):
         super().__init__(num_users, num_items)
-        at_least(1, embedding_dim=embedding_dim)
         self.user_embedding = nn.Embedding(num_users, embedding_dim)
         self.item_embedding = nn.Embedding(num_items, embedding_dim)
         for embedding in (self.user_embedding, self.item_embedding):

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from torch import Tensor
 
+from recgnn.arguments import NonNegative, Size
 from recgnn.errors import ConfigError
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.interaction import pairs_by_field
@@ -26,8 +27,8 @@ class FFM(CTRModel):
     """
 
     def __init__(
-        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 8,
-        init_std: float = 1e-2,
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 8,
+        init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

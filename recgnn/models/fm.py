@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from recgnn.arguments import NonNegative, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
 
@@ -26,8 +27,8 @@ class FM(CTRModel):
     """
 
     def __init__(
-        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: int = 16,
-        init_std: float = 1e-2,
+        self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
+        init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from recgnn.arguments import Share, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows
@@ -33,8 +34,8 @@ class GCN(EmbeddingRecommender):
     operator: BipartiteOperator
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: int = 64, layer_dims: Sequence[int] = (64, 64),
-        readout: Literal["last", "concat"] = "last", dropout: float = 0.0,
+        self, num_users: int, num_items: int, embedding_dim: Size = 64, layer_dims: Sequence[Size] = (64, 64),
+        readout: Literal["last", "concat"] = "last", dropout: Share = 0.0,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim)
         self.readout = readout

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError, at_least
+from recgnn.arguments import Layers, Size
+from recgnn.errors import ConfigError
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, user_rows
@@ -38,23 +41,21 @@ class LightGCN(EmbeddingRecommender):
     operator: BipartiteOperator
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: int = 64, num_layers: int = 3,
-        layer_weights: str | list[float] = "uniform",
+        self, num_users: int, num_items: int, embedding_dim: Size = 64, num_layers: Layers = 3,
+        layer_weights: Literal["uniform", "learned"] | list[float] = "uniform",
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim)
-        at_least(0, num_layers=num_layers)
         self.layer_logits: nn.Parameter | None = None
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
             return
-        if layer_weights == "uniform":
-            layer_weights = [1 / (num_layers + 1)] * (num_layers + 1)
-        if isinstance(layer_weights, str) or len(layer_weights) != num_layers + 1:
+        weights = [1 / (num_layers + 1)] * (num_layers + 1) if layer_weights == "uniform" else layer_weights
+        if len(weights) != num_layers + 1:
             raise ConfigError(
-                f"layer_weights must be uniform, learned or {num_layers + 1} numbers (num_layers + 1), "
-                f"found {layer_weights}"
+                f"LightGCN.layer_weights is {layer_weights}; expected uniform, learned or a list of "
+                f"{num_layers + 1} numbers (num_layers + 1)"
             )
-        self.register_buffer("fixed_weights", torch.tensor(layer_weights, dtype=torch.float32), persistent=False)
+        self.register_buffer("fixed_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
     @property
     def alpha(self) -> Tensor:

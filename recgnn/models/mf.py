@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recgnn.arguments import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows
@@ -36,7 +37,8 @@ class MF(EmbeddingRecommender):
     defaults = {"loss": BPR, "l2": 1e-2, "lr": 2e-3}
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: int = 64, biases: bool = False, init_std: float = 0.1,
+        self, num_users: int, num_items: int, embedding_dim: Size = 64, biases: bool = False,
+        init_std: NonNegative = 0.1,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)
         self.user_bias = nn.Parameter(torch.zeros(num_users)) if biases else None

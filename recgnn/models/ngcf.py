@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recgnn.arguments import Share, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows
@@ -39,8 +40,8 @@ class NGCF(EmbeddingRecommender):
     operator: BipartiteOperator
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: int = 64, layer_dims: Sequence[int] = (64, 64, 64),
-        variant: Literal["paper", "authors"] = "paper", message_dropout: float = 0.1, node_dropout: float = 0.0,
+        self, num_users: int, num_items: int, embedding_dim: Size = 64, layer_dims: Sequence[Size] = (64, 64, 64),
+        variant: Literal["paper", "authors"] = "paper", message_dropout: Share = 0.1, node_dropout: Share = 0.0,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim)
         self.variant, self.message_dropout, self.node_dropout = variant, message_dropout, node_dropout

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from recgnn.arguments import Count
 from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
@@ -23,7 +24,7 @@ class Poly2(CTRModel):
         max_crosses: weights of pairs at most.
     """
 
-    def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None, max_crosses: int = 2**22):
+    def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None, max_crosses: Count = 2**22):
         super().__init__(field_dims, slots)
         self.linear = self.table(1)
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses)

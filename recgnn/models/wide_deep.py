@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from recgnn.arguments import Count, NonNegative, Share, Size
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.autoencoder import Activation
@@ -37,9 +38,9 @@ class WideDeep(CTRModel):
 
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, field_names: Sequence[str] | None = None,
-        crosses: Sequence[Sequence[str]] = (), max_crosses: int = 2**20, embedding_dim: int = 16,
-        hidden_dims: Sequence[int] = (400, 400, 400), activation: Activation = "relu", dropout: float = 0.0,
-        batch_norm: bool = False, init_std: float = 1e-2,
+        crosses: Sequence[Sequence[str]] = (), max_crosses: Count = 2**20, embedding_dim: Size = 16,
+        hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.0,
+        batch_norm: bool = False, init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recgnn.arguments import Checked, NonNegative, Positive
 from recgnn.errors import ConfigError
 
 LogQ = Callable[[Tensor], Tensor | None]
 
 
-class Loss(nn.Module):
+class Loss(Checked, nn.Module):
     """The base class of all losses."""
 
 
@@ -143,10 +144,8 @@ class SampledSoftmax(PairLoss):
 
     negatives = "in_batch"
 
-    def __init__(self, temperature: float = 1.0, popularity_correction: float = 1.0):
+    def __init__(self, temperature: Positive = 1.0, popularity_correction: NonNegative = 1.0):
         super().__init__()
-        if not temperature > 0:
-            raise ConfigError(f"temperature must be positive, found {temperature}")
         self.temperature, self.popularity_correction = temperature, popularity_correction
 
     def forward(

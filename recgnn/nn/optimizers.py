@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from recgnn.arguments import Checked, NonNegative, Positive, Share
 
-class RowOptimizer(Optimizer):
+
+class RowOptimizer(Checked, Optimizer):
     """An optimizer of tables that reads and writes the rows with a gradient only.
 
     A gradient is sparse and coalesced, as `FieldEmbedding(sparse=True)` gives it: each row once, with the sum over the
@@ -67,7 +69,7 @@ class LazyAdam(RowOptimizer):
     """
 
     def __init__(
-        self, params: Iterable, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+        self, params: Iterable, lr: Positive = 1e-3, betas: tuple[Share, Share] = (0.9, 0.999), eps: NonNegative = 1e-8
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
@@ -99,7 +101,7 @@ class RowwiseAdagrad(RowOptimizer):
         eps: added to the root.
     """
 
-    def __init__(self, params: Iterable, lr: float = 1e-2, eps: float = 1e-8):
+    def __init__(self, params: Iterable, lr: Positive = 1e-2, eps: NonNegative = 1e-8):
         super().__init__(params, {"lr": lr, "eps": eps})
 
     def update(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:
@@ -125,7 +127,7 @@ class ProximalAdagrad(RowOptimizer):
         eps: added to the root.
     """
 
-    def __init__(self, params: Iterable, lr: float = 1e-2, l1: float = 0.0, eps: float = 1e-8):
+    def __init__(self, params: Iterable, lr: Positive = 1e-2, l1: NonNegative = 0.0, eps: NonNegative = 1e-8):
         super().__init__(params, {"lr": lr, "l1": l1, "eps": eps})
 
     def update(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:
@@ -155,7 +157,10 @@ class FTRL(RowOptimizer):
         beta: beta.
     """
 
-    def __init__(self, params: Iterable, lr: float = 0.1, l1: float = 0.0, l2: float = 0.0, beta: float = 1.0):
+    def __init__(
+        self, params: Iterable, lr: Positive = 0.1, l1: NonNegative = 0.0, l2: NonNegative = 0.0,
+        beta: NonNegative = 1.0,
+    ):  # fmt: skip
         super().__init__(params, {"lr": lr, "l1": l1, "l2": l2, "beta": beta})
 
     def update(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:

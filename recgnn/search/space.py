@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from recgnn.arguments import Count, Depth, Range, check, fits
 from recgnn.cli.command_line import compose
 from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean, one_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
 LABELS = ("name", "description", "project", "entity")  # of a sweep's page; a local search has none
+LARGEST = 10**6  # values of a grid
 DISTRIBUTIONS = {  # W&B's distributions that Optuna knows too, and their keys
     "constant": ("value",),
     "categorical": ("values",),
@@ -78,8 +80,8 @@ class Parameter:
         return self.choices or (self._on_grid(self.low), self._on_grid(self.high))
 
     def grid(self) -> tuple[Any, ...]:
-        """Return all its values; empty if they cannot be counted."""
-        if self.choices or self.step is None or self.log:
+        """Return all its values; empty if they cannot be counted, or are more than a search can try."""
+        if self.choices or self.step is None or self.log or (self.high - self.low) / self.step > LARGEST:
             return self.choices
         count = round((self.high - self.low) / self.step) + 1
         return tuple(self._on_grid(self.low + i * self.step) for i in range(count))
@@ -162,10 +164,9 @@ def _space(path: Path, content: Any) -> Space:
     if not parameters:
         raise ConfigError("every parameter has a single value: there is nothing to search")
     if method == "grid" and (endless := [p.name for p in parameters if not p.grid()]):
-        raise ConfigError(f"method grid: {endless[0]} has no list of values; give it `values`, or take method: bayes")
+        raise ConfigError(f"method grid: {endless[0]} has no values to count; give it `values`, or take method: bayes")
     cap = content.get("run_cap")
-    if cap is not None and (not isinstance(cap, int) or cap < 1):
-        raise ConfigError(f"run_cap is {cap!r}; expected a positive integer")
+    check("", {"run_cap": cap}, {"run_cap": Count | None})
     hyperband = _hyperband(content.get("early_terminate"))
     return Space(path, method, metric["name"], goal, tuple(parameters), constants, hyperband, cap)
 
@@ -188,14 +189,18 @@ def _parameter(name: str, given: Any) -> Parameter | tuple[Any]:
         values = given["values"]
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{name}: values is {values!r}; expected a list of at least one")
-        if len({json.dumps(v) for v in values}) < len(values):
+        try:
+            distinct = {json.dumps(v) for v in values}
+        except TypeError as error:  # YAML knows dates
+            raise ConfigError(f"{name}: values is {values}: {error}; put texts in quotes") from None
+        if len(distinct) < len(values):
             raise ConfigError(f"{name}: a value stands twice in {values}")
         return Parameter(name, tuple(values))
     numbers = [given["min"], given["max"], given.get("q", 1)]
     for key, number in zip(("min", "max", "q"), numbers, strict=True):
-        if isinstance(number, bool) or not isinstance(number, int | float):
+        if not fits(number, Annotated[float, Range(-1e15, 1e15)]):
             hint = "; YAML takes it for a text: write 1.0e-4 for 1e-4" if isinstance(number, str) else ""
-            raise ConfigError(f"{name}: {key} is {number!r}, expected a number{hint}")
+            raise ConfigError(f"{name}: {key} is {number!r}, expected a number from -1e15 to 1e15{hint}")
     return _number(name, kind, *numbers)
 
 
@@ -237,9 +242,8 @@ def _hyperband(given: Any) -> dict[str, Any] | None:
     _known("key of early_terminate", given, ("type", "min_iter", "max_iter", "eta", "s", "strict"))
     if ("min_iter" in given) == ("max_iter" in given):
         raise ConfigError("early_terminate: hyperband needs min_iter or max_iter, the epochs of its first or last look")
-    for key, least in {"min_iter": 1, "max_iter": 1, "eta": 2, "s": 1}.items():
-        if key in given and (not isinstance(given[key], int) or given[key] < least):
-            raise ConfigError(f"early_terminate: {key} is {given[key]!r}, expected an integer of at least {least}")
+    ranges = {"min_iter": Count, "max_iter": Count, "eta": Annotated[int, Range(2, 1000)], "s": Depth}
+    check("early_terminate", given, ranges)
     if "max_iter" in given and "s" not in given:
         raise ConfigError("early_terminate: hyperband with max_iter needs s, how many times it looks")
     return {key: value for key, value in given.items() if key != "type"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
+from recgnn.data.clicks.fields import check_values
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import ConfigError, RunError, did_you_mean
+from recgnn.data.readers.origin import need_columns
+from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
+from recgnn.serving.columns import own_columns
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
 
@@ -69,19 +73,49 @@ class TrainedCTR(TrainedModel, EventReader):
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column prediction: the probability of a positive label, or the number of regression.
 
-        Values that are not in the training data count as unknown, and columns that the frame lacks as having no value;
-        columns that the model does not know are passed on. A model of sequences sees the items that the row's user
-        liked before the row's time, in all of the run's data; all of them where the row has no time, and none for an
-        unknown user.
+        Values that are not in the training data count as unknown; columns that the frame lacks, other than user and
+        item, as having no value, with a warning; columns that the model does not know are passed on. A model of
+        sequences sees the items that the row's user liked before the row's time, in all of the run's data; all of
+        them where the row has no time, and none for an unknown user.
 
         Raises:
-            DataError: for text in a numeric column, or histories that cannot be read.
+            DataError: for a missing user, item or history, text in a numeric column, histories that cannot be read, or
+                a column that is called prediction.
         """
+        return self._with_answers(frame, "prediction")
+
+    def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        own = self.own(frame, name)
+        if missing := self.missing(own):
+            warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
+        return frame.assign(**{name: self.answers(own)})
+
+    def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
+        """A frame to predict, with the run's own names of columns.
+
+        Args:
+            frame: raw rows.
+            adds: the column that the predictions are to have.
+            what: what to call the frame in messages.
+            remedy: how to mend it where the user or the item is missing.
+
+        Raises:
+            DataError: if it lacks the user, the item or the history, or all columns of the model.
+        """
+        found = own_columns(frame, self.names, self.needed, what, adds, remedy)
+        if len(self.missing(found)) == len(self.columns):
+            there = ", ".join(map(str, frame.columns[:12]))
+            raise DataError(f"{what}: has none of the model's columns ({', '.join(self.columns)}); found: {there}")
+        check_values(found[[column for column in self.encoders.reads if column in found]])
+        return found
+
+    def answers(self, frame: pd.DataFrame) -> np.ndarray:
+        """The predictions of rows whose columns have the run's names, [n]."""
         answers = torch.empty(len(frame))
         for start in range(0, len(frame), BLOCK):
             block = frame.iloc[start : start + BLOCK]
             answers[start : start + BLOCK] = self.model.predict_events(*self.encode(block), self.past(block))
-        return frame.assign(prediction=answers.numpy())
+        return answers.numpy()
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column score, which is `predict`'s prediction.
@@ -91,17 +125,15 @@ class TrainedCTR(TrainedModel, EventReader):
         >>> run.score(pd.DataFrame({"user": [5, 3], "item": [26, 1]}))["score"].between(0, 1).all()
         np.True_
         """
-        return self.predict(frame).rename(columns={"prediction": "score"})
+        return self._with_answers(frame, "score")
 
     # ---- recommending
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
-        context = context or {}
-        for name in context:
-            if name not in (fields := self.encoders.reads):
-                near = did_you_mean(name, fields)
-                raise ConfigError(f"context: no field {name!r}{near}; there are: {', '.join(fields)}")
+        ours = {theirs: name for name, theirs in self.names.items()}
+        context = {ours.get(name, name): value for name, value in (context or {}).items()}
+        need_columns(context, self.encoders.reads, "context", error=ConfigError)
         people, goods = self.encode(self.known.users.assign(**context)), self._candidates(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:

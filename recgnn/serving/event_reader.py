@@ -15,7 +15,7 @@ from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.history import Histories, History, packed, past_of_columns
 from recgnn.data.clicks.prepared import FORMAT, listed
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.values import as_text, clean_times
 from recgnn.data.stored import read_summary, reading, verify
@@ -86,7 +86,7 @@ class EventReader:
         verify(folder, files, listed(files))
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
-        self.layout = self.summary.get("layout")
+        self.layout, self.names = self.summary.get("layout"), self.summary["columns"]
         with reading(folder, "no histories can be read"):
             history = self.summary["history"]
             self.history = Histories(**history) if history is not None and with_history else None
@@ -97,6 +97,12 @@ class EventReader:
         """The columns of raw rows that the model reads."""
         own = list((self.history.columns or {}).values()) if self.history else []
         return list(dict.fromkeys([*self.encoders.reads, *own]))
+
+    @property
+    def needed(self) -> list[str]:
+        """Those of them that raw rows must have: who, what, and the past where the model reads it."""
+        past = [] if self.history is None else [USER] if self.history.columns is None else _columns_of(self.history)
+        return [*(side for side in (USER, ITEM) if side in self.encoders.fields and side not in past), *past]
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
         """Those that a frame lacks."""
@@ -129,7 +135,7 @@ class EventReader:
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
-        """What the rows' users did before; None for a model that does not read it, and where it is not known."""
+        """What the rows' users did before; None for a model that does not read it."""
         if self.history is None:
             return None
         times = None
@@ -138,11 +144,8 @@ class EventReader:
             times = np.full(len(frame), np.nan)
             times[timed] = clean_times(frame[TIMESTAMP][timed], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
         if self.history.columns is not None:
-            there = all(column in frame for column in _columns_of(self.history))
-            return self._in_columns(self.history, frame, times, "the rows").of() if there else None
-        if self.tables is None or USER not in frame:
-            return None
-        codes = pd.Index(self.tables.users[USER]).get_indexer(as_text(frame[USER]))
+            return self._in_columns(self.history, frame, times, "the rows").of()
+        codes = pd.Index(self.known.users[USER]).get_indexer(as_text(frame[USER]))
         return self._of_users(self.history, codes, times).of()
 
     def memory(self, users: np.ndarray) -> Memory | None:

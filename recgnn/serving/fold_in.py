@@ -9,10 +9,10 @@ import torch
 from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.prepare import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.readers.origin import need_columns
 from recgnn.errors import DataError
 from recgnn.models.base import Recommender
 from recgnn.nn.folding import Entries
+from recgnn.serving.columns import own_columns
 from recgnn.serving.ids import clean_ratings, new_ids
 
 WHAT = "the frame to fold in"
@@ -51,7 +51,8 @@ def fold_in(model: Recommender, prepared: PreparedLog, frame: pd.DataFrame) -> t
 def _with_rows(rated: bool, prepared: PreparedLog, frame: pd.DataFrame) -> tuple[Part, Vocabulary, Vocabulary]:
     """The train part with the frame's interactions behind it, and the vocabularies with its new ids. A pair that train
     has stays as it is; one that the frame has twice counts once, its last time."""
-    need_columns((USER, ITEM, RATING) if rated else (USER, ITEM), frame.columns, WHAT)
+    names = prepared.summary.get("columns", {})
+    frame = own_columns(frame, names, (USER, ITEM, RATING) if rated else (USER, ITEM), WHAT)
     if not len(frame):
         raise DataError(f"{WHAT} has no rows")
     columns = {USER: new_ids(frame, USER, prepared.users, WHAT), ITEM: new_ids(frame, ITEM, prepared.items, WHAT)}

@@ -60,9 +60,8 @@ def write(frames: Iterator[pd.DataFrame], output: str) -> pd.DataFrame | None:
     """Write frames one after the other to the screen (as CSV) or to a file."""
     if output == "-":
         whole = concatenated(frames)
-        own = [c for c in ("score", "prediction") if c in whole]
-        short = {c: whole[c].map(lambda x: "" if pd.isna(x) else f"{x:.5g}") for c in own}
-        told = whole.assign(**short)
+        own = "prediction" if "prediction" in whole else "score"
+        told = whole.assign(**{own: whole[own].map(lambda x: "" if pd.isna(x) else f"{x:.5g}")})
         if sys.stdout.isatty():  # a title may hold what a terminal obeys
             told = told.map(lambda x: printable(x) if isinstance(x, str) else x)
         told.to_csv(sys.stdout, index=False)

@@ -15,10 +15,10 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Pair, Recommender, top_k
 from recgnn.serving import fold_in as folding
+from recgnn.serving.columns import own_columns
 from recgnn.serving.histories import histories_of
 from recgnn.serving.ids import as_list, check_fallback, is_single
 from recgnn.serving.output import concatenated
@@ -50,7 +50,7 @@ class TrainedRecommender(TrainedModel):
                 )
             folding.set_graph(self.model, prepared.train)
         self.prepared, self.users, self.items = prepared, prepared.users, prepared.items
-        self.summary = prepared.summary
+        self.summary, self.names = prepared.summary, prepared.summary["columns"]
 
     def seen_in(self, *parts: str) -> UserItems:
         own = [p for p in parts if not (p == "val" and self.summary["val_is_test"])]  # which is the test part
@@ -123,6 +123,8 @@ class TrainedRecommender(TrainedModel):
         if isinstance(ratings, Mapping) and isinstance(histories, Mapping):
             ratings = [ratings.get(user, []) for user in histories]
         highest = float(self.model.high) if self.model.task == "rating" else None
+        if isinstance(histories, pd.DataFrame):
+            histories = own_columns(histories, self.names, (USER, ITEM), "the histories")
         names, entries = histories_of(as_lists(histories), as_lists(ratings), self.items, highest, fallback is not None)
         blocked, empty = self._blocked(candidates, exclude), entries.counts == 0
 
@@ -179,8 +181,8 @@ class TrainedRecommender(TrainedModel):
         >>> run.score(pd.DataFrame({"user": [5, 3], "item": [26, 1]})).columns.tolist()
         ['user', 'item', 'score']
         """
-        need_columns((USER, ITEM), frame.columns, "score")
-        users, items = self.users.require(frame[USER], USER), self.items.require(frame[ITEM], ITEM)
+        own = own_columns(frame, self.names, (USER, ITEM), adds="score")
+        users, items = self.users.require(own[USER], USER), self.items.require(own[ITEM], ITEM)
         return frame.assign(score=self.scores_of(users, items))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -190,18 +192,18 @@ class TrainedRecommender(TrainedModel):
         the run's cold rating. For other models it is the score, and empty (NaN) for those.
 
         Raises:
-            DataError: for a missing column.
+            DataError: for a missing column, or one that is called prediction.
         """
         return frame.assign(prediction=self.scores_of(*self.rows_of(frame)))
 
-    def rows_of(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of a frame's users and items, -1 for unknown ones: [n], [n].
+    def rows_of(self, frame: pd.DataFrame, what: str = "the frame", remedy: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """The rows of the users and items of a frame to predict, -1 for unknown ones: [n], [n].
 
         Raises:
-            DataError: for a missing column.
+            DataError: for a missing column, or one that is called prediction.
         """
-        need_columns((USER, ITEM), frame.columns, "predict")
-        return self.users.encode(frame[USER]), self.items.encode(frame[ITEM])
+        own = own_columns(frame, self.names, (USER, ITEM), what, "prediction", remedy)
+        return self.users.encode(own[USER]), self.items.encode(own[ITEM])
 
     def scores_of(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The predictions of pairs of rows, [n]; computed in the order of the users, so that each is scored once."""

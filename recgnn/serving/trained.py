@@ -17,9 +17,9 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.progress import progress
-from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError
 from recgnn.models.base import Model, Pair, top_k
+from recgnn.serving.columns import own_columns
 from recgnn.serving.filters import Filters, left_out
 from recgnn.serving.ids import as_list, check_fallback, required
 from recgnn.serving.output import concatenated, ranked
@@ -36,11 +36,13 @@ class TrainedModel(ABC):
     Attributes:
         run: the run folder.
         model: the model of its best checkpoint.
+        names: what the run's source calls the columns that have other names here; frames may have either.
         users: the users of the run.
         items: its items; their frequency is their popularity.
         summary: counts and descriptions of the run's data.
     """
 
+    names: dict[str, str]
     users: Vocabulary
     items: Vocabulary
     summary: dict[str, Any]
@@ -130,8 +132,7 @@ class TrainedModel(ABC):
         check_fallback(fallback)
         own = None
         if isinstance(candidates, pd.DataFrame):
-            need_columns((USER, ITEM), candidates.columns, "candidates")
-            frame, candidates = candidates, None
+            frame, candidates = own_columns(candidates, self.names, (USER, ITEM), "candidates"), None
             users = frame[USER].unique() if users is None else users
             own = self._own_candidates(frame, self.users.parse(as_list(users)))
         rows, names = self._rows(users, fallback)

@@ -9,13 +9,14 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, RunError, at_least
+from recgnn.arguments import Checked, NonNegative, Positive, shown
+from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
 
 
-class Training(LightningModule):
+class Training(Checked, LightningModule):
     """How a model learns and how it is measured. A subclass is for a task and defines `data_loss` and `measure`.
 
     Args:
@@ -40,7 +41,7 @@ class Training(LightningModule):
     loss: Any
     metrics: Any
 
-    def __init__(self, model: Model, loss: Loss | None, l2: float | None, lr: float | None):
+    def __init__(self, model: Model, loss: Loss | None, l2: NonNegative | None, lr: Positive | None):
         super().__init__()
         name = type(model).__name__
         if self.task not in model.tasks:
@@ -50,7 +51,6 @@ class Training(LightningModule):
             )
         l2 = model.defaults.get("l2", 0.0) if l2 is None else l2
         lr = model.defaults.get("lr", 1e-3) if lr is None else lr
-        at_least(0, l2=l2, lr=lr)
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")
@@ -91,6 +91,19 @@ class Training(LightningModule):
     def metric_names(self) -> list[str]:
         """The names under which validation metrics are logged."""
         return [f"val/{name}" for name in self.metrics["val"].names]
+
+    def check_sizes(self, data: Any) -> None:
+        """Refuse data of other sizes than the model was made for.
+
+        Raises:
+            ConfigError: names the size.
+        """
+        for name in ("num_users", "num_items", "field_dims", "slots"):
+            own, wanted = getattr(self.model, name, None), getattr(data, name, None)
+            if own is not None and wanted is not None and own != wanted:
+                kind = type(self.model).__name__
+                own, wanted = shown(own), shown(wanted)
+                raise ConfigError(f"{kind}.{name} is {own}, and the data have {wanted}; make the model for these data")
 
     # ---- what a subclass defines
 

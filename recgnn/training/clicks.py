@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.errors import ConfigError, one_of
+from recgnn.arguments import NonNegative, Positive
+from recgnn.errors import ConfigError
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
@@ -59,20 +60,17 @@ class ClickTraining(Training):
         self,
         model: CTRModel,
         loss: EventLoss | None = None,
-        l2: float | None = None,
+        l2: NonNegative | None = None,
         l2_on: Literal["table", "batch", "mba"] = "table",
-        lr: float | None = None,
+        lr: Positive | None = None,
         table_optimizer: Literal["adam", "lazy_adam", "rowwise_adagrad"] = "adam",
-        table_lr: float | None = None,
+        table_lr: Positive | None = None,
         wide_optimizer: Literal["same", "ftrl", "adagrad"] = "same",
-        wide_lr: float = 0.05,
-        wide_l1: float = 0.0,
+        wide_lr: Positive = 0.05,
+        wide_l1: NonNegative = 0.0,
         metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
     ):
         super().__init__(model, loss or self.default_loss(), l2, lr)
-        one_of("l2_on", l2_on, ("table", "batch", "mba"))
-        one_of("table_optimizer", table_optimizer, ("adam", *ROW_OPTIMIZERS))
-        one_of("wide_optimizer", wide_optimizer, ("same", *WIDE_OPTIMIZERS))
         self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
         self.table_lr, self.wide_lr, self.wide_l1 = self.lr if table_lr is None else table_lr, wide_lr, wide_l1
         if table_optimizer != "adam" and self.l2 and l2_on == "table":
@@ -108,6 +106,7 @@ class ClickTraining(Training):
                 f"the training is for {self.task} and the data for {task}; set data.init_args.task to {self.task}, or "
                 "choose another class under `training`"
             )
+        self.check_sizes(data)
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from recgnn.arguments import Count, NonNegative, Positive, Size
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
-from recgnn.errors import ConfigError, at_least, one_of
+from recgnn.errors import ConfigError, one_of
 from recgnn.evaluation.metrics import CatalogueMetric, ErrorMetric, RankingMetric, check_ks
 from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
@@ -36,6 +37,7 @@ class RecommenderTraining(Training):
                 f"{type(self.model).__name__} reads interactions, and {type(data).__name__} gives events; take data of "
                 "class GraphDataModule, or a model of clicks"
             )
+        self.check_sizes(data)
         data.request = self.request
         if hasattr(data, "check"):
             data.check(self.task)
@@ -77,12 +79,12 @@ class RankingTraining(RecommenderTraining):
         model: Recommender,
         loss: PairLoss | RowLoss | None = None,
         negatives: str | Negatives = "auto",
-        num_negatives: int = 1,
-        popularity_alpha: float = 0.75,
-        l2: float | None = None,
-        lr: float | None = None,
+        num_negatives: Size = 1,
+        popularity_alpha: NonNegative = 0.75,
+        l2: NonNegative | None = None,
+        lr: Positive | None = None,
         metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
-        ks: Sequence[int] = (10, 20),
+        ks: Sequence[Count] = (10, 20),
     ):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
@@ -104,7 +106,6 @@ class RankingTraining(RecommenderTraining):
     def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
         one_of("negatives", name, NEGATIVES)
-        at_least(1, num_negatives=num)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")
         made = {"uniform": lambda: Uniform(num), "popularity": lambda: Popularity(num, alpha),
@@ -203,9 +204,9 @@ class RatingTraining(RecommenderTraining):
         self,
         model: Recommender,
         loss: RatingLoss | None = None,
-        l2: float | None = None,
-        encoder_l2: float | None = None,
-        lr: float | None = None,
+        l2: NonNegative | None = None,
+        encoder_l2: NonNegative | None = None,
+        lr: Positive | None = None,
         cold_rating: float | None = None,
         metrics: Sequence[str | ErrorMetric] = (*ERRORS,),
     ):
@@ -213,7 +214,6 @@ class RatingTraining(RecommenderTraining):
         if encoder_l2 is not None:
             if not hasattr(model, "encoder_l2"):
                 raise ConfigError(f"encoder_l2 is for autoencoders, and {type(model).__name__} has no encoder")
-            at_least(0, encoder_l2=encoder_l2)
             vars(model)["encoder_l2"] = encoder_l2
         model.cold_rating = cold_rating
         nothing = not self.automatic_optimization

@@ -17,7 +17,8 @@ def shown(*argv: str) -> str:
 
 def test_a_class_has_its_options_and_no_sizes() -> None:
     text = shown("--model.help", "LightGCN")
-    assert "--model.embedding_dim" in text and "(int; default: 64)" in text and "--model.num_users" not in text
+    assert "--model.embedding_dim" in text and "(a whole number from 1 to 1,000,000; default:" in text
+    assert "--model.num_users" not in text
     assert "LightGCN (He et al., 2020)" in text and "https" not in text
     text = shown("--data.source.help=TableLog")
     assert "--data.source.path" in text and "required" in text

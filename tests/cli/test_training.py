@@ -6,15 +6,19 @@ import json
 import re
 import shutil
 import time
+from inspect import signature
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from recgnn.arguments import check
 from recgnn.cli.entry import main
+from recgnn.cli.training import TRAINER
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.training import run_folder as runs
 
@@ -213,7 +217,7 @@ def test_without_a_validation_part(tiny, here):
     with pytest.raises(DataError, match="lists: has no val part"):
         main("validate", ["--run", str(done.run_dir)])
     stop = "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/ndcg@5}}]"
-    with pytest.raises(ConfigError, match="EarlyStopping watches val/ndcg@5, but the split leaves no validation"):
+    with pytest.raises(ConfigError, match="EarlyStopping watches val/ndcg@5, but nothing is validated"):
         main("fit", [*base, "--data.split.val=0", stop])
     both = main("fit", [*base, "--data.split.val=test"])
     assert metrics(both.run_dir)["dataset"]["val_is_test"] and metrics(both.run_dir)["dataset"]["warnings"]
@@ -387,3 +391,53 @@ def test_classes_of_ones_own_by_their_path(here, monkeypatch):
     assert config["loss"] == {"class_path": "mine.Hinge", "init_args": {"margin": 0.5}}
     again = main("fit", ["--config", str(done.run_dir / "config.yaml")])
     assert metrics(again.run_dir)["test"] == found
+
+
+# ---- values that cannot work
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_epochs", 0), ("max_epochs", -2), ("max_epochs", 10**15), ("max_steps", 0), ("min_epochs", -1),
+        ("check_val_every_n_epoch", 0), ("accumulate_grad_batches", 0), ("accumulate_grad_batches", -1),
+        ("limit_train_batches", 0), ("limit_train_batches", 1.5), ("limit_val_batches", -1),
+        ("limit_test_batches", 0.0), ("val_check_interval", 0), ("gradient_clip_val", -1),
+        ("log_every_n_steps", -1), ("num_sanity_val_steps", -2), ("min_steps", True),
+    ],
+)  # fmt: skip
+def test_values_at_which_the_trainer_fails_later_are_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^trainer\.{option} is .*; expected "):
+        check("trainer", {option: value}, TRAINER)
+
+
+def test_the_trainers_own_defaults_and_usual_values_pass() -> None:
+    defaults = {name: p.default for name, p in signature(Trainer).parameters.items()}
+    usual = {"max_epochs": -1, "limit_val_batches": 0, "limit_train_batches": 0.25, "val_check_interval": 0.5}
+    for values in (defaults, usual | {"gradient_clip_val": 0, "max_steps": 10, "check_val_every_n_epoch": None}):
+        check("trainer", values, TRAINER)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed_everything=-1"], "^seed_everything is -1; expected true or false or a whole number from 0"),
+        (["--trainer.accelerator=tpu"], "^trainer: .*torch_xla"),
+        (["--trainer.precision=8"], "^trainer.precision is 8; expected 64 or 32"),
+        (["--trainer.check_val_every_n_epoch=9"], "check_val_every_n_epoch is 9; expected at most max_epochs, 3"),
+        (["--model.embedding_dim=0"], "^LightGCN.embedding_dim is 0; expected a whole number from 1"),
+        (["--model.embedding_dim=wide"], "^LightGCN.embedding_dim is wide; expected a whole number from 1"),
+        (["--training.ks=5"], "^RankingTraining.ks is 5; expected a list, each a whole number"),
+        (["--optimizer=Adam", "--optimizer.betas=[2,3]"], "^optimizer: Invalid beta parameter"),
+        (["--optimizer=SGD", "--optimizer.lr=-1"], "^optimizer: Invalid learning rate: -1"),
+        (["--lr_scheduler=ReduceLROnPlateau"], "^ReduceLROnPlateau.monitor is not given"),
+        (
+            ["--lr_scheduler=ReduceLROnPlateau", "--lr_scheduler.monitor=val/ndgc@10"],
+            "^the scheduler watches val/ndgc@10, which is not measured .did you mean 'val/ndcg@10'",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(options, message, here, tiny) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        main("fit", [f"--config={tiny}", "--run_dir=run", "--trainer.max_epochs=3", *options])
+    assert "\n" not in str(error.value) and not list(here.glob("run/**/*.ckpt"))

@@ -199,7 +199,7 @@ def test_mistakes() -> None:
         BST([3, 4], item_slots=[1], position="times")
     with pytest.raises(ConfigError, match="pooling"):
         BST([3, 4], item_slots=[1], pooling="sum")
-    with pytest.raises(ConfigError, match="num_blocks and max_length"):
+    with pytest.raises(ConfigError, match="num_blocks is 0"):
         BST([3, 4], item_slots=[1], num_blocks=0)
     with pytest.raises(ConfigError, match="histories"):
         BST([3, 4])

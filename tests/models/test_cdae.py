@@ -269,7 +269,7 @@ def test_mistakes(small, made, option) -> None:
 
 
 def test_an_activation_that_there_is_not(small, made) -> None:
-    with pytest.raises(ConfigError, match="no activation is named 'step'"):
+    with pytest.raises(ConfigError, match="hidden_activation is 'step'"):
         made(hidden_activation="step")
 
 

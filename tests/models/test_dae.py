@@ -230,7 +230,7 @@ def test_the_row_of_a_user_as_a_history_has_the_scores_of_the_user(small, made, 
         ({"corruption": "gaussian", "corruption_rate": -0.1}, "corruption_rate"),
         ({"hidden_dims": []}, "hidden_dims"),
         ({"hidden_dims": [4, 0]}, "hidden_dims"),
-        ({"hidden_activation": "gelu"}, "no activation is named 'gelu'; there are identity, sigmoid"),
+        ({"hidden_activation": "gelu"}, "DAE.hidden_activation is 'gelu'.*; expected identity or sigmoid"),
     ],
 )
 def test_mistakes(small, made, option, message) -> None:

@@ -117,7 +117,7 @@ def test_a_model_is_made_again_from_its_arguments(kind, arguments, more) -> None
 
 
 def test_a_width_of_zero() -> None:
-    with pytest.raises(ConfigError, match="embedding_dim must be at least 1, found 0"):
+    with pytest.raises(ConfigError, match="embedding_dim is 0; expected a whole number from 1"):
         MF(5, 5, embedding_dim=0)
 
 

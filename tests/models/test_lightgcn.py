@@ -119,8 +119,8 @@ def test_learned_weights_are_learned(train) -> None:
     ("options", "message"),
     [
         ({"layer_weights": [0.5, 0.5]}, "4 numbers"),
-        ({"layer_weights": "equal"}, "found equal"),
-        ({"num_layers": -1}, "num_layers must be at least 0"),
+        ({"layer_weights": "equal"}, "layer_weights is 'equal'; expected uniform or learned or a list"),
+        ({"num_layers": -1}, "num_layers is -1; expected a whole number from 0"),
     ],
 )
 def test_mistakes(options: dict, message: str) -> None:

@@ -204,7 +204,7 @@ def test_the_multinomial_loss_is_not_of_a_sample() -> None:
 
 
 def test_a_temperature_is_positive() -> None:
-    with pytest.raises(ConfigError, match="temperature must be positive, found 0"):
+    with pytest.raises(ConfigError, match="SampledSoftmax.temperature is 0.0; expected a number above 0"):
         SampledSoftmax(temperature=0.0)
 
 

@@ -105,7 +105,7 @@ def test_a_trial_that_cannot_be_trained_has_failed_and_says_why(grid):
     trials = table(grid)
     failed = trials["model.embedding_dim"] == 0
     assert (trials.loc[failed, "state"] == "failed").all() and (trials.loc[~failed, "state"] == "complete").all()
-    assert trials.loc[failed, "error"].str.contains("embedding_dim must be at least 1").all()
+    assert trials.loc[failed, "error"].str.contains("embedding_dim is 0; expected").all()
     assert trials.loc[~failed, "error"].isna().all()
 
 
@@ -146,7 +146,7 @@ def test_a_line_a_trial_then_the_table_and_what_to_type_next(grid):
     lines = (grid.parent / "printed.txt").read_text().splitlines()
     assert [line.partition(")")[0] for line in lines[:4]] == [f"trial {i} ({i + 1} of 9" for i in range(4)]
     assert "the configuration's own values" in lines[0] and METRIC in lines[0]
-    assert sum("failed: embedding_dim must be at least 1" in line for line in lines[:4]) == 2
+    assert sum("failed: LightGCN.embedding_dim is 0; expected" in line for line in lines[:4]) == 2
     assert lines[4].startswith("4 trials: 2 complete, 2 failed")
     assert any(line.endswith(f"python -m recgnn.fit --config {grid}/best.yaml") for line in lines[5:])
     assert any(
@@ -170,7 +170,7 @@ def test_own_values_outside_the_space_are_tried_and_constants_hold_and_checkpoin
 
 
 def test_a_configuration_that_cannot_be_trained_ends_the_search_and_may_be_mended(search):
-    with pytest.raises(ConfigError, match="embedding_dim must be at least 1"):
+    with pytest.raises(ConfigError, match="LightGCN.embedding_dim is 0; expected"):
         search(BAYES, "--trials", 3, "--model.embedding_dim=0")
     assert not Path("out/trials.csv").exists()
     assert len(search(BAYES, "--trials", 1, "--max_epochs", 1)) == 1

@@ -145,7 +145,7 @@ def test_a_grid_has_every_combination(space):
         ("training.lr: 0.1", HEAD, "expected a value, values, or min and max; found 0.1"),
         ("model: {parameters: {lr: {min: 0.1, max: 0.2}}}", HEAD, "write model.lr"),
         ("training.lr: {value: 3}", HEAD, "nothing to search"),
-        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "training.lr has no list of values"),
+        ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "grid"), "training.lr has no values to count"),
         ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("bayes", "baye"), "did you mean 'bayes'"),
         ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("val/", "test/"), "a search goes by a validation metric"),
         ("training.lr: {min: 0.1, max: 1.0}", HEAD.replace("maximize", "maximise"), "did you mean 'maximize'"),

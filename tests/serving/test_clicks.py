@@ -95,7 +95,7 @@ def test_candidates_and_context(run) -> None:
     assert set(found["item"]) == {"4", "2"}
     rows = as_rows("u3", found["item"].astype(int).tolist(), place="work")
     np.testing.assert_allclose(found["score"], trained.predict(rows)["prediction"], atol=1e-6)
-    with pytest.raises(ConfigError, match="context: no field 'plac' .did you mean 'place'"):
+    with pytest.raises(ConfigError, match="context: no column 'plac' .did you mean 'place'"):
         trained.recommend(["u3"], context={"plac": "x"})
     with pytest.raises(DataError, match="unknown item '?99'?: 9 items are known"):
         trained.recommend(["u3"], candidates=[99])

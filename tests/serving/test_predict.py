@@ -169,9 +169,12 @@ def test_many_blocks(entry, runs, answer, here, monkeypatch, suffix, output) -> 
     sizes = []
     rows_of = serving.TrainedRecommender.rows_of
     monkeypatch.setattr(tables, "ROWS", 7)
-    monkeypatch.setattr(
-        serving.TrainedRecommender, "rows_of", lambda self, frame: sizes.append(len(frame)) or rows_of(self, frame)
-    )
+
+    def counted(self, frame, *names):
+        sizes.append(len(frame))
+        return rows_of(self, frame, *names)
+
+    monkeypatch.setattr(serving.TrainedRecommender, "rows_of", counted)
     code, _, err = entry("predict", "--run", runs["number"], "--input", source, "--output", output)
     assert code == 0 and "3 of 100 rows have a user or item that is not in the training data: predicted as 2.25" in err
     assert sizes == [7] * 14 + [2]

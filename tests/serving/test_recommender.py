@@ -106,7 +106,7 @@ def test_score_of_pairs(trained, tables):
     found = trained.score(pairs)
     assert list(found.columns) == ["when", "item", "user", "score"] and list(found.index) == [7, 8, 9]
     np.testing.assert_allclose(found["score"], (tables[0] @ tables[1].T)[[60, 0, 60], [3, 3, 39]], atol=1e-5)
-    with pytest.raises(DataError, match="score: no column 'user'"):
+    with pytest.raises(DataError, match="the frame: no column 'user'"):
         trained.score(pairs[["item"]])
     with pytest.raises(DataError, match="unknown item 41"):
         trained.score(pd.DataFrame({"user": [1], "item": [41]}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning import Trainer
@@ -49,8 +51,18 @@ def test_a_task_that_the_model_is_not_for() -> None:
 
 @pytest.mark.parametrize("option", ["l2", "lr"])
 def test_what_must_not_be_negative(option) -> None:
-    with pytest.raises(ConfigError, match=f"{option} must be at least 0, found -1"):
+    with pytest.raises(ConfigError, match=f"ClickTraining.{option} is -1.0; expected a number"):
         ClickTraining(LR([3]), **{option: -1.0})
+
+
+def test_data_of_other_sizes_are_refused() -> None:
+    """A model of more items than there are would recommend some that nobody knows."""
+    data = SimpleNamespace(num_users=3, num_items=4)
+    RankingTraining(MF(3, 4)).check_sizes(data)
+    with pytest.raises(ConfigError, match="MF.num_items is 5, and the data have 4; make the model for these data"):
+        RankingTraining(MF(3, 5)).check_sizes(data)
+    with pytest.raises(ConfigError, match=r"LR.field_dims is \[3\], and the data have \[3, 2\]"):
+        ClickTraining(LR([3])).check_sizes(SimpleNamespace(field_dims=[3, 2], slots=[0, 1]))
 
 
 def test_a_step_is_the_loss_the_penalty_and_the_models_own_loss() -> None:

@@ -47,12 +47,12 @@ def test_the_rows_asked_for() -> None:
         (MF, {"negatives": "shared"}, "shared needs a loss such as SampledSoftmax"),
         (MF, {"negatives": "all"}, "MF takes no `all`, which is for autoencoders"),
         (MF, {"negatives": "uniformly"}, "did you mean 'uniform'"),
-        (MF, {"num_negatives": 0}, "num_negatives must be at least 1"),
+        (MF, {"num_negatives": 0}, "RankingTraining.num_negatives is 0; expected a whole number from 1"),
         (MF, {"loss": Multinomial()}, "MF needs a loss such as BPR, BCE or SampledSoftmax, found Multinomial"),
         (DAE, {"loss": BPR()}, "DAE needs a loss such as Multinomial, Logistic or Squared, found BPR"),
         (CDAE, {"negatives": "in_batch"}, "CDAE takes all, uniform or popularity"),
         (MF, {"ks": []}, "ks: found"),
-        (MF, {"ks": [10, 0]}, "ks: found"),
+        (MF, {"ks": [10, 0]}, "RankingTraining.ks is"),
         (MF, {"metrics": ["recal"]}, "did you mean 'recall'"),
     ],
 )
@@ -67,7 +67,7 @@ def test_encoder_l2_is_for_autoencoders() -> None:
     assert model.encoder_l2 == 0.3
     with pytest.raises(ConfigError, match="encoder_l2 is for autoencoders, and MF has no encoder"):
         RatingTraining(MF(5, 5, 2), encoder_l2=0.3)
-    with pytest.raises(ConfigError, match="encoder_l2 must be at least 0"):
+    with pytest.raises(ConfigError, match="encoder_l2 is -1.0; expected a number of at least 0"):
         RatingTraining(model, encoder_l2=-1.0)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
@@ -32,7 +33,7 @@ class Known(NamedTuple):
     layout: dict | None = None
 
 
-class EventSource(ABC):
+class EventSource(Checked, ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str

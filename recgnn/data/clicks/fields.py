@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Count, Size, check, describe, hints_of
 from recgnn.data.readers.origin import need_columns
-from recgnn.errors import ConfigError, DataError, did_you_mean, one_of
+from recgnn.errors import ConfigError, DataError, did_you_mean
 
 _ID = re.compile(
     r"[a-z0-9](Id|ID)$|(?i:(^|[_\W])(u|p)?(id|ids|code|sku|isbn|asin|hash|zip|zip_?code|post_?code|postal_?code)$)"
@@ -48,36 +49,29 @@ class Field:
     """
 
     kind: Kind = "categorical"
-    min_count: int = 1
-    buckets: int | None = None
+    min_count: Count = 1
+    buckets: Count | None = None
     values: str | None = None
     separator: str = "|"
     weights: str | None = None
     combine: Literal["mean", "sum"] | None = None
-    max_values: int = 8
+    max_values: Size = 8
     transform: Literal["standard", "linear", "log2", "quantile"] = "standard"
-    bins: int = 32
+    bins: Size = 32
     parts: list[TimePart] = field(default_factory=lambda: ["hour", "weekday", "weekend"])
 
-    def check(self) -> None:
+    def check(self, column: str) -> None:
         """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
 
+        Args:
+            column: Whose field it is.
+
         Raises:
-            ConfigError: names the option.
+            ConfigError: names the column and the option.
         """
-        for name in ("min_count", "max_values", "bins"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"fields: {name} must be at least 1, found {getattr(self, name)}")
-        if self.buckets is not None and self.buckets < 1:
-            raise ConfigError(f"fields: buckets must be at least 1, found {self.buckets}")
-        one_of("fields: kind", self.kind, get_args(Kind))
-        one_of("fields: transform", self.transform, ("standard", "linear", "log2", "quantile"))
-        if self.combine is not None:
-            one_of("fields: combine", self.combine, ("mean", "sum"))
-        for part in self.parts:
-            one_of("fields: part of a time", part, get_args(TimePart))
+        check(f"fields: {column}", vars(self), hints_of(Field))
         if not self.separator or not self.parts:
-            raise ConfigError("fields: separator and parts must not be empty")
+            raise ConfigError(f"fields: {column}: separator and parts must not be empty")
         if self.values is not None and self.kind != "categorical":
             raise ConfigError(
                 f"fields: values: {self.values} names the numbers of a categorical field, found kind {self.kind}; "
@@ -111,23 +105,17 @@ def as_field(given: str | dict | Field, name: str) -> Field:
     Raises:
         ConfigError: for an unknown kind or option.
     """
-    if isinstance(given, Field):
-        given.check()
-        return given
-    options = {"kind": given} if isinstance(given, str) else dict(given)
-    known = [f.name for f in fields(Field)]
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"fields: {name} has no option {option!r}{did_you_mean(option, known)}")
-    kinds = get_args(Kind)
-    if options.get("kind", "categorical") not in kinds:
-        raise ConfigError(
-            f"fields: {name} is {options['kind']!r}{did_you_mean(str(options['kind']), kinds)}; expected one of "
-            f"{', '.join(kinds)}"
-        )
-    found = Field(**options)
-    found.check()
-    return found
+    options = {"kind": given} if isinstance(given, str) else given
+    if isinstance(options, dict):
+        known = [f.name for f in fields(Field)]
+        for option in options:
+            if option not in known:
+                raise ConfigError(f"fields: {name} has no option {option!r}{did_you_mean(option, known)}")
+        options = Field(**options)
+    if not isinstance(options, Field):
+        raise ConfigError(f"fields: {name} is {given!r}; expected a kind, {describe(Kind)}, or a mapping with one")
+    options.check(name)
+    return options
 
 
 def declared(given: Mapping[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:

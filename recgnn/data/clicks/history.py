@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recgnn.arguments import Size, check, hints_of
 from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.values import clean_times
@@ -36,7 +37,7 @@ class Histories:
     """
 
     item_fields: list[str]
-    max_length: int = 50
+    max_length: Size = 50
     columns: dict[str, str] | None = None
     separator: str = " "
     times: str | None = None
@@ -45,12 +46,11 @@ class Histories:
         """Refuse what cannot be.
 
         Raises:
-            ConfigError: For a field or column that is not there, or a length below 1.
+            ConfigError: For a field or column that is not there, or a value outside of its range.
         """
         if not self.item_fields:
             raise ConfigError("history: item_fields is empty; name the columns of an item, such as [item, genres]")
-        if self.max_length < 1:
-            raise ConfigError(f"history: max_length must be at least 1, found {self.max_length}")
+        check("history", vars(self), hints_of(Histories))
         wanted = [*self.item_fields, *(self.columns or {}).values(), *([self.times] if self.times else [])]
         wanted += [USER] if self.columns is None else []
         need_columns(wanted, columns, "history", error=ConfigError)

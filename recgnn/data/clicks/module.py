@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from recgnn.arguments import Checked, Count, Range, Seed
 from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.clicks.fields import Field
@@ -20,9 +21,9 @@ from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, Source
-from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, did_you_mean, one_of
+from recgnn.errors import ConfigError, did_you_mean
 
 
 class ReportedField(NamedTuple):
@@ -34,7 +35,7 @@ class ReportedField(NamedTuple):
     values: list[str]
 
 
-class CTRDataModule(LightningDataModule):
+class CTRDataModule(Checked, LightningDataModule):
     """Turns a table of events with a label into tensors of fields.
 
     Every value of every field is a row of one table; fields are fitted on train and saved with the model. Tables are
@@ -47,7 +48,8 @@ class CTRDataModule(LightningDataModule):
         label: a column of 0 and 1, or a rule such as `rating >= 4`; its column is no field.
         fields: what the columns are, by name: a kind (`categorical`, `numeric`, `multi`, `time`, `drop`) or a mapping
             with options (see `Field`). Columns that are not named are left out. None guesses, and says what.
-        split: how train, validation and test are made; by default 8:1:1 of all events, at random.
+        split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
+            where they did, or else 8:1:1 of all events, at random.
         group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
         task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
         batch_size: events per training step and process.
@@ -77,13 +79,13 @@ class CTRDataModule(LightningDataModule):
         split: Split | None = None,
         group: str | None = None,
         task: Literal["clicks", "regression"] = "clicks",
-        batch_size: int = 4096,
-        eval_batch_size: int = 2**15,
+        batch_size: Count = 4096,
+        eval_batch_size: Count = 2**15,
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
-        negatives: int = 0,
-        negatives_seed: int = 42,
+        negatives: Annotated[int, Range(0, 10_000)] = 0,
+        negatives_seed: Seed = 42,
         item_fields: list[str] | None = None,
         user_fields: list[str] | None = None,
         event_fields: list[str] | None = None,
@@ -94,11 +96,8 @@ class CTRDataModule(LightningDataModule):
         super().__init__()
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
-        if batch_size < 1 or eval_batch_size < 1:
-            raise ConfigError("batch_size and eval_batch_size must be at least 1")
-        one_of("data.init_args.task", task, ("clicks", "regression"))
         self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
-        self.split = split or RatioSplit(by="all")
+        self.split = split or UsualSplit("all")
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history

@@ -115,8 +115,8 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
         events, rows = _sampled(name, whole, asked, own)
         frame, order, times = next(events.blocks()), order[rows], None if times is None else times[rows]
     else:
-        events, rows = parts_of(name, of_frame(frame), asked), np.arange(len(frame))
-        events = events._replace(excluded=events.excluded | own)
+        events = parts_of(name, of_frame(frame), [str(c) for c in frame.columns], asked)
+        events, rows = events._replace(excluded=events.excluded | own), np.arange(len(frame))
     if history is None:
         return events, {}, None
     wanted = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
@@ -190,11 +190,11 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{USER: frame[USER].where(named)})
 
 
-def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
+def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Labelled:
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    looked_at = _looked_at(name, blocks, asked)
+    looked_at = _looked_at(name, columns, asked)
     for block in blocks(looked_at):
         own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
@@ -207,9 +207,8 @@ def parts_of(name: str, blocks: Blocks, asked: Asked) -> Labelled:
     return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT})
 
 
-def _looked_at(name: str, blocks: Blocks, asked: Asked) -> list[str]:
+def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
     """Return the columns that labels and parts follow from."""
-    columns = [str(c) for c in next(iter(blocks())).columns]
     _check_columns(name, columns, asked.split, asked.group)
     known = (USER, TIMESTAMP, POSITION, SPLIT)
     found = [c for c in columns if c in known and _needed(asked.split, c)]

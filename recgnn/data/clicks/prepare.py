@@ -23,7 +23,7 @@ from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
-from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.tables import numbered
@@ -115,22 +115,24 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
     """
-    split, titles, known = asked.split, None, Known()
+    titles, known, names, notes = None, Known(), dict[str, str](), tuple[str, ...]()
     if isinstance(source, EventSource):
         known = source.known()
         name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
     else:
         log = source.read()
         frame, titles, joined = events_of(log)
-        blocks, name, asked = of_frame(frame), log.name, asked._replace(whose={**joined, **asked.whose})
+        blocks, name, names, notes = of_frame(frame), log.name, dict(log.columns), log.notes
+        asked = asked._replace(whose={**joined, **asked.whose})
     columns = [str(c) for c in next(iter(blocks())).columns]
     strict = asked.fields is not None or known.fields is None
     asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
+    asked = asked._replace(split=asked.split.for_columns(columns))
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
     else:
-        events, pasts, items = parts_of(name, blocks, asked), {}, None
+        events, pasts, items = parts_of(name, blocks, columns, asked), {}, None
         whole = None
         if len(events.labels) <= MOST and {USER, ITEM} <= set(columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
@@ -158,7 +160,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         EventTables.of(*whole, own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
-    if split.val_is_test:
+    if asked.split.val_is_test:
         counts["val"], positive["val"] = counts["test"], positive["test"]
     summary = {
         "format": FORMAT,
@@ -171,14 +173,15 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         **counts,
         "positive": positive,
         "task": asked.task,
-        "split": split.describe(),
-        "val_is_test": split.val_is_test,
+        "split": asked.split.describe(),
+        "val_is_test": asked.split.val_is_test,
+        "columns": names,
         "guessed": asked.fields is None,
         "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
         "left_out": chosen.left_out,
         "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
-        "notes": list(getattr(source, "notes", ())),
+        "notes": [*(getattr(source, "notes", ()) or notes), *unused_parts(asked.split, columns)],
         "history": None if asked.history is None else asked.history.as_dict(),
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Count, Seed
 from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.errors import ConfigError
 
@@ -31,18 +32,17 @@ class SyntheticLog(Source):
 
     def __init__(
         self,
-        num_users: int = 60,
-        num_items: int = 40,
-        interactions_per_user: int = 12,
+        num_users: Count = 60,
+        num_items: Count = 40,
+        interactions_per_user: Count = 12,
         ratings: bool = True,
         timestamps: bool = True,
-        seed: int = 0,
+        seed: Seed = 0,
     ) -> None:
-        if not 0 < interactions_per_user <= num_items or num_users < 1:
+        if interactions_per_user > num_items:
             raise ConfigError(
-                f"SyntheticLog: {interactions_per_user} of {num_items} items for each of "
-                f"{num_users} users cannot be; interactions_per_user must be from 1 to num_items, "
-                "num_users at least 1"
+                f"SyntheticLog.interactions_per_user is {interactions_per_user}; expected at most num_items, "
+                f"{num_items}"
             )
         self.num_users = num_users
         self.num_items = num_items

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked, Whole
 from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.readers.rules import Rule
 from recgnn.errors import ConfigError, DataError
 
 
-class Filter(ABC):
+class Filter(Checked, ABC):
     """Keeps some rows of the interactions."""
 
     @abstractmethod
@@ -135,9 +137,7 @@ class Deduplicate(Filter):
         DataError: If `keep` is "max" and the log has no ratings.
     """
 
-    def __init__(self, keep: str = "last") -> None:
-        if keep not in ("last", "first", "max"):
-            raise ConfigError(f"Deduplicate: keep is {keep!r}; expected last, first or max")
+    def __init__(self, keep: Literal["last", "first", "max"] = "last") -> None:
         self.keep = keep
 
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -175,7 +175,7 @@ class KCore(Filter):
         items: Fewest users of an item.
     """
 
-    def __init__(self, users: int = 5, items: int = 5) -> None:
+    def __init__(self, users: Whole = 5, items: Whole = 5) -> None:
         self.users = users
         self.items = items
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import InitVar, dataclass
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked
 from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.values import clean_numbers, clean_times, clean_weights
@@ -41,6 +43,9 @@ class InteractionLog:
         origin: Where the interactions came from, for the errors.
         notes: What was left out in reading, in lines.
 
+    Attributes:
+        columns: What the source calls those of our columns that have another name there.
+
     Raises:
         DataError: If a column is missing, an id is null or of mixed types, a rating or timestamp is no number, or a
             table has two rows of one id; names the place.
@@ -52,10 +57,13 @@ class InteractionLog:
     name: str = "data"
     origin: InitVar[Origin | None] = None
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self, origin: Origin | None) -> None:
         frame = clean_interactions(self.interactions, origin or Origin())
         object.__setattr__(self, "interactions", frame)
+        own = {ours: theirs for ours, theirs in origin.columns.items() if ours != theirs} if origin else {}
+        object.__setattr__(self, "columns", own)
         for key, table in ((USER, self.users), (ITEM, self.items)):
             if table is not None:
                 object.__setattr__(self, f"{key}s", _joinable(table, key, frame[key]))
@@ -64,7 +72,7 @@ class InteractionLog:
         return len(self.interactions)
 
 
-class Source(ABC):
+class Source(Checked, ABC):
     """Where a log comes from; every source has a short `name`."""
 
     name: str

@@ -10,6 +10,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from recgnn.arguments import Checked, Count
 from recgnn.data.interactions.filters import Filter
 from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.loaders import (
@@ -22,10 +23,10 @@ from recgnn.data.interactions.loaders import (
 )
 from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
-from recgnn.data.interactions.split import RatioSplit, Split, WithoutValidation
+from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, DataError, one_of
+from recgnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 RATINGS = 2**16  # per block of evaluation
 
 
-class GraphDataModule(LightningDataModule):
+class GraphDataModule(Checked, LightningDataModule):
     """Turns an interaction log into a bipartite graph of its training part and the batches around it.
 
     The training says by its `request` what a batch is: interactions, with negatives or with ratings, or whole rows of
@@ -45,7 +46,8 @@ class GraphDataModule(LightningDataModule):
         source: where the log comes from: `TableLog`, `AtomicLog`, `AdjacencyLog`, `FrameLog`, or a catalogue data
             set such as `MovieLens100K`.
         filters: applied in order: `MinRating`, `KCore`, `Where` …
-        split: how train, validation and test are made; `RatioSplit()`, 8:1:1 per user at random, by default.
+        split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
+            where they did, or else 8:1:1 per user, at random (`RatioSplit()`).
         batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process.
         sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of
             their items, as the LightGCN authors do.
@@ -66,9 +68,9 @@ class GraphDataModule(LightningDataModule):
         source: Source | None = None,
         filters: list[Filter] | None = None,
         split: Split | None = None,
-        batch_size: int = 2048,
+        batch_size: Count = 2048,
         sampling: Literal["interaction", "user"] = "interaction",
-        eval_batch_size: int | None = None,
+        eval_batch_size: Count | None = None,
         cache_dir: str | None = None,
         prepared: str | None = None,
         merge_val: bool = False,
@@ -76,14 +78,11 @@ class GraphDataModule(LightningDataModule):
         repeats: Literal["merge", "keep"] = "merge",
     ):
         super().__init__()
-        one_of("data.init_args.repeats", repeats, ("merge", "keep"))
         if positive not in (None, "all"):
             Rule(str(positive), "positive")
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
-        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
-            raise ConfigError("batch_size and eval_batch_size must be at least 1")
-        self.source, self.filters, self.split = source, filters or [], split or RatioSplit()
+        self.source, self.filters, self.split = source, filters or [], split or UsualSplit()
         self.batch_size, self.sampling, self.eval_batch_size = batch_size, sampling, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.positive, self.repeats = positive, repeats

@@ -13,7 +13,7 @@ from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
-from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.errors import DataError
@@ -68,7 +68,9 @@ def compute(
     source: Source, filters: Sequence[Filter], split: Split, positive: str | None = None, repeats: str = "merge"
 ) -> PreparedLog:
     """`prepare` without the cache."""
-    asked, log = Asked(filters, split, positive, repeats), source.read()
+    log = source.read()
+    split = split.for_columns(log.interactions.columns)
+    asked = Asked(filters, split, positive, repeats)
     frame, dropped = _filtered(log.name, log.interactions, asked)
     part = np.asarray(split.split(frame))
     if (part < 0).any():
@@ -111,6 +113,7 @@ def compute(
         "format": FORMAT,
         "name": log.name,
         "read": len(log),
+        "columns": dict(log.columns),
         "dropped": dropped,
         "users": len(users),
         "items": len(items),
@@ -124,7 +127,7 @@ def compute(
         "repeats": asked.repeats,
         "split": split.describe(),
         "val_is_test": split.val_is_test,
-        "warnings": [*log.notes, *warned],
+        "warnings": [*log.notes, *unused_parts(split, log.interactions.columns), *warned],
     }
     return PreparedLog(**parts, users=users, items=items, summary=summary, cold=cold)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recgnn.arguments import Checked, NonNegative, Size
 from recgnn.data.interactions.graph import UserItems
-from recgnn.errors import at_least
 
 RESOLUTION = 2**40  # total integer weight of the items under popularity sampling, while U * W fits 63 bits
 
@@ -72,7 +72,7 @@ class NegativeSampler:
         return torch.searchsorted(self.upper, random_below(total, generator), right=True)
 
 
-class Negatives:
+class Negatives(Checked):
     """What stands against each positive in training. A subclass draws it.
 
     Attributes:
@@ -99,8 +99,7 @@ class Uniform(Negatives):
         num: how many per positive.
     """
 
-    def __init__(self, num: int = 1):
-        at_least(1, num=num)
+    def __init__(self, num: Size = 1):
         self.num = num
 
     def prepare(self, known: UserItems, num_items: int, counts: Tensor) -> Negatives:
@@ -119,7 +118,7 @@ class Popularity(Uniform):
         exponent: items are drawn in proportion to their training count to this power.
     """
 
-    def __init__(self, num: int = 1, exponent: float = 0.75):
+    def __init__(self, num: Size = 1, exponent: NonNegative = 0.75):
         super().__init__(num)
         self.exponent = exponent
 

@@ -298,12 +298,17 @@ class FrameLog(Source):
         return fingerprint(self, [self.chosen, self.name, digest.hexdigest()], [])
 
 
+_HEADER = {f"{side}{end}" for side in ("user", "item") for end in ("", "s", "id", "ids", "_id", "_ids")}
+
+
 def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
     """Return users and items of an adjacency file, one pair per item, as text."""
     numbers, lines = [], []
     for number, line in numbered_lines(path):
         numbers.append(number)
         lines.append(line.split())
+    if lines and {word.casefold() for word in lines[0]} <= _HEADER:
+        raise DataError(f"{path}, line {numbers[0]}: names columns; expected lists of ids alone, without a header line")
     users = pa.array([line[0] for line in lines], type=pa.string())
     counts = np.array([len(line) - 1 for line in lines], dtype=np.int64)
     items = pa.array([token for line in lines for token in line[1:]], type=pa.string())

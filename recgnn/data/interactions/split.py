@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from recgnn.arguments import Checked, NonNegative, Seed, Share
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.errors import ConfigError, DataError
@@ -16,11 +18,13 @@ TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
 EXACT = 10_000_000  # rows up to which shares are exact where no user matters
 
 
-class Split(ABC):
+class Split(Checked, ABC):
     """Gives every interaction its part."""
 
     val_is_test = False
     """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
+    is_given = False
+    """Whether it goes by the parts that the data came with."""
     follows_log = False
     """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
 
@@ -31,6 +35,10 @@ class Split(ABC):
     @abstractmethod
     def describe(self) -> str:
         """Return one line with every argument."""
+
+    def for_columns(self, columns: Collection[str]) -> Split:
+        """Return the split of data with such columns, itself by default."""
+        return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({sorted(vars(self).items())})"
@@ -56,16 +64,14 @@ class RatioSplit(Split):
 
     def __init__(
         self,
-        ratios: Sequence[float] = (0.8, 0.1, 0.1),
-        by: str = "user",
-        order: str = "random",
-        seed: int = 42,
+        ratios: Sequence[NonNegative] = (0.8, 0.1, 0.1),
+        by: Literal["user", "all"] = "user",
+        order: Literal["random", "time"] = "random",
+        seed: Seed = 42,
     ) -> None:
         self.ratios = _normalised(ratios, "RatioSplit")
-        self.by = _one_of(by, ("user", "all"), "RatioSplit: by")
-        self.order = _one_of(order, ("random", "time"), "RatioSplit: order")
+        self.by, self.order, self.seed = by, order, seed
         self.follows_log = self.order != "random"
-        self.seed = seed
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
@@ -109,11 +115,11 @@ class LeaveOneOut(Split):
         DataError: If order is "time" and there are no times, or no user has enough rows.
     """
 
-    def __init__(self, order: str = "time", val: bool = True, seed: int = 42) -> None:
-        self.order = _one_of(order, ("time", "random", "given"), "LeaveOneOut: order")
+    def __init__(
+        self, order: Literal["time", "random", "given"] = "time", val: bool = True, seed: Seed = 42
+    ) -> None:
+        self.order, self.val, self.seed = order, val, seed
         self.follows_log = self.order != "random"
-        self.val = val
-        self.seed = seed
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
@@ -159,7 +165,7 @@ class TemporalSplit(Split):
 
     def __init__(
         self,
-        ratios: Sequence[float] = (0.8, 0.1, 0.1),
+        ratios: Sequence[NonNegative] = (0.8, 0.1, 0.1),
         val_start: float | str | None = None,
         test_start: float | str | None = None,
     ) -> None:
@@ -208,20 +214,9 @@ class GivenSplit(Split):
             part.
     """
 
-    follows_log = True
+    is_given = follows_log = True
 
-    def __init__(self, val: float | str | None = None, seed: int = 42) -> None:
-        if isinstance(val, str) and val != "test":
-            try:
-                val = float(val)
-            except ValueError:
-                raise ConfigError(
-                    f"GivenSplit: val is {val!r}; expected a share of train or 'test'"
-                ) from None
-        if isinstance(val, int | float) and not 0 <= val < 1:
-            raise ConfigError(
-                f"GivenSplit: val is {val}; expected a share from 0 to below 1, or 'test'"
-            )
+    def __init__(self, val: Share | Literal["test"] | None = None, seed: Seed = 42) -> None:
         self.val = val
         self.seed = seed
         self.val_is_test = val == "test"
@@ -238,7 +233,7 @@ class GivenSplit(Split):
                 raise DataError(
                     "GivenSplit: the data has a validation part of its own; leave val out"
                 )
-            return _checked(part, (1, 1, 1), "the data's split column does not have it")
+            return _checked(part, (1, 1, 0), "the data's split column does not have it")
         share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
         if share:
             train = np.flatnonzero(part == TRAIN)
@@ -259,6 +254,26 @@ class GivenSplit(Split):
         return f"given; val {val}, seed {self.seed}"
 
 
+class UsualSplit(Split):
+    """The parts that the data came with, where they did (`GivenSplit()`); else by share (`RatioSplit()`).
+
+    Args:
+        by: "user" or "all", of the shares.
+    """
+
+    def __init__(self, by: Literal["user", "all"] = "user") -> None:
+        self.by = by
+
+    def for_columns(self, columns: Collection[str]) -> Split:
+        return GivenSplit() if SPLIT in columns else RatioSplit(by=self.by)
+
+    def split(self, frame: pd.DataFrame) -> np.ndarray:
+        return self.for_columns(frame.columns).split(frame)
+
+    def describe(self) -> str:
+        return f"given, or else {RatioSplit(by=self.by).describe()}"
+
+
 class WithoutValidation(Split):
     """Another split with its validation part added to train: to train once more, on all that may be known, when
     everything has been chosen.
@@ -271,7 +286,10 @@ class WithoutValidation(Split):
     """
 
     def __init__(self, of: Split) -> None:
-        self.of, self.follows_log = of, of.follows_log
+        self.of, self.is_given, self.follows_log = of, of.is_given, of.follows_log
+
+    def for_columns(self, columns: Collection[str]) -> Split:
+        return WithoutValidation(self.of.for_columns(columns))
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.of.val_is_test:
@@ -339,19 +357,13 @@ def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
 def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
     """Three shares that sum to one."""
     values = [float(r) for r in ratios]
-    if len(values) != 3 or not all(np.isfinite(v) and v >= 0 for v in values) or values[0] == 0:
+    if len(values) != 3 or values[0] == 0:
         raise ConfigError(
-            f"{who}: ratios are {list(ratios)}; expected shares of train (above 0), val, test"
+            f"{who}.ratios is {list(ratios)}; expected shares of train (above 0), val, test"
         )
     total = sum(values)
     train, val, test = (v / total for v in values)
     return train, val, test
-
-
-def _one_of(value: str, allowed: tuple[str, ...], what: str) -> str:
-    if value not in allowed:
-        raise ConfigError(f"{what} is {value!r}; expected {' or '.join(allowed)}")
-    return value
 
 
 def _moment(value: float | str, what: str) -> float:
@@ -365,3 +377,10 @@ def _moment(value: float | str, what: str) -> float:
             raise ConfigError(
                 f"TemporalSplit: {what} is {value!r}; expected seconds or an ISO 8601 date"
             ) from None
+
+
+def unused_parts(split: Split, columns: Collection[str]) -> list[str]:
+    """Return a note where the data came with parts and the split is another."""
+    if SPLIT not in columns or split.is_given:
+        return []
+    return ["the data's own parts (train, val, test) are not used: another split is named; GivenSplit goes by them"]

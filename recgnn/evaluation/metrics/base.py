@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from recgnn.arguments import Checked
 from recgnn.errors import ConfigError, did_you_mean
 
 
-class Metric:
+class Metric(Checked):
     """A figure that says how good predictions are; an object without state, so parts of the data may share it.
 
     Attributes:
@@ -20,6 +21,7 @@ class Metric:
     higher_is_better: bool | None = True
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "name" not in vars(cls):
             cls.name = cls.__name__.lower()
 

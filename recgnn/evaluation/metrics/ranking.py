@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recgnn.arguments import Count, check
 from recgnn.errors import ConfigError, DataError
 from recgnn.evaluation.metrics.base import Metric
 from recgnn.evaluation.metrics.ties import Ties, chance_of_first, chance_of_none, expected_precisions
@@ -222,8 +223,9 @@ def check_ks(ks: Sequence[int], num_items: int | None = None) -> list[int]:
         ConfigError: if there are none, or one is not a positive whole number.
         DataError: if the catalogue has fewer items.
     """
-    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-        raise ConfigError(f"ks: found {list(ks)}, expected one or more numbers from 1 up, such as [10, 20]")
+    check("RankingMetrics", {"ks": ks}, {"ks": Sequence[Count]})
+    if not ks:
+        raise ConfigError("ks: found none, expected one or more lengths, such as [10, 20]")
     if num_items is not None and max(ks) > num_items:
         raise DataError(
             f"there are {num_items} items after filtering, fewer than K = {max(ks)} to recommend; "

@@ -20,13 +20,13 @@ from recgnn.data.clicks.encoders import (
     Quantile,
     Time,
 )
-from recgnn.data.interactions.log import TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
 from recgnn.data.readers.values import as_text
 from recgnn.data.stored import write_json
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.inputs import knows_times
 
-FORMAT = 1
+FORMAT = 2
 HISTORIES = "histories.parquet"
 
 
@@ -38,7 +38,9 @@ def encoding_of(trained: TrainedCTR) -> dict:
         fields.append(own | {"rows": encoder.num_rows, "slots": encoder.num_slots} | _kind_of(encoder))
         start += encoder.num_rows
     rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
-    return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained)}
+    needed = [side for side in (USER, ITEM) if side in trained.encoders.fields]
+    return {"format": FORMAT, "rows": rows, "fields": fields, "history": history_of(trained), "names": trained.names,
+            "needed": needed}  # fmt: skip
 
 
 def _kind_of(encoder: Encoder) -> dict:

@@ -51,7 +51,7 @@ def columns_of(trained: TrainedCTR) -> str:
         takes = TAKES[own[0]["kind"]].format(**own[0])
         if mark := own[0].get("weights"):
             takes += f"; each with a number x behind it, as `tag{mark}0.5`, or alone (x = 1)"
-        rows.append([f"`{column}`", own[0]["kind"], takes])
+        rows.append([f"`{encoding['names'].get(column, column)}`", own[0]["kind"], takes])
     for field in encoding["fields"]:
         if field.get("value_column"):
             rows.append([f"`{field['value_column']}`", "number", f"x, the number of the value of `{field['column']}`"])
@@ -64,8 +64,8 @@ def columns_of(trained: TrainedCTR) -> str:
         rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
-        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column) as "
-        "missing: both have rows of their own. Other columns are passed on.\n"
+        "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column other "
+        "than those of user and item) as missing: both have rows of their own. Other columns are passed on.\n"
     )
     if history:
         text += f"""

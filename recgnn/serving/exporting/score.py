@@ -2,6 +2,9 @@
 
     python score.py rows.csv --output scores.csv
 
+The columns have the names of the training data, in any order. Refused are a missing user or item, a row with another
+number of fields than the header, a column that stands twice, an open quote, and bytes that are not UTF-8 (or UTF-16).
+
 Rows of a model that reads histories need columns with them, or a column `user` where there is a histories.parquet.
 Reads and writes .csv or .parquet (and reads .tsv); the output is the input with a column `prediction`. From Python:
 
@@ -15,10 +18,15 @@ from __future__ import annotations
 
 import argparse
 import bisect
+import codecs
+import csv
+import gzip
+import itertools
 import json
 import os
 import sys
 import uuid
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +93,14 @@ def seconds_of(column: pd.Series) -> np.ndarray:
     """Seconds or dates as seconds, NaN where there is none."""
     if is_number(column):
         return column.to_numpy(np.float64, na_value=np.nan)
-    seconds = pd.to_numeric(as_text(column), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    text = as_text(column)
+    seconds = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     dates = (moments(column) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    return np.where(np.isnan(seconds), dates.to_numpy(np.float64, na_value=np.nan), seconds)
+    found = np.where(np.isnan(seconds), dates.to_numpy(np.float64, na_value=np.nan), seconds)
+    wrong = np.isnan(found) & text.notna().to_numpy()
+    if wrong.any():
+        raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no time")
+    return found
 
 
 def category_texts(column: pd.Series, field: dict) -> pd.Series:
@@ -209,6 +222,7 @@ class Scorer:
         """Take the fields, with their known values, and where histories are."""
         encoding = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
         self.fields, self.history = encoding["fields"], encoding["history"]
+        self.names, self.needed = encoding["names"], encoding["needed"]
         vocabulary = pq.read_table(folder / "vocabulary.parquet").to_pandas()
         values = {name: group["value"] for name, group in vocabulary.groupby("field", observed=True)}
         for field in self.fields:
@@ -217,8 +231,24 @@ class Scorer:
         if (folder / "histories.parquet").is_file():
             self.users = pq.read_table(folder / "histories.parquet").to_pandas().set_index("user")
 
+    def own(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame with the model's names of columns, where it has those of the training data."""
+        twice = frame.columns[frame.columns.duplicated()]
+        if len(twice):
+            raise RowError(f"two columns are named {twice[0]!r}")
+        own = {theirs: name for name, theirs in self.names.items() if theirs in frame}
+        by_chance = [name for name in own.values() if name in frame and name not in own]
+        found, there = frame.drop(columns=by_chance).rename(columns=own), f"found: {', '.join(map(str, frame.columns))}"
+        for column in self.needed:
+            if column not in found:
+                raise RowError(f"no column {self.names.get(column, column)!r}; {there}")
+        columns = [field["column"] for field in self.fields]
+        if not any(column in found for column in columns):
+            raise RowError(f"has none of the model's columns ({', '.join(columns)}); {there}")
+        return found
+
     def missing(self, frame: pd.DataFrame) -> list[str]:
-        """The columns that a frame lacks: they are taken as having no value in any row."""
+        """The columns that a frame (see `own`) lacks: they are taken as having no value in any row."""
         columns = [field["column"] for field in self.fields]
         columns += [field["value_column"] for field in self.fields if field.get("value_column")]
         if self.history and any(column in frame for column in self.past_columns()):
@@ -241,7 +271,10 @@ class Scorer:
 
         ids, values = [], []
         for field in fields:
-            rows, x = encode_field(of(field["column"]), field)
+            column = of(field["column"])
+            if column.dtype == object and column.map(lambda cell: isinstance(cell, (list, tuple, np.ndarray))).any():
+                raise RowError(f"column '{column.name}' holds lists; join their values with a separator")
+            rows, x = encode_field(column, field)
             if field.get("value_column"):  # the column of its numbers; one of the two alone is no value
                 own = numbers(of(field["value_column"])).astype(np.float32)[:, None]
                 there = (rows != MISSING) & np.isfinite(own)
@@ -304,6 +337,7 @@ class Scorer:
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """The predictions of raw rows, [n]."""
+        frame = self.own(frame)
         ids, values = self.encode(frame, self.fields)
         lengths, past = self.past(frame) if self.history else (np.zeros(len(frame), dtype=np.int64), {})
         first, order = np.cumsum(lengths) - lengths, np.argsort(lengths, kind="stable")  # like lengths together
@@ -325,11 +359,57 @@ class Scorer:
 def blocks_of(file: Path):
     """A table, some rows at a time; every column of a text file as text."""
     if file.suffix == ".parquet":
-        for batch in pq.ParquetFile(file).iter_batches(READ):
+        table = pq.ParquetFile(file)
+        for batch in table.iter_batches(READ) if table.metadata.num_rows else [table.schema_arrow.empty_table()]:
             yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
     else:
-        separator = "\t" if file.suffix == ".tsv" else ","
-        yield from pd.read_csv(file, sep=separator, dtype="str", keep_default_na=False, chunksize=READ)
+        yield from text_blocks(file)
+
+
+def text_blocks(file: Path):
+    """A table of text (csv, tsv, also gzipped), some rows at a time; every column as text."""
+    with open(file, "rb") as start:
+        unpacked = gzip.open if start.read(2) == b"\x1f\x8b" else open
+    try:
+        with unpacked(file, "rb") as start:
+            marked = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        with unpacked(file, "rt", encoding="utf-16" if marked else "utf-8-sig", newline="") as lines:
+            yield from read_rows(lines, tabs=".tsv" in file.suffixes)
+    except (UnicodeError, OSError, EOFError, zlib.error) as error:
+        raise RowError(f"cannot be read: {error}") from error
+
+
+def read_rows(lines, tabs: bool):
+    """The rows of a text with a header line; blank lines are skipped."""
+    first, skipped = next(lines, ""), 0
+    while first and not first.strip():
+        first, skipped = next(lines, ""), skipped + 1
+    separator = "\t" if tabs else max(",\t;|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    reader, count = csv.reader(itertools.chain([first], lines), delimiter=separator, strict=True), 0
+    names: list[str] = []
+    rows: list[list[str]] = []
+    csv.field_size_limit(2**25)
+    try:
+        for fields in reader:
+            where = f"line {reader.line_num + skipped}"
+            if not names:
+                names = [name.strip() for name in fields]
+            elif fields:
+                if len(fields) != len(names):
+                    raise RowError(f"{where}: {len(fields)} fields where the header has {len(names)}")
+                text = max(fields, key=lambda field: field.count("\n"))
+                if "\0" in "".join(fields) or "\n" in text and text.count(separator) >= len(names) - 1 > 0:
+                    raise RowError(f"{where}: holds a NUL, or a quoted field that holds rows")
+                rows.append(fields)
+            if len(rows) == READ:
+                yield pd.DataFrame(rows, columns=names, dtype="str")
+                rows, count = [], count + READ
+    except csv.Error as error:
+        raise RowError(f"line {reader.line_num + skipped}: {error}") from error
+    if not names:
+        raise RowError("is empty")
+    if rows or not count:
+        yield pd.DataFrame(rows, columns=names, dtype="str")
 
 
 def main() -> None:
@@ -348,19 +428,19 @@ def main() -> None:
     try:
         for frame in blocks_of(options.rows):
             frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors
-            missing = [] if rows else scorer.missing(frame)
-            frame["prediction"] = scorer.score(frame)
+            if "prediction" in frame:
+                raise RowError("has a column 'prediction' already; rename it")
+            missing, answers = [] if rows else scorer.missing(scorer.own(frame)), scorer.score(frame)
+            frame["prediction"] = answers
             if missing:
                 print(f"columns not there, taken as having no value: {', '.join(missing)}", file=sys.stderr)
             if options.output.suffix == ".csv":
-                frame.to_csv(temporary, mode="a", header=not rows, index=False)
+                frame.to_csv(temporary, mode="a", header=not temporary.exists(), index=False)
             else:
                 table = pa.Table.from_pandas(frame, preserve_index=False)
                 writer = writer or pq.ParquetWriter(temporary, table.schema)
                 writer.write_table(table.cast(writer.schema))
             rows += len(frame)
-        if not rows:
-            raise RowError("holds no rows")
         if writer:
             writer.close()
         os.replace(temporary, options.output)

@@ -38,8 +38,8 @@ def test_dropped_fields_are_gone_and_the_order_is_the_declarations() -> None:
     ("given", "parts"),
     [
         ({"genre": "multi"}, ["no column 'genre'", "did you mean 'genres'", "found: user, price, genres"]),
-        ({"user": "categoric"}, ["user is 'categoric'", "did you mean 'categorical'", "one of categorical, numeric"]),
-        ({"user": {"kind": "text"}}, ["user is 'text'", "expected one of"]),
+        ({"user": "categoric"}, ["user.kind is 'categoric'", "did you mean 'categorical'", "expected categorical or"]),
+        ({"user": {"kind": "text"}}, ["user.kind is 'text'", "expected categorical or"]),
         ({"user": {"min_cout": 2}}, ["user has no option 'min_cout'", "did you mean 'min_count'"]),
     ],
 )
@@ -54,7 +54,7 @@ def test_mistakes_name_the_nearest(given, parts) -> None:
 def test_counts_are_at_least_one(option) -> None:
     assert getattr(Field(**{option: 1}), option) == 1
     for value in (0, -3):
-        with pytest.raises(ConfigError, match=f"{option} must be at least 1, found {value}"):
+        with pytest.raises(ConfigError, match=f"fields: x.{option} is {value}; expected a whole number from 1"):
             as_field({option: value}, "x")
 
 

@@ -269,7 +269,7 @@ def test_the_past_of_other_parts_has_no_rows(tmp_path) -> None:
         ({"past_times": ["", "9", "950000000000 950000000001", "1 2 3"] * 3}, {}, "times are of mixed units"),
         ({}, {"columns": {"item": "past"}}, "columns are of item, expected one for each of item_fields"),
         ({}, {"columns": {"item": "pst", "kind": "past"}}, "no column 'pst' .did you mean 'past'"),
-        ({}, {"max_length": 0}, "max_length must be at least 1"),
+        ({}, {"max_length": 0}, "history.max_length is 0"),
         ({}, {"item_fields": []}, "item_fields is empty"),
     ],
 )

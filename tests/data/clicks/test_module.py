@@ -241,7 +241,7 @@ def test_validation_on_test(tmp_path) -> None:
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"eval_batch_size": -1}])
 def test_sizes_that_cannot_be(options) -> None:
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="expected a whole number from 1"):
         module(**options)
     with pytest.raises(ConfigError, match="data needs a source"):
         CTRDataModule()
@@ -273,3 +273,21 @@ def test_no_batch_of_one_event() -> None:
     assert found == [[0, 1, 2, 3], [4, 5, 6], [7, 8]]
     assert [b.tolist() for b in cut(torch.arange(8), 4)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [b.tolist() for b in cut(torch.arange(3), 1)] == [[0], [1], [2]] and len(cut(torch.arange(1), 4)) == 1
+
+
+def test_files_for_each_part_are_the_split_unless_another_is_named(tmp_path) -> None:
+    events = pd.DataFrame({"x": list("abcabcabcabc"), "label": [0, 1] * 6})
+    sizes = {"train": 8, "val": 2, "test": 2}
+    starts = np.cumsum([0, *sizes.values()])
+    for part, start in zip(sizes, starts, strict=False):
+        events.iloc[start : start + sizes[part]].to_csv(tmp_path / f"{part}.csv", index=False)
+    source = EventTable(**{part: tmp_path / f"{part}.csv" for part in sizes})
+    fields = {"x": "categorical"}
+    prepared = CTRDataModule(source, fields=fields, cache_dir=str(tmp_path)).prepared
+    assert {part: len(getattr(prepared, part)) for part in sizes} == sizes and not prepared.summary["notes"]
+    assert prepared.test.labels.tolist() == events["label"].iloc[-2:].tolist()
+    drawn = CTRDataModule(source, fields=fields, split=RatioSplit((2, 1, 1), by="all"), cache_dir=str(tmp_path))
+    assert len(drawn.prepared.test) == 3
+    assert "the data's own parts (train, val, test) are not used" in drawn.describe("clicks")
+    whole = EventTable(tmp_path / "train.csv")
+    assert len(CTRDataModule(whole, fields=fields, cache_dir=str(tmp_path)).prepared.train) == 6

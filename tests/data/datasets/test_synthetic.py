@@ -36,5 +36,5 @@ def test_own_cluster_is_met_and_liked_more() -> None:
 
 
 def test_impossible_sizes() -> None:
-    with pytest.raises(ConfigError, match="cannot be"):
+    with pytest.raises(ConfigError, match="interactions_per_user is 6; expected at most num_items, 5"):
         SyntheticLog(num_items=5, interactions_per_user=6)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recgnn.data import GraphDataModule
 from recgnn.data.datasets.fixed_splits import Gowalla
 from recgnn.data.datasets.synthetic import SyntheticLog
 from recgnn.data.interactions.filters import Deduplicate, KCore, MinRating
@@ -253,3 +254,35 @@ def test_gowalla_as_published(tmp_path: Path) -> None:
         assert (prepared.num_users, prepared.num_items) == (29_858, 40_981)
         assert (len(prepared.train), len(prepared.test)) == (810_128, 217_242)
         assert prepared.summary["dropped"] == []
+
+
+GIVEN = pd.DataFrame(
+    {
+        "user": [1, 1, 1, 1, 2, 2, 2, 2, 1],
+        "item": [1, 2, 3, 4, 4, 3, 2, 1, 5],
+        "split": [*["train"] * 6, "val", "test", "train"],
+    }
+)
+
+
+def test_parts_that_the_data_came_with_are_the_default_split(tmp_path: Path) -> None:
+    prepared = GraphDataModule(FrameLog(GIVEN), cache_dir=str(tmp_path)).prepared
+    assert prepared.summary["split"].startswith("given") and not prepared.summary["warnings"]
+    for part in ("train", "val", "test"):
+        rows, own = getattr(prepared, part), GIVEN[GIVEN["split"] == part]
+        found = zip(prepared.users.decode(rows.user), prepared.items.decode(rows.item), strict=True)
+        assert sorted(found) == sorted(zip(own["user"], own["item"], strict=True)), part
+
+
+def test_another_split_is_obeyed_and_told(tmp_path: Path) -> None:
+    split = _Rows([0, 0, 0, 0, 0, 0, 2, 1, 0])
+    told = GraphDataModule(FrameLog(GIVEN), split=split, cache_dir=str(tmp_path)).describe("ranking")
+    assert "written down" in told and "the data's own parts (train, val, test) are not used" in told
+    drawn = GraphDataModule(SyntheticLog(), cache_dir=str(tmp_path)).describe("ranking")
+    assert "0.8/0.1/0.1 of each user" in drawn and "own parts" not in drawn
+
+
+def test_validation_parts_alone_are_given_parts_too() -> None:
+    prepared = compute(FrameLog(GIVEN[GIVEN["split"] != "test"]), [], GivenSplit())
+    assert len(prepared.val) == 1 and not len(prepared.test)
+    assert "there is no test part" in prepared.summary["warnings"]

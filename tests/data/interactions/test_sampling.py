@@ -189,5 +189,5 @@ def test_the_named_negatives_draw_at_their_rates() -> None:
         assert (share - expected_rates(like, exponent)).abs().max() < 0.01, kind
     assert InBatch().prepare(known, M, COUNTS)(users, seeded()) is None and InBatch().exponent == 1
     for kind in (Uniform, Popularity, Shared):
-        with pytest.raises(ConfigError, match="num must be at least 1, found 0"):
+        with pytest.raises(ConfigError, match="num is 0; expected a whole number from 1"):
             kind(0)

@@ -203,6 +203,13 @@ def test_a_large_table_is_read_in_vectorised_steps(tmp_path: Path) -> None:
     assert (log.interactions["timestamp"] == frame["timestamp"]).all()
 
 
+@pytest.mark.parametrize("text", ["user item\nann a b\n", "user_id item_id\n1 2 3\n4 5\n", "Users Items\na b\n"])
+def test_a_header_line_is_no_user(text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(DataError, match="train.txt, line 1: names columns"):
+        AdjacencyLog(tmp_path / "train.txt").read()
+
+
 def test_benchmark_files_are_the_parts(tmp_path: Path) -> None:
     head = "user_id:token\titem_id:token\trating:float\n"
     for part, rows in (("train", "1\ta\t3\n2\t7\t4\n"), ("valid", "1\t7\t2\n"), ("test", "2\ta\t5\n")):

@@ -158,7 +158,7 @@ def test_given_split() -> None:
     with pytest.raises(DataError, match="no split column"):
         GivenSplit().split(own.drop(columns="split"))
     for val in (1.0, -0.1, "tset"):
-        with pytest.raises(ConfigError, match="GivenSplit: val is"):
+        with pytest.raises(ConfigError, match="GivenSplit.val is"):
             GivenSplit(val=val)
 
 
@@ -168,7 +168,7 @@ def test_an_empty_part_is_refused_unless_asked_for() -> None:
         RatioSplit().split(frame)
     assert RatioSplit((1, 0, 0)).split(frame).tolist() == [0, 0]
     for ratios in ((0, 1, 1), (1, 1), (1, -1, 1), (1, float("nan"), 1)):
-        with pytest.raises(ConfigError, match="ratios are"):
+        with pytest.raises(ConfigError, match="ratios is"):
             RatioSplit(ratios)
     with pytest.raises(ConfigError, match="by is 'item'; expected user or all"):
         RatioSplit(by="item")

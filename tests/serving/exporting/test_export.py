@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -197,9 +198,12 @@ def test_histories_of_the_users_of_the_run(name: str, exported, rows) -> None:
 
 @pytest.mark.parametrize("name", ["DIN", "BST"])
 def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exported, rows, tmp_path) -> None:
-    folder = exported(name)[1]
-    bare = rows.drop(columns=[*PAST, "user"])
-    with pytest.raises(RowError, match="no column history_item, .*, or user; README.md .*--without_histories"):
+    folder = Path(shutil.copytree(exported(name)[1], tmp_path / "export"))
+    (folder / "histories.parquet").unlink()
+    bare = rows.drop(columns=PAST)
+    with pytest.raises(RowError, match="no column 'user'"):
+        Scorer(folder, without_histories=True).score(bare.drop(columns="user"))
+    with pytest.raises(RowError, match="no column history_item.*; README.md .*--without_histories"):
         Scorer(folder).score(bare)
     empty = bare.assign(**{column: [[]] * len(bare) for column in PAST})
     expected = Scorer(folder).score(empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from types import SimpleNamespace
 
@@ -14,7 +15,10 @@ pytest.importorskip("onnxruntime")
 from recgnn import load
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
+from recgnn.data.readers.tables import text_blocks
 from recgnn.data.stored import read_json, write_json
+from recgnn.errors import RecGNNError
+from recgnn.serving.columns import own_columns
 from recgnn.serving.exporting import score
 from recgnn.serving.exporting.encoding import write_encoding
 
@@ -105,7 +109,7 @@ def encoders() -> FieldEncoders:
 def scorer(encoders, tmp_path_factory) -> score.Scorer:
     """The consumer without its model."""
     folder = tmp_path_factory.mktemp("encoding")
-    write_encoding(SimpleNamespace(encoders=encoders, history=None), folder)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), folder)
     found = score.Scorer.__new__(score.Scorer)
     found.read_encoding(folder)
     return found
@@ -132,7 +136,7 @@ def test_numbers_beside_values_that_are_none(text, scorer) -> None:
 
 
 def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_path) -> None:
-    write_encoding(SimpleNamespace(encoders=encoders, history=None), tmp_path)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), tmp_path)
     content = json.loads((tmp_path / "encoding.json").read_text())
     starts = [field["start"] for field in content["fields"]]
     assert starts == np.cumsum([0, *encoders.dims[:-1]]).tolist()
@@ -196,3 +200,68 @@ def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_mod
     )
     for name, values in scorer.past(lists)[1].items():
         np.testing.assert_array_equal(values, found[name])
+
+
+# ---- reading: as `predict` reads
+
+
+TABLE = "who,title\n1,Alien\n2,\"Up, and away\"\n\n3,\"two\nlines\"\n"
+PLAIN = "who,title\n1,Alien\n2,Up\n"
+TEXTS: dict[str, str | bytes] = {
+    "plain": PLAIN, "quoted": TABLE, "blank first": "\n\n" + TABLE, "crlf": PLAIN.replace("\n", "\r\n"),
+    "cr": PLAIN.replace("\n", "\r"), "byte order mark": "\ufeff" + PLAIN, "utf-16": PLAIN.encode("utf-16"),
+    "doubled quotes": 'who,title\n1,"say ""hi"""\n', "semicolons": PLAIN.replace(",", ";"),
+    "bars": PLAIN.replace(",", "|"), "tabs": PLAIN.replace(",", "\t"), "gzip": gzip.compress(PLAIN.encode()),
+    "no rows": "who,title\n", "one column": "who\n1\n", "names with blanks": "who , title\n1,2\n", "empty": "",
+    "blank": "\n\n", "a field too many": PLAIN.replace("Up", "Up,2"),
+    "a field in every row too many": "who,title\n1,2,3\n4,5,6\n", "a field too few": PLAIN.replace(",Up", ""),
+    "open quote": PLAIN.replace("Up", '"Up'), "open quote of one": PLAIN.replace("2,", '"2,'),
+    "text behind a quote": PLAIN.replace("Up", '"Up"s'), "a quote that swallows rows": 'who,title\n1,"a\n2,b"\n',
+    "latin-1": PLAIN.replace("Up", "\u00dcp").encode("latin-1"), "a nul": PLAIN.replace("Up", "U\0p"),
+    "twice": PLAIN.replace("title", "who"), "cut gzip": gzip.compress(PLAIN.encode())[:30],
+    "utf-16 cut": PLAIN.encode("utf-16")[:-1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_read_or_refused_as_by_predict(name: str, tmp_path) -> None:
+    text = TEXTS[name]
+    path = tmp_path / ("rows.tsv" if name == "tabs" else "rows.csv")
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    consumer = score.Scorer.__new__(score.Scorer)
+    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, [], [{"column": "user"}]
+    try:
+        expected = pd.concat([own_columns(frame, consumer.names) for frame in text_blocks(path)])
+    except RecGNNError:
+        with pytest.raises(score.RowError) as error:
+            [consumer.own(frame) for frame in score.blocks_of(path)]
+        assert "\n" not in str(error.value)
+        return
+    found = pd.concat([consumer.own(frame) for frame in score.blocks_of(path)])
+    assert found.columns.tolist() == expected.columns.tolist()
+    assert found.map(str.strip).to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+def test_text_is_read_in_blocks_and_a_wrong_row_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(score, "READ", 3)
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n" + "".join(f"{n},{n}\n" for n in range(7)))
+    blocks = list(score.blocks_of(path))
+    assert [len(block) for block in blocks] == [3, 3, 1] and pd.concat(blocks)["b"].tolist() == list("0123456")
+    path.write_text("\na,b\n" + "".join(f"{n},{n}\n" for n in range(7)) + "7,7,7\n")
+    with pytest.raises(score.RowError, match="line 10: 3 fields where the header has 2"):
+        list(score.blocks_of(path))
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (pd.DataFrame({"title": ["x"]}), "no column 'who'; found: title"),
+        (pd.DataFrame([[1, 2]], columns=["who", "who"]), "two columns are named 'who'"),
+    ],
+)
+def test_columns_that_the_consumer_refuses(frame, message) -> None:
+    consumer = score.Scorer.__new__(score.Scorer)
+    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, ["user"], [{"column": "user"}]
+    with pytest.raises(score.RowError, match=message):
+        consumer.own(frame)
