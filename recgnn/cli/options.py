@@ -49,6 +49,12 @@ class OptionParser(argparse.ArgumentParser):
                 joined.append(text)
         return self.parse_args(joined)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for text in args or []:
+            if text.startswith("--") and text.endswith("=--"):  # of which argparse makes an empty list
+                self.error(f"{text}: -- is no value")
+        return super().parse_known_args(args, namespace)
+
     def check_name(self, text: str) -> None:
         """Raise ConfigError if `text` is an option that this parser does not have."""
         name = text.partition("=")[0]

@@ -294,10 +294,8 @@ def test_offline_wandb(tiny, here, monkeypatch, capsys):
 
 def test_a_monitor_that_is_not_measured(here, tiny) -> None:
     with pytest.raises(ConfigError, match="val/ndcg@11, which is not measured.*did you mean 'val/ndcg@10'"):
-        main(
-            "fit",
-            [f"--config={tiny}", "--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=val/ndcg@11"],
-        )
+        options = ["--trainer.callbacks.monitor=val/ndcg@11", "--trainer.callbacks.mode=max"]
+        main("fit", [f"--config={tiny}", "--trainer.callbacks=EarlyStopping", *options])
 
 
 def test_only_a_plain_monitored_saver_becomes_best(here, tiny) -> None:
