@@ -201,8 +201,10 @@ def test_a_folder_that_is_no_run(run):
 def test_a_checkpoint_of_another_model(run, tiny):
     shutil.rmtree(run / "figures")
     options = ["--config", str(tiny), "--run_dir", str(run), "--ckpt_path", "last", "--trainer.max_epochs=5"]
-    for other in ("--model.embedding_dim=4", "--model=NGCF", "--data.source.num_users=30"):
-        assert "checkpoint is of another model or other data" in refused(run.parent, [*options, other], RunError)
+    told = "checkpoint is of another model or other data"
+    for other, line in (("--model.embedding_dim=4", told), ("--model=NGCF", told),
+                        ("--data.source.num_users=30", "trained on other users and items")):  # fmt: skip
+        assert line in refused(run.parent, [*options, other], RunError)
 
 
 def test_a_run_dir_that_cannot_be(tiny, here):
