@@ -16,6 +16,7 @@ from recgnn.data.clicks.fields import check_values
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.frames import as_pandas, like
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
@@ -85,10 +86,10 @@ class TrainedCTR(TrainedModel, EventReader):
         return self._with_answers(frame, "prediction")
 
     def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        own = self.own(frame, name)
+        own, given = self.own(frame, name), as_pandas(frame)
         if missing := self.missing(own):
             warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
-        return frame.assign(**{name: self.answers(own)})
+        return like(frame, given.assign(**{name: self.answers(own)}))
 
     def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
         """A frame to predict, with the run's own names of columns.
