@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,12 @@ os.environ["RECGNN_CACHE"] = _cache.name
 import pytest  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.tools.figures import dot  # noqa: E402
+from tests.tools.processes import Command, pair  # noqa: E402
+
 TINY = """\
 seed_everything: 7
 data:
@@ -39,6 +44,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
     for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def savefig() -> Iterator[Callable]:
+    """Save figures as dots, which takes no time; yields what draws them."""
+    from matplotlib.figure import Figure
+
+    drawing = Figure.savefig
+
+    def save(figure, file, **options) -> None:
+        (drawing if options.get("format") == "svg" else dot)(figure, file, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield drawing
+
+
+@pytest.fixture(scope="module")
+def drawn(savefig) -> Iterator[None]:
+    """Draw figures, for tests that look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", savefig)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -86,24 +114,31 @@ def entry(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
 
 @pytest.fixture(scope="session")
-def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts `python -m recgnn.<command> …` as a process of its own, with its output in pipes."""
-    started = []
+def start() -> Iterator[Callable[..., Command]]:
+    """Starts `python -m recgnn.<command> …` as a process of its own."""
+    started: list[Command] = []
 
-    def popen(command: str, *options: object, cwd: Path, **kwargs) -> subprocess.Popen:
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"recgnn.{command}", *map(str, options)],
-            cwd=cwd,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **kwargs,
-        )
-        started.append(process)
-        return process
+    def begin(command: str, *options: object, cwd: Path, **kwargs) -> Command:
+        started.append(Command(command, *options, cwd=cwd, **kwargs))
+        return started[-1]
 
-    yield popen
+    yield begin
     for process in started:
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def together() -> Callable[..., tuple[str, str]]:
+    """Runs a command in two processes that train, or measure, together; returns the output of each."""
+
+    def run(command: str, *options: object, cwd: Path) -> tuple[str, str]:
+        processes = pair(command, *options, cwd=cwd)
+        try:
+            texts = [process.communicate(timeout=300) for process in processes]
+            assert [process.returncode for process in processes] == [0, 0], [err for _, err in texts]
+        finally:
+            for process in processes:
+                process.kill()
+        return texts[0][0], texts[1][0]
+
+    return run

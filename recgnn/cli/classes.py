@@ -114,7 +114,7 @@ def class_named(place: str, name: str) -> type:
         return known[name]
     try:
         cls = class_at_path(name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # TypeError: a path that begins with a dot
         hint = did_you_mean(name.rpartition(".")[2], known)
         raise ConfigError(f"{place}: {name} cannot be imported: {' '.join(str(error).split())}{hint}") from error
     bases = PLACES[place].bases

@@ -29,7 +29,7 @@ COMMANDS = {
     "dashboard": "build a W&B workspace for the runs of a project",
 }
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
-OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
 
 
 class Terminated(SystemExit):

@@ -28,6 +28,11 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
         if isinstance(error, Exception) and _while_restoring(error):
             text = " ".join(str(error).split()) or type(error).__name__
             return RunError(f"the checkpoint is of another model or other data: {text[:300]}")
+        if isinstance(error, torch.distributed.DistError) or "gloo/transport" in str(error):
+            return RunError(
+                "another process of this command has ended, and this one with it; its own message tells why. Start all "
+                "of them again (fit goes on with --ckpt_path last)"
+            )
         error = error.__cause__ or error.__context__
     return None
 

@@ -8,7 +8,10 @@ import warnings
 
 from recgnn.data.memory import keep_freed_memory
 
-LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch")
+LOGGERS = (
+    *("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"),
+    "lightning.fabric.utilities.distributed",
+)
 WARNINGS = (
     "LightningCLI's args parameter",
     ".*does not have many workers",

@@ -129,7 +129,8 @@ class Search:
         with self.alone():
             self._retire()
             trials = self.study.trials
-            if sum(t.state != TrialState.WAITING and "stopped" not in t.user_attrs for t in trials) >= most:
+            counted = sum(t.state != TrialState.WAITING and "stopped" not in t.user_attrs for t in trials)
+            if counted >= most:
                 return None
             if not any(t.user_attrs.get("baseline") and t.state != TrialState.FAIL for t in trials):
                 inside = {p.name: p.stored(self.own[p.name]) for p in self.space.parameters}
@@ -140,7 +141,7 @@ class Search:
                     self.study.enqueue_trial(combination, skip_if_exists=True)
                 if not self.study.get_trials(states=(TrialState.WAITING,)):
                     return None
-            self.study.sampler = self._sampler(len(trials))
+            self.study.sampler = self._sampler(counted)
             trial = self.study.ask()
             trial.set_user_attr("process", self.process)
             values = {}
@@ -169,7 +170,7 @@ class Search:
             if again or baseline:
                 live.set_user_attr("stopped", True)
             self.study.tell(trial.number, state=TrialState.FAIL)
-            if again and not baseline:
+            if again and not baseline and "values" in trial.user_attrs:  # else its draw comes again by itself
                 self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
 
     def _train(self, trial: Trial) -> RecGNNError | None:

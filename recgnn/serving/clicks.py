@@ -15,6 +15,8 @@ from recgnn.data.clicks.encoders import KNOWN, Categorical
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.frames import as_pandas, like
+from recgnn.data.readers.lists import hold_lists, plain_lists
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
@@ -86,13 +88,13 @@ class TrainedCTR(TrainedModel, EventReader):
         return self._with_answers(frame, "prediction")
 
     def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        own = self.own(frame, name)
+        own, given = self.own(frame, name), as_pandas(frame)
         if missing := self.missing(own):
             warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
         answers = self.answers(own, unknown := Unknown(self.encoders.usual))
         if warning := unknown.warning():
             warnings.warn(warning, stacklevel=3)
-        return frame.assign(**{name: answers})
+        return like(frame, given.assign(**{name: answers}))
 
     def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
         """A frame to predict, with the run's own names of columns.
@@ -110,6 +112,9 @@ class TrainedCTR(TrainedModel, EventReader):
         if len(self.missing(found)) == len(self.columns):
             there = ", ".join(map(str, frame.columns[:12]))
             raise DataError(f"{what}: has none of the model's columns ({', '.join(self.columns)}); found: {there}")
+        for column, field in self.encoders.fields.items():
+            if field.kind != "multi" and column in found and hold_lists(plain_lists(found[column].iloc[:1000])):
+                raise DataError(f"{what}: column '{column}' holds lists, and is {field.kind} in this run")
         return found
 
     def answers(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:

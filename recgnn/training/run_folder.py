@@ -9,6 +9,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from recgnn.data.stored import read_json
 from recgnn.errors import RunError, first_line
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -49,12 +50,18 @@ def best_checkpoint(run: Path) -> Path:
     """The checkpoint that a run is used by: best.ckpt, or last.ckpt where nothing was validated.
 
     Raises:
-        RunError: If there is none.
+        RunError: If there is none, or the one that was measured is gone.
     """
-    for name in (BEST, LAST):
-        if (run / "checkpoints" / name).is_file():
-            return run / "checkpoints" / name
-    raise RunError(f"{run}: has no checkpoint (checkpoints/{BEST}); the training ended before its first epoch did")
+    best, last = (run / "checkpoints" / name for name in (BEST, LAST))
+    if best.is_file():
+        return best
+    if not last.is_file():
+        raise RunError(f"{run}: has no checkpoint (checkpoints/{BEST}); the training ended before its first epoch did")
+    results = run / "metrics.json"
+    content = read_json(results) if results.is_file() else {}
+    if content.get("val") and "refit" not in content:
+        raise RunError(f"{best}: is gone, and the run was measured by it; copy {LAST} there to use the last epoch")
+    return last
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_what_else_is_imported_does_not_count() -> None:
         "recgnn.models.LihgtGCN": r"cannot be imported: .*LihgtGCN.*\(did you mean 'LightGCN'\?\)",
         "recgnn.nn.losses.BPR": "BPR is no model: it does not extend recgnn.models.base.Model",
         "pathlib.os": "is no model",
+        "../x": "../x cannot be imported",
     }.items():
         with pytest.raises(ConfigError, match=words):
             class_named("model", name)

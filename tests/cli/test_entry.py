@@ -112,14 +112,13 @@ def test_exit_codes(capsys) -> None:
 
 def test_exit_codes_of_processes(start, tiny, here) -> None:
     (here / "log.csv").write_text("user,item,rating\n1,2,x\n")
-    cases = [
-        ("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv"),
-        ("recommend", "--run", "runs/none"),
-    ]
-    processes = [start(*case, cwd=here) for case in cases]
-    expected = ["log.csv, line 2, column 'rating'", "runs/none: no such run folder"]
-    for process, words in zip(processes, expected, strict=True):
-        out, err = process.communicate(timeout=600)
+    forked = start("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv", cwd=here)
+    words = [sys.executable, "-m", "recgnn.recommend", "--run", "runs/none"]
+    environment = os.environ | {"PYTHONPATH": str(Path(recgnn.__file__).parents[1])}
+    own = subprocess.run(words, capture_output=True, text=True, timeout=600, env=environment)
+    _, said = forked.communicate(timeout=600)
+    expected = {"log.csv, line 2, column 'rating'": (forked, said), "runs/none: no such run folder": (own, own.stderr)}
+    for words, (process, err) in expected.items():
         assert process.returncode == 2
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err
     assert [p.name for p in here.iterdir()] == ["log.csv"]
@@ -132,9 +131,8 @@ def test_a_stopped_training_says_how_it_continues(start, tiny, here, monkeypatch
     cases = {"late": (signal.SIGINT, 1, 130), "early": (signal.SIGTERM, 0, 143)}
     started = {
         name: start(
-            "fit", "--config", tiny, "--run_dir", name, callback.format(number, epoch), cwd=here,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
-        )  # fmt: skip
+            "fit", "--config", tiny, "--run_dir", name, callback.format(number, epoch), cwd=here
+        )
         for name, (number, epoch, _) in cases.items()
     }
     errors = {name: process.communicate(timeout=600)[1] for name, process in started.items()}
@@ -172,7 +170,9 @@ def test_output_that_cannot_be_written_is_one_line(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "error: the output cannot be written: No space left on device\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENOTDIR, None)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENAMETOOLONG, 2), (errno.ENOTDIR, None)]
+)
 def test_a_folder_that_must_not_be_written_is_one_line(number, code, capsys) -> None:
     def main(argv: list[str]) -> None:
         raise OSError(number, os.strerror(number), "runs/x")

@@ -28,6 +28,7 @@ def parser() -> OptionParser:
         (["--run", "a", "--us", "1"], "unknown option --us"),
         ([], "required: --run; --help lists the options"),
         (["--run"], "argument --run: expected one argument"),
+        (["--run", "a", "--users=--"], "--users=--: -- is no value"),
     ],
 )
 def test_mistakes_are_one_line(parser, argv, message) -> None:

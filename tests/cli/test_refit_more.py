@@ -96,11 +96,8 @@ def test_an_interrupted_first_half_over_an_older_run_leaves_nothing_of_that(base
     pd.testing.assert_frame_equal(load("run").recommend(k=3), load(whole).recommend(k=3))
 
 
-def test_two_processes_refit(base, here, start) -> None:
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=8", "--refit=true", "--run_dir", "two"]
-    process = start("fit", *base, *two, cwd=here)
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
+def test_two_processes_refit(base, here, together) -> None:
+    out, _ = together("fit", *base, "--data.batch_size=8", "--refit=true", "--run_dir", "two", cwd=here)
     assert out.count("on training and validation data together") == 1
     found, half = content("two"), content("two/selection")
     assert half["test"] == {} and found["refit"]["epochs"] == half["best_epoch"] + 1

@@ -140,6 +140,21 @@ def test_utf16_cut_short_or_without_a_mark(encoding, read, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("line", [2, 9])
+def test_a_mark_in_the_middle(line, read, tmp_path) -> None:
+    """As in two files that were joined; at the start it is none of the text, whatever the encoding."""
+    rows = [HEADER, *ROWS]
+    rows[line - 1] = "\ufeff" + rows[line - 1]
+    for end in ("\n", "\r\n"):
+        message = refused(tmp_path / "x.csv", end.join(rows), read)
+        assert message.startswith(f", line {line}: holds a byte order mark")
+    for encoding in ("utf-8", "utf-16-le"):
+        (tmp_path / "y.csv").write_text("\ufeff" + "\n".join([HEADER, *ROWS]), encoding=encoding)
+        frame = EventTable(tmp_path / "y.csv", encoding=encoding).events()
+        assert list(frame) == HEADER.split(",") and len(frame) == len(ROWS)
+
+
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_nul_far_down(zipped, read, tmp_path) -> None:
     rows = ROWS * 2000
@@ -267,7 +282,7 @@ def test_two_columns_of_a_name_in_parquet(tmp_path) -> None:
 
 def test_a_header_line_in_a_file_of_lists(tmp_path) -> None:
     (tmp_path / "train.txt").write_text("user item item\n0 1 2\n1 2 3\n")
-    with pytest.raises(DataError, match="train.txt, line 1: holds names"):
+    with pytest.raises(DataError, match="train.txt, line 1: names columns"):
         AdjacencyLog(tmp_path / "train.txt").read()
     (tmp_path / "train.txt").write_text("u0 a b\nu1 b c\n")
     assert len(AdjacencyLog(tmp_path / "train.txt").read()) == 4

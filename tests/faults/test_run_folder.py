@@ -168,11 +168,11 @@ def full_disk(monkeypatch, times: int) -> None:
     """The disk is full when events are encoded, so many times."""
     encode, calls = prepare._encode, []
 
-    def full(*args: Any) -> None:
+    def full(*args: Any) -> Any:
         calls.append(1)
         if len(calls) <= times:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        encode(*args)
+        return encode(*args)
 
     monkeypatch.setattr(prepare, "_encode", full)
 

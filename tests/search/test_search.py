@@ -210,6 +210,9 @@ def test_the_seed_decides_what_is_tried(searches):
 
 
 def test_a_trial_whose_process_was_killed_is_done_again_once(searches):
+    whole = searches()
+    drawn = [whole._next(9).user_attrs["values"] for _ in range(3)]
+    Path("out/study.db").unlink()
     killed = searches()
     for _ in range(2):  # its own values, and others: asked for, and never ended
         trial = killed._next(9)
@@ -221,6 +224,7 @@ def test_a_trial_whose_process_was_killed_is_done_again_once(searches):
     complete = [t for t in search.trials]
     assert sum(t.user_attrs["values"] == values for t in complete) == 1
     assert sum(bool(t.user_attrs.get("baseline")) for t in complete) == 1
+    assert search._next(9).user_attrs["values"] == drawn[2]  # what follows is what would have followed
 
 
 def test_two_processes_share_the_trials(searches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from recgnn.errors import RunError
-from recgnn.training.run_folder import read_checkpoint
+from recgnn.training.run_folder import best_checkpoint, read_checkpoint
 
 
 def test_a_flipped_bit_never_gives_other_weights(tmp_path: Path) -> None:
@@ -49,3 +50,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes)
     (tmp_path / "best.ckpt").write_bytes(content)
     with pytest.raises(RunError, match="best.ckpt: is damaged"):
         read_checkpoint(tmp_path / "best.ckpt")
+
+
+def test_the_last_epoch_stands_for_the_best_only_where_nothing_was_validated(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "last.ckpt").touch()
+    for content in (None, {"val": {}}, {"val": {"ndcg@10": 0.1}, "refit": {"epochs": 3}}):
+        if content is not None:
+            (tmp_path / "metrics.json").write_text(json.dumps(content))
+        assert best_checkpoint(tmp_path) == folder / "last.ckpt"
+    (tmp_path / "metrics.json").write_text(json.dumps({"val": {"ndcg@10": 0.1}}))
+    with pytest.raises(RunError, match="best.ckpt: is gone, and the run was measured by it"):
+        best_checkpoint(tmp_path)
+    (folder / "best.ckpt").touch()
+    assert best_checkpoint(tmp_path) == folder / "best.ckpt"

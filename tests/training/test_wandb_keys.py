@@ -9,15 +9,12 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from matplotlib.figure import Figure
-from PIL import Image
 
 from recgnn import load
 from recgnn.cli.entry import main
@@ -138,11 +135,6 @@ def write_log(path: Path) -> None:
     frame.to_csv(path, index=False)
 
 
-def dot(figure: Figure, file: Path | BytesIO, **kwargs) -> None:
-    """A picture that takes no time to draw."""
-    Image.new("RGB", (2, 2)).save(file, "png")
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Iterator[Path]:
     """A working folder, offline, where nothing knows of an account."""
@@ -152,7 +144,6 @@ def folder(tmp_path_factory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("HOME", str(folder / "home"))
-        patch.setattr("matplotlib.figure.Figure.savefig", dot)  # what figures show is tested elsewhere
         patch.chdir(folder)
         write_log(folder / "log.csv")
         for name, text in CONFIGS.items():

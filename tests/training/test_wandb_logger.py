@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,7 +14,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from recgnn.errors import ConfigError, RunError
 from recgnn.evaluation import figures
-from recgnn.training import wandb_logger as loggers
 from recgnn.training.wandb_logger import WandbLogger
 
 wandb = pytest.importorskip("wandb", reason="W&B is an extra")
@@ -105,6 +104,22 @@ def test_the_environment_decides_auto_only(monkeypatch):
         monkeypatch.setenv("WANDB_MODE", value)
         assert mode_of() == mode
         assert mode_of(mode="offline") == "offline"
+
+
+@pytest.mark.parametrize("value", ["", "auto"])
+def test_a_mode_that_says_nothing(value, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", value)
+    assert mode_of() == "offline"
+    monkeypatch.setenv("WANDB_MODE", value)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert mode_of() == "online"
+
+
+def test_an_environment_that_wandb_refuses_is_one_line(monkeypatch):
+    monkeypatch.setenv("WANDB_QUIET", "perhaps")
+    with pytest.raises(ConfigError, match=r"^W&B's settings .*quiet") as caught:
+        mode_of()
+    assert "\n" not in str(caught.value)
 
 
 def test_clear_errors(monkeypatch, tmp_path):
@@ -206,32 +221,21 @@ def test_other_ranks_do_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
-def test_disabled_writes_nothing_and_does_not_even_import_wandb(nowhere):
-    code = """
-import pathlib, sys, pandas as pd
-from recgnn.training.wandb_logger import WandbLogger
-logger = WandbLogger(save_dir="runs")
-assert logger.mode == "disabled"
-logger.define_metrics({"val/auc": "max"})
-logger.log_hyperparams({"a": 1})
-logger.log_metrics({"val/auc": 1.0}, 0)
-logger.log_figure("f", None)
-logger.log_table("t", pd.DataFrame({"a": [1]}))
-logger.log_summary({"x": 1})
-logger.log_checkpoint("m", pathlib.Path("nowhere"), [pathlib.Path("no")], ["best"], {})
-logger.experiment.summary["x"] = 1
-logger.experiment.config.update({"a": 2})
-logger.finalize("success")
-logger.finish()
-assert logger.sync_command is None and logger.version is None
-assert "wandb" not in sys.modules
-"""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(loggers.__file__)))
-    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "WANDB_MODE": "disabled", "PYTHONPATH": path}
-    environment["TMPDIR"] = str(nowhere)
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+def test_disabled_writes_nothing_and_does_not_even_import_wandb(nowhere, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import would fail
+    logger = WandbLogger(save_dir="runs")
+    assert logger.mode == "disabled"
+    logger.define_metrics({"val/auc": "max"})
+    logger.log_hyperparams({"a": 1})
+    logger.log_metrics({"val/auc": 1.0}, 0)
+    logger.log_figure("f", None)
+    logger.log_table("t", pd.DataFrame({"a": [1]}))
+    logger.log_summary({"x": 1})
+    logger.log_checkpoint("m", Path("nowhere"), [Path("no")], ["best"], {})
+    logger.experiment.summary["x"] = 1
+    logger.experiment.config.update({"a": 2})
+    logger.finalize("success")
+    logger.finish()
+    assert logger.sync_command is None and logger.version is None
     assert not [path for path in nowhere.rglob("*") if "wandb" in path.name or path.name == "runs"]

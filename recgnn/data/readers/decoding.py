@@ -47,12 +47,13 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
             encoding = _certain(data) or encoding
             if encoding is not None and codecs.lookup(encoding).name != "utf-8":
                 decoder = codecs.getincrementaldecoder(encoding)()
-            data = data.removeprefix(_UTF8_MARK)
         if decoder is not None:
             try:
                 data = decoder.decode(data).encode()
             except UnicodeError as error:
                 raise _undecodable(path, encoding, error) from error
+        if number == 0:
+            data = data.removeprefix(_UTF8_MARK)
         if b"\0" in data:
             line = _line_of(path, b"\0") if decoder is None else 1
             raise DataError(
@@ -68,7 +69,7 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
 
 
 def check_utf8(text: bytes, path: Path, line: int) -> None:
-    """Check that whole lines are UTF-8.
+    """Check that whole lines are UTF-8, without a byte order mark.
 
     Args:
         text: The lines.
@@ -88,6 +89,12 @@ def check_utf8(text: bytes, path: Path, line: int) -> None:
             f"{path}, line {line}: byte 0x{text[error.start]:02x} is not UTF-8; mend it, or name the file's encoding "
             "(encoding: latin-1, cp1252, ...)"
         ) from None
+    if _UTF8_MARK in text:  # which pyarrow would skip at the start of a piece, and nowhere else
+        line += text.count(b"\n", 0, text.index(_UTF8_MARK))
+        raise DataError(
+            f"{path}, line {line}: holds a byte order mark (U+FEFF), which belongs at the start of a file; remove it, "
+            "and the header line that may follow it where files were joined"
+        )
 
 
 def _certain(data: bytes) -> str | None:

@@ -35,7 +35,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.readers.lists import LISTS, pieces_of, plain_lists
+from recgnn.data.readers.lists import LISTS, hold_lists, pieces_of, plain_lists
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.values import distinct_of, numbers, texts_as
 from recgnn.errors import DataError
@@ -190,6 +190,10 @@ class Scorer:
         columns = [field["column"] for field in self.fields]
         if not any(column in found for column in columns):
             raise DataError(f"has none of the model's columns ({', '.join(columns)}); {there}")
+        for field in self.fields:
+            name, kind = field["column"], field["kind"]
+            if kind != "multi" and name in found and hold_lists(plain_lists(found[name].iloc[:1000])):
+                raise DataError(f"column '{name}' holds lists, and is {kind} in this model")
         return found
 
     def missing(self, frame: pd.DataFrame) -> list[str]:

@@ -168,7 +168,8 @@ def _worker(rank: int, folder: str, blocks: list) -> None:
 
 
 def test_two_processes_equal_one(ranked, tmp_path):
-    torch.multiprocessing.spawn(_worker, (str(tmp_path), list(ranked.blocks(10))), nprocs=2)
+    arguments = (str(tmp_path), list(ranked.blocks(10)))  # forked: nothing here has a gradient
+    torch.multiprocessing.start_processes(_worker, arguments, nprocs=2, start_method="fork")
     metrics = RankingMetrics(40, [5, 10])
     metrics.set_popularity(torch.arange(40))
     metrics.update(*ranked)

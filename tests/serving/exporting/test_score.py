@@ -211,7 +211,7 @@ TEXTS: dict[str, str | bytes] = {
     "cr": PLAIN.replace("\n", "\r"), "byte order mark": "\ufeff" + PLAIN, "utf-16": PLAIN.encode("utf-16"),
     "doubled quotes": 'who,title\n1,"say ""hi"""\n', "semicolons": PLAIN.replace(",", ";"),
     "bars": PLAIN.replace(",", "|"), "tabs": PLAIN.replace(",", "\t"), "gzip": gzip.compress(PLAIN.encode()),
-    "no rows": "who,title\n", "one column": "who\n1\n", "names with blanks": "who , title\n1,2\n", "empty": "",
+    "no rows": "who,title\n", "one column": "who\n1\n", "blanks": "who , title\n1 , Alien\n", "empty": "",
     "blank": "\n\n", "a field too many": PLAIN.replace("Up", "Up,2"),
     "a field in every row too many": "who,title\n1,2,3\n4,5,6\n", "a field too few": PLAIN.replace(",Up", ""),
     "open quote": PLAIN.replace("Up", '"Up'), "open quote of one": PLAIN.replace("2,", '"2,'),
