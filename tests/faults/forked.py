@@ -91,6 +91,8 @@ def _child(work: Callable[[], Any], folder: Path, beside: Path) -> None:
         result, code = work(), 0
         (beside / "result").write_bytes(pickle.dumps(result))
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()

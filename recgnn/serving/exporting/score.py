@@ -332,25 +332,25 @@ class Scorer:
 
 def blocks_of(file: Path):
     """A table, some rows at a time; every column of a text file as text."""
-    if file.suffix == ".parquet":
-        table = pq.ParquetFile(file)
-        for batch in table.iter_batches(READ) if table.metadata.num_rows else [table.schema_arrow.empty_table()]:
-            yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-    else:
-        yield from text_blocks(file)
+    try:
+        if file.suffix == ".parquet":
+            table = pq.ParquetFile(file, page_checksum_verification=True)
+            for batch in table.iter_batches(READ) if table.metadata.num_rows else [table.schema_arrow.empty_table()]:
+                yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+        else:
+            yield from text_blocks(file)
+    except (UnicodeError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise DataError(f"cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def text_blocks(file: Path):
     """A table of text (csv, tsv, also gzipped), some rows at a time; every column as text."""
     with open(file, "rb") as start:
         unpacked = gzip.open if start.read(2) == b"\x1f\x8b" else open
-    try:
-        with unpacked(file, "rb") as start:
-            marked = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        with unpacked(file, "rt", encoding="utf-16" if marked else "utf-8-sig", newline="") as lines:
-            yield from read_rows(lines, tabs=".tsv" in file.suffixes)
-    except (UnicodeError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot be read: {error}") from error
+    with unpacked(file, "rb") as start:
+        marked = start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    with unpacked(file, "rt", encoding="utf-16" if marked else "utf-8-sig", newline="") as lines:
+        yield from read_rows(lines, tabs=".tsv" in file.suffixes)
 
 
 def read_rows(lines, tabs: bool):
@@ -431,7 +431,8 @@ def main() -> None:
         os.replace(temporary, options.output)
         tell_unknown(scorer, rows)
     except DataError as error:
-        sys.exit(f"error: {options.rows}: {error}")
+        print(f"error: {options.rows}: {error}", file=sys.stderr)
+        sys.exit(2)
     finally:
         temporary.unlink(missing_ok=True)
     print(f"{rows:,} rows in {options.output}", file=sys.stderr)

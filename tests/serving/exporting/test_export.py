@@ -211,7 +211,7 @@ def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exporte
     bare.to_csv(tmp_path / "rows.csv", index=False)
     command = [sys.executable, folder / "score.py", tmp_path / "rows.csv", "--output", tmp_path / "scores.csv"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "the model reads histories" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "the model reads histories" in done.stderr
     assert not (tmp_path / "scores.csv").exists()
     done = subprocess.run([*command, "--without_histories"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

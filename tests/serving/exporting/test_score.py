@@ -252,6 +252,15 @@ def test_text_is_read_in_blocks_and_a_wrong_row_is_named(tmp_path, monkeypatch) 
         list(score.blocks_of(path))
 
 
+def test_a_damaged_file_is_refused(tmp_path) -> None:
+    pd.DataFrame({"who": range(50)}).to_parquet(tmp_path / "whole.parquet")
+    content = (tmp_path / "whole.parquet").read_bytes()
+    for number, part in enumerate((content[:-9], content[9:], b"")):
+        (tmp_path / f"{number}.parquet").write_bytes(part)
+        with pytest.raises(score.RowError, match="^cannot be read: .+"):
+            list(score.blocks_of(tmp_path / f"{number}.parquet"))
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
