@@ -261,6 +261,7 @@ def test_text_is_read_in_blocks_and_a_wrong_row_is_named(tmp_path, monkeypatch) 
 )
 def test_columns_that_the_consumer_refuses(frame, message) -> None:
     consumer = score.Scorer.__new__(score.Scorer)
-    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, ["user"], [{"column": "user", "kind": "categorical"}]
+    consumer.names, consumer.needed = {"user": "who"}, ["user"]
+    consumer.fields = [{"column": "user", "kind": "categorical"}]
     with pytest.raises(DataError, match=message):
         consumer.own(frame)
