@@ -228,7 +228,7 @@ def test_text_is_read_or_refused_as_by_predict(name: str, tmp_path) -> None:
     path = tmp_path / ("rows.tsv" if name == "tabs" else "rows.csv")
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     consumer = score.Scorer.__new__(score.Scorer)
-    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, [], [{"column": "user"}]
+    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, [], [{"column": "user", "kind": "categorical"}]
     try:
         expected = pd.concat([own_columns(frame, consumer.names) for frame in text_blocks(path)])
     except RecGNNError:
@@ -270,6 +270,7 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
 )
 def test_columns_that_the_consumer_refuses(frame, message) -> None:
     consumer = score.Scorer.__new__(score.Scorer)
-    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, ["user"], [{"column": "user"}]
+    consumer.names, consumer.needed = {"user": "who"}, ["user"]
+    consumer.fields = [{"column": "user", "kind": "categorical"}]
     with pytest.raises(DataError, match=message):
         consumer.own(frame)
