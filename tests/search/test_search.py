@@ -278,7 +278,7 @@ def test_bad_trials_are_given_up_after_the_epochs_of_the_space(search, tiny):
     ("space", "options", "said"),
     [
         (BAYES.replace("training.lr", "training.lrr"), [], "option lrr of RankingTraining (did you mean 'lr'?)"),
-        (BAYES.replace("max: 3", "max: 3.5"), [], "model.num_layers: LightGCN.num_layers is 1.0; expected a whole number"),
+        (BAYES.replace("max: 3", "max: 3.5"), [], "model.num_layers: LightGCN.num_layers is 1.0; expected a whole"),
         (BAYES.replace("training.lr", "data.bach_size"), [], "unknown option bach_size of GraphDataModule"),
         (BAYES.replace("ndcg@5", "ndgc@5"), [], "metric val/ndgc@5 is not measured (did you mean 'val/ndcg@5'?)"),
         (BAYES.replace("maximize", "minimize"), [], "goal is minimize, but this one is better the greater"),
