@@ -134,7 +134,7 @@ class ClickTraining(Training):
     # ---- training
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
-        return weighted_mean(self.loss(outputs.float(), batch.labels), None)
+        return weighted_mean(self.loss(outputs.float(), batch.labels), batch.weights)
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
         return self.l2 * self.regularisation(batch)
@@ -190,7 +190,7 @@ class ClickTraining(Training):
 
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
         logits = self.model.logits(batch).float()
-        self.metrics[part].update(logits, batch.labels, batch.groups)
+        self.metrics[part].update(logits, batch.labels, batch.groups, batch.weights)
         return {"logits": logits}
 
 
@@ -205,5 +205,5 @@ class RegressionTraining(ClickTraining):
 
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
         logits = self.model.logits(batch).float()
-        self.metrics[part].update(logits, batch.labels)
+        self.metrics[part].update(logits, batch.labels, batch.weights)
         return {"logits": logits}

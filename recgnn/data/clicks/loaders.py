@@ -19,13 +19,14 @@ CHUNK, TOGETHER = 2**16, 8  # events read at once from a larger one, and chunks 
 
 class CTRBatch(NamedTuple):
     """Events: ids [B, S] rows of the table of all fields, values [B, S] or None (all 1), labels [B], groups [B] or
-    None, and the events' past or None."""
+    None, the events' past or None, and their weights [B], of mean 1 in train, or None (all 1)."""
 
     ids: Tensor
     values: Tensor | None
     labels: Tensor
     groups: Tensor | None
     history: History | None = None
+    weights: Tensor | None = None
 
 
 class EventBatches:
@@ -52,6 +53,8 @@ class EventBatches:
         weighted = prepared.encoders.weighted
         self.weighted = None if all(weighted) else torch.tensor(np.flatnonzero(weighted), device=self.device)
         self.streamed = self.rows.size > IN_MEMORY
+        own = prepared.train.weights
+        self.mean_weight = 1.0 if own is None else float(own.mean(dtype=np.float64))
         self.past = tuple(self._whole(a) for a in (self.rows.past_items, self.rows.past_times))
         self.items = tuple(self._whole(a) for a in (prepared.item_ids, prepared.item_values))
         self.columns: list[Any] = [] if self.streamed else self._read(slice(*self._own()))
@@ -69,7 +72,8 @@ class EventBatches:
         """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
         found: list[Tensor | None] = []
         part = self.rows
-        for array in (part.ids, part.values, part.labels, part.groups, part.starts, part.lengths, part.times):
+        others = part.starts, part.lengths, part.times
+        for array in (part.ids, part.values, part.labels, part.groups, part.weights, *others):
             if isinstance(array, np.memmap):
                 array = np.load(str(array.filename), mmap_mode="r" if self.streamed else None)
             own = None if array is None else np.array(array[rows]) if self.streamed else array[rows]
@@ -86,10 +90,11 @@ class EventBatches:
 
     def _batch(self, columns: list[Any], rows: Tensor | slice) -> CTRBatch:
         chosen: list[Any] = [None if column is None else column[rows] for column in columns]
-        ids, values, labels, groups, starts, lengths, times = chosen
+        ids, values, labels, groups, weights, starts, lengths, times = chosen
         past, items = cast(Any, self.past), cast(Any, self.items)
         history = None if past[0] is None else packed(starts, lengths, times, past, items)
-        return CTRBatch(ids, spread(values, self.weighted, self.num_slots), labels, groups, history)
+        weights = None if weights is None else weights / self.mean_weight
+        return CTRBatch(ids, spread(values, self.weighted, self.num_slots), labels, groups, history, weights)
 
     def __iter__(self) -> Iterator[CTRBatch]:
         if self.train:

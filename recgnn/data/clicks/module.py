@@ -69,6 +69,8 @@ class CTRDataModule(Checked, LightningDataModule):
         history: what events see of their users' past (see `Histories`), for models of sequences.
         report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
             and one in each event, and "" for none.
+        weight: column with the weight of each event, from 0 up, which counts in the loss (over its mean in train) and
+            in the metrics; sampled events have that of the event that they stand beside.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class CTRDataModule(Checked, LightningDataModule):
         screen: bool = True,
         history: Histories | None = None,
         report_by: str | None = None,
+        weight: str | None = None,
     ):
         super().__init__()
         if source is None and prepared is None:
@@ -101,7 +104,7 @@ class CTRDataModule(Checked, LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
-        self.report_by, self.screen = report_by, screen
+        self.report_by, self.screen, self.weight = report_by, screen, weight
         self.whose: dict[str, Kind] = {}
         for kind, columns in (("item", item_fields), ("user", user_fields), ("event", event_fields)):
             for column in columns or []:
@@ -119,7 +122,7 @@ class CTRDataModule(Checked, LightningDataModule):
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
-            self.negatives, self.negatives_seed, self.history, self.whose,
+            self.negatives, self.negatives_seed, self.history, self.whose, self.weight,
         )  # fmt: skip
 
     @property

@@ -38,9 +38,15 @@ class Asked(NamedTuple):
     negatives_seed: int = 42
     history: Histories | None = None
     whose: Mapping[str, Kind] = {}
+    weight: str | None = None
     written: Written = UNSAID  # what the source says of times
     times: Notation | None = None  # of `timestamp`, where that has been found
     at: At = Origin().at
+
+    @property
+    def weights(self) -> list[str]:
+        """The column of weights, or none."""
+        return [] if self.weight is None else [self.weight]
 
     @property
     def said(self) -> dict[str, Kind]:
@@ -210,7 +216,7 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
         own: Columns that hold histories.
     """
     frame = whole.frame
-    excluded = {SPLIT, *own}
+    excluded = {SPLIT, *own, *asked.weights}
     if _has_label(frame, asked):
         excluded.update(label_columns(list(frame.columns), asked.label))
     part = _split(frame, asked, whole.written)
@@ -240,7 +246,8 @@ def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[di
         DataError: Where no column can be a field.
     """
     for column in sorted(excluded & set(map(str, asked.fields or {}))):
-        what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
+        label = "label" if asked.history is None else "label or the history"
+        what = {SPLIT: "split", asked.weight: "weight"}.get(column, label)
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
     if asked.fields is None:
@@ -277,7 +284,7 @@ def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Lab
     check_classes(labels.min(), labels.max(), len(labels), label)
     times = times_of(finders, asked)
     part = _split(pd.concat(keys, ignore_index=True), asked, times)
-    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT}, times)
+    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT, *asked.weights}, times)
 
 
 def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:

@@ -41,9 +41,9 @@ from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.lists import without_lists
-from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.times import Written
-from recgnn.data.readers.values import as_text, distinct_of, type_of
+from recgnn.data.readers.values import as_text, clean_weights, distinct_of, type_of
 from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder, temporary_beside, writing
@@ -61,6 +61,7 @@ def prepare_events(
     negatives_seed: int = 42,
     history: Histories | None = None,
     whose: Mapping[str, Kind] | None = None,
+    weight: str | None = None,
 ) -> PreparedEvents:
     """Read, label, split and encode events; the result is cached by content.
 
@@ -76,6 +77,7 @@ def prepare_events(
         negatives_seed: Of that draw.
         history: What events are to see of their users' past.
         whose: Whether columns belong to the item, the user or the event, as far as that is said.
+        weight: The column with the weight of each event; None: all count alike.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -86,13 +88,13 @@ def prepare_events(
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
-    steps += [json.dumps(whose)] * bool(whose)
+    steps += [json.dumps(whose)] * bool(whose) + [f"weight {weight}"] * (weight is not None)
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {})
+        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {}, weight)
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
@@ -147,6 +149,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     strict = asked.fields is not None or known.fields is None
     asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
     asked = asked._replace(split=asked.split.for_columns(columns))
+    need_columns(asked.weights, columns, f"weight: {name}", error=ConfigError)
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
         events, pasts, items = with_past(name, whole, asked)
@@ -166,7 +169,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         encoders, chosen = _fit(events, asked, past_items, strict, step)
     grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
-        unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step)
+        unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step, asked)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     owners = chosen.owners
@@ -187,6 +190,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
         "negatives": asked.negatives,
         "group": grouped,
+        "weight": asked.weight,
         "fields": len(encoders.names),
         "rows": sum(encoders.dims),
         **counts,
@@ -268,6 +272,7 @@ def _encode(
     pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
+    asked: Asked,
 ) -> tuple[int, dict[str, float]]:
     """Write every part's arrays, a block at a time; returns how many events have no user, and the share of those of
     validation (or test) with a value that train does not have, by column."""
@@ -277,6 +282,8 @@ def _encode(
     shapes = {"ids": (len(encoders.slots),), "labels": ()}
     shapes |= {"values": (len(weighted),)} if len(weighted) else {}
     shapes |= {"groups": ()} if grouped is not None else {}
+    shapes |= {"weights": ()} if asked.weight is not None else {}
+    total = 0.0  # of train's weights
     unnamed = 0
     with ExitStack() as stack:
         files = {}
@@ -295,6 +302,10 @@ def _encode(
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if values is not None else {}
             arrays |= {"groups": hashed(block[grouped])} if grouped is not None else {}
+            if asked.weight is not None:
+                where = Origin("the events", start=start)
+                arrays["weights"] = clean_weights(block[asked.weight], asked.weight, where).to_numpy()
+                total += float(arrays["weights"][events.part[start:stop] == 0].sum())
             if USER in block:
                 named = has_value(block[USER]) if grouped != USER else arrays["groups"] >= 0
                 unnamed += int((~named).sum())
@@ -310,6 +321,8 @@ def _encode(
         for kind, past_array in own.items():
             if past_array is not None:
                 np.save(folder / f"{name}.{kind}.npy", past_array)
+    if asked.weight is not None and not total:
+        raise DataError(f"all weights ({asked.weight}) of the train part are 0; expected some above 0")
     rows = max(1, int((events.part == told).sum()))
     return unnamed, {column: unknown[column] / rows for column in encoders.fields}
 

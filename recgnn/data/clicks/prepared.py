@@ -23,10 +23,10 @@ from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import SUMMARY, read_summary, reading, verify
 from recgnn.files import atomic_folder
 
-FORMAT = 10
+FORMAT = 11
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
-EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
+EVENT_ARRAYS |= {"weights": np.float32, "starts": np.int64, "lengths": np.int32, "times": np.float64}
 ALL_ARRAYS = (*EVENT_ARRAYS, "past_items", "past_times")
 MAPPED = 2**20  # bytes from which an array stays on disk
 
@@ -40,6 +40,7 @@ class EventPart:
         values: `[n, W]` float32 of the W slots that have values other than 1, or None where none has.
         labels: `[n]` float32, 0 or 1.
         groups: `[n]` int64, whose events are ranked against each other (the users, hashed); or None.
+        weights: `[n]` float32, how much each event counts; or None (all 1).
         starts, lengths, times, past_items, past_times: the events' past (see `Past`), or None.
     """
 
@@ -47,6 +48,7 @@ class EventPart:
     values: np.ndarray | None
     labels: np.ndarray
     groups: np.ndarray | None
+    weights: np.ndarray | None = None
     starts: np.ndarray | None = None
     lengths: np.ndarray | None = None
     times: np.ndarray | None = None
@@ -179,6 +181,8 @@ class PreparedEvents:
             lines.append(f"  left out: {s['untimed']:,} rows without a time")
         if s["unnamed"]:
             lines.append(f"  {s['unnamed']:,} events without a user: each is somebody else's, without a past")
+        if s["weight"]:
+            lines.append(f"  events count by their {s['weight']}, in the loss (over its mean) and in the metrics")
         if s["history"]:
             mean = ", ".join(f"{part} {length:.1f}" for part, length in s["mean_history"].items() if s[part])
             seen = ", ".join(s["history"]["item_fields"])

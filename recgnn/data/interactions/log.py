@@ -117,6 +117,8 @@ def clean_interactions(
         new[TIMESTAMP], times = clean_times(frame[TIMESTAMP], TIMESTAMP, origin, written)
     if WEIGHT in frame:
         new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
+        if not new[WEIGHT].any():
+            raise DataError(f"{origin.at(0, WEIGHT)}: all weights are 0; expected some above 0")
     if SPLIT in frame:
         new[SPLIT] = clean_split(frame[SPLIT], origin)
     first = [c for c in RESERVED if c in new]

@@ -111,14 +111,14 @@ def clean_numbers(values: pd.Series, column: str, origin: Origin, expected: str 
 
 
 def clean_weights(values: pd.Series, column: str, origin: Origin) -> pd.Series:
-    """Return float32 weights, which are finite, not negative, and not all 0.
+    """Return float32 weights, which are finite and not negative.
 
     Raises:
         DataError: Names the place of the first that is none.
     """
     found = clean_numbers(values, column, origin, "a weight, from 0 up").astype(np.float32)
     broken = (found < 0).to_numpy()
-    if broken.any() or not found.any():
+    if broken.any():
         row = int(broken.argmax())
-        raise DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected weights from 0 up, not all 0")
+        raise DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected a weight, from 0 up")
     return found

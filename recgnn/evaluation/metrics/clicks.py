@@ -18,13 +18,13 @@ class Totals:
     """What is known exactly of any number of events, in double precision.
 
     Attributes:
-        count: number of events.
+        count: number of events; this and the others are weighted sums and means where events have weights.
         positives: number of events with label 1.
         chance: sum of the predicted probabilities.
         loss: mean cross entropy, in nats.
     """
 
-    count: int
+    count: float
     positives: Tensor
     chance: Tensor
     loss: Tensor
@@ -32,21 +32,30 @@ class Totals:
 
 @dataclass
 class Events(Totals):
-    """All events. Shapes: logits [n] in double precision, labels [n] likewise, groups [n] integers or None."""
+    """All events. Shapes: logits [n] in double precision, labels [n] likewise, groups [n] integers or None, weights [n]
+    in double precision or None (all 1)."""
 
     logits: Tensor
     labels: Tensor
     groups: Tensor | None = None
+    weights: Tensor | None = None
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Events:
+    def of(
+        cls, logits: Tensor, labels: Tensor, groups: Tensor | None = None, weights: Tensor | None = None
+    ) -> Events:
         """Take events together.
 
-        Shapes: logits [n], labels [n] of 0 and 1, groups [n] integers or None.
+        Shapes: logits [n], labels [n] of 0 and 1, groups [n] integers or None, weights [n] from 0 up or None.
         """
         logits, labels = logits.double(), labels.double()
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
-        return cls(labels.numel(), labels.sum(), logits.sigmoid().sum(), loss, logits, labels, groups)
+        if weights is None:
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+            return cls(labels.numel(), labels.sum(), logits.sigmoid().sum(), loss, logits, labels, groups)
+        w = weights.double()
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, w, reduction="sum") / w.sum()
+        positives, chance = (w * labels).sum(), (w * logits.sigmoid()).sum()
+        return cls(float(w.sum()), positives, chance, loss, logits, labels, groups, w)
 
 
 @dataclass
@@ -99,7 +108,7 @@ class AUC(ClickMetric):
     """
 
     def of_events(self, events: Events) -> Tensor:
-        return auc(events.logits, events.labels)
+        return auc(events.logits, events.labels, events.weights)
 
     def of_counts(self, events: LogitCounts) -> Tensor:
         wins = (events.positive * (events.negative.cumsum(0) - events.negative / 2)).sum()
@@ -154,7 +163,8 @@ class GAUC(ClickMetric):
     def of_events(self, events: Events) -> Tensor:
         if events.groups is None or not (known := events.groups >= 0).any():
             return events.loss * torch.nan
-        return grouped_auc(events.logits[known], events.labels[known], events.groups[known])
+        weights = None if events.weights is None else events.weights[known]
+        return grouped_auc(events.logits[known], events.labels[known], events.groups[known], weights)
 
 
 class ECE(ClickMetric):
@@ -169,6 +179,8 @@ class ECE(ClickMetric):
     higher_is_better = False
 
     def of_events(self, events: Events) -> Tensor:
+        if events.weights is not None:
+            return self._weighted(events, events.weights)
         chances, order = events.logits.sigmoid().sort()
         _, tie, size = torch.unique_consecutive(chances, return_inverse=True, return_counts=True)
         shared = chances.new_zeros(size.numel()).index_add_(0, tie, events.labels[order]) / size
@@ -176,15 +188,28 @@ class ECE(ClickMetric):
         gaps = chances.new_zeros(NUM_BINS).index_add_(0, bins, chances - shared[tie])
         return gaps.abs().sum() / events.count
 
+    def _weighted(self, events: Events, weights: Tensor) -> Tensor:
+        logit, of = events.logits.unique(return_inverse=True)
+        zeros = torch.zeros_like(logit)
+        total, positive = (zeros.index_add(0, of, x) for x in (weights, weights * events.labels))
+        return self._of_steps(total, total * logit.sigmoid() - positive)
+
     def of_counts(self, events: LogitCounts) -> Tensor:
         total = events.negative + events.positive
-        gap = total * events.steps().sigmoid() - events.positive  # a step's events are shared out among the bins
-        bounds = torch.arange(NUM_BINS + 1, dtype=torch.float64, device=gap.device) * events.count / NUM_BINS
+        return self._of_steps(total, total * events.steps().sigmoid() - events.positive)
+
+    @staticmethod
+    def _of_steps(total: Tensor, gap: Tensor) -> Tensor:
+        """Compute the error of ascending logits, whose events may be shared out among the bins.
+
+        Shapes: total [k], how many events have each logit; gap [k], predicted less observed positives among them.
+        """
         end = total.cumsum(0)
-        step = torch.searchsorted(end, bounds).clamp(max=STEPS - 1)
-        inside = (bounds - (end - total)[step]) / total[step].clamp(min=1)
+        bounds = torch.arange(NUM_BINS + 1, dtype=torch.float64, device=gap.device) * end[-1] / NUM_BINS
+        step = torch.searchsorted(end, bounds).clamp(max=len(total) - 1)
+        inside = (bounds - (end - total)[step]) / total[step].clamp(min=1e-300)
         before = (gap.cumsum(0) - gap)[step] + inside * gap[step]  # the gap of the events up to each bound
-        return before.diff().abs().sum() / events.count
+        return before.diff().abs().sum() / end[-1]
 
 
 class Calibration(ClickMetric):
@@ -207,30 +232,34 @@ CLICKS: dict[str, type[ClickMetric]] = {
 }
 
 
-def auc(scores: Tensor, labels: Tensor) -> Tensor:
+def auc(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Compute the area under the ROC curve by ranks, ties counting half; NaN where there is one class.
 
-    Shapes: scores [n], labels [n] -> scalar.
+    Shapes: scores [n], labels [n], weights [n] or None -> scalar.
     """
-    return grouped_auc(scores, labels, torch.zeros_like(labels, dtype=torch.long))
+    return grouped_auc(scores, labels, torch.zeros_like(labels, dtype=torch.long), weights)
 
 
-def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average the AUC within each group, weighted by its size; groups of one class are left out.
 
     Shapes: scores [n], labels [n], groups [n] -> scalar, NaN where no group is left.
     """
     if scores.isnan().any():
         return scores.new_full((), torch.nan, dtype=torch.float64)
-    value, size = aucs(scores, labels, groups)
+    value, size = aucs(scores, labels, groups, weights)
     kept = ~value.isnan()
     return (value[kept] * size[kept]).sum() / size[kept].sum()
 
 
-def aucs(scores: Tensor, labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+def aucs(
+    scores: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compute the AUC within each group, groups ascending, and each group's size; NaN where a group is of one class.
 
-    Shapes: scores [n], labels [n], groups [n] -> [G], [G].
+    With weights, a pair of a positive and a negative counts by the product of theirs, and a group by their sum.
+
+    Shapes: scores [n], labels [n], groups [n], weights [n] or None -> [G], [G].
     """
     order = scores.argsort()
     order = order[groups[order].argsort(stable=True)]
@@ -241,6 +270,15 @@ def aucs(scores: Tensor, labels: Tensor, groups: Tensor) -> tuple[Tensor, Tensor
     new = torch.ones_like(group, dtype=torch.bool)
     new[1:] = (score[1:] != score[:-1]) | (group[1:] != group[:-1])
     tie = new.cumsum(0) - 1
+    if weights is not None:
+        own = weights[order].double()
+        zeros = own.new_zeros(size.numel())
+        positives, negatives = own * label, own * (1 - label)
+        tied = own.new_zeros(int(tie[-1]) + 1).index_add(0, tie, negatives)
+        below = tied.cumsum(0) - tied  # negatives with a lower score, in all groups
+        beaten = below[tie] - below[tie[start]][group] + tied[tie] / 2
+        positive, negative = (zeros.index_add(0, group, x) for x in (positives, negatives))
+        return zeros.index_add(0, group, positives * beaten) / (positive * negative), positive + negative
     many = torch.zeros(int(tie[-1]) + 1, dtype=torch.float64, device=score.device)
     rank = (many.index_add(0, tie, rank) / many.index_add(0, tie, torch.ones_like(rank)))[tie]
     zeros = torch.zeros(size.numel(), dtype=torch.float64, device=score.device)

@@ -182,13 +182,14 @@ class ErrorMetrics(Metrics):
         super().__init__()
         self.metrics = chosen(metrics, ERRORS, (ErrorMetric,))
         self.add_sum("sums", len(self.metrics), dtype=torch.float64)
-        self.add_sum("count")
+        self.add_sum("count", dtype=torch.float64)
 
-    def update(self, predictions: Tensor, labels: Tensor) -> None:
-        """Count a batch: predictions [B], labels [B]."""
+    def update(self, predictions: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Count a batch: predictions [B], labels [B], weights [B] or None."""
         predictions, labels = predictions.detach().double(), labels.double()
-        self.sums = self.sums + torch.stack([metric.of_rows(predictions, labels).sum() for metric in self.metrics])
-        self.count = self.count + labels.numel()
+        errors = torch.stack([metric.of_rows(predictions, labels) for metric in self.metrics])
+        self.sums = self.sums + (errors if weights is None else errors * weights).sum(1)
+        self.count = self.count + (labels.numel() if weights is None else weights.double().sum())
 
     def compute(self) -> dict[str, Tensor]:
         """Compute every metric by its name, over all rows and all processes."""
@@ -216,14 +217,15 @@ class ClickMetrics(Metrics):
     logits: list[Tensor]
     labels: list[Tensor]
     groups: list[Tensor]
+    weights: list[Tensor]
     counts: Tensor
     sums: Tensor
 
     def __init__(self, metrics: Sequence[str | ClickMetric] = (*CLICKS,)) -> None:
         super().__init__()
         self.metrics = chosen(metrics, CLICKS, (ClickMetric,))
-        self.add_rows("logits", "labels", "groups")
-        self.add_sum("counts", 2, STEPS)  # of label 0 and 1
+        self.add_rows("logits", "labels", "groups", "weights")
+        self.add_sum("counts", 2, STEPS, dtype=torch.float64)  # of label 0 and 1
         self.add_sum("sums", 2, dtype=torch.float64)  # of losses, of chances
         self.held = 0
 
@@ -232,8 +234,13 @@ class ClickMetrics(Metrics):
         super().reset()
         self.held = 0
 
-    def update(self, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
-        """Count a batch: logits [B], labels [B] of 0 and 1, groups [B] integers, -1 for none, or None."""
+    def update(
+        self, logits: Tensor, labels: Tensor, groups: Tensor | None = None, weights: Tensor | None = None
+    ) -> None:
+        """Count a batch: logits [B], labels [B] of 0 and 1, groups [B] integers, -1 for none, or None, weights [B] or
+        None; of all batches, or of none."""
+        if weights is not None:
+            self.weights.append(weights.float())
         self.logits.append(logits.detach().float())
         self.labels.append(labels.float())
         self.groups.append(torch.full_like(labels, -1, dtype=torch.long) if groups is None else groups.long())
@@ -246,25 +253,33 @@ class ClickMetrics(Metrics):
         logits = joined(self.logits)
         if logits.isnan().any():
             logits = torch.full_like(logits, torch.nan)
-        events = Events.of(logits, joined(self.labels))
+        events = Events.of(logits, joined(self.labels), None, self._weights())
         places = LogitCounts.places(logits)
         for label in (0, 1):
-            self.counts[label] += torch.bincount(places[events.labels == label], minlength=STEPS)
+            own = events.labels == label
+            weights = None if events.weights is None else events.weights[own]
+            self.counts[label] += torch.bincount(places[own], weights, minlength=STEPS)
         if events.count:
             self.sums += torch.stack([events.loss * events.count, events.chance])
         empty = logits[:0]  # not nothing: all processes need something to gather
+        self.weights = [] if events.weights is None else [empty]
         self.logits, self.labels, self.groups, self.held = [empty], [empty], [empty.long()], 0
+
+    def _weights(self) -> Tensor | None:
+        """The weights of the events that are held; None where they have none."""
+        held = joined(self.weights)
+        return held if held.numel() else None
 
     def compute(self) -> dict[str, Tensor]:
         """Compute every metric by its name, over all events and all processes; NaN where it has no meaning."""
         if self.counts.any():
             self._count()
             negative, positive = self.counts.double()
-            count = int(self.counts.sum())
+            count = float(self.counts.sum())
             totals = LogitCounts(count, positive.sum(), self.sums[1], self.sums[0] / count, negative, positive)
             return {metric.name: metric.of_counts(totals) for metric in self.metrics}
         logits, groups = joined(self.logits), joined(self.groups)
         if not logits.numel():
             return dict.fromkeys(self.names, torch.tensor(torch.nan))
-        events = Events.of(logits, joined(self.labels), groups if groups.max() >= 0 else None)
+        events = Events.of(logits, joined(self.labels), groups if groups.max() >= 0 else None, self._weights())
         return {metric.name: metric.of_events(events) for metric in self.metrics}
