@@ -205,6 +205,7 @@ def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_mod
 
 
 TABLE = "who,title\n1,Alien\n2,\"Up, and away\"\n\n3,\"two\nlines\"\n"
+FIELD = [{"column": "user", "kind": "categorical"}]
 PLAIN = "who,title\n1,Alien\n2,Up\n"
 TEXTS: dict[str, str | bytes] = {
     "plain": PLAIN, "quoted": TABLE, "blank first": "\n\n" + TABLE, "crlf": PLAIN.replace("\n", "\r\n"),
@@ -228,7 +229,7 @@ def test_text_is_read_or_refused_as_by_predict(name: str, tmp_path) -> None:
     path = tmp_path / ("rows.tsv" if name == "tabs" else "rows.csv")
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     consumer = score.Scorer.__new__(score.Scorer)
-    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, [], [{"column": "user"}]
+    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, [], FIELD
     try:
         expected = pd.concat([own_columns(frame, consumer.names) for frame in text_blocks(path)])
     except RecGNNError:
@@ -261,6 +262,6 @@ def test_text_is_read_in_blocks_and_a_wrong_row_is_named(tmp_path, monkeypatch) 
 )
 def test_columns_that_the_consumer_refuses(frame, message) -> None:
     consumer = score.Scorer.__new__(score.Scorer)
-    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, ["user"], [{"column": "user"}]
+    consumer.names, consumer.needed, consumer.fields = {"user": "who"}, ["user"], FIELD
     with pytest.raises(DataError, match=message):
         consumer.own(frame)
