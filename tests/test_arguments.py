@@ -43,7 +43,7 @@ from recgnn.training.recommenders import RankingTraining, RatingTraining
 CLASSES = sorted({cls for place in PLACES for cls in classes_at(place).values()}, key=lambda cls: cls.__qualname__)
 CLASSES += [LazyAdam, RowwiseAdagrad, ProximalAdagrad, FTRL, Field, Histories]
 FREE = {"LightGCN.layer_weights", "RatingTraining.cold_rating", "MinRating.threshold", "RatingRange.low",
-        "RatingRange.high",
+        "RatingRange.high", "Field.padding", "Histories.padding",
         "TemporalSplit.val_start", "TemporalSplit.test_start"}  # numbers of the data's own scale  # fmt: skip
 
 

@@ -205,6 +205,7 @@ def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_mod
 
 
 TABLE = "who,title\n1,Alien\n2,\"Up, and away\"\n\n3,\"two\nlines\"\n"
+FIELD = [{"column": "user", "kind": "categorical"}]
 PLAIN = "who,title\n1,Alien\n2,Up\n"
 TEXTS: dict[str, str | bytes] = {
     "plain": PLAIN, "quoted": TABLE, "blank first": "\n\n" + TABLE, "crlf": PLAIN.replace("\n", "\r\n"),
