@@ -94,7 +94,7 @@ def main() -> None:
     if options.rows:
         rows = pd.read_parquet(options.rows) if options.rows.endswith(".parquet") else pd.read_csv(options.rows)
     else:
-        rows, _ = events_of(MovieLens100K(root=options.root))
+        rows, *_ = events_of(MovieLens100K(root=options.root).read())
     rows = rows.sample(min(options.count, len(rows)), random_state=0).reset_index(drop=True)
     print(f"{len(rows):,} rows, {torch.get_num_threads()} threads\n")
     print("| run | model | past items | largest difference | recgnn rows/s | score.py rows/s | export, s |")

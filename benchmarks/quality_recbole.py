@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     python = environments.python_of("recbole_ffm", options.peers)
-    frame, _ = events_of(MovieLens100K(options.root))
+    frame, *_ = events_of(MovieLens100K(options.root).read())
     found: dict[str, list[dict]] = {model: [] for model in options.models}
     with tempfile.TemporaryDirectory() as temporary:
         for seed in options.seeds:

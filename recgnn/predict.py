@@ -95,17 +95,20 @@ def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFr
             rating = trained.model.predict_pairs(torch.tensor([-1]), torch.tensor([-1]))
             outcome = f"predicted as {float(rating):.4g}"
         print(
-            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data: {outcome}",
+            f"{unknown:,} of {rows:,} rows have a user or item that is not in the training data: {outcome} (in "
+            f"validation, {trained.cold_share:.1%} of the rows)",
             file=sys.stderr,
         )
     return written
 
 
 def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | None:
-    """Predict rows of fields, and name the fields that the table does not have."""
+    """Predict rows of fields; name the fields that the table does not have, and those with unknown values."""
     from recgnn.serving.output import write
+    from recgnn.serving.unknown import Unknown
 
     missing: list[str] = []
+    unknown = Unknown(trained.encoders.usual)
     others: set[str] = set()
 
     def rows() -> Iterator[pd.DataFrame]:
@@ -121,13 +124,17 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
         for frame in rows():
             own = trained.own(frame, "prediction", options.input, REMEDY)
             missing[:] = trained.missing(own)
-            yield frame.assign(prediction=trained.answers(own))
+            yield frame.assign(prediction=trained.answers(own, unknown))
 
     written = write(blocks(), options.output)
     if missing:
         print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
     if others:
         print(f"left out, as the training data does not have them: {', '.join(sorted(others))}", file=sys.stderr)
+    if line := unknown.line():
+        print(line, file=sys.stderr)
+    if warning := unknown.warning():
+        print(f"warning: {warning}", file=sys.stderr)
     return written
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from recgnn.cli.entry import run
-from recgnn.cli.options import OptionParser, add_ids, add_item_filters, ids_of, item_filters
+from recgnn.cli.options import OptionParser, add_ids, add_item_filters, ids_of, item_filters, listed
 from recgnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def parser() -> OptionParser:
     who.add_argument(
         "--history",
         metavar="IDS",
-        help="item ids, separated by commas, of a user who is not in the training data (MF, GCN, NGCF, LightGCN, "
-        "AutoRec by user, DAE, and CDAE without its user node)",
+        help="item ids, separated by commas or a JSON list, of a user who is not in the training data (MF, GCN, NGCF, "
+        "LightGCN, AutoRec by user, DAE, and CDAE without its user node)",
     )
     who.add_argument(
         "--history_ratings",
@@ -55,9 +55,8 @@ def parser() -> OptionParser:
     what.add_argument(
         "--exclude_seen",
         choices=("all", "train+val", "train", "none"),
-        default="all",
-        help="leave out the items that the user has in these parts of the run's data (default: all). To measure a "
-        "recommendation by the test part take train+val",
+        help="leave out the items that the user has in these parts of the run's data (default: all; none in a run that "
+        "keeps repeats). To measure a recommendation by the test part take train+val",
     )
     add_item_filters(what)
     what.add_argument(
@@ -96,9 +95,10 @@ def main(argv: list[str]) -> pd.DataFrame | None:
             users, options.k, options.exclude_seen, fallback=options.fallback, context=context, **item_filters(options)
         )
         written = write(blocks, options.output)
-        parts = ", ".join(left_out(options.exclude_seen))
+        exclusion = options.exclude_seen or trained.usual_exclusion
+        parts = ", ".join(left_out(exclusion))
         told = f"the items that users have in {parts}" if parts else "nothing"
-        print(f"left out: {told} (--exclude_seen {options.exclude_seen})", file=sys.stderr)
+        print(f"left out: {told} (--exclude_seen {exclusion})", file=sys.stderr)
         return written
     model = type(trained.model).__name__
     if not isinstance(trained, TrainedRecommender):
@@ -118,7 +118,7 @@ def _check(options: Namespace) -> None:
             raise ConfigError("--history_ratings needs --history, the items that were rated")
         return
     name = "--history" if options.history is not None else "--histories_file"
-    if options.users is not None or options.users_file is not None or options.exclude_seen != "all":
+    if options.users is not None or options.users_file is not None or options.exclude_seen:
         raise ConfigError(f"{name} is for users who are not in the training data: leave --users and --exclude_seen out")
     if options.history is not None and options.histories_file is not None:
         raise ConfigError("--history and --histories_file: give one of them")
@@ -158,7 +158,7 @@ def _for_histories(trained: TrainedRecommender, options: Namespace) -> Iterator[
             ratings = [[float(number) for number in options.history_ratings.split(",")]]
         except ValueError:
             raise ConfigError(f"--history_ratings {options.history_ratings}: expected numbers") from None
-    history = [item.strip() for item in options.history.split(",") if item.strip()]
+    history = listed(options.history, "--history")
     if not history and not options.fallback:
         raise ConfigError("--history: no ids given")
     for block in trained.history_blocks([history], options.k, ratings, **filters):

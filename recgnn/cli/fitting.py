@@ -289,7 +289,9 @@ class FitCLI(TrainingCLI):
             report.print_metrics({"val": content["val"]})
         else:
             prepared = self.datamodule.prepared
-            report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task)
+            read = [cls for place, cls in self.line.classes.items() if place.partition(".")[0] in ("model", "training")]
+            ours = all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
+            report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Send the final metrics to the loggers, and the checkpoints if that was asked for."""

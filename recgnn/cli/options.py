@@ -38,9 +38,16 @@ class OptionParser(argparse.ArgumentParser):
         Raises:
             ConfigError: For an unknown option, one that is missing, or a value of the wrong type.
         """
+        joined: list[str] = []
         for text in argv:
             self.check_name(text)
-        return self.parse_args(argv)
+            before = joined[-1] if joined else ""
+            value = text.startswith("-") and not text.startswith("--") and text not in ("-", "-h")
+            if value and before.startswith("--") and "=" not in before:  # --users -5,-6
+                joined[-1] = f"{before}={text}"
+            else:
+                joined.append(text)
+        return self.parse_args(joined)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         for text in args or []:
@@ -73,7 +80,12 @@ class OptionParser(argparse.ArgumentParser):
 
 def add_ids(parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: str, text: str) -> None:
     """Add `--<name>` and `--<name>_file`, which `ids_of` reads."""
-    parser.add_argument(f"--{name}", metavar="IDS", help=f"{text}, separated by commas")
+    parser.add_argument(
+        f"--{name}",
+        metavar="IDS",
+        action="append",
+        help=f"{text}, separated by commas; may be repeated; a JSON list where ids hold commas",
+    )
     parser.add_argument(f"--{name}_file", metavar="FILE", help="file with one id per line")
 
 
@@ -93,15 +105,32 @@ def ids_of(options: argparse.Namespace, name: str) -> list[str] | None:
     text, file = getattr(options, name), getattr(options, f"{name}_file")
     if text is None and file is None:
         return None
-    parts = [] if text is None else text.split(",")
+    parts = [part for one in text or () for part in listed(one, f"--{name}")]
     if file is not None:
         from recgnn.data.readers.lines import numbered_lines
 
         parts += [line for _, line in numbered_lines(file, what="file of ids")]
-    ids = [part.strip() for part in parts if part.strip()]
+    ids = [part for part in parts if part.strip()]
     if not ids:
         raise ConfigError(f"--{name if file is None else name + '_file'}: no ids given")
     return ids
+
+
+def listed(text: str, option: str) -> list[str]:
+    """Return the ids of a text: of a JSON list as they are, else what stands between commas, without blanks.
+
+    Raises:
+        ConfigError: If it begins as a JSON list and is none.
+    """
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        found = json.loads(text, parse_int=str, parse_float=str)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ConfigError(f'{option} {text}: expected ids separated by commas, or a JSON list such as ["a,b", "c"]')
+    return found
 
 
 def item_filters(options: argparse.Namespace) -> dict[str, Any]:

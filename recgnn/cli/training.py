@@ -42,7 +42,7 @@ TRAINER: dict[str, Any] = {
     "min_steps": Whole | None,
     "limit_train_batches": SOME,
     "limit_val_batches": Count | Fraction | None,
-    "limit_test_batches": SOME,
+    "limit_test_batches": Count | Fraction | None,
     "val_check_interval": SOME | str | dict[str, Any],
     "check_val_every_n_epoch": Count | None,
     "accumulate_grad_batches": Count,

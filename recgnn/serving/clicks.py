@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
-from recgnn.data.clicks.fields import check_values
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.frames import as_pandas, like
+from recgnn.data.readers.lists import hold_lists, plain_lists
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.columns import own_columns
 from recgnn.serving.event_reader import Encoded, EventReader
 from recgnn.serving.trained import Score, TrainedModel
+from recgnn.serving.unknown import Unknown
 
 BLOCK = 2**15  # events at once, less what their histories hold
 
@@ -73,10 +75,11 @@ class TrainedCTR(TrainedModel, EventReader):
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame with a column prediction: the probability of a positive label, or the number of regression.
 
-        Values that are not in the training data count as unknown; columns that the frame lacks, other than user and
-        item, as having no value, with a warning; columns that the model does not know are passed on. A model of
-        sequences sees the items that the row's user liked before the row's time, in all of the run's data; all of
-        them where the row has no time, and none for an unknown user.
+        Values that are not in the training data count as unknown, with a warning for fields where they are far more
+        than in validation; columns that the frame lacks, other than user and item, as having no value, with a warning;
+        columns that the model does not know are passed on. A model of sequences sees the items that the row's user
+        liked before the row's time, in all of the run's data; all of them where the row has no time, and none for an
+        unknown user.
 
         Raises:
             DataError: for a missing user, item or history, text in a numeric column, histories that cannot be read, or
@@ -85,10 +88,13 @@ class TrainedCTR(TrainedModel, EventReader):
         return self._with_answers(frame, "prediction")
 
     def _with_answers(self, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-        own = self.own(frame, name)
+        own, given = self.own(frame, name), as_pandas(frame)
         if missing := self.missing(own):
             warnings.warn(f"missing columns, taken as having no value: {', '.join(missing)}", stacklevel=3)
-        return frame.assign(**{name: self.answers(own)})
+        answers = self.answers(own, unknown := Unknown(self.encoders.usual))
+        if warning := unknown.warning():
+            warnings.warn(warning, stacklevel=3)
+        return like(frame, given.assign(**{name: answers}))
 
     def own(self, frame: pd.DataFrame, adds: str, what: str = "the frame", remedy: str = "") -> pd.DataFrame:
         """A frame to predict, with the run's own names of columns.
@@ -106,15 +112,20 @@ class TrainedCTR(TrainedModel, EventReader):
         if len(self.missing(found)) == len(self.columns):
             there = ", ".join(map(str, frame.columns[:12]))
             raise DataError(f"{what}: has none of the model's columns ({', '.join(self.columns)}); found: {there}")
-        check_values(found[[column for column in self.encoders.reads if column in found]])
+        for column, field in self.encoders.fields.items():
+            if field.kind != "multi" and column in found and hold_lists(plain_lists(found[column].iloc[:1000])):
+                raise DataError(f"{what}: column '{column}' holds lists, and is {field.kind} in this run")
         return found
 
-    def answers(self, frame: pd.DataFrame) -> np.ndarray:
-        """The predictions of rows whose columns have the run's names, [n]."""
+    def answers(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:
+        """The predictions of rows whose columns have the run's names, [n]; those with unknown values are counted."""
         answers = torch.empty(len(frame))
         for start in range(0, len(frame), BLOCK):
             block = frame.iloc[start : start + BLOCK]
-            answers[start : start + BLOCK] = self.model.predict_events(*self.encode(block), self.past(block))
+            encoded = self.encode(block)
+            counts = self.encoders.unknown(encoded.ids.numpy())
+            unknown.add({column: count for column, count in counts.items() if column in block}, len(block))
+            answers[start : start + BLOCK] = self.model.predict_events(*encoded, self.past(block))
         return answers.numpy()
 
     def score(self, frame: pd.DataFrame) -> pd.DataFrame:

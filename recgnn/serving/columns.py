@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
+from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.origin import need_columns, unique_columns
 from recgnn.errors import DataError
 
 
 def own_columns(
-    frame: pd.DataFrame,
+    frame: Any,
     names: Mapping[str, str],
     needed: Iterable[str] = (),
     what: str = "the frame",
@@ -24,7 +26,7 @@ def own_columns(
     chance is left out then, as in training.
 
     Args:
-        frame: Rows, with the columns of the run's source or with the run's own (`user`, `item`).
+        frame: Rows (see `as_pandas`), with the columns of the run's source or with the run's own (`user`, `item`).
         names: What the run's source calls its columns.
         needed: Columns that must be there.
         what: What to call the frame in messages.
@@ -34,6 +36,7 @@ def own_columns(
     Raises:
         DataError: If a column is missing, stands twice, or would be overwritten.
     """
+    frame = as_pandas(frame, what)
     unique_columns(frame.columns, what)
     if adds and adds in frame.columns:
         raise DataError(f"{what}: has a column '{adds}' already, which the answers are to have; rename it")

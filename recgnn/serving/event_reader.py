@@ -16,10 +16,11 @@ from recgnn.data.clicks.history import Histories, History, packed, past_of_colum
 from recgnn.data.clicks.prepared import FORMAT, listed
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
-from recgnn.data.readers.origin import Origin
-from recgnn.data.readers.values import as_text, clean_times
+from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.origin import Origin, shown
+from recgnn.data.readers.values import texts_as
 from recgnn.data.stored import read_summary, reading, verify
-from recgnn.errors import ConfigError, RunError
+from recgnn.errors import ConfigError, DataError, RunError
 
 
 class Encoded(NamedTuple):
@@ -86,7 +87,8 @@ class EventReader:
         verify(folder, files, listed(files))
         self.encoders = FieldEncoders.load(folder)
         self.tables = EventTables.load(folder)
-        self.layout, self.names = self.summary.get("layout"), self.summary["columns"]
+        self.layout, self.names, self.types = self.summary["layout"], self.summary["columns"], self.summary["types"]
+        self.times = {column: Notation(**how) for column, how in self.summary["times"].items()}
         with reading(folder, "no histories can be read"):
             history = self.summary["history"]
             self.history = Histories(**history) if history is not None and with_history else None
@@ -139,13 +141,18 @@ class EventReader:
         if self.history is None:
             return None
         times = None
-        timed = as_text(frame[TIMESTAMP]).notna().to_numpy() if TIMESTAMP in frame else np.zeros(len(frame), dtype=bool)
-        if timed.any():
-            times = np.full(len(frame), np.nan)
-            times[timed] = clean_times(frame[TIMESTAMP][timed], TIMESTAMP, Origin("the rows")).to_numpy(np.float64)
+        if TIMESTAMP in frame:
+            how = self.times.get(TIMESTAMP, Notation())
+            times, wrong = read(frame[TIMESTAMP], how, lenient=True)
+            if wrong.any():
+                row = int(wrong.argmax())
+                place, value = Origin("the rows").at(row, TIMESTAMP), shown(frame[TIMESTAMP].iloc[row])
+                raise DataError(f"{place}: {value}; expected {how.expected()}, as in the training data")
+            times = None if np.isnan(times).all() else times.astype(np.float64)
         if self.history.columns is not None:
             return self._in_columns(self.history, frame, times, "the rows").of()
-        codes = pd.Index(self.known.users[USER]).get_indexer(as_text(frame[USER]))
+        users = texts_as(frame[USER], self.types.get(USER, "text"))
+        codes = pd.Index(self.known.users[USER]).get_indexer(users)
         return self._of_users(self.history, codes, times).of()
 
     def memory(self, users: np.ndarray) -> Memory | None:
@@ -165,7 +172,7 @@ class EventReader:
 
     def _in_columns(self, history: Histories, frame: pd.DataFrame, times: np.ndarray | None, what: str) -> Memory:
         """The histories that columns hold."""
-        past, items = past_of_columns(frame, history, times, what)
+        past, items = past_of_columns(frame, history, times, what, self.times.get(TIMESTAMP))
         table = self.encode(items).of(slice(None), self.item_slots)
         item_times = None if past.item_times is None else torch.tensor(past.item_times)
         own = None if past.times is None else torch.tensor(past.times)
@@ -195,10 +202,11 @@ class EventReader:
     def _liked(self) -> Liked:
         """All positive events."""
         tables = self.known
-        user, item = tables.user[tables.positive].astype(np.int64), tables.item[tables.positive]
+        liked = tables.positive if tables.time is None else tables.positive & ~np.isnan(tables.time)
+        user, item = tables.user[liked].astype(np.int64), tables.item[liked]
         if tables.time is None:
             return Liked(user, item, None, np.zeros(0), user)
-        time = tables.time[tables.positive]
+        time = tables.time[liked]
         moments, moment = np.unique(time, return_inverse=True)
         return Liked(user, item, time, moments, user * (len(moments) + 1) + moment)
 

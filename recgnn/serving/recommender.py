@@ -15,6 +15,7 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.frames import as_pandas, is_frame, like
 from recgnn.errors import ConfigError, RunError
 from recgnn.models.base import Pair, Recommender, top_k
 from recgnn.serving import fold_in as folding
@@ -60,6 +61,13 @@ class TrainedRecommender(TrainedModel):
 
     def sizes(self) -> str:
         return f"{len(self.users):,} users, {len(self.items):,} items, {len(self.prepared.train):,} interactions"
+
+    @property
+    def cold_share(self) -> float:
+        """The share of validation (or test) rows with a user or item that is not in train."""
+        part = "val" if len(self.prepared.val) else "test"
+        cold = len(self.prepared.cold[part]) if part in self.prepared.cold else 0
+        return cold / max(1, cold + len(getattr(self.prepared, part)))
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         if context is not None:
@@ -123,7 +131,7 @@ class TrainedRecommender(TrainedModel):
         if isinstance(ratings, Mapping) and isinstance(histories, Mapping):
             ratings = [ratings.get(user, []) for user in histories]
         highest = float(self.model.high) if self.model.task == "rating" else None
-        if isinstance(histories, pd.DataFrame):
+        if is_frame(histories):
             histories = own_columns(histories, self.names, (USER, ITEM), "the histories")
         names, entries = histories_of(as_lists(histories), as_lists(ratings), self.items, highest, fallback is not None)
         blocked, empty = self._blocked(candidates, exclude), entries.counts == 0
@@ -183,7 +191,7 @@ class TrainedRecommender(TrainedModel):
         """
         own = own_columns(frame, self.names, (USER, ITEM), adds="score")
         users, items = self.users.require(own[USER], USER), self.items.require(own[ITEM], ITEM)
-        return frame.assign(score=self.scores_of(users, items))
+        return like(frame, as_pandas(frame).assign(score=self.scores_of(users, items)))
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the frame (columns user, item) with a column prediction.
@@ -194,7 +202,7 @@ class TrainedRecommender(TrainedModel):
         Raises:
             DataError: for a missing column, or one that is called prediction.
         """
-        return frame.assign(prediction=self.scores_of(*self.rows_of(frame)))
+        return like(frame, as_pandas(frame).assign(prediction=self.scores_of(*self.rows_of(frame))))
 
     def rows_of(self, frame: pd.DataFrame, what: str = "the frame", remedy: str = "") -> tuple[np.ndarray, np.ndarray]:
         """The rows of the users and items of a frame to predict, -1 for unknown ones: [n], [n].
@@ -220,7 +228,7 @@ def as_lists(histories: Any) -> Any:
     """Histories of several users; those of a single user become a list of one."""
     if isinstance(histories, Mapping):
         return {user: as_list(items) for user, items in histories.items()}
-    if histories is None or isinstance(histories, pd.DataFrame):
+    if histories is None or is_frame(histories):
         return histories
     histories = as_list(histories)
     return [histories] if histories and all(is_single(x) for x in histories) else histories

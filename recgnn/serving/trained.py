@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -17,6 +18,7 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.progress import progress
+from recgnn.data.readers.frames import is_frame
 from recgnn.errors import ConfigError, DataError
 from recgnn.models.base import Model, Pair, top_k
 from recgnn.serving.columns import own_columns
@@ -79,7 +81,7 @@ class TrainedModel(ABC):
         self,
         users: object = None,
         k: int = 10,
-        exclude_seen: str | bool = "all",
+        exclude_seen: str | bool | None = None,
         candidates: object = None,
         exclude: object = None,
         fallback: str | None = None,
@@ -95,6 +97,7 @@ class TrainedModel(ABC):
             k: how many. A user with fewer than k items left gets a shorter list.
             exclude_seen: leave out the items that the user has in these parts of the run's data: `all` (True),
                 `train+val`, `train`, or `none` (False). To measure recommendations by the test part take `train+val`.
+                None: `none` for a run that keeps repeats, else `all`.
             candidates: raw ids of the items to choose from, or a frame with columns user and item, each user's own;
                 all items when None.
             exclude: raw ids of items that are recommended to nobody.
@@ -121,7 +124,7 @@ class TrainedModel(ABC):
         self,
         users: object = None,
         k: int = 10,
-        exclude_seen: str | bool = "all",
+        exclude_seen: str | bool | None = None,
         candidates: object = None,
         exclude: object = None,
         fallback: str | None = None,
@@ -131,12 +134,12 @@ class TrainedModel(ABC):
         k = self._length(k)
         check_fallback(fallback)
         own = None
-        if isinstance(candidates, pd.DataFrame):
+        if is_frame(candidates):
             frame, candidates = own_columns(candidates, self.names, (USER, ITEM), "candidates"), None
             users = frame[USER].unique() if users is None else users
             own = self._own_candidates(frame, self.users.parse(as_list(users)))
         rows, names = self._rows(users, fallback)
-        parts = left_out(exclude_seen)
+        parts = left_out(self.usual_exclusion if exclude_seen is None else exclude_seen)
         filters = Filters(self._blocked(candidates, exclude), own, self.seen_in(*parts) if parts else None)
         score = self.scorer(context)
 
@@ -167,6 +170,11 @@ class TrainedModel(ABC):
                 scores, items = (torch.cat(x) for x in zip(*parts, strict=True))
                 of = None if source is None else source[start:stop]
                 yield self._frame(USER, names[start:stop], scores, items, of)
+
+    @cached_property
+    def usual_exclusion(self) -> str:
+        """What `exclude_seen` is where it is not said: `none` in a run that keeps repeats, else `all`."""
+        return "none" if self.summary.get("repeats") == "keep" else "all"
 
     @cached_property
     def popularity(self) -> Tensor:
@@ -254,7 +262,14 @@ class TrainedModel(ABC):
 
     def _own_candidates(self, frame: pd.DataFrame, users: list) -> UserItems:
         """The candidates of each user of a request, from a frame of users and items."""
-        items = torch.from_numpy(self.items.require(frame[ITEM], ITEM))
+        rows = self.items.encode(frame[ITEM])
+        if (unknown := rows < 0).any():
+            if unknown.all() or len(frame) == 1:
+                self.items.require(frame[ITEM], ITEM)
+            print(f"candidates: {int(unknown.sum()):,} of {len(rows):,} rows have items that the run does not know; "
+                  "they are left out", file=sys.stderr)  # fmt: skip
+            frame, rows = frame[~unknown], rows[~unknown]
+        items = torch.from_numpy(rows)
         codes, distinct = pd.factorize(pd.Index(users))
         place = torch.from_numpy(distinct.get_indexer(self.users.parse(frame[USER])))
         table = UserItems.from_pairs(place[place >= 0], items[place >= 0], len(distinct))

@@ -119,8 +119,8 @@ def print_groups(groups: dict[str, list[dict[str, Any]]]) -> None:
         Console().print(table)
 
 
-def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list, task: str) -> None:
-    """The table, where the run lies, and what to type next."""
+def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list, task: str, own: bool) -> None:
+    """The table, where the run lies, and what to type next; for `own` classes, with the option that imports them."""
     parts = {part: content[part] for part in ("val", "test") if content[part]}
     print(
         f"best epoch {content['best_epoch']} of {content['epochs']}, "
@@ -134,7 +134,7 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     for logger in loggers:
         if command := getattr(logger, "sync_command", None):
             print(f"dashboard   {command}")
-    run = shlex.quote(str(run_dir))
+    run = shlex.quote(str(run_dir)) + " --trust" * own
     predict = f"python -m recgnn.predict --run {run} --input rows.csv --output predictions.parquet"
     commands = [f"python -m recgnn.test --run {run}"]
     if task in ("clicks", "regression"):

@@ -113,7 +113,7 @@ def test_filters_and_splits_that_leave_nothing(tiny, table):
         ("--data.batch_sise=3", ["batch_sise", "did you mean 'batch_size'?"]),
         ("--run_dri=x", ["--run_dri", "did you mean '--run_dir'?"]),
         ("--model=LihgtGCN", ["LihgtGCN", "did you mean 'LightGCN'?"]),
-        ("--model.embedding_dim=many", ["embedding_dim", "expected int", "many"]),
+        ("--model.embedding_dim=many", ["LightGCN.embedding_dim is many; expected a whole number"]),
         ("--training.loss=BRP", ["no loss is named BRP", "did you mean 'BPR'?"]),
         ("--training.loss={class_path: SampledSoftmax, init_args: {temprature: 1}}", ["temprature", "'temperature'?"]),
         ("--training.negatives=in_batch", ["in_batch needs a loss such as SampledSoftmax, found BPR"]),
@@ -201,8 +201,10 @@ def test_a_folder_that_is_no_run(run):
 def test_a_checkpoint_of_another_model(run, tiny):
     shutil.rmtree(run / "figures")
     options = ["--config", str(tiny), "--run_dir", str(run), "--ckpt_path", "last", "--trainer.max_epochs=5"]
-    for other in ("--model.embedding_dim=4", "--model=NGCF", "--data.source.num_users=30"):
-        assert "checkpoint is of another model or other data" in refused(run.parent, [*options, other], RunError)
+    told = "checkpoint is of another model or other data"
+    for other, line in (("--model.embedding_dim=4", told), ("--model=NGCF", told),
+                        ("--data.source.num_users=30", "trained on other users and items")):  # fmt: skip
+        assert line in refused(run.parent, [*options, other], RunError)
 
 
 def test_a_run_dir_that_cannot_be(tiny, here):
@@ -212,7 +214,7 @@ def test_a_run_dir_that_cannot_be(tiny, here):
 
 
 def test_no_epoch_at_all(tiny, here):
-    assert "has no checkpoint" in refused(here, ["--config", str(tiny), "--trainer.max_epochs=0"], RunError)
+    assert "max_epochs is 0" in refused(here, ["--config", str(tiny), "--trainer.max_epochs=0"], ConfigError)
 
 
 def test_damaged_tables_of_a_run(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import time
 from inspect import signature
 from pathlib import Path
@@ -223,6 +224,32 @@ def test_without_a_validation_part(tiny, here):
     assert metrics(both.run_dir)["dataset"]["val_is_test"] and metrics(both.run_dir)["dataset"]["warnings"]
 
 
+def test_a_model_in_closed_form_says_what_is_not_used(tiny, here, monkeypatch, capsys):
+    (here / "solved_here.py").write_text("""\
+import torch
+from recgnn.models.base import Recommender
+
+class Same(Recommender):
+    def solve(self) -> None:
+        pass
+
+    def score(self, users):
+        return torch.arange(self.num_items).float().repeat(len(users), 1)
+""")
+    monkeypatch.syspath_prepend(str(here))
+    (here / "same.yaml").write_text(tiny.read_text().partition("model:")[0] + "model: solved_here.Same\n")
+    run = main("fit", ["--config", "same.yaml", "--training.lr=0.1", "--trainer.logger=false"]).run_dir
+    out = capsys.readouterr().out
+    assert "Same is solved in closed form: loss, negatives, lr and optimizer are not used" in out
+    assert f"python -m recgnn.test --run {run} --trust\n" in out
+    sys.modules.pop("solved_here")
+    with pytest.raises(RunError, match="solved_here.Same is not one of recgnn's"):
+        main("test", ["--run", str(run)])
+    main("test", ["--run", str(run), "--trust", "--output", "test.json"])
+    assert json.loads(Path("test.json").read_text())["test"] == metrics(run)["test"]
+    sys.modules.pop("solved_here")
+
+
 # ---- validate and test
 
 
@@ -402,7 +429,7 @@ def test_classes_of_ones_own_by_their_path(here, monkeypatch):
         ("max_epochs", 0), ("max_epochs", -2), ("max_epochs", 10**15), ("max_steps", 0), ("min_epochs", -1),
         ("check_val_every_n_epoch", 0), ("accumulate_grad_batches", 0), ("accumulate_grad_batches", -1),
         ("limit_train_batches", 0), ("limit_train_batches", 1.5), ("limit_val_batches", -1),
-        ("limit_test_batches", 0.0), ("val_check_interval", 0), ("gradient_clip_val", -1),
+        ("limit_test_batches", -0.5), ("val_check_interval", 0), ("gradient_clip_val", -1),
         ("log_every_n_steps", -1), ("num_sanity_val_steps", -2), ("min_steps", True),
     ],
 )  # fmt: skip
@@ -413,7 +440,7 @@ def test_values_at_which_the_trainer_fails_later_are_refused(option: str, value:
 
 def test_the_trainers_own_defaults_and_usual_values_pass() -> None:
     defaults = {name: p.default for name, p in signature(Trainer).parameters.items()}
-    usual = {"max_epochs": -1, "limit_val_batches": 0, "limit_train_batches": 0.25, "val_check_interval": 0.5}
+    usual = {"max_epochs": -1, "limit_val_batches": 0, "limit_test_batches": 0, "val_check_interval": 0.5}
     for values in (defaults, usual | {"gradient_clip_val": 0, "max_steps": 10, "check_val_every_n_epoch": None}):
         check("trainer", values, TRAINER)
 

@@ -282,7 +282,7 @@ def test_two_columns_of_a_name_in_parquet(tmp_path) -> None:
 
 def test_a_header_line_in_a_file_of_lists(tmp_path) -> None:
     (tmp_path / "train.txt").write_text("user item item\n0 1 2\n1 2 3\n")
-    with pytest.raises(DataError, match="train.txt, line 1: holds names"):
+    with pytest.raises(DataError, match="train.txt, line 1: names columns"):
         AdjacencyLog(tmp_path / "train.txt").read()
     (tmp_path / "train.txt").write_text("u0 a b\nu1 b c\n")
     assert len(AdjacencyLog(tmp_path / "train.txt").read()) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import uuid
 from io import StringIO
 from pathlib import Path
@@ -17,6 +18,7 @@ import recgnn
 from recgnn import load
 from recgnn.data import GraphDataModule, SyntheticLog, TableLog
 from recgnn.errors import ConfigError, DataError
+from recgnn.serving.output import write
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +335,16 @@ def test_the_parts_that_are_left_out(trained, parts) -> None:
     ids = prepared.items.decode(range(40))
     listed = {user: set(items) for user, items in found}
     assert listed == {user + 1: {ids[item] for item in left} for user, left in expected.items()}
+
+
+def test_titles_cannot_steer_a_terminal(trained, monkeypatch) -> None:
+    frame = trained.recommend([5], k=1).assign(title="a\x1b[2Jb\r")
+    for terminal, title in ((True, r"a\x1b[2Jb\r"), (False, "a\x1b[2Jb\r")):
+        stream = StringIO()
+        stream.isatty = lambda terminal=terminal: terminal
+        monkeypatch.setattr(sys, "stdout", stream)
+        write(iter([frame]), "-")
+        assert title in stream.getvalue()
 
 
 def test_parts_that_are_none(trained) -> None:

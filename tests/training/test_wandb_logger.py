@@ -106,6 +106,22 @@ def test_the_environment_decides_auto_only(monkeypatch):
         assert mode_of(mode="offline") == "offline"
 
 
+@pytest.mark.parametrize("value", ["", "auto"])
+def test_a_mode_that_says_nothing(value, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", value)
+    assert mode_of() == "offline"
+    monkeypatch.setenv("WANDB_MODE", value)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert mode_of() == "online"
+
+
+def test_an_environment_that_wandb_refuses_is_one_line(monkeypatch):
+    monkeypatch.setenv("WANDB_QUIET", "perhaps")
+    with pytest.raises(ConfigError, match=r"^W&B's settings .*quiet") as caught:
+        mode_of()
+    assert "\n" not in str(caught.value)
+
+
 def test_clear_errors(monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match="online needs .* no API key.*wandb login"):
         mode_of(mode="online")

@@ -1,4 +1,4 @@
-"""From one column of events to rows of an embedding table, fitted on train."""
+"""From one column of categories, or of moments, to rows of an embedding table, fitted on train."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recgnn.data.clicks.fields import Field
-from recgnn.data.readers.values import NULLS, as_text, distinct_of, moments_of, numbers
+from recgnn.data.readers.lists import LOOKED_AT, flat_pieces, padding_in, pieces_of
+from recgnn.data.readers.types import kind_of
+from recgnn.data.readers.values import Type, as_text, distinct_of, numbers, texts_as, type_of
 from recgnn.errors import DataError
 
+CELLS = 2**29  # of all rows of train and the values of each: what is kept where nobody says how many
 UNKNOWN, MISSING = 0, 1  # rows of every vocabulary: values that are not in train (or that are rare there), no value
 KNOWN = 2  # the first row of a known value
 Encoded = tuple[np.ndarray, np.ndarray | None]
@@ -71,7 +74,7 @@ class Categorical(Encoder):
         super().__init__(field)
         self.weighted = self.weighted or field.values is not None
         self.values: pd.Index = pd.Index([], dtype="string")
-        self.numeric: bool | None = None  # whether train's values are numbers, so that the text 3.0 means 3
+        self.type: Type | None = None  # of train's values: how others are read
         self.seen = Tally()
 
     @property
@@ -80,13 +83,7 @@ class Categorical(Encoder):
 
     def texts(self, column: pd.Series) -> pd.Series:
         """Return the values as text, NA where there is none."""
-        text = as_text(column)
-        if self.numeric and not pd.api.types.is_numeric_dtype(column.dtype):
-            text = text.mask(text.isin(NULLS))
-            other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
-            number = pd.to_numeric(other, errors="coerce")
-            text = text.where(number.isna(), as_text(number.astype("Float64")))
-        return text
+        return texts_as(column, self.type or "text")
 
     def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
         """Return the place of each row's value among the distinct ones, [n], and these as text."""
@@ -94,16 +91,24 @@ class Categorical(Encoder):
         return which, self.texts(values)
 
     def observe(self, column: pd.Series) -> None:
-        if self.numeric is None:
-            kind = column.dtype
-            self.numeric = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        which, values = distinct_of(column)
+        if self.type != "text" and values.notna().any():
+            self.see(type_of(values))
         if self.field.buckets is None:
-            which, texts = self.distinct(column)
-            self.seen.add(texts, np.bincount(which, minlength=len(texts)))
+            self.seen.add(as_text(values), np.bincount(which, minlength=len(values)))
+
+    def see(self, kind: Type) -> None:
+        """Take the type of a block of values into account."""
+        if self.type is None or self.type == kind:
+            self.type = kind
+        else:
+            self.type = "number" if {self.type, kind} == {"integer", "number"} else "text"
 
     def finish(self) -> None:
         if self.field.buckets is None:
             counts = self.seen.counts()
+            if self.type == "bool" or isinstance(self, Multi):  # elsewhere a value has one text already
+                counts = counts.groupby(self.texts(counts.index.to_series()).to_numpy()).sum()
             counts = counts[counts >= self.field.min_count]
             order = np.lexsort((counts.index.to_numpy(object), -counts.to_numpy()))
             self.values = pd.Index(counts.index[order], dtype="string")
@@ -132,10 +137,10 @@ class Categorical(Encoder):
         return np.where(there, rows, np.int32(MISSING)), np.where(there, x, np.float32(1))
 
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"numeric": bool(self.numeric)}, self.values.tolist()
+        return {"type": self.type or "text"}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
-        self.numeric = bool(numbers["numeric"])
+        self.type = numbers["type"]
         self.values = pd.Index(vocabulary or [], dtype="string")
 
 
@@ -183,27 +188,32 @@ class Pieces(NamedTuple):
 
 
 class Multi(Categorical):
-    """Several values of one text, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over
-    the sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
+    """Several values of a row, each a feature of value 1, or of the number x beside it: as it is (`sum`), or over the
+    sum of all |x| (`mean`). None of them is a missing value, or no feature where they have numbers."""
 
     weighted = True
 
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.slots = field.max_values or 1
+        self.cut = [0, 0]  # rows of train that have more values than slots, and these values
+        self.lengths = np.zeros(1, dtype=np.int64)  # of train's rows, how many have each
+
     @property
     def num_slots(self) -> int:
-        return self.field.max_values
+        return self.slots
 
     def pieces(self, column: pd.Series) -> Pieces:
-        """Take the column's texts apart.
+        """Take the column's lists and texts apart; what fills lists up is left out.
 
         Raises:
             DataError: For an x that is no finite number, or that has no value.
         """
         which, distinct = distinct_of(column)
-        texts = pa.array(as_text(distinct).tolist(), pa.large_string(), from_pandas=True)
-        lists = pc.split_pattern(texts, self.field.separator)
-        flat = pc.utf8_trim_whitespace(lists.flatten())
-        there = pc.not_equal(flat, "")
-        flat, owner = flat.filter(there), pc.list_parent_indices(lists).filter(there).to_numpy()
+        flat, owner = flat_pieces(distinct, self.field.separator)
+        if self.field.padding not in (None, ""):
+            there = pc.not_equal(flat, str(self.field.padding))
+            flat, owner = flat.filter(there), owner[there.to_numpy(zero_copy_only=False)]
         values, x = (flat, np.ones(len(flat), dtype=np.float32)) if self.field.weights is None else self._apart(flat)
         for wrong in np.flatnonzero(~np.isfinite(x) | pc.equal(values, "").to_numpy(zero_copy_only=False))[:1]:
             row = int((which == owner[wrong]).argmax())
@@ -230,21 +240,36 @@ class Multi(Categorical):
 
     def observe(self, column: pd.Series) -> None:
         which, owner, code, words, _ = self.pieces(column)
-        if self.numeric is None:
-            self.numeric = False
+        times = np.bincount(which)
+        if self.field.padding is None and not self.lengths.any():
+            some = distinct_of(column)[1][:LOOKED_AT]
+            if found := padding_in(pieces_of(some, self.field.separator), times.tolist()):
+                raise DataError(f"column '{column.name}': {found}")
+        more = np.bincount(np.bincount(owner, minlength=len(times)), times).astype(np.int64)
+        self.lengths = np.pad(self.lengths, (0, max(0, len(more) - len(self.lengths))))
+        self.lengths[: len(more)] += more
+        if len(words) and self.type != "text":
+            kind = kind_of(pa.chunked_array([pa.array(words, pa.string())]))
+            self.see("number" if kind == "float" else kind or "text")
         if self.field.buckets is None:
-            times = np.bincount(code, np.bincount(which)[owner], minlength=len(words))
-            self.seen.add(self.texts(words), times.astype(np.int64))
+            self.seen.add(words, np.bincount(code, times[owner], minlength=len(words)).astype(np.int64))
+
+    def finish(self) -> None:
+        super().finish()
+        longest, rows = len(self.lengths) - 1, max(1, int(self.lengths.sum()))
+        self.slots = self.field.max_values or max(1, min(longest, CELLS // rows))
+        beyond = self.lengths[self.slots + 1 :]
+        self.cut = [int(beyond.sum()), int((beyond * np.arange(1, len(beyond) + 1)).sum())]
 
     def encode(self, column: pd.Series) -> Encoded:
         which, owner, code, words, x = self.pieces(column)
         sizes = np.bincount(owner, minlength=int(which.max(initial=-1)) + 1)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        kept = place < self.num_slots
+        kept = place < self.slots
         owner, place = owner[kept], place[kept]
-        ids = np.full((len(sizes), self.num_slots), MISSING, dtype=np.int32)
-        values = np.zeros((len(sizes), self.num_slots), dtype=np.float32)
-        ids[owner, place] = self.rows(words)[code[kept]]
+        ids = np.full((len(sizes), self.slots), MISSING, dtype=np.int32)
+        values = np.zeros((len(sizes), self.slots), dtype=np.float32)
+        ids[owner, place] = self.rows(self.texts(words))[code[kept]]
         values[owner, place] = x[kept]
         if self.field.weights is None:
             values[sizes == 0, 0] = 1
@@ -253,132 +278,41 @@ class Multi(Categorical):
             values /= np.where(total > 0, total, 1)
         return ids[which], values[which]
 
-
-class Numeric(Encoder):
-    """A number as the value of one feature: standardised, or as it is; without one, the feature `missing`."""
-
-    weighted = True
-
-    @property
-    def num_rows(self) -> int:
-        """Two: the number's own row is UNKNOWN's, so to say; the other is for a missing one."""
-        return 2
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(field)
-        self.mean, self.scale = 0.0, 1.0
-        self.count, self.squares = 0, 0.0  # of deviations from the mean
-
-    def observe(self, column: pd.Series) -> None:
-        values = numbers(column)
-        values = values[np.isfinite(values)]
-        if self.field.transform != "standard" or not len(values):
-            return
-        mean, count = float(values.mean()), len(values)  # Chan et al., 1983: means and squares of two parts as one
-        gap, both = mean - self.mean, self.count + count
-        self.squares += float(np.square(values - mean).sum()) + gap**2 * self.count * count / both
-        self.mean, self.count = self.mean + gap * count / both, both
-
-    def finish(self) -> None:
-        self.scale = float(np.sqrt(self.squares / max(self.count, 1)))
-        if self.scale <= 1e-9 * abs(self.mean) or self.scale == 0:  # no more than rounding
-            self.scale = 1.0
-
-    def encode(self, column: pd.Series) -> Encoded:
-        values = numbers(column)
-        missing = ~np.isfinite(values)
-        scaled = np.where(missing, 1.0, (values - self.mean) / self.scale).astype(np.float32)
-        return np.where(missing, MISSING, 0).astype(np.int32)[:, None], scaled[:, None]
-
     def state(self) -> tuple[dict, list[str] | None]:
-        return {"mean": self.mean, "scale": self.scale}, None
-
-    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
-        self.mean, self.scale = numbers["mean"], numbers["scale"]
-
-
-class Bucket(Categorical):
-    """A number's category."""
-
-    def distinct(self, column: pd.Series) -> tuple[np.ndarray, pd.Series]:
-        which, values = distinct_of(pd.Series(numbers(column)))
-        return which, self.texts(values)
-
-
-class LogBucket(Bucket):
-    """The category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest."""
-
-    def texts(self, column: pd.Series) -> pd.Series:
-        values = numbers(column)
-        finite = np.isfinite(values)
-        large = finite & (values > 2)
-        bucket = np.zeros(len(values), dtype=np.int64)
-        bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
-        bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        return pd.Series(bucket).astype("string").mask(~finite)
-
-
-class Quantile(Bucket):
-    """The category among about equally many values of train."""
-
-    def __init__(self, field: Field) -> None:
-        super().__init__(field)
-        self.edges = np.zeros(0)
-        self.sample: list[np.ndarray] = []
-        self.stride, self.offset = 1, 0
-
-    def observe(self, column: pd.Series) -> None:
-        """Keep every value, or at even distances every second, fourth, … where there are more than 2^21."""
-        values = numbers(column)
-        values = values[np.isfinite(values)]
-        self.sample.append(values[-self.offset % self.stride :: self.stride])
-        self.offset += len(values)
-        if sum(map(len, self.sample)) > 2**21:
-            self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
-
-    def finish(self) -> None:
-        values = np.concatenate(self.sample) if self.sample else np.zeros(0)
-        if len(values):
-            self.edges = np.unique(np.quantile(values, np.linspace(0, 1, self.field.bins + 1)[1:-1]))
-        self.sample = []
-        which, texts = self.distinct(pd.Series(values))
-        self.seen.add(texts, np.bincount(which, minlength=len(texts)) * self.stride)
-        super().finish()
-
-    def texts(self, column: pd.Series) -> pd.Series:
-        values = numbers(column)
-        bucket = np.searchsorted(self.edges, values, side="right")
-        return pd.Series(bucket).astype("string").mask(~np.isfinite(values))
-
-    def state(self) -> tuple[dict, list[str] | None]:
-        return {"numeric": False, "edges": self.edges.tolist()}, self.values.tolist()
+        return {"type": self.type or "text", "slots": self.slots, "cut": self.cut}, self.values.tolist()
 
     def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
         super().restore(numbers, vocabulary)
-        self.edges = np.array(numbers["edges"])
+        self.slots, self.cut = numbers["slots"], numbers["cut"]
 
 
 class Time(Categorical):
-    """A part of a moment, in UTC, from seconds or dates."""
+    """A part of a moment, in UTC, from its seconds: NaN is no moment, and infinity one that cannot be read."""
 
     def __init__(self, field: Field, part: str) -> None:
         super().__init__(field)
         self.part = part
 
-    def texts(self, column: pd.Series) -> pd.Series:
-        moments = moments_of(column)
-        if self.part == "weekend":
-            found = (moments.dt.day_of_week >= 5).astype("Int64").mask(moments.isna())
-        else:
-            found = getattr(moments.dt, "day_of_week" if self.part == "weekday" else self.part).astype("Int64")
-        return found.astype("string").reset_index(drop=True)
+    def parts(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the part of each moment, 0 where there is none, and which are moments: [n], [n]."""
+        seconds = column.to_numpy(np.float64)
+        known = np.isfinite(seconds)
+        whole = np.floor(np.where(known, seconds, 0)).astype(np.int64)
+        if self.part == "hour":
+            return whole // 3600 % 24, known
+        if self.part == "month":
+            return whole.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) % 12 + 1, known
+        day = (whole // 86_400 + 3) % 7  # 1970 began on a Thursday
+        return day if self.part == "weekday" else (day >= 5).astype(np.int64), known
 
+    def observe(self, column: pd.Series) -> None:
+        part, known = self.parts(column)
+        counts = np.bincount(part[known])
+        if self.field.buckets is None:
+            self.seen.add(pd.Series(np.flatnonzero(counts)).astype("string"), counts[counts > 0])
 
-def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
-    """Return the encoders of a field, by the names of the fields that it becomes."""
-    if field.kind == "time":
-        return {f"{name}.{part}": Time(field, part) for part in field.parts}
-    if field.kind == "numeric":
-        kinds = {"log2": LogBucket, "quantile": Quantile}
-        return {name: kinds.get(field.transform, Numeric)(field)}
-    return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+    def encode(self, column: pd.Series) -> Encoded:
+        part, known = self.parts(column)
+        rows = self.rows(pd.Series(np.arange(25)).astype("string"))[part]
+        rows[~known] = np.where(np.isnan(column.to_numpy(np.float64)), MISSING, UNKNOWN)[~known]
+        return rows[:, None], None

@@ -15,11 +15,13 @@ from recgnn.arguments import Checked
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
-from recgnn.data.interactions.log import ITEM, SPLIT, TITLE, USER, InteractionLog, clean_split
+from recgnn.data.interactions.log import ITEM, SPLIT, TIMESTAMP, TITLE, USER, InteractionLog, clean_split
 from recgnn.data.readers.frames import as_pandas
+from recgnn.data.readers.notation import as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_files
 
@@ -37,6 +39,8 @@ class EventSource(Checked, ABC):
     """Where a table of events comes from; every source has a short `name`."""
 
     name: str
+    written = UNSAID
+    """What was said of its times: of the column `timestamp`, and of fields of times that do not say it themselves."""
     notes: Sequence[str] = ()
     """What was left out in reading, in lines."""
 
@@ -51,6 +55,10 @@ class EventSource(Checked, ABC):
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         """Yield the events in blocks of rows, of all columns or of some; a source that can, reads them one by one."""
         yield from slices(self.events(), columns)
+
+    def at(self, row: int, column: str) -> str:
+        """Return the place of a row of those that have been read, for an error."""
+        return Origin(self.name).at(row, column)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -72,6 +80,12 @@ class EventTable(EventSource):
         encoding: Of the files, such as latin-1; UTF-8, or UTF-16 with a mark, when None.
         keep: Which rows are read: a rule such as `exposed == 1`; all when None.
         on_bad_rows: `refuse`, or `drop` and count broken rows (another number of fields).
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out. It and
+            the next are of the column `timestamp`, and of fields of times that do not say it themselves.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a `timestamp` where one is needed: `refuse`; `drop`; `keep` has them in train, and in
+            no history.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -91,15 +105,23 @@ class EventTable(EventSource):
         encoding: str | None = None,
         keep: str | None = None,
         on_bad_rows: Literal["refuse", "drop"] = "refuse",
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
         self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
+        self._places: list[tuple[int, Origin]] = []  # the first row of each file that has been read
         self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
         self.name = name or Path(self.files["train"]).stem
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
+        rows = 0
+        self._places = []
         for part, file in self.files.items():
             table = open_table(
                 file, self.separator, self.columns, self.quotes, self.encoding, on_bad_rows=self.on_bad_rows
@@ -107,23 +129,27 @@ class EventTable(EventSource):
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
-            start = 0
+            start, line = 0, lines_of(table) if self.keep is None else None
+            self._places.append((rows, Origin(file, line)))
             for frame in table_blocks(table, columns, self.keep):
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
-                    line = lines_of(table) if self.keep is None else None
                     frame = frame.assign(**{SPLIT: clean_split(frame[SPLIT], Origin(file, line, start=start))})
-                start += len(frame)
+                start, rows = start + len(frame), rows + len(frame)
                 yield frame
             self.notes = list(dict.fromkeys([*self.notes, *bad_rows_note(table)]))
+
+    def at(self, row: int, column: str) -> str:
+        first, origin = [place for place in self._places if place[0] <= row][-1]
+        return origin.at(row - first, column)
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
-        options += [repr(self.keep), self.on_bad_rows]
+        options += [repr(self.keep), self.on_bad_rows, repr(self.written)]
         return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
 
 
@@ -133,10 +159,23 @@ class EventFrame(EventSource):
     Args:
         frame: The events; not changed. A column `split` (train, val, test) is their own split.
         name: Short name of the data set.
+        time_format: How times are written, as of `strptime`, and so on: see `EventTable`.
+        time_unit: Of times that are numbers.
+        time_zone: Of times that name none; UTC when None.
+        on_missing: Rows without a `timestamp` where one is needed: `refuse`, `drop` or `keep`.
     """
 
-    def __init__(self, frame: Any, name: str = "frame") -> None:
+    def __init__(
+        self,
+        frame: Any,
+        name: str = "frame",
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
+    ) -> None:
         self.frame, self.name = as_pandas(frame).reset_index(drop=True), name
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def events(self) -> pd.DataFrame:
         if SPLIT not in self.frame:
@@ -144,7 +183,7 @@ class EventFrame(EventSource):
         return self.frame.assign(**{SPLIT: clean_split(self.frame[SPLIT], Origin("the frame"))})
 
     def fingerprint(self) -> str:
-        return fingerprint(self, [self.name, frame_digest(self.frame).hex()], [])
+        return fingerprint(self, [self.name, self.written, frame_digest(self.frame).hex()], [])
 
 
 def part_files(
@@ -163,7 +202,7 @@ def part_files(
 
 def events_of(log: InteractionLog) -> tuple[pd.DataFrame, pd.DataFrame | None, dict[str, Kind]]:
     """Return the interactions of a log, joined with its user and item tables; the items' titles or None; and to whom
-    the columns of these tables belong."""
+    the columns of these tables belong. Times that are moments are dates, so that they need no notation."""
     owners: dict[str, Kind] = {}
     titles = log.items[[ITEM, TITLE]] if log.items is not None and TITLE in log.items else None
     frame = log.interactions
@@ -173,6 +212,8 @@ def events_of(log: InteractionLog) -> tuple[pd.DataFrame, pd.DataFrame | None, d
             table = table.rename(columns={c: f"{key}_{c}" for c in twice})
             owners |= dict.fromkeys((c for c in table.columns if c != key), cast(Kind, key))
             frame = frame.merge(table, on=key, how="left", validate="many_to_one")
+    if log.times is not None and log.times.written not in ("s", "order"):
+        frame = frame.assign(**{TIMESTAMP: as_dates(frame[TIMESTAMP])})
     frame = frame.drop(columns=[c for c in (TITLE, "imdb_url") if c in frame])
     return frame, titles, {column: owner for column, owner in owners.items() if column in frame}
 

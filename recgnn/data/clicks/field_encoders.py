@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.clicks.encoders import KNOWN, Categorical, Encoded, Encoder, Numeric, encoders_of
+from recgnn.data.clicks.encoders import KNOWN, UNKNOWN, Categorical, Encoded, Encoder, Multi, Time
 from recgnn.data.clicks.fields import Field, as_field
+from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
+from recgnn.data.readers.lists import plain_lists
+from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.times import UNSAID, Finder
 from recgnn.data.stored import read_json, reading, write_json
 from recgnn.errors import DataError
 from recgnn.files import atomic_path
@@ -30,6 +38,8 @@ class FieldEncoders:
 
     def __init__(self, fields: dict[str, Field]) -> None:
         self.fields = fields
+        self.times: dict[str, Notation] = {}  # how the moments of columns are written
+        self.usual: dict[str, float] = {}  # the share of validation rows with a value that train does not have
         self.encoders: dict[str, Encoder] = {}
         self.columns: dict[str, str] = {}
         for column, field in fields.items():
@@ -72,10 +82,26 @@ class FieldEncoders:
 
     def observe(self, frame: pd.DataFrame) -> FieldEncoders:
         """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
+        known = self._readable([column for column in self.fields if column in frame], frame)
         for name, encoder in self.encoders.items():
-            if self.columns[name] in frame:
-                encoder.observe(frame[self.columns[name]])
+            if self.columns[name] in known:
+                encoder.observe(known[self.columns[name]])
         return self
+
+    def _readable(self, columns: Iterable[str], frame: pd.DataFrame) -> dict[str, pd.Series]:
+        """Return columns as encoders take them: moments as seconds, infinite where they cannot be read."""
+        found = {}
+        for column in columns:
+            series = plain_lists(_of(frame, column))
+            if self.fields[column].kind == "time":
+                if column not in self.times:
+                    finder = Finder(column, self.fields[column].written(UNSAID))
+                    finder.look(series, Origin("the events").at)
+                    self.times[column] = finder.found()
+                seconds, wrong = read(series, self.times[column], lenient=True)
+                series = pd.Series(np.where(wrong, np.inf, seconds), name=column)
+            found[column] = series
+        return found
 
     def finish(self, strict: bool = True) -> FieldEncoders:
         """Settle what was learnt, when all blocks have been seen.
@@ -104,16 +130,12 @@ class FieldEncoders:
 
         A column that is not in the frame has no value in any row.
         """
-
-        def of(column: str) -> pd.Series:
-            return frame[column] if column in frame else pd.Series([None] * len(frame), dtype="string", name=column)
-
         ids, values, start = [], [], 0
-        some = any(self.weighted)
+        some, readable = any(self.weighted), self._readable(self.fields, frame)
         for name, encoder in self.encoders.items():
-            column, own = of(self.columns[name]), encoder.field.values
+            column, own = readable[self.columns[name]], encoder.field.values
             if isinstance(encoder, Categorical) and own is not None:
-                rows, x = encoder.encode_valued(column, of(own))
+                rows, x = encoder.encode_valued(column, _of(frame, own))
             else:
                 rows, x = encoder.encode(column)
             ids.append(rows + np.int32(start))
@@ -122,11 +144,29 @@ class FieldEncoders:
             start += encoder.num_rows
         return np.concatenate(ids, 1), np.concatenate(values, 1) if some else None
 
+    def unknown(self, ids: np.ndarray) -> dict[str, int]:
+        """Return how many events have a value, or several, that train does not have: by column.
+
+        Shapes:
+            ids: `[n, S]` rows of the table of all fields.
+        """
+        found = dict.fromkeys(self.fields, 0)
+        starts, slots = np.cumsum([0, *self.dims]), np.array(self.slots)
+        for place, (name, encoder) in enumerate(self.encoders.items()):
+            if not isinstance(encoder, Numeric):
+                rows = int((ids[:, slots == place] == starts[place] + UNKNOWN).any(1).sum())
+                found[self.columns[name]] = max(rows, found[self.columns[name]])
+        return found
+
     def describe(self) -> list[str]:
         """Return a line per field."""
         lines = []
         for name, encoder in self.encoders.items():
             rows = f"{encoder.num_rows:,} rows" if isinstance(encoder, Categorical) else "one number"
+            if isinstance(encoder, Multi):
+                rows += f", {encoder.slots} values at most"
+                if encoder.cut[0]:
+                    rows += f"; max_values cuts {encoder.cut[1]:,} values of {encoder.cut[0]:,} rows of train"
             lines.append(f"{name}: {encoder.field.describe()} ({rows})")
         return lines
 
@@ -139,7 +179,8 @@ class FieldEncoders:
             plain[name], vocabulary = encoder.state()
             of += [name] * len(vocabulary or [])
             values += vocabulary or []
-        content = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        content: dict[str, Any] = {"fields": {c: f.as_dict() for c, f in self.fields.items()}, "numbers": plain}
+        content |= {"times": {column: asdict(how) for column, how in self.times.items()}, "unknown": self.usual}
         write_json(folder / FILES[0], content)
         owner = pa.array(of, pa.string()).dictionary_encode()
         table = pa.table({"field": owner, "value": pa.array(values, pa.string())})
@@ -158,6 +199,23 @@ class FieldEncoders:
             table = pq.read_table(folder / FILES[1], page_checksum_verification=True).to_pandas()
             found = cls({c: as_field(options, c) for c, options in content["fields"].items()})
             values = {name: group["value"].tolist() for name, group in table.groupby("field", observed=True)}
+            found.times = {column: Notation(**how) for column, how in content["times"].items()}
+            found.usual = content["unknown"]
             for name, encoder in found.encoders.items():
                 encoder.restore(content["numbers"][name], values.get(name))
         return found
+
+
+def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
+    """Return the encoders of a field, by the names of the fields that it becomes."""
+    if field.kind == "time":
+        return {f"{name}.{part}": Time(field, part) for part in field.parts}
+    if field.kind == "numeric":
+        kinds = {"log2": LogBucket, "quantile": Quantile}
+        return {name: kinds.get(field.transform, Numeric)(field)}
+    return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+
+
+def _of(frame: pd.DataFrame, column: str) -> pd.Series:
+    """Return a column of a frame, without values where the frame lacks it."""
+    return frame[column] if column in frame else pd.Series([None] * len(frame), dtype="string", name=column)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from recgnn.arguments import Count, Size, check, describe, hints_of
+from recgnn.data.readers.lists import hold_lists
 from recgnn.data.readers.origin import need_columns
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, DataError, did_you_mean
 
 _ID = re.compile(
@@ -30,22 +32,28 @@ class Field:
     """How one column of the events becomes features: categories, each with a number x, which is 1 unless said.
 
     Args:
-        kind: `categorical`, one of many values; `numeric`; `multi`, several values in one text, as genres; `time`,
-            seconds or dates, of which each part becomes a field; `drop`, left out.
+        kind: `categorical`, one of many values; `numeric`; `multi`, several values in a list or in one text, as genres;
+            `time`, moments in any notation, of which each part becomes a field; `drop`, left out.
         min_count: categorical, multi: rarer values of train share the row of unknown ones.
         buckets: categorical, multi: values are hashed into so many rows instead of having one each.
         values: categorical: the column with the number x of each row's value. A row without a number has no value.
-        separator: multi: between the values.
+        separator: multi: between the values of text; lists, also in JSON, need none.
         weights: multi: what stands between a value and its number x, such as `:` in `tag:0.5|other:2`; a value alone
             has x = 1, and an empty cell has no features at all.
         combine: multi: the values' `sum`, each times its x, or `mean`, each times x over the sum of all |x|; None:
             `sum` where there are weights, else `mean`.
-        max_values: multi: how many are kept, the first.
+        max_values: multi: how many are kept, the first; as many as the longest row of train has when None, up to 2^29
+            cells in all rows.
+        padding: multi: what only fills lists up, and is no value; "" where there is none. When None, train is looked
+            at, and refused where one value seems to be that.
         transform: numeric: `standard`, one weight or embedding times the value, less train's mean and in its standard
             deviations; `linear`, times the value as it is; `log2`, the category floor(ln(x)^2) of x > 2, else
             int(x), as Criteo's; `quantile`, the category of about equally many values.
         bins: numeric, `quantile`: how many categories.
         parts: time: `hour`, `weekday`, `weekend`, `month`, each a categorical field, in UTC.
+        time_format: time: how the moments are written (see `Written`); None: as the source says, or found out.
+        time_unit: time: of numbers, likewise.
+        time_zone: time: of moments that name none, likewise.
     """
 
     kind: Kind = "categorical"
@@ -55,10 +63,14 @@ class Field:
     separator: str = "|"
     weights: str | None = None
     combine: Literal["mean", "sum"] | None = None
-    max_values: Size = 8
+    max_values: Size | None = None
+    padding: str | int | float | None = None
     transform: Literal["standard", "linear", "log2", "quantile"] = "standard"
     bins: Size = 32
     parts: list[TimePart] = field(default_factory=lambda: ["hour", "weekday", "weekend"])
+    time_format: str | None = None
+    time_unit: str | None = None
+    time_zone: str | None = None
 
     def check(self, column: str) -> None:
         """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
@@ -82,6 +94,14 @@ class Field:
                 f"fields: weights: {self.weights!r} of kind {self.kind}; expected what stands between a value and its "
                 "number in a multi field, other than the separator between the values"
             )
+        self.written(UNSAID)
+
+    def written(self, source: Written) -> Written:
+        """Return what is said of the field's times, here or by the source."""
+        zone = self.time_zone or source.time_zone
+        if self.time_format or self.time_unit:
+            return Written(self.time_format, self.time_unit, zone, source.on_missing)
+        return replace(source, time_zone=zone)
 
     @property
     def averaged(self) -> bool:
@@ -143,7 +163,7 @@ def guess(frame: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], di
     - Integers of more are categorical, unless they are plainly quantities: some are below -1; or there is one for
       hardly two rows; or most rows lie in the lowest quarter of the range and neighbouring values are about equally
       frequent, as counts, prices and durations are, and ids are not.
-    - Text is multi-valued where a tenth of the rows have the separator |, else categorical.
+    - Text is multi-valued where most rows are lists, or a tenth have the separator |, else categorical.
     - What has one value, or another one in (nearly) every row, is left out.
     """
     fields, left_out = {}, {}
@@ -182,6 +202,8 @@ def _guess(name: str, known: pd.Series) -> tuple[Kind, str]:
         if unique and (known.is_monotonic_increasing or known.is_monotonic_decreasing):
             return "drop", "it numbers the rows"
         return "numeric" if _are_quantities(counts) else "categorical", ""
+    if hold_lists(known):
+        return "multi", ""
     if len(counts) > 100 and len(counts) > 0.5 * len(known):
         return "drop", "nearly every row has another text"
     return "multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical", ""
@@ -207,15 +229,3 @@ def _are_dates(name: str, values: pd.Index) -> bool:
         units = [((seconds >= 5e8 * unit) & (seconds < 2.5e9 * unit)).all() for unit in (1, 1e3, 1e6, 1e9)]
         return bool(_TIME.search(name)) and len(values) > 20 and any(units)
     return bool(values.astype("str").str.match(r"\s*(19|20)\d\d-\d\d-\d\d([ T]|\s*$)").all())
-
-
-def check_values(frame: pd.DataFrame) -> None:
-    """Refuse columns of lists.
-
-    Raises:
-        DataError: names the first.
-    """
-    for name in frame.columns:
-        column = frame[name]
-        if column.dtype == object and column.map(lambda x: isinstance(x, list | tuple | np.ndarray)).any():
-            raise DataError(f"column '{name}' holds lists; join their values with a separator, as in a|b|c")

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from recgnn.arguments import Size, check, hints_of
 from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
-from recgnn.data.readers.origin import Origin, need_columns
-from recgnn.data.readers.values import clean_times
+from recgnn.data.readers.lists import flat, padding_in, pieces_of, plain_lists
+from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError
-
-MILLISECONDS = 1e11  # a time above it, in seconds, is after the year 5000
 
 
 @dataclass
@@ -31,9 +30,12 @@ class Histories:
             the target too, and share its embeddings.
         max_length: How many past events at most.
         columns: Of tables that hold their histories already: by item field the column with the past values, oldest
-            first, one text with separators.
-        separator: Between them.
-        times: The column with their times, in the units of `timestamp`, in the same form; or None.
+            first: a list (also in JSON), or one text with separators.
+        separator: Between them. Blanks are no items; between other separators one keeps its place, where other columns
+            have a value there.
+        times: The column with their times, written as `timestamp` is, in the same form; or None.
+        padding: What fills the lists of the first of `item_fields` up, and is no item; "" where there is none. When
+            None, the data are looked at, and refused where one value seems to be that.
     """
 
     item_fields: list[str]
@@ -41,6 +43,7 @@ class Histories:
     columns: dict[str, str] | None = None
     separator: str = " "
     times: str | None = None
+    padding: str | int | float | None = None
 
     def check(self, columns: list[str]) -> None:
         """Refuse what cannot be.
@@ -61,7 +64,8 @@ class Histories:
             )
 
     def as_dict(self) -> dict:
-        return asdict(self)
+        """Return its options; padding that was looked for and not found is none."""
+        return asdict(self) | {"padding": "" if self.padding is None else self.padding}
 
 
 class History(NamedTuple):
@@ -132,44 +136,21 @@ def tuples(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndar
     return codes, np.unique(codes, return_index=True)[1]
 
 
-def order_of(frame: pd.DataFrame, name: str, strict: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+def order_of(frame: pd.DataFrame, how: Notation | None) -> tuple[np.ndarray, np.ndarray | None]:
     """Return what events are ordered by, [n], and their times in seconds, [n], or None where these are unknown.
+
+    Without times, the column `pos` or the rows' order stands in for them.
 
     Args:
         frame: Events, in any order.
-        name: What to call them in an error.
-        strict: Whether times that cannot be are refused; else the rows' order stands in for them.
-
-    Raises:
-        DataError: For times of mixed units, or none.
+        how: How the column `timestamp` is written; None where there are no times.
     """
-    if TIMESTAMP in frame:
-        try:
-            times = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name)).to_numpy(np.float64)
-            check_units(times, f"{name}, column '{TIMESTAMP}'")
-            return times, times
-        except DataError:
-            if strict:
-                raise
+    if how is not None:
+        times = read(frame[TIMESTAMP], how)[0].astype(np.float64)
+        return times, times
     if POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
         return frame[POSITION].to_numpy(np.float64), None
     return np.arange(len(frame), dtype=np.float64), None
-
-
-def check_units(times: np.ndarray, where: str) -> None:
-    """Refuse times of which some are seconds and some, by their size, milliseconds.
-
-    Raises:
-        DataError: Names a row of each.
-    """
-    large = times >= MILLISECONDS
-    small = (times > 0) & (times < MILLISECONDS / 10)
-    if large.any() and small.any():
-        one, other = int(small.argmax()), int(large.argmax())
-        raise DataError(
-            f"{where}: times are of mixed units: row {one + 1} has {times[one]:.0f} and row {other + 1} "
-            f"{times[other]:.0f}; make them all seconds"
-        )
 
 
 def past_of(
@@ -185,55 +166,76 @@ def past_of(
 
     Args:
         users: Codes of the users from 0, [n].
-        order: What events are ordered by, [n]; equal values are not earlier.
+        order: What events are ordered by, [n]; equal values are not earlier, and NaN has no past and is in none.
         times: Their times, [n]; or None.
         items: Their items' rows, [n].
         seen: Which events may be seen, [n] bool.
         wanted: Which events' past it is, rows, [m].
         max_length: How many are kept.
     """
-    rows = np.flatnonzero(seen)
+    rows = np.flatnonzero(seen & ~np.isnan(order))
     rows = rows[np.lexsort((rows, order[rows], users[rows]))]
     values, rank = np.unique(order, return_inverse=True)
     key = users.astype(np.int64) * (len(values) + 1) + rank
     first = np.searchsorted(key[rows], users[wanted].astype(np.int64) * (len(values) + 1))
     end = np.searchsorted(key[rows], key[wanted])  # the first that is not earlier
+    end = np.where(np.isnan(order[wanted]), first, end)
     starts = np.maximum(first, end - max_length)
     own, theirs = (None, None) if times is None else (times[wanted], times[rows])
     return Past(starts, (end - starts).astype(np.int32), own, items[rows].astype(np.int32), theirs)
 
 
 def past_of_columns(
-    frame: pd.DataFrame, histories: Histories, times: np.ndarray | None, name: str
+    frame: pd.DataFrame, histories: Histories, times: np.ndarray | None, name: str, how: Notation | None
 ) -> tuple[Past, pd.DataFrame]:
     """Return the past of events that hold it already, and the table of items that occur in it.
+
+    An event without a time is looked back from its newest past item.
+
+    Args:
+        frame: Events, with the columns of histories.
+        histories: Which these are.
+        times: The events' own, in seconds, [n]; or None.
+        name: What to call the events in an error.
+        how: The notation of times, the events' and the past ones.
 
     Raises:
         DataError: For lists of different length, times that are no numbers, unsorted, or later than the event.
     """
     columns = histories.columns or {}
-    lists = {field: _split_lists(frame[columns[field]], histories.separator) for field in histories.item_fields}
+    wanted = {field: columns[field] for field in histories.item_fields}
+    wanted |= {histories.times: histories.times} if histories.times is not None else {}
+    lists = {f: pieces_of(plain_lists(frame[column]), histories.separator, True) for f, column in wanted.items()}
     first = lists[histories.item_fields[0]]
     lengths = np.array([len(x) for x in first], dtype=np.int64)
     for field, values in lists.items():
-        _same_lengths(name, columns[field], lengths, values, columns[histories.item_fields[0]])
-    flat = pd.DataFrame({field: [v for values in lists[field] for v in values] for field in lists}, dtype="str")
-    codes, rows = tuples(flat, histories.item_fields)
-    table = flat.iloc[rows].reset_index(drop=True)
+        _same_lengths(name, wanted[field], lengths, values, columns[histories.item_fields[0]])
+    if histories.padding is None and (found := padding_in(first)):
+        raise DataError(f"{name}, column '{columns[histories.item_fields[0]]}': {found}")
+    flats = {field: flat(values)[0] for field, values in lists.items()}
+    there = np.zeros(int(lengths.sum()), dtype=bool)
+    for field in histories.item_fields:
+        there |= flats[field] != ""
+    there &= flats[histories.item_fields[0]] != ("" if histories.padding is None else str(histories.padding))
+    owner = np.repeat(np.arange(len(lengths)), lengths)[there]
+    lengths = np.bincount(owner, minlength=len(lengths))
+    items = pd.DataFrame({field: flats[field][there] for field in histories.item_fields}, dtype="str")
+    codes, rows = tuples(items, histories.item_fields)
+    table = items.iloc[rows].reset_index(drop=True)
     item_times = None
     if histories.times is not None:
-        item_times = _times(frame, histories, lengths, times, name)
+        column = histories.times
+        if times is None:
+            raise DataError(f"{name}: past times (column '{column}') need the events' own, a column '{TIMESTAMP}'")
+        past_times = pd.Series(flats[column][there], dtype="str")
+        item_times = _times(past_times, owner, times, f"{name}, row %d, column '{column}'", how or Notation())
+        untimed = np.isnan(times) & (lengths > 0)
+        times = np.where(untimed, item_times[np.maximum(np.cumsum(lengths) - 1, 0)], times) if untimed.any() else times
     starts = np.cumsum(lengths) - lengths
     kept = np.minimum(lengths, histories.max_length)
     past = Past(starts + lengths - kept, kept.astype(np.int32), times if item_times is not None else None,
                 codes.astype(np.int32), item_times)  # fmt: skip
     return past, table
-
-
-def _split_lists(column: pd.Series, separator: str) -> list[list[str]]:
-    """Return the values of each row's list."""
-    text = column.astype("string").fillna("").str.strip()
-    return [t.split(separator) if t else [] for t in text]
 
 
 def _same_lengths(name: str, column: str, lengths: np.ndarray, values: list, other: str) -> None:
@@ -246,28 +248,19 @@ def _same_lengths(name: str, column: str, lengths: np.ndarray, values: list, oth
         )
 
 
-def _times(
-    frame: pd.DataFrame, histories: Histories, lengths: np.ndarray, times: np.ndarray | None, name: str
-) -> np.ndarray:
-    column = str(histories.times)
-    if times is None:
-        raise DataError(f"{name}: past times (column '{column}') need the events' own, a column '{TIMESTAMP}'")
-    values = _split_lists(frame[column], histories.separator)
-    _same_lengths(name, column, lengths, values, next(iter((histories.columns or {}).values())))
-    flat = [v for row in values for v in row]
-    found = pd.to_numeric(pd.Series(flat, dtype="str"), errors="coerce").to_numpy(np.float64)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
+def _times(past: pd.Series, owner: np.ndarray, times: np.ndarray, place: str, how: Notation) -> np.ndarray:
+    """Return the seconds of past times, one after the other, of the events `owner`."""
+    found, wrong = read(past, how, lenient=True)
 
     def refuse(wrong: np.ndarray, what: str) -> None:
         if wrong.any():
-            place = int(wrong.argmax())
-            raise DataError(f"{name}, row {owner[place] + 1}, column '{column}': {flat[place]} {what}")
+            row = int(wrong.argmax())
+            raise DataError(f"{place % (owner[row] + 1)}: {past.iloc[row]} {what}")
 
-    refuse(np.isnan(found), "is no time; expected seconds")
-    check_units(np.concatenate([times, found]), f"{name}, columns '{TIMESTAMP}' and '{column}'")
+    refuse(wrong | np.isnan(found), f"is no time; expected {how.expected()}, as in '{TIMESTAMP}'")
     refuse(np.r_[False, (owner[1:] == owner[:-1]) & (found[1:] < found[:-1])], "comes after a later time; oldest first")
     refuse(found > times[owner], "is later than the event itself")
-    return found
+    return found.astype(np.float64)
 
 
 def packed(

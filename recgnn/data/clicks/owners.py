@@ -11,6 +11,7 @@ import pandas as pd
 
 from recgnn.data.clicks.fields import Field
 from recgnn.data.interactions.log import ITEM, POSITION, RATING, SPLIT, TIMESTAMP, USER
+from recgnn.data.readers.lists import flat_pieces
 from recgnn.data.readers.values import as_text, distinct_of
 
 Kind = Literal["item", "user", "event", "unclear"]
@@ -70,7 +71,7 @@ class Timeline:
         if times is None:
             grouped = len(items) > 1 and (items[1:] == items[:-1]).mean() > 0.5
             times = np.arange(len(items)) * (not grouped)
-        moments, self.rank = np.unique(times, return_inverse=True)
+        moments, self.rank = np.unique(np.nan_to_num(times, nan=-np.inf), return_inverse=True)
         self.width = len(moments) + 1
         key = self.items * self.width + self.rank
         self.order = np.argsort(key, kind="stable")
@@ -213,9 +214,8 @@ def _coded(column: pd.Series, field: Field) -> tuple[np.ndarray, list[np.ndarray
         parts = [np.where(codes < 0, -1, np.searchsorted(cut, numbers)) for cut in cuts]
         return codes[which], [part[which] for part in parts]
     if field.kind == "multi":
-        pieces = as_text(values).reset_index(drop=True).str.split(field.separator, regex=False).explode().str.strip()
-        pieces = pieces[pieces.fillna("") != ""]
-        digest = pd.Series(pd.util.hash_array(pieces.to_numpy(object)), index=pieces.index, dtype=np.uint64)
+        pieces, owner = flat_pieces(values, field.separator)
+        digest = pd.Series(pd.util.hash_array(pieces.to_numpy(zero_copy_only=False)), index=owner, dtype=np.uint64)
         least = digest.groupby(level=0).min()
         drawn = np.full(len(values), -1)
         drawn[least.index] = pd.factorize(least)[0]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.events import check_classes, label_columns, labels_of
-from recgnn.data.clicks.fields import Field, check_values, declared, guess
+from recgnn.data.clicks.events import EventSource, check_classes, label_columns, labels_of
+from recgnn.data.clicks.fields import Field, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
 from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
+from recgnn.data.readers.lists import hold_lists, without_lists
+from recgnn.data.readers.notation import Notation, plain, read
 from recgnn.data.readers.origin import Origin, need_columns
-from recgnn.data.readers.values import clean_times
+from recgnn.data.readers.tables import numbered
+from recgnn.data.readers.times import UNSAID, At, Finder, Written, clean_times, need_times
 from recgnn.errors import ConfigError, DataError
 
 Blocks = Callable[..., Iterator[pd.DataFrame]]  # of all columns, or of those that are named
@@ -35,6 +38,9 @@ class Asked(NamedTuple):
     negatives_seed: int = 42
     history: Histories | None = None
     whose: Mapping[str, Kind] = {}
+    written: Written = UNSAID  # what the source says of times
+    times: Notation | None = None  # of `timestamp`, where that has been found
+    at: At = Origin().at
 
     @property
     def said(self) -> dict[str, Kind]:
@@ -52,13 +58,14 @@ class Chosen(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Events in blocks, their labels [n], their parts [n], the columns that are no fields, and the fields if these are
-    chosen already."""
+    """Events in blocks, their labels [n], their parts [n], the columns that are no fields, how columns of times are
+    written, and the fields if these are chosen already."""
 
     blocks: Blocks
     labels: np.ndarray
     part: np.ndarray
     excluded: set[str]
+    times: dict[str, Notation]
     chosen: Chosen | None = None
 
 
@@ -66,13 +73,65 @@ def of_frame(frame: pd.DataFrame) -> Blocks:
     return lambda columns=None: iter([frame if columns is None else frame[[*columns]]])
 
 
+def blocks_of(source: EventSource, dropped: list[int]) -> Blocks:
+    """Return the events of a source in numbered blocks, with lists as JSON, and without the rows that are dropped for
+    want of a time, whose number each pass adds to a list."""
+    drops = source.written.on_missing == "drop"
+
+    def blocks(columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        wanted, missing = columns if columns is None or not drops else {*columns, TIMESTAMP}, 0
+        for block in numbered(source.blocks(wanted)):
+            if drops and TIMESTAMP in block:
+                timed = plain(block[TIMESTAMP]).notna()
+                block, missing = block[timed], missing + int((~timed).sum())
+            yield without_lists(block if columns is None else block[[c for c in block.columns if c in columns]])
+        dropped.append(missing)
+
+    return blocks
+
+
+def known_times(frame: pd.DataFrame, events: Labelled, asked: Asked) -> Notation | None:
+    """Return the notation of the column `timestamp`; None where there is none, or its rows cannot all be read."""
+    if TIMESTAMP not in frame:
+        return None
+    try:
+        if TIMESTAMP not in events.times:
+            events.times[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(), asked.written)[1]
+    except DataError:
+        return None
+    how = events.times[TIMESTAMP]
+    return how if asked.written.on_missing != "refuse" or not np.isnan(read(frame[TIMESTAMP], how)[0]).any() else None
+
+
 class Whole(NamedTuple):
-    """All events at once, without sampled ones: labels [n], what they are ordered by [n], times [n] or None."""
+    """All events at once, without sampled ones: labels [n], what they are ordered by [n], times [n] or None, and how
+    columns of times are written."""
 
     frame: pd.DataFrame
     labels: np.ndarray
     order: np.ndarray
     times: np.ndarray | None
+    written: dict[str, Notation]
+
+
+def finders_of(asked: Asked, columns: list[str]) -> dict[str, Finder]:
+    """Return a finder for each column of times that is needed and not known yet."""
+    fields = {str(name): as_field(given, str(name)) for name, given in (asked.fields or {}).items()}
+    timed = {name: field for name, field in fields.items() if field.kind == "time" and name in columns}
+    found = {name: Finder(name, field.written(asked.written)) for name, field in timed.items()}
+    if asked.times is not None:
+        found.pop(TIMESTAMP, None)
+    elif TIMESTAMP in columns:
+        needed = asked.fields is None or asked.negatives or asked.history is not None or _by_time(asked.split)
+        if needed and TIMESTAMP not in found:
+            found[TIMESTAMP] = Finder(TIMESTAMP, asked.written)
+    return found
+
+
+def times_of(finders: dict[str, Finder], asked: Asked) -> dict[str, Notation]:
+    """Return how columns of times are written."""
+    known = {} if asked.times is None else {TIMESTAMP: asked.times}
+    return {name: finder.found() for name, finder in finders.items()} | known
 
 
 def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
@@ -96,7 +155,14 @@ def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
                 "negatives are sampled for"
             )
         frame, labels = frame[labels == 1].reset_index(drop=True), labels[labels == 1]
-    return Whole(_named(frame), labels, *order_of(frame, name))
+    finders = finders_of(asked, columns)
+    for column, finder in finders.items():
+        finder.look(frame[column], asked.at)
+    times = times_of(finders, asked)
+    found = Whole(_named(frame), labels, *order_of(frame, times.get(TIMESTAMP)), times)
+    if found.times is not None:
+        need_times(found.times, TIMESTAMP, asked.written, asked.at)
+    return found
 
 
 def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
@@ -106,13 +172,13 @@ def _has_label(frame: pd.DataFrame, asked: Asked) -> bool:
 
 def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str, Past], pd.DataFrame | None]:
     """Events with sampled negatives, with the past of each, or with both; and the items that occur in a past."""
-    frame, _, order, times = whole
+    frame, _, order, times, written = whole
     history = asked.history
     own = set()
     if history is not None and history.columns is not None:
         own = set(history.columns.values()) | ({history.times} if history.times else set())
     if asked.negatives:
-        events, rows = _sampled(name, whole, asked, own)
+        events, rows = _sampled(whole, asked, own)
         frame, order, times = next(events.blocks()), order[rows], None if times is None else times[rows]
     else:
         events = parts_of(name, of_frame(frame), [str(c) for c in frame.columns], asked)
@@ -121,7 +187,7 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
         return events, {}, None
     wanted = {part: np.flatnonzero(events.part == code) for code, part in enumerate(PARTS)}
     if history.columns is not None:
-        past, items = past_of_columns(frame, history, times, name)
+        past, items = past_of_columns(frame, history, times, name, written.get(TIMESTAMP))
         return events, {part: past.of(chosen) for part, chosen in wanted.items()}, items
     which, first = tuples(frame, history.item_fields)
     users = codes(whole.frame[USER])[rows]
@@ -132,14 +198,13 @@ def with_past(name: str, whole: Whole, asked: Asked) -> tuple[Labelled, dict[str
     return events, pasts, frame[history.item_fields].iloc[first].reset_index(drop=True)
 
 
-def _sampled(source: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
+def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.ndarray]:
     """Return events with sampled negatives, and the rows of the whole that they are made of.
 
     A field that changes with the event and depends on the item is left out: what it would have been in an event that
     did not happen is not known, and any guess would tell such events apart.
 
     Args:
-        source: What to call the events.
         whole: The positive ones.
         asked: What is to be made of them.
         own: Columns that hold histories.
@@ -148,7 +213,7 @@ def _sampled(source: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[La
     excluded = {SPLIT, *own}
     if _has_label(frame, asked):
         excluded.update(label_columns(list(frame.columns), asked.label))
-    part = _split(source, frame, asked.split)
+    part = _split(frame, asked, whole.written)
     line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
     fields, left_out = fields_of(asked, frame[part == 0], excluded)
     owners = owners_of(frame, fields, line, asked.said, sampled=True)
@@ -163,24 +228,28 @@ def _sampled(source: str, whole: Whole, asked: Asked, own: set[str]) -> tuple[La
     events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1
-    return Labelled(of_frame(events), labels, part[rows], excluded, Chosen(fields, left_out, owners)), rows
+    chosen = Chosen(fields, left_out, owners)
+    return Labelled(of_frame(events), labels, part[rows], excluded, whole.written, chosen), rows
 
 
 def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], dict[str, str]]:
     """Return the fields, declared or guessed, and why other columns are none.
 
     Raises:
-        ConfigError: For a declaration of what is no field.
-        DataError: For columns of lists, or where no column can be a field.
+        ConfigError: For a declaration of what is no field, or of lists that are not several values.
+        DataError: Where no column can be a field.
     """
     for column in sorted(excluded & set(map(str, asked.fields or {}))):
         what = "split" if column == SPLIT else "label" if asked.history is None else "label or the history"
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
-    check_values(train)
     if asked.fields is None:
         return guess(train, excluded)
-    return declared(asked.fields, [c for c in train.columns if c not in excluded]), {}
+    found = declared(asked.fields, [c for c in train.columns if c not in excluded])
+    for column, field in found.items():
+        if field.kind != "multi" and hold_lists(train[column]):
+            raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
+    return found, {}
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -194,8 +263,11 @@ def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Lab
     """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
-    looked_at = _looked_at(name, columns, asked)
+    finders = finders_of(asked, columns)
+    looked_at = list(dict.fromkeys([*_looked_at(name, columns, asked), *finders]))
     for block in blocks(looked_at):
+        for column, finder in finders.items():
+            finder.look(block[column], asked.at)
         own = labels_of(block, label, task)
         found.append(own.astype(np.uint8) if task == "clicks" else own)
         keys.append(_named(block[[c for c in (USER, TIMESTAMP, POSITION, SPLIT) if c in block and _needed(split, c)]]))
@@ -203,8 +275,9 @@ def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Lab
     if not len(labels):
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
-    part = _split(name, pd.concat(keys, ignore_index=True), split)
-    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT})
+    times = times_of(finders, asked)
+    part = _split(pd.concat(keys, ignore_index=True), asked, times)
+    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT}, times)
 
 
 def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
@@ -215,12 +288,19 @@ def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
     return list(dict.fromkeys([*found, *label_columns(columns, asked.label)]))
 
 
-def _split(name: str, frame: pd.DataFrame, split: Split) -> np.ndarray:
+def _split(frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]) -> np.ndarray:
     """Return parts [n] int8."""
-    timed = isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
-    if timed and TIMESTAMP in frame:
-        frame = frame.assign(**{TIMESTAMP: clean_times(frame[TIMESTAMP], TIMESTAMP, Origin(name))})
-    return np.asarray(split.split(frame)).astype(np.int8)
+    if TIMESTAMP in frame and _by_time(asked.split):
+        seconds, _ = read(frame[TIMESTAMP], times[TIMESTAMP])
+        need_times(seconds, TIMESTAMP, asked.written, asked.at)
+        frame = frame.assign(**{TIMESTAMP: seconds})
+    return np.asarray(asked.split.split(frame)).astype(np.int8)
+
+
+def _by_time(split: Split) -> bool:
+    """Return whether a split goes by time."""
+    split = split.of if isinstance(split, WithoutValidation) else split
+    return isinstance(split, TemporalSplit) or getattr(split, "order", "") == "time"
 
 
 def _needed(split: Split, column: str) -> bool:

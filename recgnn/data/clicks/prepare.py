@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +20,19 @@ from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
 from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
-from recgnn.data.clicks.parts import Asked, Chosen, Labelled, Whole, fields_of, of_frame, parts_of, whole_of, with_past
+from recgnn.data.clicks.parts import (
+    Asked,
+    Chosen,
+    Labelled,
+    Whole,
+    blocks_of,
+    fields_of,
+    known_times,
+    of_frame,
+    parts_of,
+    whole_of,
+    with_past,
+)
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.filters import codes
@@ -26,8 +40,10 @@ from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
 from recgnn.data.interactions.split import Split, unused_parts
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
-from recgnn.data.readers.tables import numbered
-from recgnn.data.readers.values import as_text, distinct_of
+from recgnn.data.readers.lists import without_lists
+from recgnn.data.readers.origin import Origin
+from recgnn.data.readers.times import Written
+from recgnn.data.readers.values import as_text, distinct_of, type_of
 from recgnn.data.stored import write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder, temporary_beside, writing
@@ -68,7 +84,7 @@ def prepare_events(
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
-    steps += [] if history is None else [json.dumps(history.as_dict())]
+    steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     steps += [json.dumps(whose)] * bool(whose)
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
@@ -116,14 +132,17 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     and users that the split needs. Negatives and histories take the whole table at once.
     """
     titles, known, names, notes = None, Known(), dict[str, str](), tuple[str, ...]()
+    untimed: list[int] = []  # rows that were dropped, by each pass
     if isinstance(source, EventSource):
         known = source.known()
-        name, blocks = source.name, lambda columns=None: numbered(source.blocks(columns))
+        name, blocks = source.name, blocks_of(source, untimed)
+        asked = asked._replace(written=source.written, at=source.at)
     else:
         log = source.read()
         frame, titles, joined = events_of(log)
-        blocks, name, names, notes = of_frame(frame), log.name, dict(log.columns), log.notes
-        asked = asked._replace(whose={**joined, **asked.whose})
+        blocks, name, names, notes = of_frame(without_lists(frame)), log.name, dict(log.columns), log.notes
+        asked = asked._replace(whose={**joined, **asked.whose}, times=log.times, at=Origin(name).at)
+        asked = asked._replace(written=Written(on_missing="keep"))
     columns = [str(c) for c in next(iter(blocks())).columns]
     strict = asked.fields is not None or known.fields is None
     asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
@@ -136,7 +155,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         whole = None
         if len(events.labels) <= MOST and {USER, ITEM} <= set(columns):
             frame = pd.concat(list(blocks()), ignore_index=True)
-            whole = Whole(frame, events.labels, *order_of(frame, name, strict=False))
+            whole = Whole(frame, events.labels, *order_of(frame, known_times(frame, events, asked)), {})
     labels, part = events.labels, events.part
     if asked.task == "clicks" and not 0 < labels[part == 0].mean() < 1:
         raise DataError(f"{name}: all labels ({asked.label}) of the train part are the same; choose another split")
@@ -147,7 +166,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         encoders, chosen = _fit(events, asked, past_items, strict, step)
     grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
-        unnamed = _encode(events, encoders, grouped, pasts, folder, step)
+        unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
     owners = chosen.owners
@@ -157,7 +176,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
-        EventTables.of(*whole, own_part, encoders.reads, of_items, titles, asked.history).save(folder)
+        EventTables.of(*whole[:4], own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if asked.split.val_is_test:
@@ -183,6 +202,9 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "layout": known.layout,
         "notes": [*(getattr(source, "notes", ()) or notes), *unused_parts(asked.split, columns)],
         "history": None if asked.history is None else asked.history.as_dict(),
+        "times": {column: asdict(how) for column, how in events.times.items()},
+        "untimed": max(untimed, default=0),
+        "types": {c: type_of(whole.frame[c]) for c in (USER, ITEM) if whole is not None and c in whole.frame},
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
@@ -214,6 +236,7 @@ def _fit(
         if encoders is None and len(train):
             chosen = chosen or Chosen(*fields_of(asked, train, events.excluded), {})
             encoders = FieldEncoders(chosen.fields)
+            encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
             encoders.observe(train)
@@ -245,8 +268,11 @@ def _encode(
     pasts: dict[str, Past],
     folder: Path,
     step: Callable[[int], None],
-) -> int:
-    """Write every part's arrays, a block at a time; returns how many events have no user."""
+) -> tuple[int, dict[str, float]]:
+    """Write every part's arrays, a block at a time; returns how many events have no user, and the share of those of
+    validation (or test) with a value that train does not have, by column."""
+    unknown: Counter[str] = Counter()
+    told = min((code for code in (1, 2) if (events.part == code).any()), default=0)
     weighted = np.flatnonzero(encoders.weighted)
     shapes = {"ids": (len(encoders.slots),), "labels": ()}
     shapes |= {"values": (len(weighted),)} if len(weighted) else {}
@@ -265,6 +291,7 @@ def _encode(
         for block in events.blocks():
             stop = start + len(block)
             ids, values = encoders.encode(block)
+            unknown.update(encoders.unknown(ids[events.part[start:stop] == told]))
             arrays = {"ids": ids, "labels": events.labels[start:stop]}
             arrays |= {"values": values[:, weighted]} if values is not None else {}
             arrays |= {"groups": hashed(block[grouped])} if grouped is not None else {}
@@ -283,7 +310,8 @@ def _encode(
         for kind, past_array in own.items():
             if past_array is not None:
                 np.save(folder / f"{name}.{kind}.npy", past_array)
-    return unnamed
+    rows = max(1, int((events.part == told).sum()))
+    return unnamed, {column: unknown[column] / rows for column in encoders.fields}
 
 
 def hashed(column: pd.Series) -> np.ndarray:

@@ -19,10 +19,11 @@ from recgnn.data.clicks.field_encoders import FILES as FIELDS
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.tables import FILES as TABLES
 from recgnn.data.interactions.log import PARTS
+from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import SUMMARY, read_summary, reading, verify
 from recgnn.files import atomic_folder
 
-FORMAT = 9
+FORMAT = 10
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -172,7 +173,10 @@ class PreparedEvents:
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
             *(f"  {line}" for line in self._fields()),
+            *(f"  times of {column}: {Notation(**how).describe()}" for column, how in s["times"].items()),
         ]
+        if s["untimed"]:
+            lines.append(f"  left out: {s['untimed']:,} rows without a time")
         if s["unnamed"]:
             lines.append(f"  {s['unnamed']:,} events without a user: each is somebody else's, without a past")
         if s["history"]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recgnn.data.clicks.encoders import MISSING, Numeric
+from recgnn.data.clicks.encoders import MISSING
+from recgnn.data.clicks.number_encoders import Numeric
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.interactions.log import ITEM
 

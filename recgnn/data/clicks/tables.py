@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.owners import has_value
-from recgnn.data.interactions.log import ITEM, TITLE, USER
+from recgnn.data.interactions.log import ITEM, TIMESTAMP, TITLE, USER
+from recgnn.data.readers.lists import pieces_of
 from recgnn.data.readers.values import as_text
 from recgnn.data.stored import reading
 from recgnn.files import atomic_path
@@ -78,6 +80,7 @@ class EventTables:
         user, users = pd.factorize(as_text(frame[USER]))
         user[user < 0] = len(users)  # of nobody, behind everybody's
         item, items = pd.factorize(as_text(frame[ITEM]))
+        order = np.nan_to_num(order, nan=-np.inf)  # without a time, long ago
         rows = np.lexsort((order, user))
         item_table = pd.DataFrame({ITEM: pd.Series(items, dtype="string")})
         by_item = np.lexsort((order, item))
@@ -92,8 +95,7 @@ class EventTables:
         user_table = frame[others].iloc[last].reset_index(drop=True)
         user_table.insert(0, USER, pd.Series(users, dtype="string"))
         if histories is not None and histories.columns is not None:
-            own_times = None if times is None else times[last]
-            user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, own_times, histories))
+            user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, histories))
         return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
                    labels[rows] > 0, None if times is None else times[rows], part[rows].astype(np.int8))  # fmt: skip
 
@@ -142,25 +144,16 @@ def _last(item: np.ndarray, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     return found
 
 
-def _pasts(
-    events: pd.DataFrame, liked: np.ndarray, times: np.ndarray | None, histories: Histories
-) -> dict[str, np.ndarray]:
-    """Return the columns of histories as they are after events.
-
-    An event's item is the newest, where its label is 1 and its values can stand in a list: they are there, and do not
-    hold the separator.
-    """
+def _pasts(events: pd.DataFrame, liked: np.ndarray, histories: Histories) -> dict[str, list[str]]:
+    """Return the columns of histories as they are after events, in JSON: an event's item is the newest, where its label
+    is 1."""
     columns = histories.columns or {}
     own = {columns[field]: as_text(events[field]) for field in histories.item_fields}
-    if histories.times is not None and times is not None:
-        own[histories.times] = pd.Series(
-            [np.format_float_positional(time, trim="-") for time in times], index=events.index, dtype="string"
-        )
-    for values in own.values():
-        liked = liked & ~(values.isna() | values.str.contains(histories.separator, regex=False)).to_numpy(bool)
+    if histories.times is not None:
+        own[histories.times] = as_text(events[TIMESTAMP])
     found = {}
     for column, values in own.items():
-        past = events[column].astype("string").fillna("").str.strip()
-        behind = (past + histories.separator + values).where(past != "", values)
-        found[column] = past.where(~liked, behind).to_numpy(object)
+        past = pieces_of(events[column], histories.separator, True)
+        newest = values.fillna("").tolist()
+        found[column] = [json.dumps([*p, v] if yes else p) for p, v, yes in zip(past, newest, liked, strict=True)]
     return found

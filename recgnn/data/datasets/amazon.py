@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from recgnn.data.datasets.base import Layout, PublicLog
 from recgnn.data.interactions.log import ITEM, POSITION, USER, InteractionLog
+from recgnn.data.readers.lists import hold_lists, pieces_of
 from recgnn.data.readers.origin import need_columns
 from recgnn.data.readers.tables import read_table
 from recgnn.errors import DataError
@@ -48,8 +48,6 @@ class AmazonBeauty(PublicLog):
         table, origin = read_table(folder / "attributes.parquet")
         column = next((c for c in self._lists if c in table), self._lists[0])
         need_columns((ITEM, column), table.columns, origin.name)
-        wrong = table[column].map(lambda x: not isinstance(x, np.ndarray)).to_numpy(bool)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(f"{origin.at(row, column)}: {table[column].iloc[row]!r}; expected a list of attributes")
-        return table[[ITEM]].assign(attributes=["|".join(map(str, values)) for values in table[column]])
+        if not hold_lists(table[column]):
+            raise DataError(f"{origin.at(0, column)}: {table[column].iloc[0]!r}; expected a list of attributes")
+        return table[[ITEM]].assign(attributes=["|".join(values) for values in pieces_of(table[column], "|")])

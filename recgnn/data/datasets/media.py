@@ -13,7 +13,17 @@ from recgnn.data.cache import fingerprint
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.datasets.base import Layout, PublicEvents, PublicLog
 from recgnn.data.datasets.tables import PublicTable, TableFile
-from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, TITLE, USER, WEIGHT, InteractionLog
+from recgnn.data.interactions.log import (
+    ITEM,
+    RATING,
+    SPLIT,
+    TIMESTAMP,
+    TITLE,
+    USER,
+    WEIGHT,
+    InteractionLog,
+    clean_split,
+)
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.tables import read_table
@@ -199,7 +209,8 @@ class MIND(EventSource):
 
     def events(self) -> pd.DataFrame:
         frames = [self._part(part, folder) for part, folder in self.folders.items()]
-        return pd.concat(frames, ignore_index=True)
+        joined = pd.concat(frames, ignore_index=True)
+        return joined.assign(**{SPLIT: clean_split(joined[SPLIT], Origin("mind"))}) if SPLIT in joined else joined
 
     def _part(self, part: str, folder: Path) -> pd.DataFrame:
         frame, origin = read_table(folder / "behaviors.tsv", "\t", self._columns, (USER,), quotes=False)

@@ -8,6 +8,7 @@ from recgnn.data.datasets.base import Layout
 from recgnn.data.datasets.tables import PublicTable, TableFile
 from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.readers.tables import open_table
+from recgnn.data.readers.times import Written
 from recgnn.errors import DataError
 from recgnn.files import existing_file
 
@@ -58,6 +59,7 @@ class Taobao(PublicTable):
     """
 
     name = "taobao"
+    written = Written(time_unit="s")  # a few of them are far off
     log = (
         TableFile(
             "UserBehavior.csv",

@@ -94,4 +94,4 @@ class PublicTable(PublicLog):
         users = None if self.users is None else self.users.table(folder, USER)
         items = None if self.items is None else self.items.table(folder, ITEM)
         title = None if items is None or self.title is None or self.title not in items else self.title
-        return build_log(frame, origin, chosen, users, items, title, self.name)
+        return build_log(frame, origin, chosen, users, items, title, self.name, self.written)

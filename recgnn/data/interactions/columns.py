@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from recgnn.data.interactions.log import ITEM, RESERVED, TITLE, InteractionLog, clean_interactions, clean_table
+from recgnn.data.interactions.log import ITEM, RESERVED, TITLE, InteractionLog, clean_table
 from recgnn.data.readers.origin import Origin, need_columns, unique_columns
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import DataError
 
 _TITLES = (TITLE, "movie_title", "name")
@@ -22,6 +23,7 @@ def build_log(
     items: pd.DataFrame | None,
     title: str | None,
     name: str,
+    written: Written = UNSAID,
 ) -> InteractionLog:
     """Build the log of a frame whose columns have other names, and find the titles.
 
@@ -33,6 +35,7 @@ def build_log(
         items: A clean item table, or None.
         title: Column of the titles, or None to look for one.
         name: Short name of the data set.
+        written: How times are written.
 
     Raises:
         DataError: If a column is missing, repeated or chosen twice; or as `InteractionLog`.
@@ -50,17 +53,17 @@ def build_log(
     same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
     if same is not None:
         raise DataError(f"{origin.name}: column '{same}' is chosen twice; user, item, ... differ")
-    frame = clean_interactions(renamed(frame, taken), origin)
     if items is not None:
         found = title or next((t for t in _TITLES if t in items.columns), None)
         need_columns([title] if title else [], items.columns, "the items table")
         if found is not None and found != TITLE:
             items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})
-    elif title is not None:
-        need_columns([title], frame.columns, origin.name)
-        titles = frame[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
-        items = titles.rename(columns={title: TITLE})
-    return InteractionLog(frame, users, items, name, origin, origin.notes)
+    log = InteractionLog(renamed(frame, taken), users, items, name, origin, origin.notes, written)
+    if items is not None or title is None:
+        return log
+    need_columns([title], log.interactions.columns, origin.name)
+    titles = log.interactions[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
+    return replace(log, items=titles.rename(columns={title: TITLE}), origin=origin)
 
 
 def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> pd.DataFrame:

@@ -130,7 +130,7 @@ class Deduplicate(Filter):
     Where the parts are given or follow the time, one is kept of each part.
 
     Args:
-        keep: "last" or "first" by timestamp where there is one (equal times and no times: by row),
+        keep: "last" or "first" by timestamp where there is one (rows without come first; equal times: by row),
             or "max", the highest rating (the last of equals).
 
     Raises:
@@ -150,7 +150,7 @@ class Deduplicate(Filter):
             return frame
         order = np.arange(len(frame))
         if TIMESTAMP in frame:
-            order = np.argsort(frame[TIMESTAMP].to_numpy(), kind="stable")
+            order = np.argsort(frame[TIMESTAMP].fillna(-np.inf).to_numpy(), kind="stable")
         if self.keep == "max":
             order = order[np.argsort(frame[RATING].to_numpy()[order], kind="stable")]
         ordered = pd.Series(pairs[order])

@@ -11,8 +11,10 @@ import pandas as pd
 
 from recgnn.arguments import Checked
 from recgnn.data.readers.ids import clean_ids, known_ids
+from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.values import clean_numbers, clean_times, clean_weights
+from recgnn.data.readers.times import UNSAID, Written, clean_times
+from recgnn.data.readers.values import clean_numbers, clean_weights
 from recgnn.errors import DataError
 
 USER = "user"
@@ -34,21 +36,23 @@ class InteractionLog:
     """Interactions of users with items, checked: the one form in which data enters the framework.
 
     Args:
-        interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp` seconds, int64 or
-            float64], [`weight` float32, from 0 up], [`split` one of train, val, test] and context columns, which are
-            kept as they are.
+        interactions: Columns `user`, `item` (int64 or str), [`rating` float32], [`timestamp`, any notation; then
+            seconds, int64 or float64, NaN where there is none], [`weight` float32, from 0 up], [`split` one of train,
+            val, test] and context columns, which are kept as they are.
         users: Column `user` and attributes, one row per user; or None.
         items: Column `item` and attributes (`title` where known), one row per item; or None.
         name: Short name of the data set, used for run folders.
         origin: Where the interactions came from, for the errors.
         notes: What was left out in reading, in lines.
+        written: How times are written, and what becomes of rows without one.
+        times: How they were written; None finds it. Where it is given, times are seconds already.
 
     Attributes:
         columns: What the source calls those of our columns that have another name there.
 
     Raises:
-        DataError: If a column is missing, an id is null or of mixed types, a rating or timestamp is no number, or a
-            table has two rows of one id; names the place.
+        DataError: If a column is missing, an id is null or of mixed types, a rating is no number, a timestamp no time,
+            or a table has two rows of one id; names the place.
     """
 
     interactions: pd.DataFrame
@@ -57,11 +61,16 @@ class InteractionLog:
     name: str = "data"
     origin: InitVar[Origin | None] = None
     notes: tuple[str, ...] = ()
+    written: InitVar[Written | None] = None
+    times: Notation | None = None
     columns: Mapping[str, str] = field(init=False, default_factory=dict)
 
-    def __post_init__(self, origin: Origin | None) -> None:
-        frame = clean_interactions(self.interactions, origin or Origin())
+    def __post_init__(self, origin: Origin | None, written: Written | None) -> None:
+        if self.times is not None:
+            written = Written(time_unit="order", on_missing="keep")
+        frame, times = clean_interactions(self.interactions, origin or Origin(), written or UNSAID)
         object.__setattr__(self, "interactions", frame)
+        object.__setattr__(self, "times", self.times or times)
         own = {ours: theirs for ours, theirs in origin.columns.items() if ours != theirs} if origin else {}
         object.__setattr__(self, "columns", own)
         for key, table in ((USER, self.users), (ITEM, self.items)):
@@ -76,6 +85,8 @@ class Source(Checked, ABC):
     """Where a log comes from; every source has a short `name`."""
 
     name: str
+    written = UNSAID
+    """What was said of its times."""
 
     @abstractmethod
     def read(self) -> InteractionLog:
@@ -86,8 +97,10 @@ class Source(Checked, ABC):
         """Return a sha256 over class, arguments and data: the same digits mean the same log."""
 
 
-def clean_interactions(frame: pd.DataFrame, origin: Origin) -> pd.DataFrame:
-    """Return a checked copy of the interactions with the types of `InteractionLog`.
+def clean_interactions(
+    frame: pd.DataFrame, origin: Origin, written: Written
+) -> tuple[pd.DataFrame, Notation | None]:
+    """Return a checked copy of the interactions with the types of `InteractionLog`, and how its times were written.
 
     Raises:
         DataError: Names the place of the first mistake.
@@ -99,14 +112,20 @@ def clean_interactions(frame: pd.DataFrame, origin: Origin) -> pd.DataFrame:
     new = {column: clean_ids(frame[column], column, origin) for column in (USER, ITEM)}
     if RATING in frame:
         new[RATING] = clean_numbers(frame[RATING], RATING, origin).astype(np.float32)
+    times = None
     if TIMESTAMP in frame:
-        new[TIMESTAMP] = clean_times(frame[TIMESTAMP], TIMESTAMP, origin)
+        new[TIMESTAMP], times = clean_times(frame[TIMESTAMP], TIMESTAMP, origin, written)
     if WEIGHT in frame:
         new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
     if SPLIT in frame:
         new[SPLIT] = clean_split(frame[SPLIT], origin)
     first = [c for c in RESERVED if c in new]
-    return frame.assign(**new)[first + [c for c in frame.columns if c not in new]]
+    frame = frame.assign(**new)[first + [c for c in frame.columns if c not in new]]
+    if times is not None and times.untimed and written.on_missing == "drop":
+        frame = frame[frame[TIMESTAMP].notna()].reset_index(drop=True)
+        if not len(frame):
+            raise DataError(f"{origin.name}: no row has a time; on_missing: keep trains on them")
+    return frame, times
 
 
 def clean_table(frame: pd.DataFrame, key: str, origin: Origin) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,7 +113,8 @@ def compute(
     summary = {
         "format": FORMAT,
         "name": log.name,
-        "read": len(log),
+        "read": len(log) + (0 if log.times is None or log.times.kept else log.times.untimed),
+        "times": None if log.times is None else asdict(log.times),
         "columns": dict(log.columns),
         "dropped": dropped,
         "users": len(users),

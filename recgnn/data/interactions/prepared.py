@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
+from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import read_summary, reading, verify, write_summary
 from recgnn.files import atomic_folder, atomic_path
 
-FORMAT = 4
+FORMAT = 5
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
 
 _FILES = ("interactions.parquet", "users.parquet", "items.parquet")
@@ -171,11 +172,13 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
 def format_summary(summary: dict, task: str = "ranking") -> str:
     """Return the summary as text, for a task: a rating model has an answer for rows that are not in train."""
     cold = "cold" if task == "rating" else "dropped"
+    times = [] if summary["times"] is None else [f"  times: {Notation(**summary['times']).describe()}"]
     lines = [
         f"{summary['name']}: {summary['users']:,} users, {summary['items']:,} items, "
         f"{summary['interactions']:,} of {summary['read']:,} interactions (density {summary['density']:.3%})",
         *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
         f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} ({summary['split']})",
+        *times,
     ]
     if task == "ranking" and summary["ratings"] is not None:
         low, high = summary["ratings"]

@@ -21,6 +21,7 @@ from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, read_table
+from recgnn.data.readers.times import Written
 from recgnn.data.readers.types import kind_of, typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file, existing_files
@@ -41,7 +42,7 @@ class TableLog(Source):
         user: Column of the user ids.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
-        timestamp: Column of the times, in seconds or as ISO 8601 dates; None and "" as for `rating`.
+        timestamp: Column of the times, in any notation; None and "" as for `rating`.
         separator: Of the fields of `path`, such as "," or "::"; found out when None.
         columns: Names of the columns of a file without a header line.
         users: A table with a row per user, or None.
@@ -54,6 +55,10 @@ class TableLog(Source):
         weight: Column of the rows' weights, such as play counts, from 0 up; None: `weight` if there is one; "": none.
         keep: Which rows of `path` are read: a rule such as `behavior == 'buy'`; all when None.
         on_bad_rows: `refuse`, or `drop` and count rows of `path` that are broken (another number of fields).
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -77,6 +82,10 @@ class TableLog(Source):
         weight: str | None = None,
         keep: str | None = None,
         on_bad_rows: Literal["refuse", "drop"] = "refuse",
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.path = path
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
@@ -86,6 +95,7 @@ class TableLog(Source):
         self.users, self.items, self.title = users, items, title
         self.name = name or Path(path).name.split(".")[0] or "data"
         self.quotes, self.encoding = quotes, encoding
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
@@ -98,7 +108,7 @@ class TableLog(Source):
                 "of a file without a header line with columns=[user, item, ...]"
             )
         users, items = self._table(self.users, USER), self._table(self.items, ITEM)
-        return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
+        return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
     def _table(self, path: str | Path | None, key: str) -> pd.DataFrame | None:
         if path is None:
@@ -109,7 +119,7 @@ class TableLog(Source):
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
-        options += [repr(self.keep), self.on_bad_rows]
+        options += [repr(self.keep), self.on_bad_rows, repr(self.written)]
         return fingerprint(self, options, [*existing_files(self.path), self.users, self.items])
 
 
@@ -130,6 +140,10 @@ class AtomicLog(Source):
         title: Field of the titles in the `.item` file; None: `title`, `movie_title` or `name`.
         name: Short name of the data set; the file's stem when None.
         weight: Field of the rows' weights; None and "" as for `rating`.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -145,11 +159,16 @@ class AtomicLog(Source):
         title: str | None = None,
         name: str | None = None,
         weight: str | None = None,
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.title = title
         self.name = name or _BENCHMARK.sub("", Path(path).name).removesuffix(".inter") or "data"
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         interactions, *tables = self._files()
@@ -163,7 +182,7 @@ class AtomicLog(Source):
             frame[SPLIT] = np.repeat([part.name.split(".")[-2] for part in parts], sizes)
         need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
         users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
-        return build_log(frame, origin, self.chosen, users, items, self.title, self.name)
+        return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
     def _files(self) -> tuple[list[Path], Path | None, Path | None]:
         """Return the .inter files and, or None, the .user and the .item file."""
@@ -202,7 +221,8 @@ class AtomicLog(Source):
 
     def fingerprint(self) -> str:
         interactions, *tables = self._files()
-        return fingerprint(self, [self.chosen, self.title, self.name], [*interactions, *tables])
+        options = [self.chosen, self.title, self.name, self.written]
+        return fingerprint(self, options, [*interactions, *tables])
 
 
 class AdjacencyLog(Source):
@@ -260,6 +280,10 @@ class FrameLog(Source):
         items: A frame with a row per item (`title` where known), or None.
         name: Short name of the data set.
         weight: Column of the rows' weights, from 0 up; None and "" as for `rating`.
+        time_format: How times are written, as of `strptime`: `%d/%m/%Y %H:%M`, or `ISO8601`; None: found out.
+        time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
+        time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
+        on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
 
     Raises:
         DataError: On reading, with the row and the column of the mistake.
@@ -276,16 +300,21 @@ class FrameLog(Source):
         items: Any = None,
         name: str = "frame",
         weight: str | None = None,
+        time_format: str | None = None,
+        time_unit: str | None = None,
+        time_zone: str | None = None,
+        on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
         self.frame = as_pandas(frame)
         self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
         chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.chosen: Mapping[str, str | None] = chosen
         self.name = name
+        self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
         users, items = self._table(self.users, USER), self._table(self.items, ITEM)
-        return build_log(self.frame, Origin("the frame"), self.chosen, users, items, None, self.name)
+        return build_log(self.frame, Origin("the frame"), self.chosen, users, items, None, self.name, self.written)
 
     def _table(self, table: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
         named = str(self.chosen[key])
@@ -295,7 +324,7 @@ class FrameLog(Source):
         digest = hashlib.sha256()
         for frame in (self.frame, self.users, self.items):
             digest.update(frame_digest(frame))
-        return fingerprint(self, [self.chosen, self.name, digest.hexdigest()], [])
+        return fingerprint(self, [self.chosen, self.name, self.written, digest.hexdigest()], [])
 
 
 _HEADER = {f"{side}{end}" for side in ("user", "item") for end in ("", "s", "id", "ids", "_id", "_ids")}

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from recgnn.arguments import Checked, NonNegative, Seed, Share
+from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import PARTS, POSITION, SPLIT, TIMESTAMP, USER
+from recgnn.data.interactions.log import PARTS, SPLIT, USER
+from recgnn.data.readers.notation import ORDER, date_of
 from recgnn.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
@@ -73,6 +75,7 @@ class RatioSplit(Split):
         self.by, self.order, self.seed = by, order, seed
         self.follows_log = self.order != "random"
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
             part = np.empty(len(frame), dtype=np.int8)
@@ -88,9 +91,7 @@ class RatioSplit(Split):
             key = np.random.default_rng(self.seed).random(len(frame))
         rank, count = _ranks(group, key)
         train, val, _ = part_sizes(count, self.ratios)
-        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(
-            np.int8
-        )
+        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
         return _checked(part, self.ratios, "add rows, or raise the ratio of that part")
 
     def describe(self) -> str:
@@ -121,6 +122,7 @@ class LeaveOneOut(Split):
         self.order, self.val, self.seed = order, val, seed
         self.follows_log = self.order != "random"
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
             key = times(frame, "LeaveOneOut(order='time')", within_user=True)
@@ -137,9 +139,7 @@ class LeaveOneOut(Split):
         if self.val:
             part[enough & (from_last == 1)] = VAL
         least = "three" if self.val else "two"
-        return _checked(
-            part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions"
-        )
+        return _checked(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
 
     def describe(self) -> str:
         seed = f", seed {self.seed}" if self.order == "random" else ""
@@ -154,7 +154,8 @@ class TemporalSplit(Split):
 
     Args:
         ratios: Shares of train, val, test, used where no start is given.
-        val_start: When validation begins, in seconds or as an ISO 8601 date; needs `test_start`.
+        val_start: When validation begins: a date, in UTC unless it names a zone, or seconds (or another unit) since
+            1970; a number as the log has it where its times are an order. It needs `test_start`.
         test_start: When test begins; without `val_start` there is no validation part.
 
     Raises:
@@ -172,30 +173,32 @@ class TemporalSplit(Split):
         self.ratios = _normalised(ratios, "TemporalSplit")
         if val_start is not None and test_start is None:
             raise ConfigError("TemporalSplit: val_start without test_start; give both")
-        self.val_start = None if val_start is None else _moment(val_start, "val_start")
-        self.test_start = None if test_start is None else _moment(test_start, "test_start")
-        if self.val_start is not None and self.test_start is not None and self.val_start >= self.test_start:
+        self.val_start, self.test_start = val_start, test_start
+        if start_of("val_start", val_start) >= start_of("test_start", test_start):
             raise ConfigError("TemporalSplit: val_start must come before test_start")
 
+    @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         time = times(frame, "TemporalSplit", within_user=False)
         if self.test_start is not None:
-            test = self.test_start
-            val = test if self.val_start is None else self.val_start
+            ordered = time.max() < ORDER
+            test = start_of("test_start", self.test_start, ordered)
+            val = test if self.val_start is None else start_of("val_start", self.val_start, ordered)
             wanted: Sequence[float] = (1, self.val_start is not None, 1)
-            how = f"the log spans {time.min():g} to {time.max():g}"
+            first, last = (f"{t:g}" if ordered else date_of(t) for t in (time.min(), time.max()))
+            how = f"the log spans {first} to {last}"
         else:
-            ordered = np.sort(time)
+            moments = np.sort(time)
             cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
-            val, test = (ordered[cut] if cut < len(time) else np.inf for cut in cuts)
+            val, test = (moments[cut] if cut < len(time) else np.inf for cut in cuts)
             wanted, how = self.ratios, "too many rows have the same time; use other ratios or RatioSplit"
         part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
         return _checked(part, wanted, how)
 
     def describe(self) -> str:
         if self.test_start is not None:
-            val = "" if self.val_start is None else f"val from {self.val_start!r}, "
-            return f"by time for all users: {val}test from {self.test_start!r}"
+            val = "" if self.val_start is None else f"val from {self.val_start}, "
+            return f"by time for all users: {val}test from {self.test_start}"
         return f"{'/'.join(f'{r:g}' for r in self.ratios)} by time for all users"
 
 
@@ -324,17 +327,6 @@ def part_sizes(
     return train, val, test
 
 
-def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
-    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts."""
-    if TIMESTAMP in frame:
-        return frame[TIMESTAMP].to_numpy()
-    if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
-        return frame[POSITION].to_numpy()
-    raise DataError(
-        f"{who} needs timestamps and the log has none; name the timestamp column or split at random"
-    )
-
-
 def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rank of each row by key within its group (equal keys by row), and the size of each group."""
     order = np.lexsort((key, group))
@@ -364,19 +356,6 @@ def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]
     total = sum(values)
     train, val, test = (v / total for v in values)
     return train, val, test
-
-
-def _moment(value: float | str, what: str) -> float:
-    """Return seconds, from seconds or an ISO 8601 date."""
-    try:
-        return float(value)
-    except ValueError:
-        try:
-            return pd.to_datetime(value, format="ISO8601", utc=True).timestamp()
-        except ValueError:
-            raise ConfigError(
-                f"TemporalSplit: {what} is {value!r}; expected seconds or an ISO 8601 date"
-            ) from None
 
 
 def unused_parts(split: Split, columns: Collection[str]) -> list[str]:

@@ -15,6 +15,8 @@ def sniff(text: bytes, quotes: bool = True) -> str:
     head = head[: max(1, len(head) - 1)] if len(text) >= 2**16 else head
     best, most = ",", 1
     for separator in SEPARATORS:
+        if separator == " " and any({*line.split()} & {*SEPARATORS} for line in head):  # as in `user , item`
+            continue
         cut = [len(line.split(separator)) for line in head]
         if quotes and len(separator) == 1:
             cut = [len(fields) for fields in csv.reader(head, delimiter=separator)]

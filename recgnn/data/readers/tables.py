@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recgnn.data.readers.jsonlines import JsonTable, is_json
+from recgnn.data.readers.lists import lists_as_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.parquet import ParquetTable, is_parquet
 from recgnn.data.readers.rules import Rule
@@ -133,7 +134,7 @@ def read_table(
     """Read a whole table.
 
     Text columns become int64 or float64 only where nothing is lost (`007` stays text); integers with gaps stay
-    integers.
+    integers; lists are JSON.
 
     Args:
         path, separator, columns, quotes, encoding, on_bad_rows: See `open_table`.
@@ -161,7 +162,7 @@ def read_table(
         all_lines, rows = line, kept.rows
         line = lambda row: all_lines(int(rows[row]))  # noqa: E731
     notes = [*bad_rows_note(table), *([kept.note] if kept is not None else [])]
-    return frame_of(joined), Origin(str(table.path), line, notes=tuple(notes))
+    return frame_of(lists_as_json(joined)), Origin(str(table.path), line, notes=tuple(notes))
 
 
 def bad_rows_note(table: Table) -> list[str]:
@@ -217,7 +218,7 @@ def table_blocks(
         return
     if not is_text(table):
         for batch in cast(ParquetTable, table).tables(chosen, ROWS):
-            yield from slices(frame_of(batch))
+            yield from slices(frame_of(lists_as_json(batch)))
         return
     kinds: dict[str, Kind | None] = {}
     held: list[pa.Table] | None = []

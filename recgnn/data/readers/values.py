@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,9 @@ from recgnn.errors import DataError
 
 NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """Texts that stand for a missing number."""
+TRUTH = {"true": "1", "false": "0"}
 INT64 = np.iinfo(np.int64)
+Type = Literal["integer", "number", "bool", "text"]
 
 
 def as_text(column: pd.Series) -> pd.Series:
@@ -27,6 +31,38 @@ def as_text(column: pd.Series) -> pd.Series:
         return text.mask(np.isnan(values))
     text = column.astype("string").str.strip()
     return text.mask(text.str.len() == 0)
+
+
+def type_of(column: pd.Series) -> Type:
+    """Return the type of a column's values: as they are stored; text that is true or false throughout is bool."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return "bool"
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return "integer" if pd.api.types.is_integer_dtype(column.dtype) else "number"
+    return "bool" if as_text(column).dropna().str.lower().isin(list(TRUTH)).all() else "text"
+
+
+def texts_as(column: pd.Series, kind: Type) -> pd.Series:
+    """Return values as text, one for all the ways to write a value of a type; NA where there is none.
+
+    In numbers, 3 and 3.0 are one, and true is 1; in bool, 1 is true; in text every value is as it is written.
+    """
+    text = as_text(column)
+    if kind == "text":
+        return text
+    if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
+        text = text.mask(text.isin(NULLS))
+        truth = text.str.lower().map(TRUTH)
+        text = text.where(truth.isna(), truth)
+        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
+        number = pd.to_numeric(other, errors="coerce")
+        text = text.where(number.isna(), as_text(number.astype("Float64")))
+    if kind == "bool":
+        truth = text.map({"1": "True", "0": "False"})
+        text = text.where(truth.isna(), truth)
+    return text
 
 
 def distinct_of(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
@@ -47,6 +83,9 @@ def numbers(column: pd.Series) -> np.ndarray:
     text = text.mask(text.isin(NULLS))
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & text.notna().to_numpy()
+    if wrong.any():
+        values[wrong] = text[wrong].str.lower().map(TRUTH).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+        wrong &= np.isnan(values)
     if wrong.any():
         row = int(wrong.argmax())
         number = int(column.index[row]) if pd.api.types.is_integer_dtype(column.index.dtype) else row
@@ -83,49 +122,3 @@ def clean_weights(values: pd.Series, column: str, origin: Origin) -> pd.Series:
         row = int(broken.argmax())
         raise DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected weights from 0 up, not all 0")
     return found
-
-
-def clean_times(values: pd.Series, column: str, origin: Origin) -> pd.Series:
-    """Return times as seconds, from numbers, dates or ISO 8601 text: int64 where all are whole, else float64.
-
-    Raises:
-        DataError: Names the place of the first value that is no time.
-    """
-
-    def refuse(row: int, expected: str) -> DataError:
-        return DataError(f"{origin.at(row, column)}: {shown(values.iloc[row])}; expected {expected}")
-
-    if pd.api.types.is_bool_dtype(values.dtype):
-        raise refuse(0, "seconds or an ISO 8601 date")
-    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
-        if pd.api.types.is_unsigned_integer_dtype(values.dtype) and (values > INT64.max).any():
-            raise refuse(int((values > INT64.max).to_numpy().argmax()), "seconds, below 2**63")
-        return values.astype(np.int64)
-    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        found = pd.to_numeric(values, errors="coerce")
-        if pd.api.types.is_numeric_dtype(values.dtype) or found.notna().any():
-            seconds = clean_numbers(values, column, origin, "seconds in every row")
-            large = (seconds.abs() >= 2.0**63).to_numpy()
-            if large.any():
-                raise refuse(int(large.argmax()), "seconds, below 2**63")
-            return seconds.astype(np.int64) if (seconds % 1 == 0).all() else seconds
-    dates = pd.to_datetime(values, errors="coerce", format="ISO8601", utc=True)
-    broken = dates.isna().to_numpy()
-    if broken.any():
-        raise refuse(int(broken.argmax()), "seconds or an ISO 8601 date, such as 2024-05-01 or 2024-05-01T12:30:00")
-    micros = dates.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
-    whole = (micros % 1_000_000 == 0).all()
-    return pd.Series(micros // 1_000_000 if whole else micros / 1e6, index=values.index)
-
-
-def moments_of(column: pd.Series) -> pd.Series:
-    """Return seconds or dates as moments in UTC, NaT where there is no value."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return pd.to_datetime(column, utc=True)
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
-    text = as_text(column)
-    seconds = pd.to_numeric(text.mask(text.isin(NULLS)), errors="coerce").astype("Float64")
-    moments = pd.to_datetime(seconds, unit="s", utc=True, errors="coerce")
-    dates = pd.to_datetime(text.where(seconds.isna()), utc=True, errors="coerce", format="ISO8601")
-    return moments.where(seconds.notna(), dates)

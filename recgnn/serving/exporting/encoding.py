@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +16,12 @@ from recgnn.data.clicks.encoders import (
     UNKNOWN,
     Categorical,
     Encoder,
-    LogBucket,
     Multi,
-    Numeric,
-    Quantile,
     Time,
 )
+from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
 from recgnn.data.interactions.log import ITEM, TIMESTAMP, USER
+from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.values import as_text
 from recgnn.data.stored import write_json
 from recgnn.serving.clicks import TrainedCTR
@@ -34,8 +35,10 @@ def encoding_of(trained: TrainedCTR) -> dict:
     """How raw rows become the inputs of the model: plain JSON types."""
     encoders, fields, start = trained.encoders, [], 0
     for name, encoder in encoders.encoders.items():
-        own = {"name": name, "column": encoders.columns[name], "start": start}
-        fields.append(own | {"rows": encoder.num_rows, "slots": encoder.num_slots} | _kind_of(encoder))
+        column = encoders.columns[name]
+        own = {"name": name, "column": column, "start": start, "rows": encoder.num_rows, "slots": encoder.num_slots}
+        own |= {"time": asdict(encoders.times[column])} if isinstance(encoder, Time) else {}
+        fields.append(own | {"unknown": encoders.usual.get(column, 0.0)} | _kind_of(encoder))
         start += encoder.num_rows
     rows = {"unknown": UNKNOWN, "missing": MISSING, "first_known": KNOWN}
     needed = [side for side in (USER, ITEM) if side in trained.encoders.fields]
@@ -48,11 +51,12 @@ def _kind_of(encoder: Encoder) -> dict:
     if isinstance(encoder, Numeric):
         return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
     assert isinstance(encoder, Categorical)
-    common = {"numeric": bool(encoder.numeric), "buckets": encoder.field.buckets}
+    common: dict[str, Any] = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
     field = encoder.field
     if isinstance(encoder, Multi):
-        combine = "mean" if field.averaged else "sum"
-        return {"kind": "multi", **common, "separator": field.separator, "weights": field.weights, "combine": combine}
+        common |= {"separator": field.separator, "weights": field.weights}
+        padding = "" if field.padding is None else str(field.padding)
+        return {"kind": "multi", **common, "combine": "mean" if field.averaged else "sum", "padding": padding}
     if isinstance(encoder, Quantile):
         return {"kind": "quantile", **common, "edges": np.asarray(encoder.edges).tolist()}
     if isinstance(encoder, Time):
@@ -73,6 +77,9 @@ def history_of(trained: TrainedCTR) -> dict | None:
         "separator": own.separator,
         "times": times,
         "timestamp": TIMESTAMP if times else None,
+        "time": asdict(trained.times.get(TIMESTAMP, Notation())),
+        "padding": "" if own.padding is None else str(own.padding),
+        "user_type": trained.types.get(USER, "text"),
         "max_length": own.max_length,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting import embeddings, programs, readmes
 from recgnn.serving.exporting.encoding import write_encoding, write_histories
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
+from recgnn.serving.exporting.standalone import standalone
 from recgnn.serving.loading import load
 from recgnn.serving.recommender import TrainedRecommender
 
@@ -165,7 +165,7 @@ def _write_program(trained: TrainedCTR | TrainedRecommender, format: Format, fol
         told = {"model": type(trained.model).__name__, "task": trained.model.task, "encoding": "encoding.json"}
         about |= programs.write_onnx(program, inputs, name, told, file)
         answer = programs.run_onnx(file, examples, [i.name for i in inputs])
-        shutil.copyfile(Path(__file__).with_name("score.py"), folder / "score.py")
+        (folder / "score.py").write_text(standalone("recgnn.serving.exporting.score"), encoding="utf-8")
     else:
         answer = programs.write_torch(program, folder / "model.pt2")(*examples)
     if isinstance(trained, TrainedCTR):

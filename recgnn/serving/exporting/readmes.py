@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recgnn.data.readers.notation import ISO, UNITS
 from recgnn.errors import in_markdown
 from recgnn.serving.clicks import TrainedCTR
 from recgnn.serving.exporting.encoding import encoding_of, has_histories
@@ -9,12 +10,19 @@ from recgnn.serving.recommender import TrainedRecommender
 
 TAKES = {
     "categorical": "one value: text or number",
-    "multi": "several values in one text, separated by `{separator}`; the first {slots} count",
+    "multi": "several values: a list, also in JSON, or one text, separated by `{separator}`; the first {slots} count",
     "number": "a number",
     "log2": "a number",
     "quantile": "a number",
-    "time": "seconds since 1970, or an ISO 8601 date, in UTC",
+    "time": "a moment: {time}",
 }
+
+
+def notation_of(how: dict) -> str:
+    """How moments are written."""
+    zone, number = how["zone"] or "UTC", how["written"] in UNITS
+    written = f"numbers in `{how['written']}` since 1970" if number else f"`{how['written']}`, in {zone}"
+    return written if how["written"] == ISO else f"{written}, or a date in ISO 8601"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -48,7 +56,8 @@ def columns_of(trained: TrainedCTR) -> str:
     encoding, rows = encoding_of(trained), []
     for column in dict.fromkeys(field["column"] for field in encoding["fields"]):
         own = [field for field in encoding["fields"] if field["column"] == column]
-        takes = TAKES[own[0]["kind"]].format(**own[0])
+        told = own[0] | ({"time": notation_of(own[0]["time"])} if "time" in own[0] else {})
+        takes = TAKES[own[0]["kind"]].format(**told)
         if mark := own[0].get("weights"):
             takes += f"; each with a number x behind it, as `tag{mark}0.5`, or alone (x = 1)"
         rows.append([f"`{encoding['names'].get(column, column)}`", own[0]["kind"], takes])
@@ -60,8 +69,8 @@ def columns_of(trained: TrainedCTR) -> str:
         for field, column in history["columns"].items():
             rows.append([f"`{column}`", "history", f"the past values of `{field}`, oldest first"])
     if history and history["times"]:
-        rows.append([f"`{history['times']}`", "history", "their times in seconds"])
-        rows.append([f"`{history['timestamp']}`", "time", "the time of the row itself, in seconds or as a date"])
+        rows.append([f"`{history['times']}`", "history", "their times"])
+        rows.append([f"`{history['timestamp']}`", "time", f"the row's own: {notation_of(history['time'])}"])
     text = table(["column", "kind", "what it holds"], rows)
     text += (
         "\n\nA value that is not in the training data counts as unknown, an empty one (or a missing column other "
@@ -69,10 +78,10 @@ def columns_of(trained: TrainedCTR) -> str:
     )
     if history:
         text += f"""
-A history is what the row's user liked before the row, of which the newest {history["max_length"]} count: in Parquet a
-list in each cell; in CSV one text with {_spelt(history["separator"])} between the items (`separator` in encoding.json
-changes that). The columns of a history go together and have equally many entries; an empty cell is no history, which
-is fine. A past item whose field has several values holds them in one entry, as in a row.
+A history is what the row's user liked before the row, of which the newest {history["max_length"]} count: a list in
+each cell, in CSV in JSON or one text with {_spelt(history["separator"])} between the items (`separator` in
+encoding.json changes that). The columns of a history go together and have equally many entries; an empty cell is no
+history, which is fine. A past item whose field has several values holds them in one entry, as in a row.
 """
     return text
 
@@ -132,12 +141,13 @@ adds a column `prediction` to a table of raw rows: {_answer(about)}. Neither tor
 ## Encoding in short
 
 Row 0 of a field is for unknown values, row 1 for missing ones, known values begin at 2. `categorical`: the row of the
-value as text (12, 12.0 and "12" are the same); with `buckets`, 2 + hash modulo buckets, where the hash is
-`pandas.util.hash_array` of the text; where `value_column` names one, the value is its number, and row 1 with value 1
-where one of the two is missing. `multi`: the rows of the values, of value 1 (`sum`) or 1/n (`mean`); with `weights`, of
-the number x behind that mark (`sum`) or x over the sum of all |x| (`mean`), and none for an empty cell. `number`: row 0
-with the value (x - mean) / scale, or row 1 with value 1. `log2`: the category floor(ln(x)^2) of x > 2, else int(x).
-`quantile`: the category of the number of edges <= x. `time`: the category of a part of the moment, in UTC.
+value as text (by `type`: in `integer` and `number` 12, 12.0 and "12" are one, in `bool` 1, true and True); with
+`buckets`, 2 + hash modulo buckets, where the hash is `pandas.util.hash_array` of the text; where `value_column` names
+one, the value is its number, and row 1 with value 1 where one of the two is missing. `multi`: the rows of the values,
+of value 1 (`sum`) or 1/n (`mean`); with `weights`, of the number x behind that mark (`sum`) or x over the sum of all
+|x| (`mean`), and none for an empty cell. `number`: row 0 with the value (x - mean) / scale, or row 1 with value 1.
+`log2`: the category floor(ln(x)^2) of x > 2, else int(x), or the nearest that there is. `quantile`: the category of
+the number of edges <= x. `time`: the category of a part of the moment, in UTC.
 """
 
 

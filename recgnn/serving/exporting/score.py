@@ -35,101 +35,42 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.readers.lists import LISTS, hold_lists, pieces_of, plain_lists
+from recgnn.data.readers.notation import Notation, read
+from recgnn.data.readers.values import distinct_of, numbers, texts_as
+from recgnn.errors import DataError
+
 UNKNOWN, MISSING, KNOWN = 0, 1, 2  # rows of every field: values that train lacks, no value; the first known value
-NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")  # no number
+FAR = 0.1  # a share of unknown rows is far above validation's when it exceeds twice that by so much
 READ, RUN = 2**15, 2**10  # rows read, and rows scored, at once
 
 
-class RowError(ValueError):
-    """A row or a column is not what it should be."""
-
-
-def is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column.dtype)
-
-
-def as_text(column: pd.Series) -> pd.Series:
-    """Values as text, the same for 12, 12.0 and "12"; NA where there is none."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_integer_dtype(column.dtype):
-        return column.astype("string")
-    if pd.api.types.is_float_dtype(column.dtype):
-        values = column.to_numpy(np.float64, na_value=np.nan)
-        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
-        text = column.astype("string")
-        text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
-        return text.mask(np.isnan(values))
-    text = column.astype("string").str.strip()
-    return text.mask(text.str.len() == 0)
-
-
-def numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64, NaN where there is none."""
-    if is_number(column):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    text = as_text(column)
-    text = text.mask(text.isin(NULLS))
-    values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    wrong = np.isnan(values) & text.notna().to_numpy()
-    if wrong.any():
-        raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no number")
-    return values
-
-
-def moments(column: pd.Series) -> pd.Series:
-    """Seconds or dates as moments in UTC, NaT where there is none."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return pd.to_datetime(column, utc=True)
-    if is_number(column):
-        return pd.to_datetime(column, unit="s", utc=True, errors="coerce")
-    text = as_text(column)
-    seconds = pd.to_numeric(text.mask(text.isin(NULLS)), errors="coerce").astype("Float64")
-    dates = pd.to_datetime(text.where(seconds.isna()), utc=True, errors="coerce", format="ISO8601")
-    return pd.to_datetime(seconds, unit="s", utc=True, errors="coerce").where(seconds.notna(), dates)
-
-
-def seconds_of(column: pd.Series) -> np.ndarray:
-    """Seconds or dates as seconds, NaN where there is none."""
-    if is_number(column):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    text = as_text(column)
-    seconds = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    dates = (moments(column) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    found = np.where(np.isnan(seconds), dates.to_numpy(np.float64, na_value=np.nan), seconds)
-    wrong = np.isnan(found) & text.notna().to_numpy()
-    if wrong.any():
-        raise RowError(f"column '{column.name}': {text.iloc[int(wrong.argmax())]!r} is no time")
-    return found
+def part_of(seconds: np.ndarray, part: str) -> np.ndarray:
+    """A part of moments, in UTC."""
+    whole = np.floor(np.where(np.isfinite(seconds), seconds, 0)).astype(np.int64)
+    if part == "month":
+        return whole.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+    day = (whole // 86_400 + 3) % 7
+    return {"hour": whole // 3600 % 24, "weekday": day, "weekend": (day >= 5).astype(np.int64)}[part]
 
 
 def category_texts(column: pd.Series, field: dict) -> pd.Series:
     """The category of each value as text, NA where there is none."""
     kind = field["kind"]
-    if kind in ("log2", "quantile"):
-        values = numbers(column)
-        finite = np.isfinite(values)
-        if kind == "quantile":
-            bucket = np.searchsorted(np.array(field["edges"]), values, side="right")
-        else:
-            large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
-            bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
-            bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        return pd.Series(bucket).astype("string").mask(~finite)
-    if kind == "time":
-        when, part = moments(column), field["part"]
-        if part == "weekend":
-            found = (when.dt.day_of_week >= 5).astype("Int64").mask(when.isna())
-        else:
-            found = getattr(when.dt, "day_of_week" if part == "weekday" else part).astype("Int64")
-        return found.astype("string").reset_index(drop=True)
-    text = as_text(column)
-    if field["numeric"] and not is_number(column):  # the text 3.0 means 3
-        text = text.mask(text.isin(NULLS))
-        other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))
-        number = pd.to_numeric(other, errors="coerce")
-        text = text.where(number.isna(), as_text(number.astype("Float64")))
-    return text
+    if kind not in ("log2", "quantile"):
+        return texts_as(column, field["type"])
+    values = numbers(column)
+    finite = np.isfinite(values)
+    if kind == "quantile":
+        bucket = np.searchsorted(np.array(field["edges"]), values, side="right")
+    else:
+        large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
+        bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
+        bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
+        if len(field["values"]):  # the nearest category that there is
+            known = np.sort(field["values"].to_numpy(np.int64))
+            bucket = known[np.searchsorted((known[1:] + known[:-1]) / 2, bucket)]
+    return pd.Series(bucket).astype("string").mask(~finite)
 
 
 def rows_of(text: pd.Series, field: dict) -> np.ndarray:
@@ -145,19 +86,19 @@ def rows_of(text: pd.Series, field: dict) -> np.ndarray:
 
 
 def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Several values in one text: each a feature of value 1, or of the number beside it, and for the mean over the sum
-    of these."""
-    which, distinct = pd.factorize(column, use_na_sentinel=False)
-    texts = as_text(pd.Series(distinct, dtype=column.dtype if len(distinct) else object))
-    lists = [[] if pd.isna(t) else [p.strip() for p in t.split(field["separator"])] for t in texts]
-    lists = [[weighted(p, field["weights"], column) for p in pieces if p] for pieces in lists]
-    nothing = [(None, 1.0)] if field["weights"] is None else []  # no value is one too, where they have no numbers
+    """Several values of a row: each a feature of value 1, or of the number beside it, and for the mean over the sum of
+    these."""
+    which, cells = distinct_of(plain_lists(column))
+    found = [[p for p in pieces if p != field["padding"]] for pieces in pieces_of(cells, field["separator"])]
+    lists: list[list] = [[weighted(p, field["weights"], column) for p in pieces] for pieces in found]
+    nothing: list = [(None, 1.0)] if field["weights"] is None else []  # no value is one too, where they have no numbers
     lists = [pieces[: field["slots"]] or nothing for pieces in lists]
     ids = np.full((len(lists), field["slots"]), MISSING)
     values = np.zeros((len(lists), field["slots"]), dtype=np.float32)
     place = [(row, slot) for row, pieces in enumerate(lists) for slot in range(len(pieces))]
     owner, slot = np.array(place, dtype=np.int64).reshape(-1, 2).T
-    ids[owner, slot] = rows_of(pd.Series([p for pieces in lists for p, _ in pieces], dtype="string"), field)
+    texts = pd.Series([p for pieces in lists for p, _ in pieces], dtype="string")
+    ids[owner, slot] = rows_of(texts_as(texts, field["type"]), field)
     values[owner, slot] = [x for pieces in lists for _, x in pieces]
     if field["combine"] == "mean":
         total = np.abs(values).sum(1, keepdims=True)
@@ -172,7 +113,7 @@ def weighted(piece: str, mark: str | None, column: pd.Series) -> tuple[str, floa
         return piece, 1.0
     x = pd.to_numeric(number.strip(), errors="coerce")
     if not value.strip() or not np.isfinite(np.float64(x)):
-        raise RowError(f"column {column.name!r}: {piece!r}; expected a value and its number, as tag{mark}0.5")
+        raise DataError(f"column {column.name!r}: {piece!r}; expected a value and its number, as tag{mark}0.5")
     return value.strip(), float(x)
 
 
@@ -180,6 +121,11 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
     """Rows within the field and their values, [n, slots] each."""
     if field["kind"] == "multi":
         return encode_multi(column, field)
+    if field["kind"] == "time":
+        seconds = seconds_of(column, field["time"])
+        rows = rows_of(pd.Series(np.arange(25)).astype("string"), field)[part_of(seconds, field["part"])]
+        rows = np.where(np.isfinite(seconds), rows, np.where(np.isnan(seconds), MISSING, UNKNOWN))[:, None]
+        return rows, np.ones(rows.shape, dtype=np.float32)
     if field["kind"] == "number":
         values = numbers(column)
         missing = ~np.isfinite(values)
@@ -193,16 +139,14 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
     return rows, np.ones(rows.shape, dtype=np.float32)
 
 
-def pieces_of(cell: object, separator: str) -> list:
-    """The values of a history: a list, or one text with separators."""
-    if isinstance(cell, (list, tuple, np.ndarray)):
-        return list(cell)
-    text = "" if cell is None or cell is pd.NA or cell != cell else str(cell).strip()
-    return text.split(separator) if text else []
+def seconds_of(column: pd.Series, how: dict) -> np.ndarray:
+    """Times as seconds: NaN where there is none, infinite where one cannot be read as training's were."""
+    seconds, wrong = read(column, Notation(**how), lenient=True)
+    return np.where(wrong, np.inf, seconds)
 
 
-def as_series(values: list) -> pd.Series:
-    return pd.Series(values, dtype=None if values else "str")
+def as_series(values: list[str]) -> pd.Series:
+    return pd.Series(values, dtype="str")
 
 
 class Scorer:
@@ -227,6 +171,7 @@ class Scorer:
         values = {name: group["value"] for name, group in vocabulary.groupby("field", observed=True)}
         for field in self.fields:
             field["values"] = pd.Index(values.get(field["name"], []), dtype="string")
+        self.unknown: dict[str, list] = {}  # by field: how many rows scored have an unknown value; validation's share
         self.users = None  # what each of them liked
         if (folder / "histories.parquet").is_file():
             self.users = pq.read_table(folder / "histories.parquet").to_pandas().set_index("user")
@@ -235,16 +180,20 @@ class Scorer:
         """A frame with the model's names of columns, where it has those of the training data."""
         twice = frame.columns[frame.columns.duplicated()]
         if len(twice):
-            raise RowError(f"two columns are named {twice[0]!r}")
+            raise DataError(f"two columns are named {twice[0]!r}")
         own = {theirs: name for name, theirs in self.names.items() if theirs in frame}
         by_chance = [name for name in own.values() if name in frame and name not in own]
         found, there = frame.drop(columns=by_chance).rename(columns=own), f"found: {', '.join(map(str, frame.columns))}"
         for column in self.needed:
             if column not in found:
-                raise RowError(f"no column {self.names.get(column, column)!r}; {there}")
+                raise DataError(f"no column {self.names.get(column, column)!r}; {there}")
         columns = [field["column"] for field in self.fields]
         if not any(column in found for column in columns):
-            raise RowError(f"has none of the model's columns ({', '.join(columns)}); {there}")
+            raise DataError(f"has none of the model's columns ({', '.join(columns)}); {there}")
+        for field in self.fields:
+            name, kind = field["column"], field["kind"]
+            if kind != "multi" and name in found and hold_lists(plain_lists(found[name].iloc[:1000])):
+                raise DataError(f"column '{name}' holds lists, and is {kind} in this model")
         return found
 
     def missing(self, frame: pd.DataFrame) -> list[str]:
@@ -263,82 +212,107 @@ class Scorer:
         """The columns of the past's times and of the row's own, where the model looks at them."""
         return [self.history["times"], self.history["timestamp"]] if self.history["times"] else []
 
-    def encode(self, frame: pd.DataFrame, fields: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the table of all fields [n, S] and their values [n, S]."""
+    def encode(
+        self, frame: pd.DataFrame, fields: list[dict], count: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the table of all fields [n, S] and their values [n, S]; unknown values may be counted."""
 
         def of(name: str) -> pd.Series:
             return frame[name] if name in frame else pd.Series([None] * len(frame), dtype="string", name=name)
 
         ids, values = [], []
         for field in fields:
-            column = of(field["column"])
-            if column.dtype == object and column.map(lambda cell: isinstance(cell, (list, tuple, np.ndarray))).any():
-                raise RowError(f"column '{column.name}' holds lists; join their values with a separator")
-            rows, x = encode_field(column, field)
+            rows, x = encode_field(of(field["column"]), field)
             if field.get("value_column"):  # the column of its numbers; one of the two alone is no value
                 own = numbers(of(field["value_column"])).astype(np.float32)[:, None]
                 there = (rows != MISSING) & np.isfinite(own)
                 rows, x = np.where(there, rows, MISSING), np.where(there, own, np.float32(1))
+            if count and field["kind"] != "number" and field["column"] in frame:
+                unknown = self.unknown.setdefault(field["name"], [0, field["unknown"]])
+                unknown[0] += int((rows == UNKNOWN).any(1).sum())
             ids.append(rows + field["start"])
             values.append(x)
         return np.concatenate(ids, 1).astype(np.int64), np.concatenate(values, 1)
 
-    def with_histories(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows with what their users liked before them, from histories.parquet; a row without a time sees all of it."""
+    def with_histories(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+        """Rows with what their users liked before them, from histories.parquet, and their times in seconds, [n]; a row
+        without a time sees all of it."""
+        own = np.full(len(frame), np.nan)
         if self.users is None or "user" not in frame:
             if self.without_histories:
-                return frame
+                return frame, own
             user = "" if self.users is None else ", or user"
-            raise RowError(
+            raise DataError(
                 f"the model reads histories, and there is no column {', '.join(self.past_columns())}{user}; README.md "
                 "tells how to write them, and --without_histories scores as if there were none"
             )
         ends: list[int | None] = [None] * len(frame)  # how much of a user's past a row sees
-        past = self.users.reindex(as_text(frame["user"])).set_index(frame.index)
+        past = self.users.reindex(texts_as(frame["user"], self.history["user_type"])).set_index(frame.index)
         if "last" in past:
-            own = seconds_of(frame["timestamp"]) if "timestamp" in frame else np.full(len(frame), np.nan)
-            times = [pieces_of(cell, "") for cell in past["history_times"]]
+            own = self.own_times(frame) if "timestamp" in frame else own
+            times = [list(cell) if isinstance(cell, LISTS) else [] for cell in past["history_times"]]
             ends = [len(x) if np.isnan(t) else bisect.bisect_left(x, t) for x, t in zip(times, own, strict=True)]
-            frame = frame.assign(timestamp=np.where(np.isnan(own), past["last"], own))
+            own = np.where(np.isnan(own), past["last"], own)
         cells = {name: zip(past[name], ends, strict=True) for name in self.past_columns()}
-        lists = {name: pd.Series([pieces_of(cell, "")[:end] for cell, end in x]) for name, x in cells.items()}
-        return frame.assign(**{name: values.set_axis(frame.index) for name, values in lists.items()})
+        for name, pairs in cells.items():
+            found = [list(x)[:end] if isinstance(x, LISTS) else [] for x, end in pairs]
+            frame = frame.assign(**{name: pd.Series(found, frame.index, object)})
+        return frame, own
+
+    def own_times(self, frame: pd.DataFrame) -> np.ndarray:
+        """The rows' own times, in seconds."""
+        own = seconds_of(frame["timestamp"], self.history["time"])
+        if np.isinf(own).any():
+            row = int(np.isinf(own).argmax())
+            value = frame["timestamp"].iloc[row]
+            raise DataError(f"row {frame.index[row] + 1}, column 'timestamp': {value} is not written as in training")
+        return own
 
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
-        history, lists, times = self.history, {}, self.times()[:1]
+        history, times = self.history, self.times()[:1]
+        lists: dict[str, list[list[str]]] = {}
+        own = None
         if not any(column in frame for column in self.past_columns()):
-            frame = self.with_histories(frame)
+            frame, own = self.with_histories(frame)
         for name, column in [*history["columns"].items(), *((column, column) for column in times)]:
             if column in frame:
-                lists[name] = [pieces_of(cell, history["separator"]) for cell in frame[column]]
-        needed = [*history["columns"].values(), *self.times()]
+                lists[name] = pieces_of(plain_lists(frame[column]), history["separator"], places=True)
+        needed = [*history["columns"].values(), *(self.times()[:1] if own is not None else self.times())]
         if lists and any(column not in frame for column in needed):
-            raise RowError(f"histories need all of the columns {', '.join(needed)}, or none of them")
-        lengths = np.array([len(x) for x in next(iter(lists.values()), [[]] * len(frame))], dtype=np.int64)
+            raise DataError(f"histories need all of the columns {', '.join(needed)}, or none of them")
+        first: list[list[str]] = next(iter(lists.values()), [[]] * len(frame))
         for name, values in lists.items():
-            if (wrong := np.array([len(x) for x in values], dtype=np.int64) != lengths).any():
+            if (wrong := np.array([len(x) != len(y) for x, y in zip(values, first, strict=True)], dtype=bool)).any():
                 row = int(wrong.argmax())
-                raise RowError(f"row {frame.index[row]}: {len(values[row])} past {name}, {lengths[row]} past items")
-        newest = history["max_length"]
-        flat = {name: as_series([v for x in values for v in x[-newest:]]) for name, values in lists.items()}
-        lengths = np.minimum(lengths, newest)
+                many = f"{len(values[row])} past {name}, {len(first[row])} past items"
+                raise DataError(f"row {frame.index[row] + 1}: {many}")
+        kept, of_items = [], [lists[name] for name in history["columns"] if name in lists]
+        for row, one in enumerate(first):
+            there = [k for k, item in enumerate(one) if item != history["padding"] and any(x[row][k] for x in of_items)]
+            kept.append(there[-history["max_length"] :])
+        lengths = np.array([len(x) for x in kept], dtype=np.int64)
+        flat = {name: as_series([x[row][k] for row, ks in enumerate(kept) for k in ks]) for name, x in lists.items()}
         items = pd.DataFrame({name: flat.get(name, as_series([])) for name in history["columns"]})
         ids, x = self.encode(items, [field for field in self.fields if field["column"] in history["columns"]])
         found = {"history_ids": ids, "history_values": x}
         if times:
-            own = seconds_of(frame[self.times()[1]]) if lists else np.zeros(len(frame))
-            gaps = np.repeat(own, lengths) - seconds_of(flat.get(times[0], as_series([])))
-            if (wrong := ~(gaps >= 0)).any():
+            written = history["time"] if own is None else {"stated": True}  # in histories.parquet they are seconds
+            then = seconds_of(flat.get(times[0], as_series([])), written)
+            if own is None:
+                own = self.own_times(frame) if lists else np.zeros(len(frame))
+            last = np.append(then, np.nan)[np.cumsum(lengths) - 1]
+            gaps = np.repeat(np.where(np.isnan(own), last, own), lengths) - then
+            if (wrong := ~((gaps >= 0) & np.isfinite(then))).any():
                 row = np.repeat(np.arange(len(frame)), lengths)[int(wrong.argmax())]
-                raise RowError(f"row {frame.index[row]}: a past time is none, or later than {self.times()[1]!r}")
+                raise DataError(f"row {frame.index[row] + 1}: a past time is none, or later than {self.times()[1]!r}")
             found["history_gaps"] = gaps.astype(np.float32)
         return lengths, found
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
         """The predictions of raw rows, [n]."""
         frame = self.own(frame)
-        ids, values = self.encode(frame, self.fields)
+        ids, values = self.encode(frame, self.fields, count=True)
         lengths, past = self.past(frame) if self.history else (np.zeros(len(frame), dtype=np.int64), {})
         first, order = np.cumsum(lengths) - lengths, np.argsort(lengths, kind="stable")  # like lengths together
         found = np.empty(len(frame), dtype=np.float32)
@@ -366,7 +340,7 @@ def blocks_of(file: Path):
         else:
             yield from text_blocks(file)
     except (UnicodeError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise RowError(f"cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def text_blocks(file: Path):
@@ -396,20 +370,31 @@ def read_rows(lines, tabs: bool):
                 names = [name.strip() for name in fields]
             elif fields:
                 if len(fields) != len(names):
-                    raise RowError(f"{where}: {len(fields)} fields where the header has {len(names)}")
+                    raise DataError(f"{where}: {len(fields)} fields where the header has {len(names)}")
                 text = max(fields, key=lambda field: field.count("\n"))
                 if "\0" in "".join(fields) or "\n" in text and text.count(separator) >= len(names) - 1 > 0:
-                    raise RowError(f"{where}: holds a NUL, or a quoted field that holds rows")
+                    raise DataError(f"{where}: holds a NUL, or a quoted field that holds rows")
                 rows.append(fields)
             if len(rows) == READ:
                 yield pd.DataFrame(rows, columns=names, dtype="str")
                 rows, count = [], count + READ
     except csv.Error as error:
-        raise RowError(f"line {reader.line_num + skipped}: {error}") from error
+        raise DataError(f"line {reader.line_num + skipped}: {error}") from error
     if not names:
-        raise RowError("is empty")
+        raise DataError("is empty")
     if rows or not count:
         yield pd.DataFrame(rows, columns=names, dtype="str")
+
+
+def tell_unknown(scorer: Scorer, rows: int) -> None:
+    """Tell which fields have values that are not in the training data, and in how many rows, beside validation."""
+    shares = {name: (count / rows, usual) for name, (count, usual) in scorer.unknown.items() if count}
+    told = {name: f"{name} {share:.1%} ({usual:.1%})" for name, (share, usual) in shares.items()}
+    what = "values that are not in the training data"
+    if told:
+        print(f"rows with {what} (in validation): {', '.join(told.values())}", file=sys.stderr)
+    if far := [told[name] for name, (share, usual) in shares.items() if share > FAR + 2 * usual]:
+        print(f"warning: far more rows than in validation have {what}: {', '.join(far)}", file=sys.stderr)
 
 
 def main() -> None:
@@ -427,9 +412,9 @@ def main() -> None:
     temporary = options.output.with_name(f".tmp-{uuid.uuid4().hex[:12]}-{options.output.name}")
     try:
         for frame in blocks_of(options.rows):
-            frame.index = pd.RangeIndex(rows + 1, rows + len(frame) + 1)  # the numbers of the rows, for errors
+            frame.index = pd.RangeIndex(rows, rows + len(frame))  # the numbers of the rows, for errors
             if "prediction" in frame:
-                raise RowError("has a column 'prediction' already; rename it")
+                raise DataError("has a column 'prediction' already; rename it")
             missing, answers = [] if rows else scorer.missing(scorer.own(frame)), scorer.score(frame)
             frame["prediction"] = answers
             if missing:
@@ -444,7 +429,8 @@ def main() -> None:
         if writer:
             writer.close()
         os.replace(temporary, options.output)
-    except RowError as error:
+        tell_unknown(scorer, rows)
+    except DataError as error:
         print(f"error: {options.rows}: {error}", file=sys.stderr)
         sys.exit(2)
     finally:

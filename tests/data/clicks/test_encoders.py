@@ -89,10 +89,11 @@ def test_criteos_logarithmic_categories() -> None:
     values = [-2, 0, 1, 2, 3, 7, 100, 12345]
     text = [str(int(v)) if v <= 2 else str(int(np.floor(np.log(v) ** 2))) for v in values]
     assert text[3:] == ["2", "1", "3", "21", "88"]  # 3 falls together with 1
-    found = encoded(values, [*values, None, 500], kind="numeric", transform="log2")
+    found = encoded(values, [*values, None, 500, 1e6, -9], kind="numeric", transform="log2")
     same = {a: b for a, b in zip(text, found[:8].tolist(), strict=True)}
     assert [same[t] for t in text] == found[:8].tolist() and len(set(same.values())) == 7
-    assert found[8] == MISSING and found[9] == UNKNOWN  # floor(38.6) was not in train
+    assert found[8] == MISSING and found[9] == same["21"]  # floor(38.6) is not in train: 21 is nearer than 88
+    assert found[10] == same["88"] and found[11] == same["-2"]  # beyond train's range
 
 
 def test_quantiles() -> None:
@@ -293,7 +294,7 @@ def test_months_and_weekends() -> None:
     ids = ids - np.array([0, encoders.dims[0]])
     told = [(month[a - KNOWN], weekend[b - KNOWN]) for a, b in ids[:4]]
     assert told == [("2", "0"), ("12", "1"), ("12", "1"), ("12", "1")]  # in UTC, still Sunday
-    assert ids[4:].tolist() == [[MISSING, MISSING]] * 2
+    assert ids[4:].tolist() == [[UNKNOWN, UNKNOWN], [MISSING, MISSING]]
 
 
 def test_row_labels_of_a_frame_do_not_matter() -> None:
@@ -365,10 +366,10 @@ def test_numbers_stay_numbers_after_a_round_trip(tmp_path) -> None:
     assert ids.tolist() == [KNOWN + 1, KNOWN, MISSING]
 
 
-@pytest.mark.parametrize("other", ["NA", "soon"])
-def test_one_time_that_is_none_leaves_the_others(other) -> None:
+@pytest.mark.parametrize(("other", "row"), [("NA", MISSING), ("soon", UNKNOWN), ("1700000000000", UNKNOWN)])
+def test_one_time_that_is_none_leaves_the_others(other, row) -> None:
     train = {"kind": "time", "parts": ["hour"]}
-    assert encoded([0, 3600], ["3600", other, "0"], **train).tolist() == [KNOWN + 1, MISSING, KNOWN]
+    assert encoded([0, 3600], ["3600", other, "0"], **train).tolist() == [KNOWN + 1, row, KNOWN]
 
 
 # ---- numbers x of values

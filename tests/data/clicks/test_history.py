@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from recgnn.data import CTRDataModule, EventTable, FrameLog, GivenSplit, Histories, LeaveOneOut, RatioSplit
+from recgnn.data import CTRDataModule, EventFrame, EventTable, FrameLog, GivenSplit, Histories, LeaveOneOut, RatioSplit
 from recgnn.data.clicks.tables import EventTables
 from recgnn.errors import ConfigError, DataError
 
@@ -259,6 +261,52 @@ def test_the_past_of_other_parts_has_no_rows(tmp_path) -> None:
     assert "new" in words and "later" not in words and "latest" not in words
 
 
+PASTS = [["3", "17"], [], ["8"], ["5", "5", "9"], ["17", "3", "8", "9"]] * 4
+
+
+@pytest.mark.parametrize(
+    ("how", "options"),
+    [
+        ("blanks", {}), ("json", {}), ("lists", {}), ("commas", {"separator": ","}), ("before", {"padding": 0}),
+        ("behind", {"padding": "0", "separator": ","}), ("padded lists", {"padding": 0}),
+    ],
+)  # fmt: skip
+def test_histories_however_they_are_written(how, options, tmp_path) -> None:
+    """Items, their kinds and times: blanks and what fills them up are no items."""
+    frame = pd.DataFrame({"item": ["3", "8", "9", "5"] * 5, "label": [1, 0] * 10, "timestamp": np.arange(20) + 900})
+    frame["split"] = ["train"] * 16 + ["val"] * 2 + ["test"] * 2
+    mine = {"past": PASTS, "kinds": [["k" + i[0] for i in past] for past in PASTS],
+            "times": [[str(100 + n) for n in range(len(past))] for past in PASTS]}  # fmt: skip
+    spelt = {
+        "blanks": lambda past: "  ".join(past) + " ", "commas": ",".join, "lists": list,
+        "json": lambda past: json.dumps([int(x) if x.isdecimal() else x for x in past]),
+        "before": lambda past: " ".join(["0"] * (6 - len(past)) + past),
+        "behind": lambda past: ",".join(past + ["0"] * (6 - len(past))),
+        "padded lists": lambda past: ["0"] * (6 - len(past)) + past,
+    }  # fmt: skip
+    written = frame.assign(**{name: [spelt[how](past) for past in values] for name, values in mine.items()})
+    fields = {"item": "categorical", "kind": "categorical"}
+    columns = {"item": "past", "kind": "kinds"}
+
+    def made(**more) -> CTRDataModule:
+        history = Histories(["item", "kind"], 3, columns=columns, times="times", **(options | more))
+        return CTRDataModule(EventFrame(written.assign(kind="k3")), fields=fields, split=GivenSplit(),
+                             cache_dir=str(tmp_path), history=history)  # fmt: skip
+
+    found = made().prepared
+    assert found.train.lengths.tolist() == [min(3, len(past)) for past in PASTS[:16]]
+    names = [[["?", "", *encoder.values][row - start] for row in found.item_ids[found.train.past_items, place]]
+             for place, (encoder, start) in enumerate(zip(found.encoders.encoders.values(), (0, found.encoders.dims[0]),
+                                                          strict=True))]  # fmt: skip
+    seen = {*sum(PASTS[:16], [])}
+    assert names[0] == sum(PASTS, []) and {*found.encoders.encoders["item"].values} == seen | {"3", "8", "9", "5"}
+    assert names[1] == sum(mine["kinds"], [])
+    assert found.train.past_times.tolist() == [float(t) for times in mine["times"] for t in times]
+    if "padding" in options:
+        with pytest.raises(DataError, match="column 'past': '0' fills the .* of 100% of its lists.*padding: 0"):
+            made(padding=None).prepare_data()
+
+
 @pytest.mark.parametrize(
     ("columns", "history", "message"),
     [
@@ -266,7 +314,7 @@ def test_the_past_of_other_parts_has_no_rows(tmp_path) -> None:
         ({"past_times": ["", "900", "950 800", "700 800 900"] * 3}, {}, "row 3, column 'past_times': 800 comes after"),
         ({"past_times": ["", "x", "950 990", "1 2 3"] * 3}, {}, "row 2, column 'past_times': x is no time"),
         ({"past_times": ["", "1200", "950 990", "1 2 3"] * 3}, {}, "row 2, column 'past_times': 1200 is later than"),
-        ({"past_times": ["", "9", "950000000000 950000000001", "1 2 3"] * 3}, {}, "times are of mixed units"),
+        ({"past_times": ["", "9", "950000000000 950000000001", "1 2 3"] * 3}, {}, "950000000000 is no time"),
         ({}, {"columns": {"item": "past"}}, "columns are of item, expected one for each of item_fields"),
         ({}, {"columns": {"item": "pst", "kind": "past"}}, "no column 'pst' .did you mean 'past'"),
         ({}, {"max_length": 0}, "history.max_length is 0"),
@@ -281,7 +329,7 @@ def test_histories_that_cannot_be(columns, history, message, tmp_path) -> None:
 def test_times_of_mixed_units_and_fields_that_are_none(tmp_path) -> None:
     frame = log()
     frame.loc[7, "time"] *= 1000
-    with pytest.raises(DataError, match="mixed units: row 1 has 1000000260 and row 8 1000000220000"):
+    with pytest.raises(DataError, match="row 8, column 'time': 1000000220000; expected a number .seconds."):
         module(frame, tmp_path).prepare_data()
     with pytest.raises(ConfigError, match="item_fields has 'tags', which is no field of the events"):
         module(log(), tmp_path, fields={"item": "categorical"}).prepare_data()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from recgnn.data.interactions.log import InteractionLog
+from recgnn.data.interactions.prepare import prepare
+from recgnn.data.interactions.prepared import format_summary
+from recgnn.data.interactions.sources import TableLog
+from recgnn.data.interactions.split import TemporalSplit
 from recgnn.data.readers.origin import Origin
 from recgnn.errors import DataError
 
@@ -61,8 +66,8 @@ def test_what_is_no_id_is_refused(ids, message: str) -> None:
     [
         ([5, 7], [5, 7]),
         ([5.5, 7.0], [5.5, 7.0]),
-        (["1970-01-01", "1970-01-02T00:00:01Z"], [0, 86_401]),
-        (["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:00.5"], [0.0, 0.5]),
+        (["1970-01-01", "1970-01-02T00:00:01"], [0, 86_401]),
+        (["1970-01-01T01:00:00+01:00", "1970-01-01T00:00:00.5Z"], [0.0, 0.5]),
         (pd.to_datetime(["1970-01-01", "1970-01-02"]), [0, 86_400]),
         ([datetime.date(1970, 1, 1), datetime.date(1970, 1, 2)], [0, 86_400]),
     ],
@@ -71,6 +76,46 @@ def test_times_become_seconds(times, seconds) -> None:
     column = _log(user=[1, 2], item=[1, 2], timestamp=times).interactions["timestamp"]
     assert column.tolist() == seconds
     assert column.dtype == (np.int64 if isinstance(seconds[0], int) else np.float64)
+
+
+def test_how_times_were_written_is_kept_and_told() -> None:
+    log = _log(user=[1, 2], item=[1, 2], timestamp=[1_700_000_000_000, 1_700_000_001_500])
+    assert log.interactions["timestamp"].tolist() == [1_700_000_000, 1_700_000_001.5]
+    assert log.times.describe() == "milliseconds since 1970, 2023-11-14 22:13:20 to 2023-11-14 22:13:21 UTC"
+    again = replace(log, name="other")
+    assert again.times == log.times and again.interactions.equals(log.interactions)
+    assert _log(user=[1], item=[1]).times is None
+
+
+@pytest.mark.parametrize(("on_missing", "rows"), [("drop", 20), ("keep", 25)])
+def test_rows_without_a_time(on_missing, rows, tmp_path) -> None:
+    times = [[None, *"5678"][(n + n // 5) % 5] for n in range(25)]
+    frame = pd.DataFrame({"user": np.arange(25) % 5, "item": np.arange(25) // 5, "timestamp": times})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(DataError, match="x.csv, line 2, column 'timestamp': empty; .* on_missing: drop"):
+        TableLog(tmp_path / "x.csv").read()
+    source = TableLog(tmp_path / "x.csv", on_missing=on_missing)
+    log = source.read()
+    assert len(log) == rows and log.times.untimed == 5
+    found = prepare(source, [], TemporalSplit((0.5, 0, 0.5)), tmp_path)
+    told = "in train, and in no history" if on_missing == "keep" else "left out"
+    assert f"times: numbers as they are, 5 to 8; 5 rows without a time, {told}" in format_summary(found.summary)
+    assert found.summary["read"] == 25 and np.isnan(found.train.timestamp).sum() == rows - 20
+
+
+@pytest.mark.parametrize(
+    ("options", "times", "message"),
+    [
+        ({"time_format": "%d.%m.%Y"}, ["01.02.2024", "2024-02-01"], "line 3, column 'when': '2024-02-01'; .*%d.%m.%Y"),
+        ({"time_unit": "ms"}, ["7", "x"], "line 3, column 'when': 'x'; expected a number .milliseconds."),
+        ({}, ["13.02.2024", "2024-02-01"], "line [23], column 'when': "),
+    ],
+)
+def test_the_line_of_another_notation_is_named(options, times, message, tmp_path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["user,item,when", *(f"{n},{n},{time}" for n, time in enumerate(times))]))
+    with pytest.raises(DataError, match=f"{path}, {message}"):
+        TableLog(path, timestamp="when", **options).read()
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_every_file_has_its_checksum_and_another_format_is_refused(tmp_path: Pat
     with pytest.raises(RunError, match="summary.json: has no checksum: it is damaged, or of another version"):
         PreparedLog.load(tmp_path)
     write_json(tmp_path / "summary.json", summary | {"format": 1}, sealed=True)
-    with pytest.raises(RunError, match="written in format 1, this version reads 4"):
+    with pytest.raises(RunError, match="written in format 1, this version reads 5"):
         PreparedLog.load(tmp_path)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
 from recgnn.data.datasets.synthetic import SyntheticLog
+from recgnn.data.interactions.log import InteractionLog
 from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, TemporalSplit, part_sizes
 from recgnn.errors import ConfigError, DataError
 
@@ -135,6 +136,38 @@ def test_temporal_split_at_given_moments() -> None:
     for options in ({"val_start": 1}, {"val_start": 2, "test_start": 2}, {"test_start": "soon"}):
         with pytest.raises(ConfigError, match="TemporalSplit"):
             TemporalSplit(**options)
+
+
+@pytest.mark.parametrize(
+    ("times", "start"),
+    [("ms", "2024-01-03"), ("%d/%m/%Y", "2024-01-03"), ("%d/%m/%Y", 1_704_240_000), ("%Y%m%d", 20240103),
+     ("s", "2024-01-03T01:00+01:00"), ("s", 1_704_240_000_000)],
+)  # fmt: skip
+def test_a_start_in_any_notation(times, start) -> None:
+    days = pd.date_range("2024-01-01", periods=20)
+    seconds = days.astype("datetime64[s]").astype(np.int64)
+    values = {"s": seconds, "ms": seconds * 1000}.get(times, days.strftime(times) if "%" in times else None)
+    log = InteractionLog(pd.DataFrame({"user": 1, "item": range(20), "timestamp": values}))
+    split = TemporalSplit(test_start=start)
+    assert split.split(log.interactions).tolist() == [0] * 2 + [2] * 18
+    assert str(start) in split.describe()
+    with pytest.raises(DataError, match="empty: the log spans 2024-01-01 to 2024-01-20"):
+        TemporalSplit(test_start="2025-01-01").split(log.interactions)
+
+
+@pytest.mark.parametrize("split", [TemporalSplit(), RatioSplit(order="time"), RatioSplit(by="all", order="time"),
+                                   LeaveOneOut(), RatioSplit()])  # fmt: skip
+def test_rows_without_a_time_are_train_and_leave_the_others(split) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"user": random.integers(0, 4, 80), "item": 1, "timestamp": random.permutation(80) + 5.0})
+    missing = np.arange(80) % 10 == 3
+    part = split.split(frame.assign(timestamp=frame["timestamp"].mask(missing)))
+    if getattr(split, "order", "time") == "random":
+        assert (part == split.split(frame)).all()
+        return
+    assert (part[missing] == 0).all() and (part[~missing] == split.split(frame[~missing])).all()
+    with pytest.raises(DataError, match="no row has one"):
+        split.split(frame.assign(timestamp=np.nan))
 
 
 def _given(parts: list[str]) -> pd.DataFrame:

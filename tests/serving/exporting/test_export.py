@@ -17,10 +17,10 @@ import torch
 
 pytest.importorskip("onnxruntime")
 from recgnn import load
-from recgnn.errors import ConfigError, RunError
+from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.serving.exporting import export, programs
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
-from recgnn.serving.exporting.score import RowError, Scorer
+from recgnn.serving.exporting.score import Scorer
 
 SMALL = {"embedding_dim": 8, "hidden_dims": [6]}
 CLICKS = {
@@ -172,10 +172,10 @@ def test_the_consumer_runs_without_torch(exported, rows, tmp_path) -> None:
 @pytest.mark.parametrize("name", ["DIN", "BST"])
 def test_histories_that_do_not_go_together_are_refused(name: str, exported, rows) -> None:
     scorer = Scorer(exported(name)[1])
-    with pytest.raises(RowError, match="need all of the columns history_item, history_genre"):
+    with pytest.raises(DataError, match="need all of the columns history_item, history_genre"):
         scorer.score(rows.drop(columns="history_genre"))
     wrong = rows.assign(history_genre=[[*values, "a"] for values in rows["history_genre"]])
-    with pytest.raises(RowError, match=r"row 0: \d+ past genre, \d+ past items"):
+    with pytest.raises(DataError, match=r"row 1: \d+ past genre, \d+ past items"):
         scorer.score(wrong)
 
 
@@ -201,9 +201,9 @@ def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exporte
     folder = Path(shutil.copytree(exported(name)[1], tmp_path / "export"))
     (folder / "histories.parquet").unlink()
     bare = rows.drop(columns=PAST)
-    with pytest.raises(RowError, match="no column 'user'"):
+    with pytest.raises(DataError, match="no column 'user'"):
         Scorer(folder, without_histories=True).score(bare.drop(columns="user"))
-    with pytest.raises(RowError, match="no column history_item.*; README.md .*--without_histories"):
+    with pytest.raises(DataError, match="no column history_item.*; README.md .*--without_histories"):
         Scorer(folder).score(bare)
     empty = bare.assign(**{column: [[]] * len(bare) for column in PAST})
     expected = Scorer(folder).score(empty)
@@ -220,7 +220,7 @@ def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exporte
 
 def test_a_past_that_is_later_than_its_row_is_refused(exported, rows) -> None:
     scorer = Scorer(exported("BST")[1])
-    with pytest.raises(RowError, match="later than 'timestamp'"):
+    with pytest.raises(DataError, match="later than 'timestamp'"):
         scorer.score(rows.assign(timestamp=0))
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from recgnn import load
 from recgnn.errors import ConfigError
 from recgnn.models.base import Recommender
-from recgnn.serving.exporting.inputs import inputs_of, native_answer
+from recgnn.models.din import DIN as DeepInterest
+from recgnn.serving.exporting.inputs import Input, inputs_of, native_answer
+from recgnn.serving.exporting.programs import program_of
 
 SMALL = {"embedding_dim": 4, "hidden_dims": [6]}
 DIN, BST = {**SMALL, "attention_dims": [5]}, {**SMALL, "num_heads": 2}
@@ -118,3 +121,23 @@ def test_a_recommender_of_another_kind_is_refused() -> None:
         Popular(3, 30).exportable()
     with pytest.raises(ConfigError, match="Popular has no representations"):
         Popular(3, 30).score_vectors()
+
+
+@torch.no_grad()
+def test_one_item_field_as_wide_as_a_vector_of_the_processor() -> None:
+    """torch's exporter takes lengths apart at a width of 8, unless the sizes are told it."""
+    model = DeepInterest([5, 7], item_slots=[1], embedding_dim=8, hidden_dims=[4], attention_dims=[4])
+    form = model.exportable().eval()
+    ids = torch.tensor([[0, 5], [3, 9], [4, 11]])
+    past = torch.tensor([[5, 6], [7, 8], [9, 5]])[:, :, None]
+    inputs = [
+        Input("ids", ("batch", 2), ids),
+        Input("values", ("batch", 2), torch.ones(3, 2)),
+        Input("history_ids", ("batch", "length", 1), past),
+        Input("history_values", ("batch", "length", 1), torch.ones(3, 2, 1)),
+        Input("history_lengths", ("batch",), torch.tensor([2, 0, 1])),
+    ]
+    program = program_of(form, inputs).module()
+    longer = [torch.cat([i.example, i.example], 1) if "length" in i.shape else i.example for i in inputs]
+    for given in ([i.example for i in inputs], longer):
+        assert_close(program(*given), form(*given))

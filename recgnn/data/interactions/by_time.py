@@ -1,0 +1,51 @@
+"""Splits that go by time: what rows are ordered by, when a part begins, and rows without a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recgnn.data.interactions.log import POSITION, TIMESTAMP
+from recgnn.data.readers.times import moment
+from recgnn.errors import DataError
+
+
+def untimed_in_train(split: Callable[[Any, pd.DataFrame], np.ndarray]) -> Callable[[Any, pd.DataFrame], np.ndarray]:
+    """Have rows without a time, where a log keeps such, in train; the others are split as if those were not there."""
+
+    @wraps(split)
+    def parts(self: Any, frame: pd.DataFrame) -> np.ndarray:
+        if getattr(self, "order", "time") != "time" or TIMESTAMP not in frame or not frame[TIMESTAMP].hasnans:
+            return split(self, frame)
+        timed = frame[TIMESTAMP].notna().to_numpy()
+        if not timed.any():
+            raise DataError("the split needs times, and no row has one; split at random")
+        part = np.zeros(len(frame), dtype=np.int8)
+        part[timed] = split(self, frame[timed])
+        return part
+
+    return parts
+
+
+def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
+    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts."""
+    if TIMESTAMP in frame:
+        return frame[TIMESTAMP].to_numpy()
+    if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
+        return frame[POSITION].to_numpy()
+    raise DataError(f"{who} needs timestamps and the log has none; name the timestamp column or split at random")
+
+
+def start_of(part: str, value: float | str | None, ordered: bool = False) -> float:
+    """Return when a part begins, in seconds, NaN where it is not said; a number as it is where times are an order.
+
+    Raises:
+        ConfigError: If it is no moment.
+    """
+    if value is None or (ordered and isinstance(value, int | float)):
+        return np.nan if value is None else float(value)
+    return moment(value, f"TemporalSplit: {part}")
