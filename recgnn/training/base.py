@@ -230,11 +230,14 @@ class Training(Checked, LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse the parameters of other users, items or values: their rows would go to whoever has the number now.
+        """Refuse the parameters of another task, or of other users, items or values, whose rows would go to others now.
 
         Raises:
             RunError: says what to do.
         """
+        task = checkpoint["recgnn"].get("trained", {}).get("task", self.task)
+        if task != self.task:
+            raise RunError(f"the checkpoint was trained for {task}, and {type(self).__name__} is for {self.task}")
         theirs, ours = checkpoint["recgnn"].get("data"), self._identity()
         if None not in (theirs, ours) and theirs != ours:
             what = "users and items" if self.reads == "interactions" else "fields and values"

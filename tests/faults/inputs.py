@@ -3,6 +3,8 @@ reading gives."""
 
 from __future__ import annotations
 
+import csv
+import io
 import random
 import re
 import runpy
@@ -300,7 +302,7 @@ def histories(world: World, draw: random.Random, folder: Path) -> Verdict:
             need(user not in NULLS, f"user {user!r} is missing")
             need(integer(item) in map(str, ITEMS) or item in outcome.err, f"nothing is said of the item {item!r}")
             of.setdefault(user, []).append(integer(item))
-        found = by_key([line.split(",") for line in outcome.out.splitlines()[1:]])
+        found = by_key(list(csv.reader(io.StringIO(outcome.out, newline="")))[1:])
         need({*found} == {*of}, f"lists of {sorted(found)[:4]}, of {sorted(of)[:4]}")
         one = draw.choice(sorted(of))
         alone = forked(command("recommend", *words, "--history", ",".join(of[one])), folder)

@@ -12,7 +12,7 @@ from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.interactions.loaders import InteractionBatches
 from recgnn.data.interactions.sampling import Uniform
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, RunError
 from recgnn.models import DAE, LR, MF, AutoRec, LightGCN
 from recgnn.nn.losses import BPR, CrossEntropy, Multinomial, SquaredError
 from recgnn.training.base import Training
@@ -113,3 +113,11 @@ def test_a_checkpoint_makes_the_model_again(tmp_path) -> None:
     again.load_state_dict({n.removeprefix("model."): w for n, w in content["state_dict"].items()})
     for ours, theirs in zip(again.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_checkpoint_of_another_task_is_refused() -> None:
+    checkpoint: dict = {}
+    RatingTraining(MF(3, 3, 2)).on_save_checkpoint(checkpoint)
+    RatingTraining(MF(3, 3, 2)).on_load_checkpoint(checkpoint)
+    with pytest.raises(RunError, match="trained for rating, and RankingTraining is for ranking"):
+        RankingTraining(MF(3, 3, 2)).on_load_checkpoint(checkpoint)

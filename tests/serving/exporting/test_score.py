@@ -258,7 +258,7 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
     content = (tmp_path / "whole.parquet").read_bytes()
     for number, part in enumerate((content[:-9], content[9:], b"")):
         (tmp_path / f"{number}.parquet").write_bytes(part)
-        with pytest.raises(score.RowError, match="^cannot be read: .+"):
+        with pytest.raises(score.DataError, match="^cannot be read: .+"):
             list(score.blocks_of(tmp_path / f"{number}.parquet"))
 
 
