@@ -14,19 +14,18 @@ from recgnn.models.base import Model
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "recgnn"
-SHARED = {"errors", "arguments", "files"}
+SHARED = {"errors", "files"}
 DATA = {"data", "data.readers", "data.interactions", "data.clicks"}
 ARROWS = {  # each room, and the rooms that it may know; rooms further down know those above them alone
     "errors": set(),
-    "arguments": {"errors"},
     "files": {"errors"},
     "data": SHARED,  # what its rooms share: cache.py, shard.py
     "data.readers": SHARED | {"data"},
     "data.interactions": SHARED | {"data", "data.readers"},
     "data.clicks": SHARED | {"data", "data.readers", "data.interactions"},
     "data.datasets": SHARED | DATA,
-    "nn": {"errors", "arguments"},
-    "models": {"errors", "arguments", "nn"},
+    "nn": {"errors"},
+    "models": {"errors", "nn"},
     "evaluation": SHARED | DATA,
     "training": SHARED | DATA | {"nn", "models", "evaluation"},
     "serving": SHARED | DATA | {"nn", "models", "training"},
@@ -118,7 +117,7 @@ def test_every_module_has_a_room() -> None:
 
 def test_the_root_is_the_list_of_the_commands() -> None:
     files = {path.stem for path in PACKAGE.glob("*.py")}
-    assert files == COMMANDS | {"__init__", "__main__", "errors", "arguments", "files"}
+    assert files == COMMANDS | {"__init__", "__main__", "errors", "files"}
 
 
 def test_the_arrows_have_no_circle() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from docstring_parser import parse
 
-from recgnn.arguments import describe, hints_of
 from recgnn.cli.classes import PLACES, SIZES, class_named, classes_at, default_arguments
 from recgnn.cli.command_line import CommandLine
+from recgnn.errors import describe, hints_of
 
 WIDTH, COLUMN = 118, 32
 LINK = re.compile(r"`([^`<]+?)\s*<[^>`]+>`_")

@@ -11,9 +11,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
-from recgnn.arguments import describe, hints_of
 from recgnn.cli.classes import SIZES, argument_names, class_at_path
-from recgnn.errors import ConfigError, RecGNNError, RunError, did_you_mean
+from recgnn.errors import ConfigError, RecGNNError, RunError, describe, did_you_mean, hints_of
 
 THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.optim.lr_scheduler.__all__]
 

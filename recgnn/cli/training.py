@@ -12,14 +12,13 @@ from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
-from recgnn.arguments import Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.cli.class_help import class_help
 from recgnn.cli.classes import SIZES, default_arguments, path_of
 from recgnn.cli.command_line import CommandLine
 from recgnn.cli.messages import check_names, mistake_in
 from recgnn.cli.parser import Parser
 from recgnn.cli.process import set_up_process
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.evaluation.reports import REPORTS
 from recgnn.models.base import Model
 from recgnn.training.base import Training

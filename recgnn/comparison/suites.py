@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recgnn.arguments import Seed, describe, fits
 from recgnn.data.stored import read_yaml
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError, Seed, describe, did_you_mean, fits
 from recgnn.files import existing_file
 
 FOLDER = Path("conf") / "suites"

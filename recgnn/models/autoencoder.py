@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Size
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.autoencoder import Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries

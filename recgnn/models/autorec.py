@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recgnn.arguments import Share, Size
+from recgnn.errors import Share, Size
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.models.base import Rated
 from recgnn.nn.autoencoder import Activation

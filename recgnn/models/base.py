@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Checked
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import Checked, ConfigError, DataError
 from recgnn.nn.folding import Entries
 
 Pair = tuple[Tensor, Tensor]

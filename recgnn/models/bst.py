@@ -8,8 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Depth, NonNegative, Share, Size
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, Depth, NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding

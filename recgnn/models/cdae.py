@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Fraction, Size
+from recgnn.errors import Fraction, Size
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.models.base import Side
 from recgnn.nn.autoencoder import Activation, mask_out

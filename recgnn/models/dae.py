@@ -8,8 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recgnn.arguments import NonNegative, Size
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, NonNegative, Size
 from recgnn.models.autoencoder import RowRecommender
 from recgnn.nn.autoencoder import Activation, Rows, mask_out
 from recgnn.nn.losses import Multinomial

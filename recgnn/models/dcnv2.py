@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Depth, NonNegative, Share, Size
+from recgnn.errors import Depth, NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.interaction import CrossNet

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.arguments import NonNegative, Share, Size
+from recgnn.errors import NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.mlp import MLP

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from recgnn.arguments import NonNegative, Share, Size
+from recgnn.errors import NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.dice import UnitActivation, deep
 from recgnn.nn.embedding import FieldEmbedding

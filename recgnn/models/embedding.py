@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import NonNegative, Size
+from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.folding import Entries, features_of, neighbour_map
 from recgnn.nn.losses import BPR, embedding_l2

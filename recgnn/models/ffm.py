@@ -7,8 +7,7 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from recgnn.arguments import NonNegative, Size
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, NonNegative, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.interaction import pairs_by_field
 

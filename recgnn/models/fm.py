@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.arguments import NonNegative, Size
+from recgnn.errors import NonNegative, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Share, Size
+from recgnn.errors import Share, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Layers, Size
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, Layers, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, user_rows

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import NonNegative, Size
+from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recgnn.arguments import Share, Size
+from recgnn.errors import Share, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from recgnn.arguments import Count
+from recgnn.errors import Count
 from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex

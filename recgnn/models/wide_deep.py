@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from recgnn.arguments import Count, NonNegative, Share, Size
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError, Count, NonNegative, Share, Size, did_you_mean
 from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.embedding import FieldEmbedding

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recgnn.arguments import Checked, NonNegative, Positive
-from recgnn.errors import ConfigError
+from recgnn.errors import Checked, ConfigError, NonNegative, Positive
 
 LogQ = Callable[[Tensor], Tensor | None]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from recgnn.arguments import Checked, NonNegative, Positive, Share
+from recgnn.errors import Checked, NonNegative, Positive, Share
 
 
 class RowOptimizer(Checked, Optimizer):

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from recgnn.arguments import Count, Depth, Range, check, fits
 from recgnn.cli.command_line import compose
 from recgnn.data.stored import read_yaml
-from recgnn.errors import ConfigError, did_you_mean, one_of
+from recgnn.errors import ConfigError, Count, Depth, Range, check, did_you_mean, fits, one_of
 from recgnn.files import existing_file
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.arguments import Checked, NonNegative, Positive, shown
-from recgnn.errors import ConfigError, RunError
+from recgnn.errors import Checked, ConfigError, NonNegative, Positive, RunError, shown
 from recgnn.models.base import Model, Task
 from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from recgnn.arguments import NonNegative, Positive
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, NonNegative, Positive
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task

@@ -9,10 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from recgnn.arguments import Count, NonNegative, Positive, Size
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
-from recgnn.errors import ConfigError, one_of
+from recgnn.errors import ConfigError, Count, NonNegative, Positive, Size, one_of
 from recgnn.evaluation.metrics import CatalogueMetric, ErrorMetric, RankingMetric, check_ks
 from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING

@@ -63,7 +63,7 @@ def test_console(monkeypatch, capsys, tiny_run, here) -> None:
     code, out, _ = console(monkeypatch, capsys, "recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
     assert code == 0 and len(out.splitlines()) == 4
     root = {path.stem for path in Path(recgnn.__file__).parent.glob("*.py")}
-    assert root == {*COMMANDS, "arguments", "errors", "files", "__init__", "__main__"}, "the root is the list of the commands"
+    assert root == {*COMMANDS, "errors", "files", "__init__", "__main__"}, "the root is the list of the commands"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

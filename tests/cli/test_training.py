@@ -17,10 +17,9 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from recgnn.arguments import check
 from recgnn.cli.entry import main
 from recgnn.cli.training import TRAINER
-from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.errors import ConfigError, DataError, RunError, check
 from recgnn.training import run_folder as runs
 
 

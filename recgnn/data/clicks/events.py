@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Checked
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
@@ -22,7 +21,7 @@ from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
 from recgnn.data.readers.times import UNSAID, Written
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import Checked, ConfigError, DataError
 from recgnn.files import existing_files
 
 

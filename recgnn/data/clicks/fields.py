@@ -10,11 +10,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Count, Size, check, describe, hints_of
 from recgnn.data.readers.lists import hold_lists
 from recgnn.data.readers.origin import need_columns
 from recgnn.data.readers.times import UNSAID, Written
-from recgnn.errors import ConfigError, DataError, did_you_mean
+from recgnn.errors import ConfigError, Count, DataError, Size, check, describe, did_you_mean, hints_of
 
 _ID = re.compile(
     r"[a-z0-9](Id|ID)$|(?i:(^|[_\W])(u|p)?(id|ids|code|sku|isbn|asin|hash|zip|zip_?code|post_?code|postal_?code)$)"

@@ -10,12 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.arguments import Size, check, hints_of
 from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
 from recgnn.data.readers.lists import flat, padding_in, pieces_of, plain_lists
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import need_columns
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, DataError, Size, check, hints_of
 
 
 @dataclass

@@ -9,7 +9,6 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from recgnn.arguments import Checked, Count, Range, Seed
 from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.events import EventSource
 from recgnn.data.clicks.fields import Field
@@ -23,7 +22,7 @@ from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, Source
 from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import Checked, ConfigError, Count, Range, Seed, did_you_mean
 
 
 class ReportedField(NamedTuple):

@@ -7,9 +7,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Count, Seed
 from recgnn.data.interactions.log import InteractionLog, Source
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, Count, Seed
 
 _BLOCK = 4096
 _FORMAT = 1

@@ -8,10 +8,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Checked, Whole
 from recgnn.data.interactions.log import ITEM, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.readers.rules import Rule
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import Checked, ConfigError, DataError, Whole
 
 
 class Filter(Checked, ABC):

@@ -9,13 +9,12 @@ from dataclasses import InitVar, dataclass, field
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Checked
 from recgnn.data.readers.ids import clean_ids, known_ids
 from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.times import UNSAID, Written, clean_times
 from recgnn.data.readers.values import clean_numbers, clean_weights
-from recgnn.errors import DataError
+from recgnn.errors import Checked, DataError
 
 USER = "user"
 ITEM = "item"

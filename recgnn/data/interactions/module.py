@@ -10,7 +10,6 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from recgnn.arguments import Checked, Count
 from recgnn.data.interactions.filters import Filter
 from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.loaders import (
@@ -26,7 +25,7 @@ from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepar
 from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import Checked, ConfigError, Count, DataError
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recgnn.arguments import Checked, NonNegative, Size
 from recgnn.data.interactions.graph import UserItems
+from recgnn.errors import Checked, NonNegative, Size
 
 RESOLUTION = 2**40  # total integer weight of the items under popularity sampling, while U * W fits 63 bits
 

@@ -9,12 +9,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from recgnn.arguments import Checked, NonNegative, Seed, Share
 from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import PARTS, SPLIT, USER
 from recgnn.data.readers.notation import ORDER, date_of
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import Checked, ConfigError, DataError, NonNegative, Seed, Share
 
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
 EXACT = 10_000_000  # rows up to which shares are exact where no user matters

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from recgnn.arguments import Checked
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import Checked, ConfigError, did_you_mean
 
 
 class Metric(Checked):

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recgnn.arguments import Count, check
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError, Count, DataError, check
 from recgnn.evaluation.metrics.base import Metric
 from recgnn.evaluation.metrics.ties import Ties, chance_of_first, chance_of_none, expected_precisions
 

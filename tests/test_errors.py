@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.arguments import Checked, Count, Fraction, Range, Seed, Share, Size, check, describe, fits, hints_of, shown
 from recgnn.cli.classes import PLACES, SIZES, classes_at
 from recgnn.data import (
     CTRDataModule,
@@ -33,7 +32,21 @@ from recgnn.data import (
 )
 from recgnn.data.clicks.fields import as_field
 from recgnn.data.interactions.sampling import Popularity, Uniform
-from recgnn.errors import ConfigError
+from recgnn.errors import (
+    Checked,
+    ConfigError,
+    Count,
+    Fraction,
+    Range,
+    Seed,
+    Share,
+    Size,
+    check,
+    describe,
+    fits,
+    hints_of,
+    shown,
+)
 from recgnn.models import BST, CDAE, DAE, DIN, FM, GCN, MF, NGCF, AutoRec, DCNv2, DeepFM, LightGCN, Poly2
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad
