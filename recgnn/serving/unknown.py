@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-FAR = 0.1  # a share is far above the usual one when it exceeds twice that by so much
+FAR = 0.1  # a share is far above the usual one when it exceeds twice that by so much, in more than one row
 
 
 class Unknown:
@@ -36,7 +36,8 @@ class Unknown:
 
     def warning(self) -> str:
         """Return one line about the fields whose share is far above the usual one; "" where there is none."""
-        far = [name for name, n in self.counts.items() if n > (FAR + 2 * self.usual.get(name, 0)) * self.rows]
+        least = {name: max(1, (FAR + 2 * self.usual.get(name, 0)) * self.rows) for name in self.counts}
+        far = [name for name, count in self.counts.items() if count > least[name]]
         if not far:
             return ""
         return (

@@ -31,7 +31,8 @@ def log_checkpoints(
         of_last = {"epoch": rows[-1]["epoch"], "val": measured(report.part_metrics(rows[-1], "val"))}
         versions = [(last, ["last"], of_last), (best, ["best"], of_best)]
     for checkpoint, aliases, known in versions:
-        files = [*files_of_use(run), checkpoint]
+        measured_by = "best" in aliases  # metrics.json is of the best
+        files = [path for path in files_of_use(run) if measured_by or path.name != "metrics.json"] + [checkpoint]
         metadata = {"model": model, "data": data, **known}
         logger.log_checkpoint(f"{model.lower()}-{data}", run, files, aliases, metadata)
 

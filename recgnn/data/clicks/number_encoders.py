@@ -67,20 +67,41 @@ class Bucket(Categorical):
 
 
 class LogBucket(Bucket):
-    """The category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest; of numbers beyond
-    train's range, or between its categories, the nearest category of train."""
+    """The category floor(ln(x)^2) where x > 2, else int(x), as the winners of Criteo's contest; numbers beyond train's
+    range are in the category of its lowest or highest number."""
 
-    def texts(self, column: pd.Series) -> pd.Series:
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.range: list[int] | None = None  # of train's categories
+
+    def observe(self, column: pd.Series) -> None:
+        buckets, finite = self._buckets(column)
+        if finite.any():
+            own = [int(buckets[finite].min()), int(buckets[finite].max())]
+            self.range = own if self.range is None else [min(own[0], self.range[0]), max(own[1], self.range[1])]
+        super().observe(column)
+
+    def _buckets(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Return the category of each number, [n], and which are numbers, [n]."""
         values = numbers(column)
         finite = np.isfinite(values)
         large = finite & (values > 2)
         bucket = np.zeros(len(values), dtype=np.int64)
         bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
         bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        if len(self.values):
-            known = np.sort(self.values.to_numpy(np.int64))
-            bucket = known[np.searchsorted((known[1:] + known[:-1]) / 2, bucket)]
+        return bucket, finite
+
+    def texts(self, column: pd.Series) -> pd.Series:
+        bucket, finite = self._buckets(column)
+        bucket = bucket if self.range is None else bucket.clip(self.range[0], self.range[1])
         return pd.Series(bucket).astype("string").mask(~finite)
+
+    def state(self) -> tuple[dict, list[str] | None]:
+        return {"type": "number", "range": self.range}, self.values.tolist()
+
+    def restore(self, numbers: dict, vocabulary: list[str] | None) -> None:
+        super().restore(numbers, vocabulary)
+        self.range = numbers["range"]
 
 
 class Quantile(Bucket):

@@ -62,7 +62,7 @@ def _kind_of(encoder: Encoder) -> dict:
     if isinstance(encoder, Time):
         return {"kind": "time", **common, "part": encoder.part}
     if isinstance(encoder, LogBucket):
-        return {"kind": "log2", **common}
+        return {"kind": "log2", **common, "range": encoder.range}
     return {"kind": "categorical", **common, "value_column": field.values}
 
 

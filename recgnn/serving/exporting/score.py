@@ -67,9 +67,8 @@ def category_texts(column: pd.Series, field: dict) -> pd.Series:
         large, bucket = finite & (values > 2), np.zeros(len(values), dtype=np.int64)
         bucket[large] = np.floor(np.log(values[large]) ** 2).astype(np.int64)
         bucket[finite & ~large] = values[finite & ~large].astype(np.int64)
-        if len(field["values"]):  # the nearest category that there is
-            known = np.sort(field["values"].to_numpy(np.int64))
-            bucket = known[np.searchsorted((known[1:] + known[:-1]) / 2, bucket)]
+        if field["range"] is not None:  # beyond train's range: as its ends
+            bucket = bucket.clip(*field["range"])
     return pd.Series(bucket).astype("string").mask(~finite)
 
 
@@ -393,7 +392,7 @@ def tell_unknown(scorer: Scorer, rows: int) -> None:
     what = "values that are not in the training data"
     if told:
         print(f"rows with {what} (in validation): {', '.join(told.values())}", file=sys.stderr)
-    if far := [told[name] for name, (share, usual) in shares.items() if share > FAR + 2 * usual]:
+    if far := [told[name] for name, (share, usual) in shares.items() if share > max(1 / rows, FAR + 2 * usual)]:
         print(f"warning: far more rows than in validation have {what}: {', '.join(far)}", file=sys.stderr)
 
 

@@ -92,7 +92,7 @@ def test_criteos_logarithmic_categories() -> None:
     found = encoded(values, [*values, None, 500, 1e6, -9], kind="numeric", transform="log2")
     same = {a: b for a, b in zip(text, found[:8].tolist(), strict=True)}
     assert [same[t] for t in text] == found[:8].tolist() and len(set(same.values())) == 7
-    assert found[8] == MISSING and found[9] == same["21"]  # floor(38.6) is not in train: 21 is nearer than 88
+    assert found[8] == MISSING and found[9] == UNKNOWN  # floor(38.6) is not in train
     assert found[10] == same["88"] and found[11] == same["-2"]  # beyond train's range
 
 
