@@ -280,8 +280,8 @@ class FitCLI(TrainingCLI):
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         self.content, self.rows = content, rows
-        written = [path for name in ("metrics.csv", "users.parquet") if (path := self.run_dir / name).is_file()]
-        sums = {"files": {path.name: digest_of(path) for path in written}}
+        written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
+        sums = {"files": {path.name: digest_of(path) for path in written if path.is_file()}}
         write_json(self.run_dir / "metrics.json", content | sums, sealed=True)
         save_figures(self.trainer, self.run_dir, report.curves(rows, self.model.monitor[0], content["best_epoch"]))
         self._log_results(content, own)

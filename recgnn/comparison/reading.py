@@ -106,7 +106,8 @@ class Run:
             RunError: Names the file.
         """
         files = self.content["files"]
-        verify(self.folder, files, [name for name in files if name == USERS and (self.folder / USERS).is_file()])
+        named = [name for name in ("config.yaml", USERS) if name in files and (self.folder / name).is_file()]
+        verify(self.folder, files, named)
         frame = self._users()
         with reading(self.folder / USERS):
             assert frame is None or frame.drop(columns="user").astype(float) is not None

@@ -304,6 +304,8 @@ def histories(world: World, draw: random.Random, folder: Path) -> Verdict:
             of.setdefault(user, []).append(integer(item))
         found = by_key(list(csv.reader(io.StringIO(outcome.out, newline="")))[1:])
         need({*found} == {*of}, f"lists of {sorted(found)[:4]}, of {sorted(of)[:4]}")
+        if not of:
+            return
         one = draw.choice(sorted(of))
         alone = forked(command("recommend", *words, "--history", ",".join(of[one])), folder)
         rows = [line.split(",")[1:] for line in alone.out.splitlines()[1:]]
