@@ -152,7 +152,8 @@ def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
 
 def beneath(folder: Path) -> Iterator[Path]:
     """Yield a run folder itself, or all run folders below it, sorted by name and numbers by value."""
-    if (folder / "config.yaml").is_file() and (folder / "vocabulary").is_dir():
+    left = ("config.yaml", "metrics.json")  # of a run, even where one of them is gone
+    if (folder / "vocabulary").is_dir() and any((folder / name).is_file() for name in left):
         yield folder
         return
     inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]

@@ -207,6 +207,9 @@ def test_a_broken_run_is_left_out(made, tmp_path) -> None:
         runs, left = find([tmp_path])
         assert len(runs) == 1 and any(note.startswith(f"{run}/{message}") for note in left)
         compare([tmp_path], tmp_path / "out")
+    (run / "users.parquet").unlink()
+    (run / "config.yaml").unlink()
+    assert any(note.startswith(f"{run}/config.yaml: ") for note in find([tmp_path])[1])  # not passed over in silence
 
 
 def test_nothing_of_the_trainer_is_imported(made, tmp_path) -> None:
