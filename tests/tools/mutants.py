@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant("nn/propagation.py", "keep_i = keep_u[self.item_to_user_order]", "keep_i = keep_u", NN),
     Mutant("nn/layer_sum.py", "weight * grad_user)", "grad_user)", f"{NN} {MODELS}"),
     Mutant("nn/layer_sum.py", "out_user + weight * user", "out_user + user", f"{NN} {MODELS}"),
-    Mutant("nn/losses.py", "F.softplus(negative - positive[:, None]).mean()", "F.softplus(negative - positive[:, None]).sum()", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "F.softplus(negative - positive[:, None]).mean(1)", "F.softplus(negative - positive[:, None]).sum(1)", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "positive = positive - positive_log_q", "positive = positive + positive_log_q", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "again = items[:, None] == items", "again = items[:, None] != items[:, None]", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "negative.masked_fill(positives[:, None] == negatives, -torch.inf)", "negative", f"{NN} {MODELS}"),
@@ -71,7 +71,7 @@ MUTANTS = [
     # training
     Mutant("training/base.py", "if not torch.as_tensor(self.total).isfinite():", "if False:", "tests/training"),
     Mutant("training/base.py", "loss = loss + self.penalty(batch, outputs)", "loss = loss - self.penalty(batch, outputs)", TRAINING),
-    Mutant("training/recommenders.py", "items.masked_fill(scores == -torch.inf, self.model.num_items)", "items", "tests/training tests/evaluation tests/models"),
+    Mutant("training/recommenders.py", "items.masked_fill(best == -torch.inf, self.model.num_items)", "items", "tests/training tests/evaluation tests/models"),
     Mutant("training/recommenders.py", "counts.clamp(min=1).double()", "counts.double()", TRAINING),
     Mutant("training/clicks.py", "/ batch.labels.numel()", "", "tests/training tests/models"),
     Mutant("training/run_folder.py", "if (damaged := archive.testzip()) is not None:", "if False:", "tests/training/test_run_folder.py"),
