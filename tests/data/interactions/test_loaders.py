@@ -274,3 +274,15 @@ def test_a_loader_needs_tensors_and_a_shard_alone() -> None:
 
 def test_models_without_gradients_get_one_empty_batch(module) -> None:
     assert len(list(module(trainer(nothing=True)).train_dataloader())) == 1
+
+
+def test_drawn_users_are_shared_out_among_the_processes(module) -> None:
+    """Two processes draw as many users as there are interactions together, in equal numbers of batches."""
+    drawn = []
+    for rank in range(2):
+        loader = module(trainer(rank, 2, negatives=Uniform()), sampling="user").train_dataloader()
+        batches = list(loader)
+        assert len(batches) == len(loader)
+        drawn.append(sum(batch.users.numel() for batch in batches))
+    count = module(trainer()).pairs("train")[0].numel()
+    assert drawn == [-(-count // 2)] * 2
