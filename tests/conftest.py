@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -61,12 +62,17 @@ def savefig() -> Iterator[Callable]:
         yield drawing
 
 
-@pytest.fixture(scope="module")
-def drawn(savefig) -> Iterator[None]:
-    """Draw figures, for tests that look at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", savefig)
-        yield
+@pytest.fixture(scope="session")
+def drawing(savefig) -> Callable[[], AbstractContextManager[None]]:
+    """Makes contexts in which figures are drawn, for tests that look at them."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("matplotlib.figure.Figure.savefig", savefig)
+            yield
+
+    return context
 
 
 @pytest.fixture(scope="session")
