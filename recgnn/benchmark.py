@@ -160,7 +160,7 @@ def can_be_continued(run_dir: Path, argv: list[str]) -> bool:
         stored = read_yaml(files[0])
     except RecGNNError:  # it is trained anew
         return False
-    return stored == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False}
+    return stored == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False, "verbose": False}
 
 
 def split_seed(config: Path, seed: int) -> list[str]:

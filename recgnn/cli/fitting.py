@@ -240,7 +240,7 @@ class FitCLI(TrainingCLI):
                 print("first, the number of epochs is chosen on validation data")
             elif self.chosen is not None and self.chosen.best_epoch is not None:
                 print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
-            print(self.datamodule.describe(self.model.task))
+            print(self.datamodule.describe(self.model.task, self._get(self.config, "verbose")))
             parameters = sum(p.numel() for p in self.model.model.parameters())
             print(f"{self.plain_name}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):

@@ -141,6 +141,9 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str | None, default=None, help="Run folder (runs/<model>-<data>/<n>).")
         parser.add_argument("--overwrite", type=bool, default=False, help="Replace a run that --run_dir holds.")
+        if self.command == "fit":  # Lightning's own means something else for the others
+            told = "Tell every field of the data before training."
+            parser.add_argument("--verbose", type=bool, default=False, help=told)
         parser.add_argument(
             "--refit",
             type=bool,
@@ -246,8 +249,9 @@ class TrainingCLI(LightningCLI):
     def config_text(self) -> str:
         """Return the complete configuration as YAML, without the options that belong to this call only."""
         config = self.config[self.subcommand].clone()
-        for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False}.items():
-            config[name] = value
+        for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False, "verbose": False}.items():
+            if name in config:
+                config[name] = value
         return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False)
 
 

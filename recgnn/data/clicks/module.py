@@ -128,11 +128,11 @@ class CTRDataModule(Checked, LightningDataModule):
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
         return self.prepared.name
 
-    def describe(self, task: str) -> str:
-        """What the data are, as text."""
+    def describe(self, task: str, verbose: bool = False) -> str:
+        """What the data are, as text; verbose: every field."""
         wanted = self.screen and self.task == "clicks" and not self.merge_val
         found = screen(self.prepared) if wanted else []
-        return "\n".join([self.prepared.describe(), *(f"  note: {line}" for line in found)])
+        return "\n".join([self.prepared.describe(verbose), *(f"  note: {line}" for line in found)])
 
     # ---- sizes, which models are given
 

@@ -28,6 +28,7 @@ FORMAT = 11
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"weights": np.float32, "starts": np.int64, "lengths": np.int32, "times": np.float64}
 ALL_ARRAYS = (*EVENT_ARRAYS, "past_items", "past_times")
+FEW = 8  # fields that have a line each
 MAPPED = 2**20  # bytes from which an array stays on disk
 
 
@@ -165,8 +166,8 @@ class PreparedEvents:
         """The slots that past items have too, H of them; None where there are no histories."""
         return self.encoders.slots_of(self.summary["history"]["item_fields"]) if self.summary["history"] else None
 
-    def describe(self) -> str:
-        """Return the summary as a compact block of text."""
+    def describe(self, verbose: bool = False) -> str:
+        """Return the summary as a compact block of text; of many fields those of a kind in one line, unless verbose."""
         s = self.summary
         shown = "{:.1%} positive" if s["task"] == "clicks" else "mean {:.4g}"
         rates = ", ".join(f"{part} {s[part]:,} ({shown.format(s['positive'][part])})" for part in PARTS if s[part])
@@ -174,7 +175,7 @@ class PreparedEvents:
             f"{s['name']}: {sum(s[part] for part in PARTS):,} events, label {s['label']}, "
             f"{len(self.encoders.names)} fields, {sum(self.encoders.dims):,} rows",
             f"  {rates} ({s['split']})",
-            *(f"  {line}" for line in self._fields()),
+            *(f"  {line}" for line in self._fields(verbose)),
             *(f"  times of {column}: {Notation(**how).describe()}" for column, how in s["times"].items()),
         ]
         if s["untimed"]:
@@ -192,12 +193,22 @@ class PreparedEvents:
             lines.append("  the fields are guessed; data.init_args.fields declares them")
         return "\n".join(lines)
 
-    def _fields(self) -> list[str]:
-        """Return a line per field, with its owner, and per column that is left out, with the reason."""
+    def _fields(self, verbose: bool) -> list[str]:
+        """Return a line per field, with its owner, and per column that is left out, with the reason; or few lines."""
         of, owners = self.encoders.columns.values(), self.summary["owners"]
         lines = zip(self.encoders.describe(), of, strict=True)
         told = [f"{line}, {owners[column]}" if column in owners else line for line, column in lines]
-        return [*told, *(f"{column}: left out, {why}" for column, why in self.summary["left_out"].items())]
+        told += [f"{column}: left out, {why}" for column, why in self.summary["left_out"].items()]
+        if verbose or len(told) <= FEW:
+            return told
+        kinds: dict[str, list[str]] = {}
+        for name, encoder in self.encoders.encoders.items():
+            kinds.setdefault(encoder.field.describe(), []).append(name)
+        if self.summary["left_out"]:
+            kinds["left out"] = list(self.summary["left_out"])
+        few = [f"{kind} ({len(n)}): {', '.join(n[:10])}{', …' * (len(n) > 10)}" for kind, n in kinds.items()]
+        cut = [line for line in told if "max_values cuts" in line]
+        return [*few[:FEW], *cut[:3], "--verbose true tells each field"]
 
 
 def listed(files: Mapping[str, str], *parts: str) -> list[str]:

@@ -103,7 +103,7 @@ class GraphDataModule(Checked, LightningDataModule):
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
         return self.prepared.name
 
-    def describe(self, task: str) -> str:
+    def describe(self, task: str, verbose: bool = False) -> str:
         """What the data are, as text.
 
         Raises:

@@ -12,6 +12,7 @@ import torch
 
 from recgnn.data import (
     CTRDataModule,
+    EventFrame,
     EventTable,
     FrameLog,
     Frappe,
@@ -291,3 +292,16 @@ def test_files_for_each_part_are_the_split_unless_another_is_named(tmp_path) -> 
     assert "the data's own parts (train, val, test) are not used" in drawn.describe("clicks")
     whole = EventTable(tmp_path / "train.csv")
     assert len(CTRDataModule(whole, fields=fields, cache_dir=str(tmp_path)).prepared.train) == 6
+
+
+def test_many_fields_are_told_in_few_lines(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    columns = {f"c{k}": random.choice(["a", "b", "c"], 300) for k in range(30)}
+    columns |= {f"x{k}": random.normal(size=300) for k in range(10)}
+    frame = pd.DataFrame({**columns, "note": [f"text {k}" for k in range(300)], "label": random.integers(0, 2, 300)})
+    data = CTRDataModule(EventFrame(frame), cache_dir=str(tmp_path))
+    few, every = data.describe("clicks").splitlines(), data.describe("clicks", verbose=True).splitlines()
+    assert len(few) <= 15 and len(every) >= 41
+    assert "  categorical (30): c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, …" in few
+    assert any(line.startswith("  numeric (10): x0") for line in few) and any("left out (1): note" in x for x in few)
+    assert "  --verbose true tells each field" in few and any(line.startswith("  c29: categorical") for line in every)
