@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -20,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.tools.figures import dot  # noqa: E402
+from tests.tools.figures import EMPTY, dot  # noqa: E402
 from tests.tools.processes import Command, pair  # noqa: E402
 
 TINY = """\
@@ -38,6 +41,12 @@ trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 """
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the garbage collector from walking through all imported modules again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """What recgnn.cli.process silences; pytest would show it again."""
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
@@ -47,26 +56,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def savefig() -> Iterator[Callable]:
-    """Save figures as dots, which takes no time; yields what draws them."""
+def drawing() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Save figures as dots, which takes no time; yields what makes contexts in which they are drawn."""
     from matplotlib.figure import Figure
 
-    drawing = Figure.savefig
+    from recgnn.evaluation import figures
+
+    drawn = {(Figure, "savefig"): Figure.savefig} | {(figures, name): getattr(figures, name) for name in EMPTY}
 
     def save(figure, file, **options) -> None:
-        (drawing if options.get("format") == "svg" else dot)(figure, file, **options)
+        (drawn[Figure, "savefig"] if options.get("format") == "svg" else dot)(figure, file, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
-        yield drawing
+    @contextmanager
+    def context(made: dict[tuple[Any, str], Callable] = drawn) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for (owner, name), function in made.items():
+                patch.setattr(owner, name, function)
+            yield
 
-
-@pytest.fixture(scope="module")
-def drawn(savefig) -> Iterator[None]:
-    """Draw figures, for tests that look at them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("matplotlib.figure.Figure.savefig", savefig)
-        yield
+    with context({(Figure, "savefig"): save} | {(figures, name): function for name, function in EMPTY.items()}):
+        yield context
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ def prepared(words: list[str]) -> list[str]:
     return options
 
 
-def test_every_command_of_the_readme_runs(here: Path, entry) -> None:
+def test_every_command_of_the_readme_runs(here: Path, entry, drawing) -> None:
     """In the order of the README, on made-up data: a later one uses what an earlier one left behind."""
     for name in ("conf", "recgnn"):
         Path(name).symlink_to(ROOT / name)
@@ -117,7 +117,8 @@ def test_every_command_of_the_readme_runs(here: Path, entry) -> None:
             continue  # needs an account; tests/test_dashboard.py sends it to a server of its own
         if "ddp" in words:
             words.append("--print_config")  # tests/test_distributed.py trains so
-        code, out, error = entry(words[0], *prepared(words))
+        with drawing():
+            code, out, error = entry(words[0], *prepared(words))
         assert code == 0, f"{line}\n{error}"
         ran.append(words[0])
         for option in ("--output", "--run_dir"):

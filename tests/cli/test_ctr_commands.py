@@ -69,7 +69,7 @@ def table(n: int = 803) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, start, drawn) -> Path:
+def done(tmp_path_factory, start, drawing) -> Path:
     """A folder with a run, whose figures are drawn, and the same run killed in its fourth epoch."""
     folder = tmp_path_factory.mktemp("ctr")
     table().to_csv(folder / "events.csv", index=False)
@@ -80,7 +80,7 @@ def done(tmp_path_factory, start, drawn) -> Path:
         "--trainer.callbacks+={class_path: killer.Kill}",
         cwd=folder,
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, drawing():
         patch.chdir(folder)
         main("fit", ["--config", "ctr.yaml", "--run_dir", "run"])
     _, err = killed.communicate(timeout=600)
@@ -125,7 +125,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(inside, tmp_path) -> None:
 
 
 def test_refit(inside, tmp_path) -> None:
-    main("fit", ["--config", "ctr.yaml", "--refit=true", "--run_dir", str(tmp_path / "refit")])
+    options = ["--refit=true", "--trainer.max_epochs=3", "--run_dir", str(tmp_path / "refit")]
+    main("fit", ["--config", "ctr.yaml", *options])
     found, first = content(tmp_path / "refit"), content(tmp_path / "refit/selection")
     assert found["refit"]["epochs"] == first["best_epoch"] + 1 and first["test"] == {}
     assert found["dataset"]["train"] == first["dataset"]["train"] + first["dataset"]["val"]
@@ -309,7 +310,7 @@ data:
     source: {class_path: SyntheticLog, init_args: {num_users: 40, num_items: 30, seed: 3}}
     label: rating >= 4
     batch_size: 64
-trainer: {accelerator: cpu, max_epochs: 4, enable_progress_bar: false}
+trainer: {accelerator: cpu, max_epochs: 2, enable_progress_bar: false}
 """
 
 
@@ -403,7 +404,7 @@ def test_two_processes_move_sparse_tables_alike(inside, together, tmp_path) -> N
     torch.testing.assert_close(*sums, atol=0.02 * float(sums[1].max()), rtol=0.1)
 
 
-def test_numbers_are_predicted_too(here, capsys) -> None:
+def test_numbers_are_predicted_too(here, capsys, drawing) -> None:
     """FM for regression: the price from the user, the item and the tags; measured as numpy does."""
     frame = table(600).assign(price=lambda f: f["item"] % 3 + f["user"].str[1:].astype(int) / 10)
     frame.to_csv("events.csv", index=False)
@@ -412,7 +413,8 @@ def test_numbers_are_predicted_too(here, capsys) -> None:
     argv += ["--data.fields={user: categorical, item: categorical}", "--trainer.max_epochs=20"]
     with pytest.raises(ConfigError, match="the training is for regression and the data for clicks"):
         main("fit", [*argv, "--data.label=clicked", "--training=RegressionTraining", "--run_dir=other"])
-    cli = main("fit", [*argv, "--data.task=regression"])
+    with drawing():
+        cli = main("fit", [*argv, "--data.task=regression"])
     found = content("run")
     rows = frame[cli.datamodule.split.split(frame) == 2]
     predicted = load("run").predict(rows)["prediction"]

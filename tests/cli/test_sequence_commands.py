@@ -42,7 +42,7 @@ class Kill(Callback):
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory, start, drawn) -> Path:
+def done(tmp_path_factory, start, drawing) -> Path:
     """A folder with a run, whose figures are drawn, and the same run killed in its third epoch."""
     folder = tmp_path_factory.mktemp("sequence")
     random = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def done(tmp_path_factory, start, drawn) -> Path:
     argv = ["--config", "x.yaml"]
     kill = "--trainer.callbacks+={class_path: killer.Kill}"
     killed = start("fit", *argv, "--run_dir", "killed", kill, cwd=folder)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, drawing():
         patch.chdir(folder)
         main("fit", [*argv, "--run_dir", "run"])
     _, err = killed.communicate(timeout=600)

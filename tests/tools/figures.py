@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 from typing import IO, Any
 
+from matplotlib.figure import Figure
+
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 )
@@ -21,3 +23,17 @@ def dot(figure: Any, file: str | Path | IO, format: str = "png", **options: Any)
         file.write(SVG)
     else:
         file.write(PNG)
+
+
+def empty(*arguments: Any, **options: Any) -> Figure:
+    """Stand in for a function that draws a figure."""
+    return Figure()
+
+
+def empty_curves(*arguments: Any, **options: Any) -> dict[str, Figure]:
+    """Stand in for the function that draws the figures of clicks."""
+    return {name: Figure() for name in ("roc", "precision_recall", "calibration")}
+
+
+EMPTY = {"learning_curves": empty, "group_bars": empty, "attention": empty, "binary_curves": empty_curves}
+"""What stands in for the functions of `recgnn.evaluation.figures`."""
