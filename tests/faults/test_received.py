@@ -5,6 +5,7 @@ Each variant replaces the texts of one file, seals included, and every command t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -55,12 +56,14 @@ class Payload:
 
 
 def of_config(change: Callable[[Any], Any]) -> Change:
-    """Replace config.yaml's content, and seal it."""
+    """Replace config.yaml's content, and seal it, also in metrics.json."""
 
     def apply(run: Path) -> None:
         config = change(yaml.safe_load((run / "config.yaml").read_text()))
         text = config if isinstance(config, str) else yaml.safe_dump(config)
         (run / "config.yaml").write_text(sealed_text("# hello\n", text))
+        checksum = hashlib.sha256((run / "config.yaml").read_bytes()).hexdigest()
+        of_json("metrics.json", lambda c: c | {"files": c.get("files", {}) | {"config.yaml": checksum}})(run)
 
     return apply
 
