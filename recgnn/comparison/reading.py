@@ -27,7 +27,7 @@ from recgnn.training.run_folder import SELECTION
 
 USERS, EPOCHS = "users.parquet", "metrics.csv"  # the metrics of each user on the test part, and of each epoch
 NO_MODEL = ("run_dir", "overwrite", "verbose", "ckpt_path", "weights_only",
-            "trainer.logger", "trainer.default_root_dir",
+            "baselines", "trainer.logger", "trainer.default_root_dir",
             "trainer.enable_progress_bar", "trainer.accelerator", "data.init_args.cache_dir",
             "data.init_args.source.init_args.root", "data.init_args.eval_batch_size",
             "data.init_args.report_by")  # fmt: skip

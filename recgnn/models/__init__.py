@@ -7,14 +7,19 @@ from recgnn.models.dae import DAE
 from recgnn.models.dcnv2 import DCNv2
 from recgnn.models.deepfm import DeepFM
 from recgnn.models.din import DIN
+from recgnn.models.ease import EASE
 from recgnn.models.ffm import FFM
 from recgnn.models.fm import FM
 from recgnn.models.gcn import GCN
+from recgnn.models.graph_filter import GraphFilter
+from recgnn.models.ials import iALS
+from recgnn.models.item_knn import ItemKNN
 from recgnn.models.lightgcn import LightGCN
 from recgnn.models.lr import LR
 from recgnn.models.mf import MF
 from recgnn.models.ngcf import NGCF
 from recgnn.models.poly2 import Poly2
+from recgnn.models.popularity import Popularity
 from recgnn.models.wide_deep import WideDeep
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     "CDAE",
     "DAE",
     "DIN",
+    "EASE",
     "FFM",
     "FM",
     "GCN",
@@ -31,7 +37,11 @@ __all__ = [
     "AutoRec",
     "DCNv2",
     "DeepFM",
+    "GraphFilter",
+    "ItemKNN",
     "LightGCN",
     "Poly2",
+    "Popularity",
     "WideDeep",
+    "iALS",
 ]
