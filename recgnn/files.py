@@ -145,7 +145,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for work in progress beside `path`, which tells whose it is; what dead processes left there is removed."""
+    """A name for work in progress beside `path`, which tells whose it is; what dead processes left there is removed.
+
+    Raises:
+        RunError: If `path` is empty, the current folder, or the root.
+    """
+    if not path.name:
+        raise RunError(f"{path}: cannot be written: give the name of a new file or folder")
     sweep(path.parent.glob(f"{_host()}-*"))
     return path.with_name(f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
 
