@@ -46,7 +46,8 @@ class GraphDataModule(Checked, LightningDataModule):
             set such as `MovieLens100K`.
         filters: applied in order: `MinRating`, `KCore`, `Where` …
         split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
-            where they did, or else 8:1:1 per user, at random (`RatioSplit()`).
+            where they did, or else 8:1:1 per user, by time where the log has times (`RatioSplit(order="time")`: rows
+            of equal time in the log's order), at random where it has none (`RatioSplit()`).
         batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process.
         sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of
             their items, as the LightGCN authors do.
