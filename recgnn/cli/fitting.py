@@ -267,6 +267,7 @@ class FitCLI(TrainingCLI):
         assert self.run_dir is not None
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))  # type: ignore[attr-defined]
         own = rows = folder.rows  # now: the test takes back those of its checkpoint
+        reads = folder.test_reads
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         test: dict[str, float | None] = {}
@@ -275,6 +276,7 @@ class FitCLI(TrainingCLI):
                 self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
+            reads += 1
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
@@ -282,6 +284,7 @@ class FitCLI(TrainingCLI):
         notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
+        content |= {"trials": self._get(self.config, "trials"), "test_reads": reads}
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         self.content, self.rows = content, rows

@@ -146,6 +146,8 @@ class TrainingCLI(LightningCLI):
         if self.command == "fit":  # Lightning's own means something else for the others
             told = "Tell every field of the data before training."
             parser.add_argument("--verbose", type=bool, default=False, help=told)
+            told = "How many configurations were tried on the validation part, this one among them; compare tells it."
+            parser.add_argument("--trials", type=Count | None, default=None, help=told)
         parser.add_argument(
             "--refit",
             type=bool,

@@ -58,6 +58,16 @@ class Row:
     def seconds_per_epoch(self) -> float:
         return statistics.mean(run.content["seconds_per_epoch"] or 0.0 for run in self.runs)
 
+    @property
+    def trials(self) -> int | None:
+        """How many configurations were tried before its own was chosen; None if that is not said."""
+        return max((run.content["trials"] for run in self.runs if "trials" in run.content), default=None)
+
+    @property
+    def test_reads(self) -> int | None:
+        """How often the test part was read by the run that read it most; None if that is not said."""
+        return max((run.content["test_reads"] for run in self.runs if "test_reads" in run.content), default=None)
+
     def values(self, metric: str) -> list[float]:
         """Return a test metric of each run that has it."""
         values = [run.content["test"].get(metric) for run in self.runs]

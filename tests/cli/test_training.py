@@ -279,6 +279,7 @@ def test_test_needs_the_run_folder_only(tiny, here):
     shutil.rmtree(here / "cache")
     shutil.move(done.run_dir, here / "moved")
     main("test", ["--run", "moved", "--output", "test.json"])
+    assert content["test_reads"] == 1 and metrics("moved")["test_reads"] == 2
     assert json.loads(Path("test.json").read_text())["test"] == content["test"]
 
 
