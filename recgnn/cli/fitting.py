@@ -101,10 +101,13 @@ class FitCLI(TrainingCLI):
             self.held.enter_context(locked(folder / runs.LOCK, refusal))
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:
+        if config["barebones"] or config["enable_checkpointing"] is False:
+            given = "barebones true" if config["barebones"] else "enable_checkpointing false"
+            raise ConfigError(f"--trainer.{given}: no checkpoint would be kept, and fit tests the best; leave it out")
         self.run_dir = self._choose_folder()
         config["callbacks"] = self.training_callbacks(callbacks, self.run_dir / "checkpoints")
         config["default_root_dir"] = str(self.run_dir)
-        if config["logger"] in (None, True) and not config["barebones"]:
+        if config["logger"] in (None, True):
             from recgnn.training.wandb_logger import WandbLogger  # wandb takes a second to import
 
             config["logger"] = WandbLogger()

@@ -61,12 +61,15 @@ class Row:
     @property
     def trials(self) -> int | None:
         """How many configurations were tried before its own was chosen; None if that is not said."""
-        return max((run.content["trials"] for run in self.runs if "trials" in run.content), default=None)
+        return self._most("trials")
 
     @property
     def test_reads(self) -> int | None:
         """How often the test part was read by the run that read it most; None if that is not said."""
-        return max((run.content["test_reads"] for run in self.runs if "test_reads" in run.content), default=None)
+        return self._most("test_reads")
+
+    def _most(self, name: str) -> int | None:
+        return max((number for run in self.runs if (number := run.content.get(name)) is not None), default=None)
 
     def values(self, metric: str) -> list[float]:
         """Return a test metric of each run that has it."""

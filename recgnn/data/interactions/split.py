@@ -266,15 +266,21 @@ class UsualSplit(Split):
 
     Args:
         by: "user", or "all": shares of all rows, at random.
+        ratios: Shares of train, val, test, also where the data came with parts; 8:1:1 when None.
+        seed: Of the random order.
     """
 
-    def __init__(self, by: Literal["user", "all"] = "user") -> None:
-        self.by = by
-        self.choices = (GivenSplit(), RatioSplit(order="time"), RatioSplit(by=by))
+    def __init__(
+        self, by: Literal["user", "all"] = "user", ratios: Sequence[NonNegative] | None = None, seed: Seed = 42
+    ) -> None:
+        self.by, self.ratios, shares = by, ratios, ratios or (0.8, 0.1, 0.1)
+        self.choices = (GivenSplit(), RatioSplit(shares, order="time"), RatioSplit(shares, by, seed=seed))
 
     def for_columns(self, columns: Collection[str]) -> Split:
         given, timed, drawn = self.choices
-        return given if SPLIT in columns else timed if TIMESTAMP in columns and self.by == "user" else drawn
+        if SPLIT in columns and self.ratios is None:
+            return given
+        return timed if TIMESTAMP in columns and self.by == "user" else drawn
 
     def chosen(self, described: str) -> Split | None:
         """Return the split that was taken, by its description; None for another."""
