@@ -250,7 +250,9 @@ class FitCLI(TrainingCLI):
                 print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
             print(self.datamodule.describe(self.model.task, self._get(self.config, "verbose")))
             parameters = sum(p.numel() for p in self.model.model.parameters())
-            print(f"{self.plain_name}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
+            size = getattr(self.datamodule, "batch_size", None)
+            batches = f"batches of {size:,}; " if size and not hasattr(self.model.model, "solve") else ""
+            print(f"{self.plain_name}: {parameters:,} parameters; {batches}run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):
                 print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
 
