@@ -87,6 +87,19 @@ def test_a_missing_or_binary_file(tiny, table):
     assert "is named .parquet but is no Parquet file" in refused(table.parent, of_table(tiny, fake))
 
 
+def test_shares_without_a_split_are_those_of_the_usual_one(tiny, table):
+    cli = main("fit", of_table(tiny, table, "--trainer.max_epochs=1", "--data.split.ratios=[0.6,0.2,0.2]"))
+    assert cli.datamodule.prepared.summary["split"] == "0.6/0.2/0.2 of each user, time order"
+    split = yaml.safe_load((cli.run_dir / "config.yaml").read_text())["data"]["init_args"]["split"]["init_args"]
+    assert (split["ratios"], split["order"]) == ([0.6, 0.2, 0.2], "time")
+
+
+@pytest.mark.parametrize("option", ["barebones=true", "enable_checkpointing=false"])
+def test_a_training_that_keeps_nothing_is_refused(tiny, table, option):
+    message = refused(table.parent, of_table(tiny, table, f"--trainer.{option}"))
+    assert f"--trainer.{option.replace('=', ' ')}: no checkpoint would be kept" in message
+
+
 def test_fewer_items_than_k(tiny, table):
     message = refused(table.parent, of_table(tiny, table, "--training.ks=[5,50]"))
     assert "12 items" in message and "K = 50" in message and "--training.ks" in message
