@@ -204,7 +204,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         LookupError, TypeError, ValueError, AttributeError: If something is missing or of another kind.
     """
     content = plain(content)
-    data, groups = content["dataset"], content.get("groups", {})
+    data, groups, baselines = content["dataset"], content.get("groups", {}), content.get("baselines", {})
     counts = {part: int(data[part]) for part in PARTS}
     texts = {name: str(data[name]) for name in ("name", "split", "label") if name in data or name != "label"}
     return content | {
@@ -216,6 +216,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         "epochs": int(content["epochs"]),
         **{name: int(number) for name in ("trials", "test_reads") if (number := content.get(name)) is not None},
         "groups": {name: [group(record, name) for record in records] for name, records in groups.items()},
+        "baselines": {name: {"test": numbers(parts.get("test", {}))} for name, parts in baselines.items()},
         "files": dict(content.get("files", {})),
     }
 

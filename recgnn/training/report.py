@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from recgnn.evaluation import figures
+from recgnn.evaluation.metrics.names import BASELINES
 
 TITLES = {"val": "validation", "test": "test"}
-NAMES = {"popularity": "most popular", "item_knn": "ItemKNN", "ease": "EASE", "graph_filter": "GraphFilter"}
-"""What a baseline of metrics.json is called."""
 
 
 def part_metrics(values: dict[str, Any], part: str) -> dict[str, float | None]:
@@ -137,7 +136,7 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     baselines, shown = content.get("baselines", {}), list(parts)
     for name, values in baselines.items():  # of several the last part alone; all are in metrics.json
         for part in shown if len(baselines) == 1 else shown[-1:]:
-            parts[f"{NAMES[name]}\n{TITLES[part]}"] = values[part]
+            parts[f"{BASELINES[name]}\n{TITLES[part]}"] = values[part]
     print_metrics(parts, content.get("notes", []))
     print_groups(content.get("groups", {}))
     print(f"figures     {run_dir}/figures")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from recgnn.data import GraphDataModule
 from recgnn.errors import RunError
+from recgnn.evaluation.metrics.names import BASELINES, RANKING
 from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
 from recgnn.models.base import Recommender
 from recgnn.training.recommenders import RankingTraining
-from recgnn.training.report import NAMES
 
 MOST_ITEMS = 15_000  # of EASE, which takes I³ operations: beyond, minutes
 USERS = 5_000  # of validation, by whom settings are chosen
@@ -99,6 +101,21 @@ def methods_for(data: Any) -> dict[str, Method]:
     return {"item_knn": knn, "ease": Method(ease, {"l2": 200.0}, nearer("l2", 4.0))}
 
 
+def of_run(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Fit the simple methods, the most popular items among them, to the data of a finished ranking run.
+
+    Args:
+        folder: the run folder.
+        names: of the metrics to measure, such as `ndcg@10`; those of a person's own are left out.
+    """
+    data = GraphDataModule(prepared=str(folder / "vocabulary"))
+    known = [(name, int(k)) for name, _, k in (name.partition("@") for name in names) if name in RANKING]
+    metrics, ks = dict.fromkeys(name for name, _ in known), {k for _, k in known}
+    like = RankingTraining(Popularity(data.num_users, data.num_items), metrics=[*metrics], ks=[*ks])
+    parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
+    return {"popularity": most_popular(data, like, parts), **simple_methods(data, like, parts, {})}
+
+
 def best_settings(method: Method, data: Any, like: Any) -> dict[str, Any]:
     """Climb from a method's first settings to better ones, as long as there are, by the metric that chooses epochs, on
     some users of the validation part; the first ones where there is no such part."""
@@ -170,8 +187,8 @@ def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
         settings = content["baselines"][best].get("settings", {})
         how = ", ".join(f"{name} {value:g}" for name, value in settings.items())
         return [
-            f"{where} {told}, more than 5 % worse than {NAMES[best]} ({others[best]:.4f}, {how}), which takes seconds: "
-            "try --training.loss SampledSoftmax, other --training.l2 and --training.lr (python -m recgnn.tune), or "
-            f"--model {NAMES[best]}"
+            f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
+            "seconds; try --training.loss SampledSoftmax, other values of l2 and lr (python -m recgnn.tune), or "
+            f"--model {BASELINES[best]}"
         ]
     return []
