@@ -56,12 +56,12 @@ class RankingTraining(RecommenderTraining):
 
     Args:
         model: a recommender.
-        loss: `BPR`, `BCE` or `SampledSoftmax` for models by inner product; `Multinomial`, `Logistic` or `Squared` for
-            autoencoders; the model's own default when None.
+        loss: `BPR`, `BCE`, `SampledSoftmax`, `BSL`, `CosineContrastive` or `DirectAU` for models by inner product;
+            `Multinomial`, `Logistic` or `Squared` for autoencoders; the model's own default when None.
         negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not have, drawn
             per positive), `shared` (one draw by popularity for the whole batch), `in_batch` (the other positives of the
-            batch; the last two need a loss that can take them, as `SampledSoftmax`), or `all` (every other item, for
-            autoencoders); `auto` is what suits the loss. Or a class of one's own.
+            batch; the last two need a loss that can take them, as `SampledSoftmax` or those of cosines), or `all`
+            (every other item, for autoencoders); `auto` is what suits the loss. Or a class of one's own.
         num_negatives: how many per positive, or per batch for `shared`.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`.
         l2: weight of the L2 regularisation; the model's default when None.
@@ -122,7 +122,10 @@ class RankingTraining(RecommenderTraining):
         if rows != (self.negatives is None) and not (rows and type(self.negatives) in (Uniform, Popularity)):
             taken = "all, uniform or popularity" if rows else "no `all`, which is for autoencoders"
             raise ConfigError(f"negatives: {name} takes {taken}")
-        if not rows and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
+        drawn = not rows and type(self.loss).forward is not PairLoss.forward  # or it is of the batch alone
+        if not rows and not drawn and not isinstance(self.negatives, InBatch):
+            raise ConfigError(f"negatives: the loss {type(self.loss).__name__} has none; leave training.negatives out")
+        if drawn and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
             kind = "in_batch" if isinstance(self.negatives, InBatch) else "shared"
             raise ConfigError(
                 f"negatives: {kind} needs a loss such as SampledSoftmax, found {type(self.loss).__name__}; use uniform "
