@@ -11,13 +11,15 @@ from recgnn.nn.losses import LogQ, PairLoss, single
 
 
 class CosineLoss(PairLoss):
-    """A loss of the cosines of positives against those of negatives; the batch's other positives may be the negatives.
+    """A loss of the cosines of positives against those of many negatives. A subclass defines `forward`.
 
-    A subclass defines `forward`, where a negative of -inf is none.
+    By default the negatives are drawn for the batch from all items alike, so that popular items keep high cosines. As
+    the batch's other positives they are popular ones: then popularity is left to the vectors' lengths, which grow with
+    the steps from a small `init_std`; that suits large, sparse logs.
     """
 
     cosine = True
-    negatives = "in_batch"
+    negatives, num_negatives, popularity_alpha = "shared", 1024, 0.0
 
     def in_batch(self, scores: Tensor, items: Tensor, log_q: Tensor | None = None) -> Tensor:
         """Compute the loss of each positive, [B], with the batch's other positives as the negatives.
@@ -41,8 +43,8 @@ class BSL(CosineLoss):
         tau1: divides the cosines.
         tau2: weight of the negatives; below 1 trusts the positives more, above 1 less.
 
-    >>> float(BSL(tau1=0.5, tau2=1.0)(torch.tensor([0.5]), torch.tensor([[0.0, 0.0]])))  # ln 2 - 1
-    -0.3068...
+    >>> bool(BSL(tau1=0.5)(torch.tensor([0.5]), torch.tensor([[0.0, 0.0]])).isclose(torch.tensor(2.0).log() - 1))
+    True
     """
 
     def __init__(self, tau1: Positive = 0.15, tau2: Positive = 1.0):
@@ -53,7 +55,8 @@ class BSL(CosineLoss):
         self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        others = _LogSumExp.apply(single(negative), 1 / self.tau1).clamp(min=-1 / self.tau1)  # less is no negative at all
+        # less than one opposite negative is no negative at all
+        others = _LogSumExp.apply(single(negative), 1 / self.tau1).clamp(min=-1 / self.tau1)
         return self.tau2 * others - positive / self.tau1
 
 
@@ -80,8 +83,7 @@ class CosineContrastive(CosineLoss):
 
     .. math:: (1 - y_{ui}) + \frac{w}{n} \sum_j \max(0, y_{uj} - m), \quad y = \cos(e_u, e_i)
 
-    Trained by cosine, ranked by inner product. It needs many negatives: the batch's other positives, or for the paper's
-    uniform ones `negatives: shared` with `num_negatives: 1000` and `popularity_alpha: 0`.
+    Trained by cosine, ranked by inner product.
 
     Args:
         margin: m, of the cosine, below which a negative counts nothing.

@@ -46,6 +46,8 @@ class PairLoss(Loss):
         popularity_correction: the weight of the log of an item's sampling rate, which is subtracted from its score; 0
             for none.
         negatives: the negatives that suit it where none are asked for, by name.
+        num_negatives: how many of them.
+        popularity_alpha: exponent of the item counts in drawing them, where these count.
         cosine: whether it is trained on the cosines of the representations instead of their inner products. Ranked are
             the inner products in any case: the lengths that training by cosines gives make a better ranking than none.
     """
@@ -53,14 +55,13 @@ class PairLoss(Loss):
     popularity_correction: float = 0.0
     cosine: ClassVar[bool] = False
     negatives: ClassVar[str] = "uniform"
+    num_negatives: ClassVar[int] = 1
+    popularity_alpha: ClassVar[float] = 0.75
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Compute the loss of each positive.
 
         Shapes: positive [B]; negative [B, n], -inf where an item is no negative; positive_log_q [B] and negative_log_q
@@ -104,12 +105,9 @@ class BPR(PairLoss):
     """
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return F.softplus(negative - positive[:, None]).mean(1)
 
 
@@ -121,12 +119,9 @@ class BCE(PairLoss):
     """
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return F.softplus(-positive) + F.softplus(negative).sum(1)
 
 
@@ -153,12 +148,9 @@ class SampledSoftmax(PairLoss):
         self.temperature, self.popularity_correction = temperature, popularity_correction
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         positive, negative = positive / self.temperature, negative / self.temperature
         if positive_log_q is not None and negative_log_q is not None:
             positive = positive - positive_log_q

@@ -40,6 +40,8 @@ class RecommenderTraining(Training):
         data.request = self.request
         if hasattr(data, "check"):
             data.check(self.task)
+        if hasattr(self.model, "set_parts"):
+            self.model.set_parts(torch.from_numpy(data.parts.codes))
         ratings = data.ratings("train") if self.task == "rating" else None
         self.set_graph(data.edge_index, ratings)
         # Constant on every rank: DDP need not broadcast the graph before each step.
@@ -62,8 +64,9 @@ class RankingTraining(RecommenderTraining):
             per positive), `shared` (one draw by popularity for the whole batch), `in_batch` (the other positives of the
             batch; the last two need a loss that can take them, as `SampledSoftmax` or those of cosines), or `all`
             (every other item, for autoencoders); `auto` is what suits the loss. Or a class of one's own.
-        num_negatives: how many per positive, or per batch for `shared`.
-        popularity_alpha: exponent of the item counts for `popularity` and `shared`.
+        num_negatives: how many per positive, or per batch for `shared`; when None 1, or 1,024 for losses of cosines.
+        popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
+            alike) for losses of cosines.
         l2: weight of the L2 regularisation; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
         metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
@@ -78,8 +81,8 @@ class RankingTraining(RecommenderTraining):
         model: Recommender,
         loss: PairLoss | RowLoss | None = None,
         negatives: str | Negatives = "auto",
-        num_negatives: Size = 1,
-        popularity_alpha: NonNegative = 0.75,
+        num_negatives: Size | None = None,
+        popularity_alpha: NonNegative | None = None,
         l2: NonNegative | None = None,
         lr: Positive | None = None,
         metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
@@ -102,8 +105,10 @@ class RankingTraining(RecommenderTraining):
         self.kinds = nn.ModuleDict()  # of labels, where repeats count
         self.register_buffer("item_log_q", torch.zeros(model.num_items), persistent=False)
 
-    def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
+    def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
+        num = getattr(self.loss, "num_negatives", 1) if num is None else num
+        alpha = getattr(self.loss, "popularity_alpha", 0.75) if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")

@@ -112,7 +112,9 @@ def test_the_bilateral_softmax_without_negatives_attracts_alone() -> None:
 
 def test_they_train_by_cosine_and_rank_by_inner_product() -> None:
     training = RankingTraining(MF(3, 4, 2), BSL(), l2=0.0)
-    assert type(training.negatives).__name__ == "InBatch" and training.log_q(ITEMS) is None
+    negatives = training.negatives  # a draw for the batch, all items alike
+    assert (type(negatives).__name__, negatives.num, negatives.exponent) == ("Shared", 1024, 0)
+    assert training.log_q(ITEMS) is None
     user, item = training.model.embeddings()
     torch.testing.assert_close(training.model.score(torch.tensor([1])), (user @ item.T)[1:2])
 
