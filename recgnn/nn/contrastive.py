@@ -19,7 +19,8 @@ class CosineLoss(PairLoss):
     """
 
     cosine = True
-    negatives, num_negatives, popularity_alpha = "shared", 1024, 0.0
+    negatives = "shared"
+    defaults = {"l2": 1e-5, "num_negatives": 1024, "popularity_alpha": 0.0}
 
     def in_batch(self, scores: Tensor, items: Tensor, log_q: Tensor | None = None) -> Tensor:
         """Compute the loss of each positive, [B], with the batch's other positives as the negatives.
@@ -120,6 +121,7 @@ class DirectAU(PairLoss):
     """
 
     negatives = "in_batch"
+    defaults = {"l2": 1e-5}
 
     def __init__(self, gamma: NonNegative = 1.0):
         super().__init__()

@@ -8,7 +8,7 @@ matrix; a scalar), `RatingLoss` and `EventLoss`. A loss that returns a scalar wo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,13 @@ LogQ = Callable[[Tensor], Tensor | None]
 
 
 class Loss(Checked, nn.Module):
-    """The base class of all losses."""
+    """The base class of all losses.
+
+    Attributes:
+        defaults: training arguments that suit it, in place of the model's, such as `{"l2": 1e-3}`.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
@@ -46,8 +52,6 @@ class PairLoss(Loss):
         popularity_correction: the weight of the log of an item's sampling rate, which is subtracted from its score; 0
             for none.
         negatives: the negatives that suit it where none are asked for, by name.
-        num_negatives: how many of them.
-        popularity_alpha: exponent of the item counts in drawing them, where these count.
         cosine: whether it is trained on the cosines of the representations instead of their inner products. Ranked are
             the inner products in any case: the lengths that training by cosines gives make a better ranking than none.
     """
@@ -55,8 +59,6 @@ class PairLoss(Loss):
     popularity_correction: float = 0.0
     cosine: ClassVar[bool] = False
     negatives: ClassVar[str] = "uniform"
-    num_negatives: ClassVar[int] = 1
-    popularity_alpha: ClassVar[float] = 0.75
 
     def forward(
         self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
@@ -103,6 +105,8 @@ class BPR(PairLoss):
     >>> float(BPR()(torch.tensor([2.0]), torch.tensor([[2.0, 2.0]])))  # doctest: +ELLIPSIS
     0.6931...
     """
+
+    defaults = {"l2": 1e-3}
 
     def forward(
         self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,

@@ -48,14 +48,16 @@ class Training(Checked, LightningModule):
                 f"{type(self).__name__} is for the task {self.task}, and {name} is for {' or '.join(model.tasks)}; "
                 "leave `training` out, or choose another model"
             )
-        l2 = model.defaults.get("l2", 0.0) if l2 is None else l2
-        lr = model.defaults.get("lr", 1e-3) if lr is None else lr
+        suited = {"l2": 0.0, "lr": 1e-3} | model.defaults | getattr(loss, "defaults", {})
+        l2 = suited["l2"] if l2 is None else l2
+        lr = suited["lr"] if lr is None else lr
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")
         self.own_loss = type(model).extra_loss is not Model.extra_loss
         self.metrics = nn.ModuleDict()
         self.total: Tensor | float = 0.0  # of the epoch's losses: whether it is finite is looked at once an epoch
+        self.first: Tensor | float = torch.inf  # loss, before anything was learnt
         self.not_a_number: Tensor | bool = False  # among the predictions that are being measured
         if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
             self.automatic_optimization = False
@@ -104,6 +106,22 @@ class Training(Checked, LightningModule):
                 own, wanted = shown(own), shown(wanted)
                 raise ConfigError(f"{kind}.{name} is {own}, and the data have {wanted}; make the model for these data")
 
+    def chosen(self, data: Any) -> dict[str, Any]:
+        """Choose what the configuration leaves to the size of the data: values by dotted option; none by default.
+
+        Args:
+            data: the data module, prepared.
+        """
+        return {}
+
+    def patience(self, data: Any) -> int:
+        """Return the number of epochs without a better value after which training ends, where none is given.
+
+        Args:
+            data: the data module, prepared.
+        """
+        return 20
+
     # ---- what a subclass defines
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
@@ -139,6 +157,8 @@ class Training(Checked, LightningModule):
             loss = loss + self.penalty(batch, outputs)
         if self.own_loss:
             loss = loss + self.model.extra_loss(batch, outputs)
+        if batch_idx == 0 and self.current_epoch == 0:
+            self.first = loss.detach()
         self.total = self.total + loss.detach()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
@@ -172,6 +192,12 @@ class Training(Checked, LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.check_loss()
+        first, mean = float(self.first), float(self.total) / max(1, self.trainer.num_training_batches)
+        if self.current_epoch == 0 and mean > first + abs(first) / 2:
+            self.print(
+                f"note: the loss rose in the first epoch, from {first:.4g} to {mean:.4g}; try a lower rate "
+                f"(--training.lr, now {self.lr:g}) or less regularisation (--training.l2, now {self.l2:g})"
+            )
         if not self.automatic_optimization:
             self.trainer.should_stop = True
 

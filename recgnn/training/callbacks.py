@@ -15,10 +15,11 @@ import yaml
 from lightning import Callback
 
 from recgnn.data.shard import epoch_seed
-from recgnn.data.stored import flat
+from recgnn.data.stored import flat, read_json
 from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
+from recgnn.training.run_folder import BEST
 
 RATES = (".lr", ".table_lr", ".wide_lr", ".wide_l1")  # ends of options that an optimizer keeps
 
@@ -44,6 +45,7 @@ class RunFolder(Callback):
         self.folder, self.config, self.stage = folder, config, stage
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
+        self.test_reads = 0  # of this run before it was continued
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
@@ -52,6 +54,8 @@ class RunFolder(Callback):
         if continued:  # on every process: a mistake ends them all
             prepared = trainer.datamodule.prepared
             check_same_data(type(prepared).load(stored), prepared, self.folder)
+        if continued and (results := self.folder / "metrics.json").is_file():
+            self.test_reads = max(self.test_reads, int(read_json(results).get("test_reads") or 0))
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 if self.stage == "select":
@@ -76,8 +80,15 @@ class RunFolder(Callback):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """A run folder may have been moved: the savers' memory of their best files moves with it."""
+        """A run folder may have been moved: the savers' memory of their best files moves with it. Savers of a run that
+        starts from another run's checkpoint begin anew.
+
+        Raises:
+            RunError: if training is to go on and the best checkpoint until then is gone.
+        """
         here = os.path.realpath(self.folder / "checkpoints")
+        if os.path.dirname(os.path.realpath(trainer.ckpt_path or "")) != here:
+            return
         for state in checkpoint["callbacks"].values():
             there = state.get("dirpath") if isinstance(state, dict) else None
             if not there or Path(there).name != "checkpoints":
@@ -86,10 +97,14 @@ class RunFolder(Callback):
                 state[name] = state.get(name, "").replace(there, here, 1)
             moved = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
             state["best_k_models"] = {k: v for k, v in moved.items() if os.path.dirname(k) == here}  # may be removed
+            best = Path(state["best_model_path"])
+            if trainer.state.fn == "fit" and best == Path(here, BEST) and not best.is_file():
+                raise RunError(f"{best}: is gone, and none of the epochs to come may be as good; train the run anew")
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, so that a continued run has those that belong to its checkpoint; and the rates of its optimizer."""
-        return {"rows": self.rows, "rates": self.rates_of_optimizer()}
+        """The rows, so that a continued run has those of its checkpoint; the rates of its optimizer; and how often the
+        test part was read."""
+        return {"test_reads": self.test_reads, "rows": self.rows, "rates": self.rates_of_optimizer()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows back; other rates are refused, since the optimizer and scheduler come with theirs.
@@ -98,6 +113,7 @@ class RunFolder(Callback):
             ConfigError: names the first option that would not be obeyed.
         """
         self.rows = [dict(row) for row in state_dict["rows"]]
+        self.test_reads = int(state_dict.get("test_reads", 0))
         then, now = state_dict["rates"], self.rates_of_optimizer()
         for name in sorted(then.keys() | now.keys()):
             if then.get(name) != now.get(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, cast
@@ -47,6 +48,19 @@ class RecommenderTraining(Training):
         # Constant on every rank: DDP need not broadcast the graph before each step.
         kept = self.state_dict()
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+
+    def chosen(self, data: Any) -> dict[str, Any]:
+        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`)."""
+        if self.request.nothing or getattr(data, "batch_size", 0) is not None:
+            return {}
+        return {"data.batch_size": data.usual_batch_size(self.request.rows)}
+
+    def patience(self, data: Any) -> int:
+        """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
+        if not getattr(data, "batch_size", None) or self.request.nothing:
+            return super().patience(data)
+        rows = {"user": data.num_users, "item": data.num_items, None: len(data.prepared.train)}[self.request.rows]
+        return min(100, max(10, math.ceil(1500 / math.ceil(rows / data.batch_size))))
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         """Give the model the training graph: edge_index [2, E], ratings [E] or None."""
@@ -107,8 +121,9 @@ class RankingTraining(RecommenderTraining):
 
     def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
-        num = getattr(self.loss, "num_negatives", 1) if num is None else num
-        alpha = getattr(self.loss, "popularity_alpha", 0.75) if alpha is None else alpha
+        suited = {"num_negatives": 1, "popularity_alpha": 0.75} | getattr(self.loss, "defaults", {})
+        num = suited["num_negatives"] if num is None else num
+        alpha = suited["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ from filelock import FileLock
 from recgnn import tune
 from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, RunError
+from recgnn.files import temporary_beside
 from recgnn.training.recommenders import RankingTraining
 
 optuna = pytest.importorskip("optuna")
@@ -140,6 +142,7 @@ def test_best_yaml_is_the_best_trial_and_trains_to_its_figure(grid, here, capsys
     main("fit", ["--config", str(grid / "best.yaml"), "--run_dir", "again"])
     found = json.loads(Path("again/metrics.json").read_text())
     assert found["val"]["ndcg@5"] == pytest.approx(best[METRIC], abs=1e-9) and found["test"]
+    assert (found["trials"], found["test_reads"]) == (len(trials), 1)
 
 
 def test_a_line_a_trial_then_the_table_and_what_to_type_next(grid):
@@ -217,10 +220,12 @@ def test_a_trial_whose_process_was_killed_is_done_again_once(searches):
     for _ in range(2):  # its own values, and others: asked for, and never ended
         trial = killed._next(9)
     values = trial.user_attrs["values"]
+    left = killed.folder(1) / temporary_beside(Path("vocabulary")).name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")
+    left.mkdir(parents=True)  # as if that process, which is no more, had been at it
     search = searches()
     search.run(2, None, lambda trial: None)
     states = [t.state.name for t in search.study.trials]
-    assert states == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"] and len(search.trials) == 2
+    assert states == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"] and len(search.trials) == 2 and not left.exists()
     complete = [t for t in search.trials]
     assert sum(t.user_attrs["values"] == values for t in complete) == 1
     assert sum(bool(t.user_attrs.get("baseline")) for t in complete) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from recgnn.cli.entry import main
+from recgnn.data.stored import read_json
 from recgnn.errors import ConfigError, RunError
 
 
@@ -42,6 +44,13 @@ def test_other_options_take_effect(trained: tuple[Path, Path]) -> None:
     assert cli.trainer.optimizers[0].param_groups[0]["lr"] == 0.02
 
 
+def test_a_run_whose_best_checkpoint_is_gone_is_not_continued(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(trained[1], tmp_path / "run")
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match="best.ckpt: is gone"):
+        main("fit", options(trained[0], run, "--trainer.max_epochs=5", "--ckpt_path=last"))
+
+
 def test_a_run_that_was_stopped_early_goes_on_with_more_patience(tmp_path: Path) -> None:
     path, run = log(tmp_path / "log.csv"), tmp_path / "run"
     watch = "monitor: train/loss, patience: {}, mode: max"
@@ -52,6 +61,9 @@ def test_a_run_that_was_stopped_early_goes_on_with_more_patience(tmp_path: Path)
     assert len(pd.read_csv(run / "metrics.csv")) == 2  # as it was
     main("fit", options(path, run, stopping.format(3), "--trainer.max_epochs=9", "--ckpt_path=last"))
     assert len(pd.read_csv(run / "metrics.csv")) == 4
+    main("test", ["--run", str(run)])
+    main("validate", ["--run", str(run)])
+    assert read_json(run / "metrics.json", sealed=True)["test_reads"] == 4  # three times at the end of fit
 
 
 def test_parameters_do_not_go_to_other_ids(trained: tuple[Path, Path], tmp_path: Path) -> None:
