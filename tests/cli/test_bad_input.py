@@ -18,7 +18,10 @@ from recgnn.errors import ConfigError, DataError, RecGNNError, RunError
 from recgnn.training import run_folder as runs
 
 GOOD = "user,item,rating,timestamp\n" + "".join(
-    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + (i + 5 * u) % 12}\n" for u in range(1, 13) for i in range(1, 13) if (u + i) % 4
+    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + (i + 5 * u) % 12}\n"
+    for u in range(1, 13)
+    for i in range(1, 13)
+    if (u + i) % 4
 )
 
 
