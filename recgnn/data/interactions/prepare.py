@@ -101,7 +101,8 @@ def compute(
         if not len(parts[name]):
             raise DataError(
                 f"{log.name}: the {name} part is empty: all its {len(left)} rows have a user or item "
-                "that is not in train; use a split within each user, or filter rare items with KCore"
+                "that is not in train; draw it at random within each user (--data.split RatioSplit), or filter rare "
+                "items with KCore"
             )
     warned += [f"no label is left in the {name} part" for name in PARTS[1:] if sizes[name] and not len(parts[name])]
     unseen, others = sum(map(len, cold.values())), sizes["val"] + sizes["test"]
