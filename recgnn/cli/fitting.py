@@ -186,7 +186,8 @@ class FitCLI(TrainingCLI):
             self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            stopping = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
+            stopping: dict[str, Any] = {"monitor": name, "mode": mode}
+            stopping |= {"patience": self.model.patience(self.datamodule)}
             extra.append(EarlyStopping(**stopping))
             chosen = {"class_path": path_of(EarlyStopping), "init_args": stopping}  # config.yaml has it, too
             given = self._get(self.config, "trainer")

@@ -18,9 +18,11 @@ from recgnn.models.lightgcn import LightGCN
 from recgnn.models.lr import LR
 from recgnn.models.mf import MF
 from recgnn.models.ngcf import NGCF
+from recgnn.models.pitf import PITF
 from recgnn.models.poly2 import Poly2
 from recgnn.models.popularity import Popularity
 from recgnn.models.wide_deep import WideDeep
+from recgnn.models.xsimgcl import XSimGCL
 
 __all__ = [
     "BST",
@@ -34,6 +36,7 @@ __all__ = [
     "LR",
     "MF",
     "NGCF",
+    "PITF",
     "AutoRec",
     "DCNv2",
     "DeepFM",
@@ -43,5 +46,6 @@ __all__ = [
     "Poly2",
     "Popularity",
     "WideDeep",
+    "XSimGCL",
     "iALS",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from recgnn import load
 from recgnn.cli.entry import main
@@ -17,7 +18,10 @@ from recgnn.errors import ConfigError, DataError, RecGNNError, RunError
 from recgnn.training import run_folder as runs
 
 GOOD = "user,item,rating,timestamp\n" + "".join(
-    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + i}\n" for u in range(1, 13) for i in range(1, 13) if (u + i) % 4
+    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + (i + 5 * u) % 12}\n"
+    for u in range(1, 13)
+    for i in range(1, 13)
+    if (u + i) % 4
 )
 
 
@@ -96,7 +100,7 @@ def test_shares_without_a_split_are_those_of_the_usual_one(tiny, table):
 
 @pytest.mark.parametrize("option", ["barebones=true", "enable_checkpointing=false"])
 def test_a_training_that_keeps_nothing_is_refused(tiny, table, option):
-    message = refused(table.parent, of_table(tiny, table, f"--trainer.{option}"))
+    message = refused(table.parent, of_table(tiny, table, f"--trainer.{option}"), ConfigError)
     assert f"--trainer.{option.replace('=', ' ')}: no checkpoint would be kept" in message
 
 

@@ -72,7 +72,7 @@ class CTRDataModule(Checked, LightningDataModule):
             in the metrics; sampled events have that of the event that they stand beside.
     """
 
-    usual_by = "all"  # see UsualSplit
+    usual_by: Literal["user", "all"] = "all"  # see UsualSplit
 
     def __init__(
         self,
