@@ -47,7 +47,7 @@ def compare(root: str | None, seed: int) -> dict[str, float]:
         with open(f"{folder}/run/metrics.json", encoding="utf-8") as file:
             own = json.load(file)["test"]["ndcg@5"]
         run = load(f"{folder}/run")
-    log, (user, item) = run.prepared, run.model.embeddings()
+    log, (user, item) = run.prepared, [x.detach().numpy() for x in run.model.embeddings()]
     codes, tags = Parts(log.users).codes, np.arange(log.num_items)
     common = np.bincount(log.train.item, minlength=len(tags))
     counts = []
@@ -55,7 +55,7 @@ def compare(root: str | None, seed: int) -> dict[str, float]:
         table = np.zeros((codes[:, side].max() + 1, len(tags)))
         np.add.at(table, (codes[log.train.user, side], log.train.item), 1)
         counts.append(lambda pair, table=table, side=side: table[codes[pair, side]] + common / 1e6)  # ties by all
-    found = {"PITF": ndcg(log, lambda pair: (item @ user[pair]).numpy()), "film": ndcg(log, counts[1])}
+    found = {"PITF": ndcg(log, lambda pair: item @ user[pair]), "film": ndcg(log, counts[1])}
     found |= {"user": ndcg(log, counts[0]), "all": ndcg(log, lambda pair: common)}
     assert abs(found["PITF"] - own) < 1e-3, (found, own)
     return found
