@@ -131,6 +131,8 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
         print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
     if others:
         print(f"left out, as the training data does not have them: {', '.join(sorted(others))}", file=sys.stderr)
+    if cut := ", ".join(f"{column} {rows:,}" for column, rows in trained.encoders.beyond().items()):
+        print(f"rows with more values than the field takes, of which the first count: {cut}", file=sys.stderr)
     if line := unknown.line():
         print(line, file=sys.stderr)
     if warning := unknown.warning():
