@@ -249,6 +249,8 @@ class FitCLI(TrainingCLI):
                 print("first, the number of epochs is chosen on validation data")
             elif self.chosen is not None and self.chosen.best_epoch is not None:
                 print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
+            for note in self.line.notes:
+                print(f"note: {note}")
             print(self.datamodule.describe(self.model.task, self._get(self.config, "verbose")))
             parameters = sum(p.numel() for p in self.model.model.parameters())
             size = getattr(self.datamodule, "batch_size", None)
