@@ -26,8 +26,8 @@ class iALS(EmbeddingRecommender):
 
     Args:
         embedding_dim: D.
-        alpha: :math:`\alpha_0`, the weight of what a user does not have; where it is None, 6 times the share of pairs that
-            are interactions, so that all pairs together weigh 6 times as much as those.
+        alpha: :math:`\alpha_0`, the weight of what a user does not have; None for 6 times the share of pairs that are
+            interactions: all pairs together then weigh 6 times as much as those.
         nu: :math:`\nu`, by how much a frequent user or item is regularised more; 0 for all alike.
         num_iterations: how often users and items are solved for.
         init_std: standard deviation of the embeddings at the start, times the root of D.
