@@ -18,7 +18,7 @@ from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
-from recgnn.training import new_run, report
+from recgnn.training import new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
@@ -258,6 +258,10 @@ class FitCLI(TrainingCLI):
             print(f"{self.plain_name}: {parameters:,} parameters; {batches}run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):
                 print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
+                if self.datamodule.prepared.summary.get("weights") and not self.model.model.weighted:
+                    print("note: it does not use the weights of rows; iALS takes them as confidences")
+            if self.model.model.remark:
+                print(self.model.model.remark)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -285,16 +289,19 @@ class FitCLI(TrainingCLI):
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
             reads += 1
+        baselines = self._baselines() if self.model.task == "ranking" else {}
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
         content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
-        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
-        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
+        content |= {"baselines": baselines} if baselines else {}
         content |= {"trials": self._get(self.config, "trials"), "test_reads": reads}
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
+        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
+        notes += [] if self.plain_name == "Popularity" else yardsticks.remarks(content, self.model.monitor)
+        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
         sums = {"files": {path.name: digest_of(path) for path in written if path.is_file()}}
@@ -308,6 +315,17 @@ class FitCLI(TrainingCLI):
             read = [cls for place, cls in self.line.classes.items() if place.partition(".")[0] in ("model", "training")]
             ours = all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
             report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
+
+    def _baselines(self) -> dict[str, Any]:
+        """Measure simple methods on the data: the most popular items, and with --baselines others (not on the test part
+        in the first half of --refit)."""
+        data, chosen = self.datamodule, {} if self.chosen is None else self.chosen.content["baselines"]
+        parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
+        parts = [part for part in parts if part != "test" or self.stage != "select"]
+        found: dict[str, Any] = {"popularity": yardsticks.most_popular(data, self.model, parts)}
+        if self._get(self.config, "baselines"):
+            found |= yardsticks.simple_methods(data, self.model, parts, chosen)
+        return found
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Send the final metrics to the loggers, and the checkpoints if that was asked for."""

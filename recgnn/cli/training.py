@@ -156,6 +156,13 @@ class TrainingCLI(LightningCLI):
             "data together for that many epochs, and test that once.",
         )
         parser.add_argument(
+            "--baselines",
+            type=bool,
+            default=False,
+            help="Fit simple methods to the data of a ranking run too (EASE or GraphFilter, and ItemKNN, with settings "
+            "chosen on validation), and show them in its table.",
+        )
+        parser.add_argument(
             "--log_checkpoints",
             type=bool,
             default=False,

@@ -23,6 +23,7 @@ from recgnn.data import (
     MovieLens10M,
     MovieLens20M,
     MovieLensSmall,
+    MovieLensTags,
     Netflix,
     Steam,
     Taobao,
@@ -59,6 +60,13 @@ def test_movielens_csv(tmp_path: Path, monkeypatch) -> None:
     assert titles(log) == {1: "Toy Story (1995)", 296: "Pulp, Fiction"}
     with pytest.raises(DataError, match="holds 2 interactions, ml-20m was published with 20,000,263"):
         MovieLens20M(tmp_path).read()
+
+
+def test_movielens_tags(tmp_path: Path) -> None:
+    put(tmp_path, tags__csv='userId,movieId,tag,timestamp\n2,60756,"funny, dark",1445714994\n18,431,x,1462138765\n')
+    log = MovieLensTags(tmp_path).read()
+    expected = [("2,60756", "funny, dark", 1445714994), ("18,431", "x", 1462138765)]
+    assert rows(log, "user", "item", "timestamp") == expected
 
 
 def test_movielens_10m(tmp_path: Path, monkeypatch) -> None:
