@@ -10,7 +10,7 @@ import platform
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -145,13 +145,28 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for work in progress beside `path`, which tells whose it is; what dead processes left there is removed."""
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-    for left in path.parent.glob(f".tmp-{host}-*-*-*"):
-        if not _alive(left.name.split("-")[2]):
+    """A name for work in progress beside `path`, which tells whose it is; what dead processes left there is removed.
+
+    Raises:
+        RunError: If `path` is empty, the current folder, or the root.
+    """
+    if not path.name:
+        raise RunError(f"{path}: cannot be written: give the name of a new file or folder")
+    sweep(path.parent.glob(f"{_host()}-*"))
+    return path.with_name(f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
+
+
+def _host() -> str:
+    """The beginning of the names of work in progress on this machine."""
+    return f".tmp-{hashlib.sha256(platform.node().encode()).hexdigest()[:6]}"
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove those of `paths` that are work in progress of this machine's dead processes."""
+    for left in paths:
+        if left.name.startswith(f"{_host()}-") and not _alive(left.name.split("-")[2]):
             with suppress(OSError):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return path.with_name(f".tmp-{host}-{os.getpid()}-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 def _alive(pid: str) -> bool:

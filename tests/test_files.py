@@ -90,6 +90,10 @@ def test_a_place_that_cannot_be_written_is_a_run_error(tmp_path: Path, atomic) -
         with atomic_folder(tmp_path / "file"):
             pass
     assert (tmp_path / "file").read_text() == ""
+    for nameless in ("", ".", "/"):
+        with pytest.raises(RunError, match="cannot be written: give the name of a new file or folder"):
+            with atomic(nameless):
+                pass
 
 
 def test_a_full_disk_is_a_run_error_that_names_the_path(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any, NoReturn
 
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError, did_you_mean, shown
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -126,10 +126,11 @@ def listed(text: str, option: str) -> list[str]:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         found = json.loads(text, parse_int=str, parse_float=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise ConfigError(f'{option} {text}: expected ids separated by commas, or a JSON list such as ["a,b", "c"]')
+        expected = 'ids separated by commas, or a JSON list such as ["a,b", "c"]'
+        raise ConfigError(f"{option} {shown(text)}: expected {expected}")
     return found
 
 

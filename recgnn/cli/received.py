@@ -8,7 +8,7 @@ from typing import Any
 
 from recgnn.cli.classes import PLACES, SIZES, classes_at, path_of
 from recgnn.cli.options import option
-from recgnn.data.stored import read_yaml, reading
+from recgnn.data.stored import read_json, read_yaml, reading, verify
 from recgnn.serving.loading import model_class
 from recgnn.training.run_folder import about_model, check_class
 
@@ -30,7 +30,10 @@ def settings_of(run: Path, checkpoint: dict[str, Any], trust: bool) -> list[str]
     """
     name, arguments, _ = about_model(checkpoint, run)
     kind = model_class(name, run, trust)
-    config = read_yaml(run / "config.yaml")
+    config, results = read_yaml(run / "config.yaml"), run / "metrics.json"
+    if results.is_file():
+        files = read_json(results).get("files", {})
+        verify(run, files, [name for name in files if name == "config.yaml"])
     with reading(run / "config.yaml", "is no configuration of a run"):
         data, training = (as_class(config.get(section)) for section in ("data", "training"))
         path, given = data["class_path"] or MODULES[kind.reads], data["init_args"]

@@ -22,7 +22,7 @@ from recgnn.cli.entry import Terminated
 from recgnn.cli.options import option
 from recgnn.data.stored import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
-from recgnn.files import locked
+from recgnn.files import locked, sweep
 from recgnn.search.pruning import Bands
 from recgnn.search.space import MISSING, Space
 from recgnn.search.study import LOCK, is_held, open_study, plain
@@ -164,6 +164,7 @@ class Search:
             process = trial.user_attrs.get("process")
             if process == self.process or (process and is_held(self._process_lock(process))):
                 continue
+            sweep(self.folder(trial.number).rglob(".tmp-*"))
             again, baseline = "again" not in trial.user_attrs, trial.user_attrs.get("baseline")
             live = Trial(self.study, trial._trial_id)
             live.set_user_attr("error", "its process ended before it did")

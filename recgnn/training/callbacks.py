@@ -19,6 +19,7 @@ from recgnn.data.stored import flat
 from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
+from recgnn.training.run_folder import BEST
 
 RATES = (".lr", ".table_lr", ".wide_lr", ".wide_l1")  # ends of options that an optimizer keeps
 
@@ -76,8 +77,15 @@ class RunFolder(Callback):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """A run folder may have been moved: the savers' memory of their best files moves with it."""
+        """A run folder may have been moved: the savers' memory of their best files moves with it. Savers of a run that
+        starts from another run's checkpoint begin anew.
+
+        Raises:
+            RunError: if training is to go on and the best checkpoint until then is gone.
+        """
         here = os.path.realpath(self.folder / "checkpoints")
+        if os.path.dirname(os.path.realpath(trainer.ckpt_path or "")) != here:
+            return
         for state in checkpoint["callbacks"].values():
             there = state.get("dirpath") if isinstance(state, dict) else None
             if not there or Path(there).name != "checkpoints":
@@ -86,6 +94,9 @@ class RunFolder(Callback):
                 state[name] = state.get(name, "").replace(there, here, 1)
             moved = {k.replace(there, here, 1): v for k, v in state["best_k_models"].items()}
             state["best_k_models"] = {k: v for k, v in moved.items() if os.path.dirname(k) == here}  # may be removed
+            best = Path(state["best_model_path"])
+            if trainer.state.fn == "fit" and best == Path(here, BEST) and not best.is_file():
+                raise RunError(f"{best}: is gone, and none of the epochs to come may be as good; train the run anew")
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, so that a continued run has those that belong to its checkpoint; and the rates of its optimizer."""

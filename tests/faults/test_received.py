@@ -226,6 +226,11 @@ def test_a_hostile_configuration(name, tiny_run, click_run, tried) -> None:
     tried(run, [change], {"test", *refusing, *(["compare"] if name in ("every class", "names") else [])}, refusing)
 
 
+def test_a_configuration_of_another_run(tiny_run, click_run, tried) -> None:
+    """Whole and sealed, but not what the results are of."""
+    tried(tiny_run, [lambda run: shutil.copyfile(click_run / "config.yaml", run / "config.yaml")], *[["test"]] * 2)
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_hostile_results(name, tiny_run, tried) -> None:
     change, refused = METRICS[name]

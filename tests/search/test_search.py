@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ from filelock import FileLock
 from recgnn import tune
 from recgnn.cli.entry import main
 from recgnn.errors import ConfigError, RunError
+from recgnn.files import temporary_beside
 from recgnn.training.recommenders import RankingTraining
 
 optuna = pytest.importorskip("optuna")
@@ -217,10 +219,12 @@ def test_a_trial_whose_process_was_killed_is_done_again_once(searches):
     for _ in range(2):  # its own values, and others: asked for, and never ended
         trial = killed._next(9)
     values = trial.user_attrs["values"]
+    left = killed.folder(1) / temporary_beside(Path("vocabulary")).name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")
+    left.mkdir(parents=True)  # as if that process, which is no more, had been at it
     search = searches()
     search.run(2, None, lambda trial: None)
     states = [t.state.name for t in search.study.trials]
-    assert states == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"] and len(search.trials) == 2
+    assert states == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"] and len(search.trials) == 2 and not left.exists()
     complete = [t for t in search.trials]
     assert sum(t.user_attrs["values"] == values for t in complete) == 1
     assert sum(bool(t.user_attrs.get("baseline")) for t in complete) == 1

@@ -40,6 +40,7 @@ def test_candidates_that_the_run_does_not_know_are_left_out_and_counted(tiny_run
         (["--users", "-5,-6"], ["-5", "-6"]), (["--users=-5,-6"], ["-5", "-6"]), (["--users", "-5"], ["-5"]),
         (["--users", "a", "--users", "b, c"], ["a", "b", "c"]), (["--users", '["a,b", " c", 007]'], None),
         (["--users", '["a,b", " c", 7]'], ["a,b", " c", "7"]), (["--users", "[7, 8"], None), (["--users", ","], None),
+        (["--users", "[" * 9999], None),
     ],
 )  # fmt: skip
 def test_ids_of_any_form(argv: list[str], ids: list[str] | None) -> None:

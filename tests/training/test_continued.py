@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,13 @@ def test_other_options_take_effect(trained: tuple[Path, Path]) -> None:
     cli = main("fit", options(*trained, "--training.l2=0.5", "--trainer.max_epochs=3", "--ckpt_path=last"))
     assert cli.model.l2 == 0.5 and len(pd.read_csv(trained[1] / "metrics.csv")) == 3
     assert cli.trainer.optimizers[0].param_groups[0]["lr"] == 0.02
+
+
+def test_a_run_whose_best_checkpoint_is_gone_is_not_continued(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(trained[1], tmp_path / "run")
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match="best.ckpt: is gone"):
+        main("fit", options(trained[0], run, "--trainer.max_epochs=5", "--ckpt_path=last"))
 
 
 def test_a_run_that_was_stopped_early_goes_on_with_more_patience(tmp_path: Path) -> None:
