@@ -160,7 +160,15 @@ def can_be_continued(run_dir: Path, argv: list[str]) -> bool:
         stored = read_yaml(files[0])
     except RecGNNError:  # it is trained anew
         return False
-    return stored == wanted | dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False, "verbose": False}
+    wanted |= dict.fromkeys(("run_dir", "ckpt_path")) | {"overwrite": False, "verbose": False}
+    return _agree(wanted, stored)
+
+
+def _agree(wanted: Any, stored: Any) -> bool:
+    """Whether a run has the values of a configuration, where that does not leave them to be chosen."""
+    if isinstance(wanted, dict) and isinstance(stored, dict) and wanted.keys() == stored.keys():
+        return all(_agree(value, stored[name]) for name, value in wanted.items())
+    return wanted is None or wanted == stored
 
 
 def split_seed(config: Path, seed: int) -> list[str]:

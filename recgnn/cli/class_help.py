@@ -35,7 +35,7 @@ def class_help(line: CommandLine) -> str:
     cls = class_named(place, name) if name is not None else chosen
     assert cls is not None
     descriptions = argument_descriptions(cls)
-    defaults = default_arguments(cls, line.model) if place == "training" else {}
+    defaults = default_arguments(cls, line.model, line.classes.get("training.loss")) if place == "training" else {}
     rows, hints = [], hints_of(cls)
     for parameter in signature(cls).parameters.values():
         if parameter.name in (*SIZES, "model") or parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):

@@ -163,12 +163,17 @@ def check_fit(training: type[Training], model: type[Model]) -> None:
         )
 
 
-def default_arguments(training: type[Training], model: type[Model] | None) -> dict[str, Any]:
-    """Return the arguments of a training that a model's `defaults` set, and its loss, as a configuration has them."""
+def default_arguments(
+    training: type[Training], model: type[Model] | None, loss: type | None = None
+) -> dict[str, Any]:
+    """Return the arguments of a training that the `defaults` of a model, and of the loss, set, and the default loss, as
+    a configuration has them."""
     names, hints = argument_names(training), get_type_hints(training.__init__)
     defaults: dict[str, Any] = {}
-    known = [("loss", training.default_loss), *model.defaults.items()] if model is not None else []
-    for name, value in known:
+    if model is None:
+        return {}
+    suited = {"loss": training.default_loss} | model.defaults | getattr(loss, "defaults", {})
+    for name, value in suited.items():
         if name not in names or value is None or (isinstance(value, type) and not _accepts(hints[name], value)):
             continue
         defaults[name] = {"class_path": path_of(value)} if isinstance(value, type) else value

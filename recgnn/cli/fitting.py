@@ -8,8 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
+from recgnn.cli.classes import path_of
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI
 from recgnn.data.stored import digest_of, sealed_text, write_json
@@ -21,7 +23,6 @@ from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
 
-PATIENCE = 20
 LAST = Path("checkpoints") / runs.LAST
 
 
@@ -182,7 +183,11 @@ class FitCLI(TrainingCLI):
             self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            extra.append(EarlyStopping(name, mode=mode, patience=PATIENCE))
+            stopping = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
+            extra.append(EarlyStopping(**stopping))
+            chosen = {"class_path": path_of(EarlyStopping), "init_args": stopping}  # config.yaml has it, too
+            given = self._get(self.config, "trainer")
+            given["callbacks"] = [*(given["callbacks"] or []), Namespace(chosen)]
         if validated and best is None:
             extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
         assert self.run_dir is not None

@@ -133,7 +133,7 @@ class TrainingCLI(LightningCLI):
         parser.add_subclass_arguments(LightningDataModule, "data", required=True)
         parser.add_subclass_arguments(Model, "model", required=True, skip=set(SIZES))
         parser.add_subclass_arguments(Training, "training", required=False, skip={"model"})
-        arguments = default_arguments(self.line.training, self.line.model)
+        arguments = default_arguments(self.line.training, self.line.model, self.line.classes.get("training.loss"))
         parser.set_defaults({"training": {"class_path": path_of(self.line.training), "init_args": arguments}})
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
@@ -202,6 +202,10 @@ class TrainingCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "training")
+        for option, value in self.model.chosen(self.datamodule).items():  # config.yaml has it, too
+            section, _, name = option.partition(".")
+            setattr({"data": self.datamodule, "training": self.model}[section], name, value)
+            self._get(self.config, section)["init_args"][name] = value
         self._add_configure_optimizers_method_to_model(self.subcommand)
         self.trainer = self.instantiate_trainer()
 

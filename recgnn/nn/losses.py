@@ -8,7 +8,7 @@ matrix; a scalar), `RatingLoss` and `EventLoss`. A loss that returns a scalar wo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,13 @@ LogQ = Callable[[Tensor], Tensor | None]
 
 
 class Loss(Checked, nn.Module):
-    """The base class of all losses."""
+    """The base class of all losses.
+
+    Attributes:
+        defaults: training arguments that suit it, in place of the model's, such as `{"l2": 1e-3}`.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:

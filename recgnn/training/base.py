@@ -48,8 +48,9 @@ class Training(Checked, LightningModule):
                 f"{type(self).__name__} is for the task {self.task}, and {name} is for {' or '.join(model.tasks)}; "
                 "leave `training` out, or choose another model"
             )
-        l2 = model.defaults.get("l2", 0.0) if l2 is None else l2
-        lr = model.defaults.get("lr", 1e-3) if lr is None else lr
+        suited = {"l2": 0.0, "lr": 1e-3} | model.defaults | getattr(loss, "defaults", {})
+        l2 = suited["l2"] if l2 is None else l2
+        lr = suited["lr"] if lr is None else lr
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")
@@ -103,6 +104,22 @@ class Training(Checked, LightningModule):
                 kind = type(self.model).__name__
                 own, wanted = shown(own), shown(wanted)
                 raise ConfigError(f"{kind}.{name} is {own}, and the data have {wanted}; make the model for these data")
+
+    def chosen(self, data: Any) -> dict[str, Any]:
+        """Choose what the configuration leaves to the size of the data: values by dotted option; none by default.
+
+        Args:
+            data: the data module, prepared.
+        """
+        return {}
+
+    def patience(self, data: Any) -> int:
+        """Return the number of epochs without a better value after which training ends, where none is given.
+
+        Args:
+            data: the data module, prepared.
+        """
+        return 20
 
     # ---- what a subclass defines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import product
 from typing import Any, cast
@@ -45,6 +46,19 @@ class RecommenderTraining(Training):
         # Constant on every rank: DDP need not broadcast the graph before each step.
         kept = self.state_dict()
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+
+    def chosen(self, data: Any) -> dict[str, Any]:
+        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`)."""
+        if self.request.nothing or getattr(data, "batch_size", 0) is not None:
+            return {}
+        return {"data.batch_size": data.usual_batch_size(self.request.rows)}
+
+    def patience(self, data: Any) -> int:
+        """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
+        if not getattr(data, "batch_size", None) or self.request.nothing:
+            return super().patience(data)
+        rows = {"user": data.num_users, "item": data.num_items, None: len(data.prepared.train)}[self.request.rows]
+        return min(100, max(10, math.ceil(1500 / math.ceil(rows / data.batch_size))))
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         """Give the model the training graph: edge_index [2, E], ratings [E] or None."""

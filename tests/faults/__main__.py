@@ -20,12 +20,14 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}  # more threads would not survive a fork
 
-from tests.faults import crashes, damage, inputs, texts  # noqa: E402
+from tests.faults import crashes, damage, inputs, meaning, texts  # noqa: E402
 from tests.faults.world import FAILURES, OUTCOMES, Verdict, World  # noqa: E402
 
-SHARES = {"tables": 0.18, "texts": 0.26, "bits": 0.2, "files": 0.06, "points": 0.16, "kills": 0.14}
+SHARES = {
+    "meaning": 0.1, "tables": 0.16, "texts": 0.23, "bits": 0.18, "files": 0.05, "points": 0.15, "kills": 0.13,
+}  # fmt: skip
 NAMES = {
-    "tables": list(inputs.CASES), "texts": list(texts.COMMANDS),
+    "meaning": list(meaning.CASES), "tables": list(inputs.CASES), "texts": list(texts.COMMANDS),
     "bits": list(damage.COMMANDS), "files": list(damage.COMMANDS),
     "points": list(crashes.COMMANDS), "kills": ["fit", "fit clicks", "refit", "tune", "benchmark"],
 }  # fmt: skip
@@ -37,6 +39,7 @@ def cases(world: World, kinds: set[str]) -> Cases:
     damages = damage.Damage(world) if kinds & {"bits", "files"} else None
     ends = crashes.Crashes(world) if kinds & {"points", "kills"} else None
     found: Cases = {
+        "meaning": meaning.case,
         "tables": lambda draw, folder, name: inputs.CASES[name](world, draw, folder),
         "texts": lambda draw, folder, name: texts.case(world, draw, folder, name),
     }

@@ -14,6 +14,7 @@ from recgnn.data.shard import Shard
 
 Now = Callable[[], Shard]  # the share of this process, at the moment of asking
 Pair = tuple[Tensor, Tensor]
+Side = Literal["user", "item"]
 
 
 class Request(NamedTuple):
@@ -27,7 +28,7 @@ class Request(NamedTuple):
     """
 
     task: Literal["ranking", "rating"] = "ranking"
-    rows: Literal["user", "item"] | None = None
+    rows: Side | None = None
     negatives: Negatives | None = None
     nothing: bool = False
 

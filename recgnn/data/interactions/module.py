@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from recgnn.data.interactions.loaders import (
     RatingBlocks,
     Request,
     RowBatches,
+    Side,
     UserBlocks,
 )
 from recgnn.data.interactions.log import Source
@@ -47,7 +49,8 @@ class GraphDataModule(Checked, LightningDataModule):
         filters: applied in order: `MinRating`, `KCore`, `Where` …
         split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
             where they did, or else 8:1:1 per user, at random (`RatioSplit()`).
-        batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process.
+        batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process; by
+            default what makes about 100 steps an epoch, from 256 to 2,048 (of rows about 20 steps, from 16 to 512).
         sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of
             their items, as the LightGCN authors do.
         eval_batch_size: users (or ratings) per block of evaluation; by default as many as make about 2^25 scores.
@@ -67,7 +70,7 @@ class GraphDataModule(Checked, LightningDataModule):
         source: Source | None = None,
         filters: list[Filter] | None = None,
         split: Split | None = None,
-        batch_size: Count = 2048,
+        batch_size: Count | None = None,
         sampling: Literal["interaction", "user"] = "interaction",
         eval_batch_size: Count | None = None,
         cache_dir: str | None = None,
@@ -207,6 +210,16 @@ class GraphDataModule(Checked, LightningDataModule):
         users, items = zip(*(self.pairs(p) for p in parts), strict=True)
         return torch.cat(users), torch.cat(items)
 
+    def usual_batch_size(self, rows: Side | None) -> int:
+        """Choose a batch size by the size of the log: a small log makes enough steps an epoch, a large one few enough.
+
+        Args:
+            rows: whose rows of the interaction matrix a batch holds; None for batches of interactions.
+        """
+        if rows is None:
+            return _power_of_two(len(self.prepared.train) / 100, 256, 2048)
+        return _power_of_two((self.num_users if rows == "user" else self.num_items) / 20, 16, 512)
+
     # ---- Lightning
 
     def prepare_data(self) -> None:
@@ -225,7 +238,8 @@ class GraphDataModule(Checked, LightningDataModule):
         if self.request.nothing:
             return range(1)  # one batch of nothing; Lightning takes a list for several loaders
         by, (users, items), weights = self.request.rows, self.pairs("train"), self.weights("train")
-        rated, common = self.request.task == "rating", (self.batch_size, self.shard)
+        size = self.batch_size or self.usual_batch_size(by)
+        rated, common = self.request.task == "rating", (size, self.shard)
         sizes = (self.num_users, self.num_items)
         if by is None and rated:
             columns = [users, items, self.ratings("train")]
@@ -252,3 +266,8 @@ class GraphDataModule(Checked, LightningDataModule):
             return RatingBlocks(self.rated(part), size or RATINGS, self.shard)
         size = size or min(4096, max(64, 2**25 // self.num_items))
         return UserBlocks(self.pairs(part), self.known(part), self.num_users, size, self.shard, self.repeated)
+
+
+def _power_of_two(size: float, least: int, most: int) -> int:
+    """The power of two nearest to a size, within bounds."""
+    return min(most, max(least, 2 ** round(math.log2(max(1.0, size)))))

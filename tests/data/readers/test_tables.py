@@ -28,6 +28,12 @@ def test_the_separator_is_found_out(tmp_path: Path, separator: str) -> None:
     assert frame.to_dict("list") == {"u": [1, 2], "i": ["a.b", "c"], "r": [3.5, 4.0]}
 
 
+def test_a_blank_within_names_is_no_separator_where_another_cuts_most_lines(tmp_path: Path) -> None:
+    text = "customer id,sku,n\nü 1,a 1,2\nü 2,a 2,3,x\nü 3,a 3,4\n"
+    frame, _ = _read(tmp_path, text, on_bad_rows="drop")
+    assert frame.to_dict("list") == {"customer id": ["ü 1", "ü 3"], "sku": ["a 1", "a 3"], "n": [2, 4]}
+
+
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
