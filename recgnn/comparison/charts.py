@@ -130,7 +130,8 @@ def bars(table: Table, metric: str, height: float) -> Chart | None:
 def times(table: Table, height: float) -> Chart | None:
     """Draw the main metric by the time of training, a point for each run and a larger one for the mean."""
     metric = table.metric
-    rows = [(place, row, mean) for place, row in enumerate(table.rows) if (mean := row.mean(metric)) is not None]
+    timed = [(place, row) for place, row in enumerate(table.rows) if row.seconds == row.seconds]
+    rows = [(place, row, mean) for place, row in timed if (mean := row.mean(metric)) is not None]
     if not rows:
         return None
     several = any(len(row.runs) > 1 for _, row, _ in rows)

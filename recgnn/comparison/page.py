@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from recgnn.comparison.chart import MARKERS, look
 from recgnn.comparison.charts import charts
+from recgnn.comparison.row import Row
 from recgnn.comparison.tables import Table
 from recgnn.comparison.text import IN_FILES, against, cell, difference_of, legend
 
@@ -108,7 +109,8 @@ def results(table: Table) -> str:
             if row.against is not None:
                 values = row.against.difference, row.against.p_t, row.against.p_wilcoxon
             cells += [td(escape(text), value) for text, value in zip(against(table, row), values, strict=True)]
-        cells += [td(f"{row.seconds_per_epoch:.2f}", row.seconds_per_epoch), td(f"{row.seconds:,.0f}", row.seconds)]
+        seconds = (row.seconds_per_epoch, row.seconds)
+        cells += [td(text, value) for text, value in zip(row.times, seconds, strict=True)]
         body.append(f'<tr data-row="{place}">{"".join(cells)}</tr>')
     return html_table([*heads, "s/epoch", "seconds"], body)
 
@@ -129,7 +131,7 @@ def folders(table: Table) -> str:
     for row in table.rows:
         for run in row.runs:
             epochs = f"{run.content['best_epoch']} of {run.content['epochs']}"
-            shown = (row.name, run.seed, epochs, f"{run.content['seconds']:,.0f}", run.folder)
+            shown = (row.name, run.seed, epochs, Row([run]).times[1], run.folder)
             body.append(f"<tr>{''.join(td(escape(str(x)), x) for x in shown)}</tr>")
     return details("Runs", html_table(["model", "seed", "best epoch", "seconds", "run folder"], body))
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -153,7 +153,8 @@ def find(paths: Iterable[str | Path]) -> tuple[list[Run], list[str]]:
 def beneath(folder: Path) -> Iterator[Path]:
     """Yield a run folder itself, or all run folders below it, sorted by name and numbers by value."""
     left = ("config.yaml", "metrics.json")  # of a run, even where one of them is gone
-    if (folder / "vocabulary").is_dir() and any((folder / name).is_file() for name in left):
+    lists = all((folder / name).is_file() for name in ("metrics.json", USERS))  # of `evaluate`
+    if lists or ((folder / "vocabulary").is_dir() and any((folder / name).is_file() for name in left)):
         yield folder
         return
     inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -179,6 +180,13 @@ def read(folder: Path, known: dict[str, str]) -> Run:
         raise RunError(f"{folder}: was not tested (its split has no test part)")
     with reading(folder / "metrics.json", "is no result of a run"):
         content = as_results(content)
+        lists = content.get("recommendations")
+        if lists is not None:
+            name, settings = str(lists["name"]), {"recommendations": str(lists["file"])}
+            run = Run(folder, content, name, settings, None, str(lists["part"]))
+    if lists is not None:
+        run.check()
+        return run
     config = read_yaml(folder / "config.yaml")
     with reading(folder / "config.yaml"):
         model = printable(config["model"]["class_path"].rpartition(".")[2])
@@ -202,7 +210,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
     return content | {
         "test": numbers(content["test"]),
         "dataset": data | counts | texts,
-        "seconds": float(content["seconds"]),
+        "seconds": float("nan" if content["seconds"] is None else content["seconds"]),  # not known of lists
         "seconds_per_epoch": float(content["seconds_per_epoch"] or 0),
         "best_epoch": int(content["best_epoch"]),
         "epochs": int(content["epochs"]),
@@ -264,10 +272,15 @@ def fingerprint(folder: Path, content: dict[str, Any], known: dict[str, str]) ->
     if sums not in known:
         prepared = PreparedLog.load(stored)
         parts = [prepared.test, *([prepared.cold["test"]] if task == "rating" and "test" in prepared.cold else [])]
-        columns = [np.concatenate(x) for x in zip(*(columns_of(prepared, part, task) for part in parts), strict=True)]
-        ranked = digest([id_hashes(prepared.items)], "items") if task == "ranking" else ""
-        known[sums] = digest(columns, task + ranked)
+        known[sums] = of_parts(prepared, parts, task)
     return known[sums]
+
+
+def of_parts(prepared: PreparedLog, parts: Sequence[Part], task: str) -> str:
+    """Return the fingerprint of parts of a log."""
+    columns = [np.concatenate(x) for x in zip(*(columns_of(prepared, part, task) for part in parts), strict=True)]
+    ranked = digest([id_hashes(prepared.items)], "items") if task == "ranking" else ""
+    return digest(columns, task + ranked)
 
 
 def columns_of(prepared: PreparedLog, part: Part, task: str) -> list[np.ndarray]:

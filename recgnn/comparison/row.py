@@ -45,8 +45,14 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """The mean time of a whole training."""
+        """The mean time of a whole training; NaN where it is not known."""
         return statistics.mean(run.content["seconds"] for run in self.runs)
+
+    @property
+    def times(self) -> tuple[str, str]:
+        """The seconds of an epoch and of a whole training, as text."""
+        known = self.seconds == self.seconds
+        return (f"{self.seconds_per_epoch:.2f}", f"{self.seconds:,.0f}") if known else ("–", "–")
 
     @property
     def seconds_per_epoch(self) -> float:

@@ -71,7 +71,7 @@ def show(tables: Sequence[Table]) -> None:
         for row in table.rows:
             cells = [f"[bold green]{cell(row, n)}[/]" if table.best(n) is row else cell(row, n) for n in names]
             cells += against(table, row)[:2] if table.tested else []
-            rich.add_row(escape(row.name), str(len(row.runs)), *cells, f"{row.seconds:,.0f}")
+            rich.add_row(escape(row.name), str(len(row.runs)), *cells, row.times[1])
         console.print(rich)
         if table.tested:
             console.print(escape(legend(table)), style="dim", highlight=False)
@@ -90,9 +90,8 @@ def markdown(tables: Sequence[Table]) -> str:
         for row in table.rows:
             cells = [f"**{c}**" if table.best(name) is row else c for name in names for c in [cell(row, name)]]
             epochs = ", ".join(str(run.content["best_epoch"]) for run in row.runs)
-            times = [f"{row.seconds_per_epoch:.2f}", f"{row.seconds:.0f}"]
             tested = against(table, row) if table.tested else []
-            body.append([row.name, str(len(row.runs)), *cells, epochs, *times, *tested])
+            body.append([row.name, str(len(row.runs)), *cells, epochs, *row.times, *tested])
         title, protocol, told = (in_markdown(text) for text in (table.title, table.protocol, legend(table)))
         lines += [f"## {title}", "", protocol, "", *markdown_table(heads, body), ""]
         lines += [*([told, ""] if table.tested else []), *(f"- {in_markdown(note)}" for note in table.notes), ""]

@@ -164,7 +164,7 @@ class Search:
             process = trial.user_attrs.get("process")
             if process == self.process or (process and is_held(self._process_lock(process))):
                 continue
-            sweep(self.folder(trial.number).rglob(".tmp-*"))
+            sweep([*self.folder(trial.number).rglob(".tmp-*")])
             again, baseline = "again" not in trial.user_attrs, trial.user_attrs.get("baseline")
             live = Trial(self.study, trial._trial_id)
             live.set_user_attr("error", "its process ended before it did")

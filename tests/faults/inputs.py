@@ -63,6 +63,8 @@ def refused_or(outcome: Outcome, table: Table, what: str, check: Callable[[], No
         check()
     except Wrong as error:
         return Verdict("silent wrong", what, str(error))
+    except Exception as error:  # an answer of another form
+        return Verdict("silent wrong", what, f"{type(error).__name__}: {error}")
     return Verdict("right", what)
 
 
@@ -139,7 +141,8 @@ def check_events(table: Table, run: Path) -> None:
         need(price in NULLS or number(price) is not None or price in ("inf", "-inf"), f"price {price!r} is no number")
     stored = run / "vocabulary"
     users, items, met = (pd.read_parquet(stored / f"{name}.parquet") for name in ("users", "items", "meetings"))
-    met = met.assign(user=users["user"].to_numpy(object)[met["user"]], item=items["item"].to_numpy(object)[met["item"]])
+    names = np.append(users["user"].to_numpy(object), None)  # the last is nobody
+    met = met.assign(user=names[met["user"]], item=items["item"].to_numpy(object)[met["item"]])
     rows = met[["user", "item", "positive"]].itertuples(index=False)
     found = sorted((*("" if pd.isna(x) else integer(str(x)) for x in row[:2]), bool(row[2])) for row in rows)
     given = zip(table.column("user"), table.column("item"), labels, strict=True)

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "recommend": ("recommend", "--run", "run", "--users", "1", "--k", "2", "--output", "out/recs.csv"),
     "similar": ("similar", "--run", "run", "--items", "1", "--k", "2", "--output", "out/similar.csv"),
     "predict": ("predict", "--run", "run", "--input", "rows.csv", "--output", "out/predicted.csv"),
+    "evaluate": ("evaluate", "--run", "run", "--recommendations", "rows.csv", "--output", "out/evaluated"),
     "export": ("export", "--run", "run", "--format", "torch", "--output", "out/export"),
     "compare": ("compare", "run", "--output", "out/compared"),
     "dashboard": ("dashboard", "--output", "out/workspace.json"),

@@ -245,7 +245,11 @@ def table_blocks(
 
 
 def text_blocks(
-    path: str | Path, columns: Iterable[str] = (), remedy: str = "", what: str = "table"
+    path: str | Path,
+    columns: Iterable[str] = (),
+    remedy: str = "",
+    what: str = "table",
+    header: Sequence[str] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of a text file as it is written.
 
@@ -256,11 +260,12 @@ def text_blocks(
         columns: Columns that it must have.
         remedy: How to mend it where one is missing.
         what: What to call the file where it is missing.
+        header: Names of the columns of a text file without a header line.
 
     Raises:
         DataError: If the file cannot be read, or a column is missing.
     """
-    table = open_table(path, what=what)
+    table = open_table(path, columns=header, what=what)
     need_columns(columns, table.names, str(path), remedy)
     rows = False
     for piece in table.tables() if is_text(table) else cast(ParquetTable, table).tables(rows=ROWS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import product
 
 import torch
 from torch import Tensor
@@ -11,7 +10,15 @@ from torch import Tensor
 from recgnn.errors import ConfigError
 from recgnn.evaluation.metrics.base import Metric, chosen, monitored
 from recgnn.evaluation.metrics.clicks import CLICKS, STEPS, ClickMetric, Events, LogitCounts
-from recgnn.evaluation.metrics.ranking import RANKING, CatalogueMetric, RankingMetric, check_ks, match, padded
+from recgnn.evaluation.metrics.ranking import (
+    RANKING,
+    CatalogueMetric,
+    RankingMetric,
+    check_ks,
+    match,
+    of_users,
+    padded,
+)
 from recgnn.evaluation.metrics.regression import ERRORS, ErrorMetric
 from recgnn.evaluation.metrics.states import State, joined
 from recgnn.evaluation.metrics.ties import Ties
@@ -142,24 +149,6 @@ class RankingMetrics(Metrics):
             else:
                 values += [next(means) for _ in self.ks]
         return dict(zip(self.names, values, strict=True))
-
-
-def of_users(
-    metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, label_count: Tensor, ties: Ties | None = None
-) -> Tensor:
-    """Compute every metric at every K for each user of a block, 0 for users without a relevant item.
-
-    Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
-    """
-    if not metrics:
-        return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
-    values = torch.stack([metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks])
-    if ties is not None:
-        for row, (metric, k) in zip(values, product(metrics, ks), strict=True):
-            expected = metric.expected(ties, label_count[ties.rows], k)
-            if expected is not None:
-                row[ties.rows] = expected.to(row.dtype)
-    return values.masked_fill(label_count == 0, 0)
 
 
 class ErrorMetrics(Metrics):

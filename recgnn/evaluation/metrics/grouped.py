@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.errors import ConfigError
-from recgnn.evaluation.metrics.collections import of_users
-from recgnn.evaluation.metrics.ranking import RankingMetric, match, padded
+from recgnn.evaluation.metrics.ranking import RankingMetric, match, of_users, padded
 from recgnn.evaluation.metrics.states import State, joined
 from recgnn.evaluation.metrics.ties import Ties
 

@@ -10,6 +10,7 @@ any user every mean is NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -275,3 +276,21 @@ def match(items: Tensor, label_rows: Tensor, label_items: Tensor, num_items: int
 def padded(items: Tensor, num_items: int) -> Tensor:
     """Replace ids outside the catalogue by `num_items`: others would meet the items of another row."""
     return items.long().masked_fill((items < 0) | (items >= num_items), num_items)
+
+
+def of_users(
+    metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, label_count: Tensor, ties: Ties | None = None
+) -> Tensor:
+    """Compute every metric at every K for each user of a block, 0 for users without a relevant item.
+
+    Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
+    """
+    if not metrics:
+        return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
+    values = torch.stack([metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks])
+    if ties is not None:
+        for row, (metric, k) in zip(values, product(metrics, ks), strict=True):
+            expected = metric.expected(ties, label_count[ties.rows], k)
+            if expected is not None:
+                row[ties.rows] = expected.to(row.dtype)
+    return values.masked_fill(label_count == 0, 0)
