@@ -33,6 +33,7 @@ sections: in YAML, or as options with dotted names, which win over files
   --model.OPTION VALUE      as --model.embedding_dim 128
   --training CLASS          the task: RankingTraining, RatingTraining, ClickTraining or RegressionTraining (default: the
                             first task of the model)
+  --training.calibrate platt  clicks: a line (or `isotonic`) on the logits, fitted on validation and kept with the model
   --training.OPTION VALUE   loss, negatives, regularisation, learning rate, metrics: --training.lr 1e-3,
                             --training.loss BPR, --training.ks '[10, 20]'
   --optimizer, --lr_scheduler CLASS
@@ -44,6 +45,7 @@ run folder
   --ckpt_path last          continue the run in --run_dir, or the latest one
   --refit true              choose the number of epochs on validation data, then train on training and validation data
                             together for that many epochs, and test that once
+  --baselines true          clicks: fit LR, and LightGBM where it is installed, and show them in the table
   --log_checkpoints true    send the best and the last checkpoint to W&B, as an artifact that is a run folder
 
 trainer (of PyTorch Lightning)

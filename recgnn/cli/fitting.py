@@ -18,7 +18,7 @@ from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
-from recgnn.training import new_run, report
+from recgnn.training import click_yardsticks, new_run, report
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
@@ -269,6 +269,9 @@ class FitCLI(TrainingCLI):
         own = rows = folder.rows  # now: the test takes back those of its checkpoint
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
+        first = None if self.chosen is None else self.chosen.model
+        more, told = self.model.settle(self.datamodule, best, first)
+        baselines = self._baselines() if self.model.task == "clicks" else {}
         test: dict[str, float | None] = {}
         if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
@@ -279,7 +282,9 @@ class FitCLI(TrainingCLI):
             return
         summary = self.datamodule.prepared.summary
         content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
-        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
+        content |= more | ({"baselines": baselines} if baselines else {})
+        notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
+        notes += click_yardsticks.remarks(content)
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
         if self.chosen is not None:
@@ -297,6 +302,15 @@ class FitCLI(TrainingCLI):
             read = [cls for place, cls in self.line.classes.items() if place.partition(".")[0] in ("model", "training")]
             ours = all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
             report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
+
+    def _baselines(self) -> dict[str, Any]:
+        """Measure simple methods on the data: the constant rate, and with --baselines others."""
+        parts = [part for part in ("val", "test") if len(getattr(self.datamodule.prepared, part))]
+        parts = [part for part in parts if part != "test" or self.stage != "select"]
+        found: dict[str, Any] = {"constant": click_yardsticks.constant(self.datamodule, self.model, parts)}
+        if self._get(self.config, "baselines"):
+            found |= click_yardsticks.simple_methods(self.datamodule, self.model, parts)
+        return found
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Send the final metrics to the loggers, and the checkpoints if that was asked for."""

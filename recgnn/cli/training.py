@@ -152,6 +152,13 @@ class TrainingCLI(LightningCLI):
             "data together for that many epochs, and test that once.",
         )
         parser.add_argument(
+            "--baselines",
+            type=bool,
+            default=False,
+            help="Fit simple methods to the data too (of clicks: LR, and LightGBM where it is installed), and show "
+            "them in the table.",
+        )
+        parser.add_argument(
             "--log_checkpoints",
             type=bool,
             default=False,

@@ -16,6 +16,10 @@ from rich.table import Table
 
 from recgnn.evaluation import figures
 
+TITLES = {"val": "validation", "test": "test"}
+NAMES = {"constant": "constant rate", "lr": "LR", "lightgbm": "LightGBM"}
+"""What a baseline of metrics.json is called."""
+
 
 def part_metrics(values: dict[str, Any], part: str) -> dict[str, float | None]:
     """The metrics of a part, without its prefix: {"recall@10": 0.25, …}; None where one has no meaning."""
@@ -82,7 +86,7 @@ def print_metrics(parts: dict[str, dict[str, float | None]], notes: Iterable[str
     table = Table()
     table.add_column("metric")
     for part in parts:
-        table.add_column({"val": "validation"}.get(part, part), justify="right")
+        table.add_column(TITLES.get(part, part), justify="right")
     for name in dict.fromkeys(name for values in parts.values() for name in values):
         cells = ("" if name not in v else "–" if v[name] is None else f"{v[name]:.4f}" for v in parts.values())
         table.add_row(name, *cells)
@@ -128,6 +132,8 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     )
     if "refit" in content:
         print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
+    for name, values in content.get("baselines", {}).items():
+        parts |= {f"{NAMES[name]}\n{TITLES[part]}": values[part] for part in ("val", "test") if part in values}
     print_metrics(parts, content.get("notes", []))
     print_groups(content.get("groups", {}))
     print(f"figures     {run_dir}/figures")
