@@ -46,6 +46,8 @@ run folder
   --refit true              choose the number of epochs on validation data, then train on training and validation data
                             together for that many epochs, and test that once
   --baselines true          clicks: fit LR, and LightGBM where it is installed, and show them in the table
+  --trials N                how many configurations were tried before this one was chosen, which compare tells beside
+                            its figures; the best.yaml of tune says it
   --log_checkpoints true    send the best and the last checkpoint to W&B, as an artifact that is a run folder
 
 trainer (of PyTorch Lightning)

@@ -172,8 +172,8 @@ def default_arguments(
     defaults: dict[str, Any] = {}
     if model is None:
         return {}
-    suited = {"loss": training.default_loss} | model.defaults | getattr(loss, "defaults", {})
-    for name, value in suited.items():
+    known = [("loss", training.default_loss), *model.defaults.items(), *getattr(loss, "defaults", {}).items()]
+    for name, value in known:
         if name not in names or value is None or (isinstance(value, type) and not _accepts(hints[name], value)):
             continue
         defaults[name] = {"class_path": path_of(value)} if isinstance(value, type) else value

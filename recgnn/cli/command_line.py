@@ -21,6 +21,7 @@ from recgnn.cli.classes import (
     path_of,
     training_arguments,
 )
+from recgnn.data.interactions.split import UsualSplit
 from recgnn.data.stored import check_bounds
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
@@ -66,6 +67,7 @@ class CommandLine:
             if name.startswith("-") and not sign and words and not words[0].startswith("--"):
                 sign, value = "=", words.pop(0)
             self.argv.append(self._option("--config" if name == "-c" else name, sign, value))
+        self._name_split()
         self.model: type[Model] | None = self.classes.get("model")
         named: type[Training] | None = self.classes.get("training")
         self.training = named or default_training(self.model, self.data_task)
@@ -93,6 +95,20 @@ class CommandLine:
         elif sign:
             self._note(place, value, name)
         return f"{name}{sign}{value}"
+
+    def _name_split(self) -> None:
+        """Have options of a split that is not named mean the usual one."""
+        names = [(number, word.partition("=")[0]) for number, word in enumerate(self.argv)]
+        own = [(n, name) for n, name in names if place_of(name[2:]).startswith("data.split.") and "help" not in name]
+        if not own or "data.split" in self.classes:
+            return
+        for _, name in own:
+            if name.rpartition(".")[2] not in argument_names(UsualSplit):
+                raise ConfigError(f"{name}: the usual split has no such option; name one that has, as RatioSplit")
+        first, name = own[0]
+        named = name[: name.index("split") + len("split")]
+        by = getattr(self.classes.get("data"), "usual_by", "user")
+        self.argv[first:first] = [f"{named}={path_of(UsualSplit)}", f"{named}.by={by}"]
 
     def _file(self, path: Path) -> str:
         """Return the content of a configuration with its classes resolved."""

@@ -101,10 +101,13 @@ class FitCLI(TrainingCLI):
             self.held.enter_context(locked(folder / runs.LOCK, refusal))
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:
+        if config["barebones"] or config["enable_checkpointing"] is False:
+            given = "barebones true" if config["barebones"] else "enable_checkpointing false"
+            raise ConfigError(f"--trainer.{given}: no checkpoint would be kept, and fit tests the best; leave it out")
         self.run_dir = self._choose_folder()
         config["callbacks"] = self.training_callbacks(callbacks, self.run_dir / "checkpoints")
         config["default_root_dir"] = str(self.run_dir)
-        if config["logger"] in (None, True) and not config["barebones"]:
+        if config["logger"] in (None, True):
             from recgnn.training.wandb_logger import WandbLogger  # wandb takes a second to import
 
             config["logger"] = WandbLogger()
@@ -183,7 +186,8 @@ class FitCLI(TrainingCLI):
             self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            stopping = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
+            stopping: dict[str, Any] = {"monitor": name, "mode": mode}
+            stopping |= {"patience": self.model.patience(self.datamodule)}
             extra.append(EarlyStopping(**stopping))
             chosen = {"class_path": path_of(EarlyStopping), "init_args": stopping}  # config.yaml has it, too
             given = self._get(self.config, "trainer")
@@ -247,7 +251,9 @@ class FitCLI(TrainingCLI):
                 print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
             print(self.datamodule.describe(self.model.task, self._get(self.config, "verbose")))
             parameters = sum(p.numel() for p in self.model.model.parameters())
-            print(f"{self.plain_name}: {parameters:,} parameters; run folder {self.run_dir}", flush=True)
+            size = getattr(self.datamodule, "batch_size", None)
+            batches = f"batches of {size:,}; " if size and not hasattr(self.model.model, "solve") else ""
+            print(f"{self.plain_name}: {parameters:,} parameters; {batches}run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):
                 print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
 
@@ -267,6 +273,7 @@ class FitCLI(TrainingCLI):
         assert self.run_dir is not None
         folder = next(c for c in self.trainer.callbacks if isinstance(c, RunFolder))  # type: ignore[attr-defined]
         own = rows = folder.rows  # now: the test takes back those of its checkpoint
+        reads = folder.test_reads
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         first = None if self.chosen is None else self.chosen.model
@@ -278,6 +285,7 @@ class FitCLI(TrainingCLI):
                 self.model, datamodule=self.datamodule, ckpt_path=str(best), weights_only=True, verbose=False
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
+            reads += 1
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
@@ -287,6 +295,7 @@ class FitCLI(TrainingCLI):
         notes += click_yardsticks.remarks(content)
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
+        content |= {"trials": self._get(self.config, "trials"), "test_reads": reads}
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         self.content, self.rows = content, rows

@@ -27,6 +27,7 @@ class MeasureCLI(TrainingCLI):
 
     def __init__(self, command: Literal["validate", "test"], argv: list[str]):
         self.checkpoint: dict[str, Any] | None = None
+        self.measured: Path | None = None  # the run folder
         if argv and not argv[0].startswith("-"):
             argv = ["--run", *argv]
         run, rest = taken("--run", argv)
@@ -44,7 +45,7 @@ class MeasureCLI(TrainingCLI):
             checkpoint = run / "checkpoints" / f"{path}.ckpt"
         if path == "":
             raise ConfigError("--ckpt_path: expected best, last or the file of a checkpoint")
-        self.checkpoint = runs.read_checkpoint(checkpoint)
+        self.checkpoint, self.measured = runs.read_checkpoint(checkpoint), run
         trust = "--trust" in argv
         return settings_of(run, self.checkpoint, trust) + [word for word in argv if word != "--trust"]
 
@@ -91,6 +92,8 @@ class MeasureCLI(TrainingCLI):
         if self.trainer.is_global_zero:
             report.print_metrics({self.part: values}, [self.model.metrics[self.part].note])
             report.print_groups(groups_of(self.trainer))
+            if self.part == "test" and self.measured is not None:
+                runs.count_test_read(self.measured)
             if output:
                 write_json(Path(output).expanduser(), {self.part: values})
 

@@ -8,16 +8,18 @@ from traceback import extract_tb
 from typing import Annotated, Any, Literal
 
 import torch
+from jsonargparse import Namespace
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
 from recgnn.cli.class_help import class_help
-from recgnn.cli.classes import SIZES, default_arguments, path_of
+from recgnn.cli.classes import SIZES, argument_names, default_arguments, path_of
 from recgnn.cli.command_line import CommandLine
 from recgnn.cli.messages import check_names, mistake_in
 from recgnn.cli.parser import Parser
 from recgnn.cli.process import set_up_process
+from recgnn.data.interactions.split import Split, UsualSplit
 from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.evaluation.reports import REPORTS
 from recgnn.models.base import Model
@@ -144,6 +146,8 @@ class TrainingCLI(LightningCLI):
         if self.command == "fit":  # Lightning's own means something else for the others
             told = "Tell every field of the data before training."
             parser.add_argument("--verbose", type=bool, default=False, help=told)
+            told = "How many configurations were tried on the validation part, this one among them; compare tells it."
+            parser.add_argument("--trials", type=Count | None, default=None, help=told)
         parser.add_argument(
             "--refit",
             type=bool,
@@ -263,7 +267,18 @@ class TrainingCLI(LightningCLI):
         for name, value in {"ckpt_path": None, "run_dir": None, "overwrite": False, "verbose": False}.items():
             if name in config:
                 config[name] = value
+        usual = getattr(self.datamodule, "split", None)
+        if isinstance(usual, UsualSplit) and self.datamodule.prepared_folder is None:  # the one that was taken
+            taken = usual.chosen(self.datamodule.prepared.summary["split"])
+            config["data"]["init_args"]["split"] = None if taken is None else described(taken)
         return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False)
+
+
+def described(split: Split) -> Namespace:
+    """Return a split as a configuration has it."""
+    values = {name: getattr(split, name) for name in argument_names(type(split))}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return Namespace(class_path=path_of(type(split)), init_args=Namespace(values))
 
 
 def sizes_for(model: type[Model], data: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from recgnn.comparison.chart import MARKERS, look
 from recgnn.comparison.charts import charts
 from recgnn.comparison.row import Row
 from recgnn.comparison.tables import Table
-from recgnn.comparison.text import IN_FILES, against, cell, difference_of, legend
+from recgnn.comparison.text import IN_FILES, against, cell, chances, difference_of, legend
 
 METHOD = """\
 Rows are configurations, and their values means over runs that differ in seeds alone, ± the standard deviation over
@@ -97,7 +97,7 @@ def results(table: Table) -> str:
     names = table.metrics[:IN_FILES]
     heads = ["model", "runs", *names]
     heads += [difference_of(table), "p (t)", "p (Wilcoxon)"] if table.tested else []
-    body = []
+    more, body = chances(table), []
     for place, row in enumerate(table.rows):
         cells = [td(f"{key(place)}{escape(row.name)}", row.name), td(len(row.runs), len(row.runs))]
         for name in names:
@@ -109,10 +109,11 @@ def results(table: Table) -> str:
             if row.against is not None:
                 values = row.against.difference, row.against.p_t, row.against.p_wilcoxon
             cells += [td(escape(text), value) for text, value in zip(against(table, row), values, strict=True)]
+        cells += [td(texts[place], texts[place]) for texts in more.values()]
         seconds = (row.seconds_per_epoch, row.seconds)
         cells += [td(text, value) for text, value in zip(row.times, seconds, strict=True)]
         body.append(f'<tr data-row="{place}">{"".join(cells)}</tr>')
-    return html_table([*heads, "s/epoch", "seconds"], body)
+    return html_table([*heads, *more, "s/epoch", "seconds"], body)
 
 
 def settings(table: Table) -> str:

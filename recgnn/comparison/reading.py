@@ -26,7 +26,7 @@ from recgnn.errors import RecGNNError, RunError, printable
 from recgnn.training.run_folder import SELECTION
 
 USERS, EPOCHS = "users.parquet", "metrics.csv"  # the metrics of each user on the test part, and of each epoch
-NO_MODEL = ("run_dir", "overwrite", "verbose", "ckpt_path", "weights_only",
+NO_MODEL = ("run_dir", "trials", "overwrite", "verbose", "ckpt_path", "weights_only",
             "trainer.logger", "trainer.default_root_dir",
             "trainer.enable_progress_bar", "trainer.accelerator", "data.init_args.cache_dir",
             "data.init_args.source.init_args.root", "data.init_args.eval_batch_size",
@@ -214,6 +214,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         "seconds_per_epoch": float(content["seconds_per_epoch"] or 0),
         "best_epoch": int(content["best_epoch"]),
         "epochs": int(content["epochs"]),
+        **{name: int(number) for name in ("trials", "test_reads") if (number := content.get(name)) is not None},
         "groups": {name: [group(record, name) for record in records] for name, records in groups.items()},
         "files": dict(content.get("files", {})),
     }

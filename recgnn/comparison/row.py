@@ -58,6 +58,19 @@ class Row:
     def seconds_per_epoch(self) -> float:
         return statistics.mean(run.content["seconds_per_epoch"] or 0.0 for run in self.runs)
 
+    @property
+    def trials(self) -> int | None:
+        """How many configurations were tried before its own was chosen; None if that is not said."""
+        return self._most("trials")
+
+    @property
+    def test_reads(self) -> int | None:
+        """How often the test part was read by the run that read it most; None if that is not said."""
+        return self._most("test_reads")
+
+    def _most(self, name: str) -> int | None:
+        return max((number for run in self.runs if (number := run.content.get(name)) is not None), default=None)
+
     def values(self, metric: str) -> list[float]:
         """Return a test metric of each run that has it."""
         values = [run.content["test"].get(metric) for run in self.runs]

@@ -144,6 +144,8 @@ def remarks(table: Table, others: Sequence[Table]) -> list[str]:
             f"tested on all {len(table.parts)} of this table (seeds that others have); the significance stands on the "
             "common ones"
         )
+    if often := [f"{row.name} {row.test_reads} times" for row in table.rows if (row.test_reads or 0) > 1]:
+        notes.append(f"the test part was read more than once: {', '.join(often)}; figures chosen by it are too good")
     for row in table.rows:
         if len({(run.part, run.seed) for run in row.runs}) < len(row.runs):
             notes.append(f"{row.name}: several runs have one seed; their spread is not that of seeds")

@@ -46,6 +46,13 @@ def difference_of(table: Table) -> str:
     return "Δ auc within users" if table.of_users == "auc" else f"Δ {table.of_users} of users"
 
 
+def chances(table: Table) -> dict[str, list[str]]:
+    """Return columns, by head, of the trials and of the readings of the test part, as far as they are of interest."""
+    trials, reads = ([getattr(row, name) for row in table.rows] for name in ("trials", "test_reads"))
+    found = {"trials": trials if any(trials) else [], "test reads": reads if max(n or 0 for n in reads) > 1 else []}
+    return {head: ["" if n is None else str(n) for n in numbers] for head, numbers in found.items() if numbers}
+
+
 def legend(table: Table) -> str:
     """Explain the columns of significance; empty if nothing was tested."""
     if table.reference is None or not table.tested:
@@ -66,11 +73,13 @@ def show(tables: Sequence[Table]) -> None:
         console.print(f"[bold]{escape(table.title)}[/]: {escape(table.protocol)}")
         rich = RichTable()
         rich.add_column("model")
-        for head in ("n", *names, *([difference_of(table), "p"] if table.tested else []), "seconds"):
+        more = chances(table)
+        for head in ("n", *names, *([difference_of(table), "p"] if table.tested else []), *more, "seconds"):
             rich.add_column(escape(head), justify="right")
-        for row in table.rows:
+        for place, row in enumerate(table.rows):
             cells = [f"[bold green]{cell(row, n)}[/]" if table.best(n) is row else cell(row, n) for n in names]
             cells += against(table, row)[:2] if table.tested else []
+            cells += [texts[place] for texts in more.values()]
             rich.add_row(escape(row.name), str(len(row.runs)), *cells, row.times[1])
         console.print(rich)
         if table.tested:
@@ -84,14 +93,16 @@ def markdown(tables: Sequence[Table]) -> str:
     lines: list[str] = []
     for table in tables:
         names = table.metrics[:IN_FILES]
-        heads = ["model", "runs", *names, "best epochs", "s/epoch", "seconds"]
+        more = chances(table)
+        heads = ["model", "runs", *names, "best epochs", *more, "s/epoch", "seconds"]
         heads += [difference_of(table), "p (t)", "p (Wilcoxon)"] if table.tested else []
         body = []
-        for row in table.rows:
+        for place, row in enumerate(table.rows):
             cells = [f"**{c}**" if table.best(name) is row else c for name in names for c in [cell(row, name)]]
-            epochs = ", ".join(str(run.content["best_epoch"]) for run in row.runs)
+            cells.append(", ".join(str(run.content["best_epoch"]) for run in row.runs))
+            cells += [texts[place] for texts in more.values()]
             tested = against(table, row) if table.tested else []
-            body.append([row.name, str(len(row.runs)), *cells, epochs, *row.times, *tested])
+            body.append([row.name, str(len(row.runs)), *cells, *row.times, *tested])
         title, protocol, told = (in_markdown(text) for text in (table.title, table.protocol, legend(table)))
         lines += [f"## {title}", "", protocol, "", *markdown_table(heads, body), ""]
         lines += [*([told, ""] if table.tested else []), *(f"- {in_markdown(note)}" for note in table.notes), ""]
@@ -119,6 +130,7 @@ def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
             for name in table.metrics:
                 record |= {name: row.mean(name), f"{name} sd": row.spread(name)}
             record |= {"best epochs": " ".join(str(run.content["best_epoch"]) for run in row.runs)}
+            record |= {"trials": row.trials, "test reads": row.test_reads}
             record |= {"seconds per epoch": round(row.seconds_per_epoch, 4), "seconds": round(row.seconds, 1)}
             record |= {"tested metric": table.of_users, "reference": table.reference and table.reference.name}
             record |= row.against._asdict() if row.against else {}

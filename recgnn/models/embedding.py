@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.folding import Entries, features_of, neighbour_map
-from recgnn.nn.losses import BPR, embedding_l2
+from recgnn.nn.losses import SampledSoftmax, embedding_l2
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
@@ -46,7 +46,7 @@ class EmbeddingRecommender(Recommender):
         init_std: standard deviation of the embeddings at the start.
     """
 
-    defaults = {"loss": BPR, "l2": 1e-3, "lr": 2e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.05, "lr": 2e-3}
 
     def __init__(self, num_users: int, num_items: int, embedding_dim: Size, init_std: NonNegative = 0.1):
         super().__init__(num_users, num_items)

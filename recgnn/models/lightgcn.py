@@ -12,7 +12,7 @@ from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
-from recgnn.nn.losses import BPR
+from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.propagation import BipartiteOperator, csr_matmul
 
 
@@ -36,7 +36,7 @@ class LightGCN(EmbeddingRecommender):
     torch.Size([2, 2])
     """
 
-    defaults = {"loss": BPR, "l2": 1e-3, "lr": 5e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.03, "lr": 3e-3}
     operator: BipartiteOperator
 
     def __init__(

@@ -11,7 +11,7 @@ from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows
-from recgnn.nn.losses import BPR, embedding_l2
+from recgnn.nn.losses import SampledSoftmax, embedding_l2
 
 MIN_RIDGE = 0.01  # per rating, of a new user or item, where the model was trained with less
 
@@ -34,7 +34,7 @@ class MF(EmbeddingRecommender):
     """
 
     tasks = ("ranking", "rating")
-    defaults = {"loss": BPR, "l2": 1e-2, "lr": 2e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.1, "lr": 2e-3}
 
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 64, biases: bool = False,

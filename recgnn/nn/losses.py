@@ -104,6 +104,8 @@ class BPR(PairLoss):
     0.6931...
     """
 
+    defaults = {"l2": 1e-3}
+
     def forward(
         self,
         positive: Tensor,

@@ -76,7 +76,8 @@ def write_best(search: Search, command: str) -> None:
         f"# python -m recgnn.fit --config {shlex.quote(str(search.output / 'best.yaml'))}",
     ]
     with atomic_path(search.output / "best.yaml") as path:
-        content = "\n".join(head) + "\n" + configuration(search.options_of(best))
+        options = [*search.options_of(best), f"--trials={len(search.trials)}"]
+        content = "\n".join(head) + "\n" + configuration(options)
         path.write_text(content, encoding="utf-8")
 
 

@@ -58,6 +58,7 @@ class Training(Checked, LightningModule):
         self.own_loss = type(model).extra_loss is not Model.extra_loss
         self.metrics = nn.ModuleDict()
         self.total: Tensor | float = 0.0  # of the epoch's losses: whether it is finite is looked at once an epoch
+        self.first: Tensor | float = torch.inf  # loss, before anything was learnt
         self.not_a_number: Tensor | bool = False  # among the predictions that are being measured
         if not self.solved:  # nothing to descend, but Lightning trains what has a parameter
             self.automatic_optimization = False
@@ -174,6 +175,8 @@ class Training(Checked, LightningModule):
             loss = loss + self.penalty(batch, outputs)
         if self.own_loss:
             loss = loss + self.model.extra_loss(batch, outputs)
+        if batch_idx == 0 and self.current_epoch == 0:
+            self.first = loss.detach()
         self.total = self.total + loss.detach()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
@@ -207,6 +210,12 @@ class Training(Checked, LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.check_loss()
+        first, mean = float(self.first), float(self.total) / max(1, self.trainer.num_training_batches)
+        if self.current_epoch == 0 and mean > first + abs(first) / 2:
+            self.print(
+                f"note: the loss rose in the first epoch, from {first:.4g} to {mean:.4g}; try a lower rate "
+                f"(--training.lr, now {self.lr:g}) or less regularisation (--training.l2, now {self.l2:g})"
+            )
         if not self.automatic_optimization:
             self.trainer.should_stop = True
 

@@ -15,7 +15,7 @@ import yaml
 from lightning import Callback
 
 from recgnn.data.shard import epoch_seed
-from recgnn.data.stored import flat
+from recgnn.data.stored import flat, read_json
 from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
@@ -45,6 +45,7 @@ class RunFolder(Callback):
         self.folder, self.config, self.stage = folder, config, stage
         self.rows: list[dict[str, Any]] = []
         self.evaluation_seconds = 0.0
+        self.test_reads = 0  # of this run before it was continued
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """The folder's first files (no earlier: all is checked now); statistics into the loggers."""
@@ -53,6 +54,8 @@ class RunFolder(Callback):
         if continued:  # on every process: a mistake ends them all
             prepared = trainer.datamodule.prepared
             check_same_data(type(prepared).load(stored), prepared, self.folder)
+        if continued and (results := self.folder / "metrics.json").is_file():
+            self.test_reads = max(self.test_reads, int(read_json(results).get("test_reads") or 0))
         if trainer.is_global_zero:
             if not trainer.ckpt_path:
                 if self.stage == "select":
@@ -99,8 +102,9 @@ class RunFolder(Callback):
                 raise RunError(f"{best}: is gone, and none of the epochs to come may be as good; train the run anew")
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows, so that a continued run has those that belong to its checkpoint; and the rates of its optimizer."""
-        return {"rows": self.rows, "rates": self.rates_of_optimizer()}
+        """The rows, so that a continued run has those of its checkpoint; the rates of its optimizer; and how often the
+        test part was read."""
+        return {"test_reads": self.test_reads, "rows": self.rows, "rates": self.rates_of_optimizer()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows back; other rates are refused, since the optimizer and scheduler come with theirs.
@@ -109,6 +113,7 @@ class RunFolder(Callback):
             ConfigError: names the first option that would not be obeyed.
         """
         self.rows = [dict(row) for row in state_dict["rows"]]
+        self.test_reads = int(state_dict.get("test_reads", 0))
         then, now = state_dict["rates"], self.rates_of_optimizer()
         for name in sorted(then.keys() | now.keys()):
             if then.get(name) != now.get(name):

@@ -9,7 +9,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
-from recgnn.data.stored import read_json
+from recgnn.data.stored import read_json, write_json
 from recgnn.errors import RunError, first_line
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -114,6 +114,22 @@ def about_model(checkpoint: dict[str, Any], path: str | Path) -> tuple[str, dict
     if not (isinstance(name, str) and isinstance(arguments, dict) and isinstance(trained, dict)):
         raise RunError(f"{path}: is not a checkpoint of recgnn: it does not say what its model is")
     return name, arguments, trained
+
+
+def count_test_read(run: Path) -> None:
+    """Count in metrics.json that the test part was read once more; where that cannot be written, say so.
+
+    Args:
+        run: A run folder; of one that is not finished nothing is counted.
+    """
+    path = run / "metrics.json"
+    if not path.is_file():
+        return
+    try:
+        content = read_json(path, sealed=True)
+        write_json(path, content | {"test_reads": int(content.get("test_reads") or 0) + 1}, sealed=True)
+    except (RunError, TypeError, ValueError) as error:
+        print(f"note: that the test part was read is not counted: {first_line(error)}", file=sys.stderr)
 
 
 def check_class(path: str, own: Container[str], run: Path, trust: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from recgnn import load
 from recgnn.cli.entry import main
@@ -17,7 +18,10 @@ from recgnn.errors import ConfigError, DataError, RecGNNError, RunError
 from recgnn.training import run_folder as runs
 
 GOOD = "user,item,rating,timestamp\n" + "".join(
-    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + i}\n" for u in range(1, 13) for i in range(1, 13) if (u + i) % 4
+    f"{u},{i},{1 + (u * i) % 5},{1_000_000 + 100 * u + (i + 5 * u) % 12}\n"
+    for u in range(1, 13)
+    for i in range(1, 13)
+    if (u + i) % 4
 )
 
 
@@ -85,6 +89,19 @@ def test_a_missing_or_binary_file(tiny, table):
     assert "is a binary file" in refused(table.parent, of_table(tiny, table))
     fake = table.rename(table.with_suffix(".parquet"))
     assert "is named .parquet but is no Parquet file" in refused(table.parent, of_table(tiny, fake))
+
+
+def test_shares_without_a_split_are_those_of_the_usual_one(tiny, table):
+    cli = main("fit", of_table(tiny, table, "--trainer.max_epochs=1", "--data.split.ratios=[0.6,0.2,0.2]"))
+    assert cli.datamodule.prepared.summary["split"] == "0.6/0.2/0.2 of each user, time order"
+    split = yaml.safe_load((cli.run_dir / "config.yaml").read_text())["data"]["init_args"]["split"]["init_args"]
+    assert (split["ratios"], split["order"]) == ([0.6, 0.2, 0.2], "time")
+
+
+@pytest.mark.parametrize("option", ["barebones=true", "enable_checkpointing=false"])
+def test_a_training_that_keeps_nothing_is_refused(tiny, table, option):
+    message = refused(table.parent, of_table(tiny, table, f"--trainer.{option}"), ConfigError)
+    assert f"--trainer.{option.replace('=', ' ')}: no checkpoint would be kept" in message
 
 
 def test_fewer_items_than_k(tiny, table):

@@ -26,7 +26,8 @@ def test_a_class_has_its_options_and_no_sizes() -> None:
 
 def test_a_training_has_the_values_of_the_model() -> None:
     text = " ".join(shown("--model=MF", "--training.help").split())
-    assert text.startswith("--training RankingTraining") and "default: BPR)" in text and "default: 0.002)" in text
+    assert text.startswith("--training RankingTraining")
+    assert "default: SampledSoftmax)" in text and "default: 0.002)" in text
     text = " ".join(shown("--training.help", "RegressionTraining").split())
     assert "--training.table_lr learning rate of the tables" in text, "described by its base class"
 

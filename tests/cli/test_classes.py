@@ -17,7 +17,7 @@ from recgnn.cli.classes import (
 from recgnn.errors import ConfigError
 from recgnn.models import DIN, FM, MF, AutoRec
 from recgnn.models.base import Recommender
-from recgnn.nn.losses import BPR, SquaredError
+from recgnn.nn.losses import BPR, SampledSoftmax, SquaredError
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
@@ -89,7 +89,9 @@ def test_the_training_follows_from_model_and_data() -> None:
 
 
 def test_the_arguments_that_suit_a_model() -> None:
-    expected = {"loss": {"class_path": path_of(BPR)}, "l2": 1e-2, "lr": 2e-3}
+    softmax = {"class_path": path_of(SampledSoftmax)}
+    assert default_arguments(RankingTraining, MF, BPR)["l2"] == BPR.defaults["l2"] != MF.defaults["l2"]
+    expected = {"loss": softmax, "l2": MF.defaults["l2"], "lr": MF.defaults["lr"]}
     assert default_arguments(RankingTraining, MF) == expected
     expected["loss"] = {"class_path": path_of(SquaredError)}  # MF's own is none of ratings
     assert default_arguments(RatingTraining, MF) == expected

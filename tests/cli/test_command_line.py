@@ -136,3 +136,17 @@ def test_files_that_are_none(here) -> None:
 def test_an_old_option_of_a_model(here) -> None:
     with pytest.raises(ConfigError, match="^--model.l2: l2 belongs under `training:`"):
         CommandLine(["--model=MF", "--model.l2=0.1"])
+
+
+@pytest.mark.parametrize("prefix", ["--data.split", "--data.init_args.split.init_args"])
+def test_options_of_a_split_that_is_not_named_mean_the_usual_one(prefix) -> None:
+    usual = "recgnn.data.interactions.split.UsualSplit"
+    for data, by in (("GraphDataModule", "user"), ("CTRDataModule", "all")):
+        words = [f"--data={data}", f"{prefix}.ratios=[0.7,0.2,0.1]", "--model=MF"]
+        argv = CommandLine(words).argv
+        name = prefix.removesuffix(".init_args")
+        assert argv[1:4] == [f"{name}={usual}", f"{name}.by={by}", words[1]]
+    named = ["--data.split=RatioSplit", "--data.split.ratios=[0.7,0.2,0.1]", "--model=MF"]
+    assert len(CommandLine(named).argv) == 3
+    with pytest.raises(ConfigError, match="--data.split.order: the usual split has no such option"):
+        CommandLine(["--data.split.order=time", "--model=MF"])

@@ -79,7 +79,11 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     assert training["init_args"]["loss"]["class_path"].endswith("BPR")
     assert training["init_args"]["l2"] == 1e-3  # LightGCN's own
     again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
+    split = config["data"]["init_args"]["split"]  # the one that was taken for a log with times
+    assert split["class_path"].endswith("RatioSplit") and split["init_args"]["order"] == "time"
     ours, theirs = metrics(again.run_dir), metrics(tiny_run)
+    (note,) = theirs["dataset"].pop("warnings")
+    assert "follow the time within each user" in note and ours["dataset"].pop("warnings") == []  # it is said now
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
         assert ours[key] == theirs[key]
     assert yaml.safe_load((again.run_dir / "config.yaml").read_text()) == config
@@ -275,6 +279,7 @@ def test_test_needs_the_run_folder_only(tiny, here):
     shutil.rmtree(here / "cache")
     shutil.move(done.run_dir, here / "moved")
     main("test", ["--run", "moved", "--output", "test.json"])
+    assert content["test_reads"] == 1 and metrics("moved")["test_reads"] == 2
     assert json.loads(Path("test.json").read_text())["test"] == content["test"]
 
 

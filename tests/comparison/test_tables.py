@@ -233,3 +233,28 @@ def test_metrics_are_those_that_are_measured() -> None:
 
     directions = {task: {name: cls.higher_is_better for name, cls in named.items()} for task, named in measured.items()}
     assert directions == METRICS and all(list(METRICS[task]) == list(named) for task, named in measured.items())
+
+
+def test_trials_and_readings_of_the_test_part_are_told(made, tmp_path, capsys) -> None:
+    folders = [made(name, {"ndcg@10": 0.1 * n}, model=name) for n, name in enumerate(("MF", "NGCF", "GCN"), 1)]
+    told = ({"trials": 20, "test_reads": 1}, {"test_reads": 3}, {"test_reads": None})
+    for folder, more in zip(folders, told, strict=True):
+        content = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(content | more))
+    (table,) = compare([tmp_path], tmp_path / "out")
+    assert [(row.name, row.trials, row.test_reads) for row in table.rows] == [
+        ("GCN", None, None), ("NGCF", None, 3), ("MF", 20, 1)]  # fmt: skip
+    assert any(note.startswith("the test part was read more than once: NGCF 3 times") for note in table.notes)
+    page, lines = (tmp_path / "out/compare.html").read_text(), (tmp_path / "out/compare.md").read_text().splitlines()
+    heads, *rows = ([cell.strip() for cell in line.split("|")] for line in lines if line.startswith("| "))
+    places = [heads.index("trials"), heads.index("test reads")]
+    assert [[row[place] for place in places] for row in rows[1:4]] == [["", ""], ["", "3"], ["20", "1"]]
+    assert all(f">{head}</button>" in page for head in ("trials", "test reads"))
+    (folders[0] / "metrics.json").write_text(json.dumps(content | {"trials": "<b>"}))
+    assert "is no result of a run" in find([folders[0]])[1][0]
+
+
+def test_runs_that_say_nothing_of_trials_have_no_such_column(made, tmp_path) -> None:
+    made("a", {"ndcg@10": 0.1})
+    compare([tmp_path], tmp_path / "out")
+    assert "trials" not in (tmp_path / "out/compare.md").read_text()

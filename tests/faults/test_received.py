@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import shutil
 import sys
 import zipfile
@@ -258,8 +259,13 @@ def test_every_text_is_hostile(tiny_run, click_run, tried) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
+    """All files; without the number of readings of the test part, which `test` counts."""
     files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    counted = re.compile(rb'"(test_reads|sha256)": ("\w+"|\d+)')
+    return {
+        str(path.relative_to(folder)): counted.sub(b"", path.read_bytes()) if path.name == "metrics.json"
+        else path.read_bytes() for path in files
+    }  # fmt: skip
 
 
 def test_trust_imports_what_the_person_trusts(tiny_run, here, entry, monkeypatch) -> None:

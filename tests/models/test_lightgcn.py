@@ -75,7 +75,7 @@ def test_shared_negatives(small, on_graph, check_step) -> None:
 
 def test_equals_pyg(small, on_graph, batch_for) -> None:
     """The same weights in PyG's LightGCN give the same embeddings, loss and gradient."""
-    training = on_graph(make(small), l2=0.1)
+    training = on_graph(make(small), loss="bpr", l2=0.1)
     model = training.model
     theirs = pyg.LightGCN(small.users + small.items, 4, num_layers=3).double()
     theirs.embedding.weight.data = torch.cat([model.user_embedding.weight, model.item_embedding.weight]).detach()

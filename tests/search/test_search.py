@@ -142,6 +142,7 @@ def test_best_yaml_is_the_best_trial_and_trains_to_its_figure(grid, here, capsys
     main("fit", ["--config", str(grid / "best.yaml"), "--run_dir", "again"])
     found = json.loads(Path("again/metrics.json").read_text())
     assert found["val"]["ndcg@5"] == pytest.approx(best[METRIC], abs=1e-9) and found["test"]
+    assert (found["trials"], found["test_reads"]) == (len(trials), 1)
 
 
 def test_a_line_a_trial_then_the_table_and_what_to_type_next(grid):

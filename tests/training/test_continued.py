@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recgnn.cli.entry import main
+from recgnn.data.stored import read_json
 from recgnn.errors import ConfigError, RunError
 
 
@@ -60,6 +61,9 @@ def test_a_run_that_was_stopped_early_goes_on_with_more_patience(tmp_path: Path)
     assert len(pd.read_csv(run / "metrics.csv")) == 2  # as it was
     main("fit", options(path, run, stopping.format(3), "--trainer.max_epochs=9", "--ckpt_path=last"))
     assert len(pd.read_csv(run / "metrics.csv")) == 4
+    main("test", ["--run", str(run)])
+    main("validate", ["--run", str(run)])
+    assert read_json(run / "metrics.json", sealed=True)["test_reads"] == 4  # three times at the end of fit
 
 
 def test_parameters_do_not_go_to_other_ids(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(data: GraphDat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("rate", "told"), [(30.0, True), (1e-3, False)])
+def test_a_loss_that_rises_in_the_first_epoch_is_told(data, tmp_path, capsys, rate, told) -> None:
+    trainer(tmp_path).fit(RankingTraining(MF(data.num_users, data.num_items, 4), lr=rate), data)
+    assert ("the loss rose in the first epoch" in capsys.readouterr().out) is told
+
+
 def test_scores_that_are_not_numbers_are_not_ranked(data: GraphDataModule, tmp_path: Path) -> None:
     training = RankingTraining(MF(data.num_users, data.num_items, 4))
     with torch.no_grad():

@@ -20,10 +20,10 @@ from recgnn.training.recommenders import RankingTraining, RatingTraining
 @pytest.mark.parametrize(
     ("options", "kind", "num", "exponent"),
     [
-        ({}, Uniform, 1, 0.0),
+        ({}, InBatch, 1, 1.0),
+        ({"loss": BPR()}, Uniform, 1, 0.0),
         ({"loss": BCE(), "num_negatives": 4}, Uniform, 4, 0.0),
         ({"negatives": "popularity", "popularity_alpha": 0.5}, Popularity, 1, 0.5),
-        ({"loss": SampledSoftmax()}, InBatch, 1, 1.0),
         ({"loss": SampledSoftmax(), "negatives": "shared", "num_negatives": 64}, Shared, 64, 0.75),
         ({"negatives": Popularity(3, 0.9)}, Popularity, 3, 0.9),
     ],
@@ -43,8 +43,8 @@ def test_the_rows_asked_for() -> None:
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (MF, {"negatives": "in_batch"}, "in_batch needs a loss such as SampledSoftmax, found BPR"),
-        (MF, {"negatives": "shared"}, "shared needs a loss such as SampledSoftmax"),
+        (MF, {"loss": BPR(), "negatives": "in_batch"}, "in_batch needs a loss such as SampledSoftmax, found BPR"),
+        (MF, {"loss": BPR(), "negatives": "shared"}, "shared needs a loss such as SampledSoftmax"),
         (MF, {"negatives": "all"}, "MF takes no `all`, which is for autoencoders"),
         (MF, {"negatives": "uniformly"}, "did you mean 'uniform'"),
         (MF, {"num_negatives": 0}, "RankingTraining.num_negatives is 0; expected a whole number from 1"),

@@ -76,6 +76,8 @@ class CTRDataModule(Checked, LightningDataModule):
             in the metrics; sampled events have that of the event that they stand beside.
     """
 
+    usual_by: Literal["user", "all"] = "all"  # see UsualSplit
+
     def __init__(
         self,
         source: Source | EventSource | None = None,
@@ -104,7 +106,7 @@ class CTRDataModule(Checked, LightningDataModule):
         if source is None and prepared is None:
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
         self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
-        self.split = split or UsualSplit("all")
+        self.split = split or UsualSplit(self.usual_by)
         self.batch_size, self.epochs_per_pass, self.eval_batch_size = batch_size, epochs_per_pass, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history

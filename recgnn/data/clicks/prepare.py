@@ -35,9 +35,10 @@ from recgnn.data.clicks.parts import (
 )
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
+from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
-from recgnn.data.interactions.split import Split, unused_parts
+from recgnn.data.interactions.split import Split, notes_of
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.lists import without_lists
@@ -149,7 +150,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
     strict = asked.fields is not None
     if known.fields is not None and not strict:
         asked = asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
-    asked = asked._replace(split=asked.split.for_columns(columns))
+    named, asked = asked.split, asked._replace(split=asked.split.for_columns(columns))
     need_columns(asked.weights, columns, f"weight: {name}", error=ConfigError)
     if asked.negatives or asked.history is not None:
         whole = whole_of(name, pd.concat(list(blocks()), ignore_index=True), asked)
@@ -173,7 +174,10 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step, asked)
     if items is not None and asked.history is not None:
         _encode_items(items, encoders, asked.history, folder)
-    owners = chosen.owners
+    owners, later = chosen.owners, None
+    if whole is not None and whole.times is not None:
+        own_part = part[:: 1 + asked.negatives]
+        later = later_than_test(whole.times[own_part == 0], whole.times[own_part == 2])
     if whole is not None and {USER, ITEM} <= set(columns):
         if not asked.negatives:
             line = Timeline(codes(whole.frame[USER]), codes(whole.frame[ITEM]), whole.times)
@@ -206,7 +210,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "reasons": chosen.reasons,
         "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
-        "notes": [*(getattr(source, "notes", ()) or notes), *unused_parts(asked.split, columns)],
+        "notes": [*(getattr(source, "notes", ()) or notes), *notes_of(asked.split, named, columns), *told_later(later)],
         "history": None if asked.history is None else asked.history.as_dict(),
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.log import POSITION, TIMESTAMP
+from recgnn.data.readers.notation import ORDER
 from recgnn.data.readers.times import moment
 from recgnn.errors import DataError
 
@@ -49,3 +50,17 @@ def start_of(part: str, value: float | str | None, ordered: bool = False) -> flo
     if value is None or (ordered and isinstance(value, int | float)):
         return np.nan if value is None else float(value)
     return moment(value, f"TemporalSplit: {part}")
+
+
+def later_than_test(train: np.ndarray | None, test: np.ndarray | None) -> float | None:
+    """Return the share of train rows later than the first test row; None without times, or where these are an order."""
+    if train is None or test is None or not len(test) or np.isnan(train).all() or np.isnan(test).all():
+        return None
+    return None if np.nanmax(test) < ORDER else float((train > np.nanmin(test)).mean())
+
+
+def told_later(share: float | None) -> list[str]:
+    """Tell, in a line or none, how much of train is later than the test part begins."""
+    if not share:
+        return []
+    return [f"{share:.0%} of train is later than the first test row; --data.split TemporalSplit has one moment for all"]

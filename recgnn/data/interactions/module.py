@@ -48,7 +48,8 @@ class GraphDataModule(Checked, LightningDataModule):
             set such as `MovieLens100K`.
         filters: applied in order: `MinRating`, `KCore`, `Where` …
         split: how train, validation and test are made; by default the parts that the data came with (`GivenSplit()`),
-            where they did, or else 8:1:1 per user, at random (`RatioSplit()`).
+            where they did, or else 8:1:1 per user, by time where the log has times (`RatioSplit(order="time")`: rows
+            of equal time in the log's order), at random where it has none (`RatioSplit()`).
         batch_size: interactions (for autoencoders: rows of the interaction matrix) per training step and process; by
             default what makes about 100 steps an epoch, from 256 to 2,048 (of rows about 20 steps, from 16 to 512).
         sampling: `interaction` visits every interaction once an epoch, `user` draws users uniformly and then one of

@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
+from recgnn.data.interactions.by_time import later_than_test
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
-from recgnn.data.interactions.split import Split, unused_parts
+from recgnn.data.interactions.split import Split, TemporalSplit, notes_of
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.errors import DataError
 
 __all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]
+
+FEW, FEW_USERS = 0.2, 100  # share and number of users below which a test part says little
 
 
 class Asked(NamedTuple):
@@ -60,7 +63,7 @@ def prepare(
         RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
     """
     steps = [source.fingerprint(), *map(_identity, filters), _identity(split)]
-    steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}"]
+    steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     asked = Asked(filters, split, positive, repeats)
     return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
 
@@ -70,7 +73,7 @@ def compute(
 ) -> PreparedLog:
     """`prepare` without the cache."""
     log = source.read()
-    split = split.for_columns(log.interactions.columns)
+    named, split = split, split.for_columns(log.interactions.columns)
     asked = Asked(filters, split, positive, repeats)
     frame, dropped = _filtered(log.name, log.interactions, asked)
     part = np.asarray(split.split(frame))
@@ -97,7 +100,8 @@ def compute(
         if not len(parts[name]):
             raise DataError(
                 f"{log.name}: the {name} part is empty: all its {len(left)} rows have a user or item "
-                "that is not in train; use a split within each user, or filter rare items with KCore"
+                "that is not in train; draw it at random within each user (--data.split RatioSplit), or filter rare "
+                "items with KCore"
             )
     warned += [f"no label is left in the {name} part" for name in PARTS[1:] if sizes[name] and not len(parts[name])]
     unseen, others = sum(map(len, cold.values())), sizes["val"] + sizes["test"]
@@ -108,6 +112,12 @@ def compute(
         warned.append("validated on the test part: figures are best-on-test, not an honest estimate")
     if unseen > 0.2 * others:
         warned.append(f"{unseen:,} of {others:,} val and test rows dropped: their users or items are not in train")
+    tested = len(np.unique(parts["test"].user))
+    if isinstance(split, TemporalSplit) and 0 < tested < max(FEW_USERS, FEW * len(users)) and 2 * tested < len(users):
+        warned.append(
+            f"only {tested:,} of {len(users):,} users have test rows, since one moment holds for all; --data.split "
+            "RatioSplit --data.split.order time tests each by its own latest rows"
+        )
     used = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
     ratings = parts["train"].rating
     summary = {
@@ -128,8 +138,9 @@ def compute(
         "positive": asked.positive,
         "repeats": asked.repeats,
         "split": split.describe(),
+        "later": later_than_test(parts["train"].timestamp, parts["test"].timestamp),
         "val_is_test": split.val_is_test,
-        "warnings": [*log.notes, *unused_parts(split, log.interactions.columns), *warned],
+        "warnings": [*log.notes, *notes_of(split, named, log.interactions.columns), *warned],
     }
     return PreparedLog(**parts, users=users, items=items, summary=summary, cold=cold)
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recgnn.data.interactions.by_time import told_later
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -178,6 +179,7 @@ def format_summary(summary: dict, task: str = "ranking") -> str:
         f"{summary['interactions']:,} of {summary['read']:,} interactions (density {summary['density']:.3%})",
         *(f"  {cold if d.get('cold') else 'dropped'} {d['rows']:,}: {d['step']}" for d in summary["dropped"]),
         f"  train {summary['train']:,}, val {summary['val']:,}, test {summary['test']:,} ({summary['split']})",
+        *(f"  {line}" for line in told_later(summary.get("later"))),
         *times,
     ]
     if task == "ranking" and summary["ratings"] is not None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import PARTS, SPLIT, USER
+from recgnn.data.interactions.log import PARTS, SPLIT, TIMESTAMP, USER
 from recgnn.data.readers.notation import ORDER, date_of
 from recgnn.errors import Checked, ConfigError, DataError, NonNegative, Seed, Share
 
@@ -55,7 +55,7 @@ class RatioSplit(Split):
     Args:
         ratios: Shares of train, val, test; they are normalised. A share of 0 asks for no such part.
         by: "user" (every user is in each part, rows permitting) or "all".
-        order: "random", or "time" (the latest are test; equal times by row). Within a user, `pos`
+        order: "random", or "time" (the latest are test; rows of equal time in the log's order). Within a user, `pos`
             (a rank by time) stands in for a missing timestamp.
         seed: Of the random order.
 
@@ -190,7 +190,11 @@ class TemporalSplit(Split):
             moments = np.sort(time)
             cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
             val, test = (moments[cut] if cut < len(time) else np.inf for cut in cuts)
+            sizes = np.diff([0, *cuts, len(time)])
+            small = [share for share, size in zip(self.ratios, sizes, strict=True) if share and not size]
             wanted, how = self.ratios, "too many rows have the same time; use other ratios or RatioSplit"
+            if small:
+                how = f"a share of {small[0]:g} is less than one of {len(time):,} rows; raise it, or name test_start"
         part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
         return _checked(part, wanted, how)
 
@@ -257,23 +261,36 @@ class GivenSplit(Split):
 
 
 class UsualSplit(Split):
-    """The parts that the data came with, where they did (`GivenSplit()`); else by share (`RatioSplit()`).
+    """The parts that the data came with, where they did (`GivenSplit()`); else by share (`RatioSplit()`): by time
+    within each user where the log has times, else at random.
 
     Args:
-        by: "user" or "all", of the shares.
+        by: "user", or "all": shares of all rows, at random.
+        ratios: Shares of train, val, test, also where the data came with parts; 8:1:1 when None.
+        seed: Of the random order.
     """
 
-    def __init__(self, by: Literal["user", "all"] = "user") -> None:
-        self.by = by
+    def __init__(
+        self, by: Literal["user", "all"] = "user", ratios: Sequence[NonNegative] | None = None, seed: Seed = 42
+    ) -> None:
+        self.by, self.ratios, shares = by, ratios, ratios or (0.8, 0.1, 0.1)
+        self.choices = (GivenSplit(), RatioSplit(shares, order="time"), RatioSplit(shares, by, seed=seed))
 
     def for_columns(self, columns: Collection[str]) -> Split:
-        return GivenSplit() if SPLIT in columns else RatioSplit(by=self.by)
+        given, timed, drawn = self.choices
+        if SPLIT in columns and self.ratios is None:
+            return given
+        return timed if TIMESTAMP in columns and self.by == "user" else drawn
+
+    def chosen(self, described: str) -> Split | None:
+        """Return the split that was taken, by its description; None for another."""
+        return next((split for split in self.choices if split.describe() == described), None)
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         return self.for_columns(frame.columns).split(frame)
 
     def describe(self) -> str:
-        return f"given, or else {RatioSplit(by=self.by).describe()}"
+        return "; or else ".join(split.describe() for split in self.choices)
 
 
 class WithoutValidation(Split):
@@ -291,7 +308,8 @@ class WithoutValidation(Split):
         self.of, self.is_given, self.follows_log = of, of.is_given, of.follows_log
 
     def for_columns(self, columns: Collection[str]) -> Split:
-        return WithoutValidation(self.of.for_columns(columns))
+        of = self.of.for_columns(columns)
+        return self if of is self.of else WithoutValidation(of)
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.of.val_is_test:
@@ -357,8 +375,17 @@ def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]
     return train, val, test
 
 
-def unused_parts(split: Split, columns: Collection[str]) -> list[str]:
-    """Return a note where the data came with parts and the split is another."""
-    if SPLIT not in columns or split.is_given:
-        return []
-    return ["the data's own parts (train, val, test) are not used: another split is named; GivenSplit goes by them"]
+def notes_of(split: Split, asked: Split, columns: Collection[str]) -> list[str]:
+    """Return notes on a split: where the data came with parts and it is another, and where it was chosen by times.
+
+    Args:
+        split: The split, as it is for data with such columns.
+        asked: The split that was asked for.
+        columns: The columns of the data.
+    """
+    if SPLIT in columns and not split.is_given:
+        return ["the data's own parts (train, val, test) are not used: another split is named; GivenSplit goes by them"]
+    if split is not asked and split.follows_log and not split.is_given:
+        return ["parts follow the time within each user (equal times: the order of the rows); --data.split RatioSplit "
+                "draws them at random"]  # fmt: skip
+    return []

@@ -144,7 +144,7 @@ def weighted() -> GraphDataModule:
 
 def test_each_positive_counts_by_its_weight() -> None:
     data = weighted()
-    training = RankingTraining(MF(data.num_users, data.num_items, 3), l2=0.0, ks=[2])
+    training = RankingTraining(MF(data.num_users, data.num_items, 3), BPR(), l2=0.0, ks=[2])
     data.request, training.log = training.request, lambda *_, **__: None
     known = {(u, i): w for u, i, w in zip(*data.pairs("train"), data.prepared.train.weight, strict=True)}
     known = {(int(u), int(i)): float(w) for (u, i), w in known.items()}

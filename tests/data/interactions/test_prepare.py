@@ -18,7 +18,7 @@ from recgnn.data.interactions.filters import Deduplicate, KCore, MinRating
 from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.sources import FrameLog
-from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split
+from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, UsualSplit
 from recgnn.errors import DataError, RunError
 
 DATA = os.environ.get("RECGNN_DATA")
@@ -286,3 +286,39 @@ def test_validation_parts_alone_are_given_parts_too() -> None:
     prepared = compute(FrameLog(GIVEN[GIVEN["split"] != "test"]), [], GivenSplit())
     assert len(prepared.val) == 1 and not len(prepared.test)
     assert "there is no test part" in prepared.summary["warnings"]
+
+
+def test_how_much_of_train_is_later_than_test_is_told() -> None:
+    """Two users: the second one's train rows all come after the first one's test row, at 1,000,000,003."""
+    frame = pd.DataFrame({"user": [1] * 4 + [2] * 4, "item": [1, 2, 3, 4, 3, 4, 1, 2]})
+    frame["timestamp"] = 1_000_000_000 + np.array([0, 1, 2, 3, 10, 11, 12, 13])
+    split = RatioSplit((0.5, 0.25, 0.25), order="time")
+    prepared = compute(FrameLog(frame), [], split)
+    assert prepared.summary["later"] == 0.5
+    told = "  50% of train is later than the first test row; --data.split TemporalSplit has one moment for all"
+    assert told in format_summary(prepared.summary)
+    moment = compute(FrameLog(frame), [], TemporalSplit(test_start=1_000_000_012))
+    ordered = compute(FrameLog(frame.assign(timestamp=frame["timestamp"] - 1_000_000_000)), [], split)
+    untimed = compute(FrameLog(frame.drop(columns="timestamp")), [], RatioSplit())
+    assert (moment.summary["later"], ordered.summary["later"], untimed.summary["later"]) == (0.0, None, None)
+    for quiet in (moment, ordered, untimed):
+        assert "later" not in format_summary(quiet.summary)
+
+
+def test_the_usual_split_says_that_it_follows_the_times() -> None:
+    note = "parts follow the time within each user (equal times: the order of the rows); --data.split RatioSplit"
+    for split, times, told in ((UsualSplit(), True, True), (UsualSplit(), False, False), (RatioSplit(), True, False),
+                               (RatioSplit(order="time"), True, False)):  # fmt: skip
+        summary = compute(SyntheticLog(timestamps=times), [], split).summary
+        assert any(text.startswith(note) for text in summary["warnings"]) == told
+        assert summary["split"] == (RatioSplit(order="time") if told else split.for_columns([])).describe()
+
+
+def test_few_users_left_by_one_moment_are_told() -> None:
+    late = pd.DataFrame({"user": range(40), "item": np.arange(40) % 5, "timestamp": 1_000_000_000 + np.arange(40)})
+    again = late.head(4).assign(item=lambda f: (f["item"] + 1) % 5, timestamp=1_000_000_100)
+    log = FrameLog(pd.concat([late, again], ignore_index=True))
+    told = compute(log, [], TemporalSplit(test_start=1_000_000_100)).summary["warnings"]
+    assert any(text.startswith("only 4 of 40 users have test rows, since one moment holds for all") for text in told)
+    whole = compute(SyntheticLog(), [], RatioSplit(order="time")).summary["warnings"]
+    assert not any("have test rows" in text for text in whole)
