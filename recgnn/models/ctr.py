@@ -29,7 +29,8 @@ class CTRModel(Model):
         reads_history: whether `forward` takes a third argument `history`: what the user did before.
         uses_times: whether it looks at the times of a history.
         calibration: a rising curve that is put on the logits after training: corners and their images, [2, K]; or None.
-        prior: what the regularisation is over the number of training events, where it is not said.
+        prior: what the regularisation is over the number of training events, where it is not said: in how many events
+            of a value its vector or weight is worth as much as they are.
     """
 
     linear: FieldEmbedding
