@@ -255,6 +255,7 @@ class ClickTraining(Training):
                 notes.append(f"--training.calibrate {best_one} would lower the log loss of validation {change}")
             fitted = FITS[self.calibrate](*events)
             curve = None if fitted is None else torch.tensor(fitted, dtype=torch.float32)
+            self.model.calibration = curve if curve is None else curve.to(self.model.bias.device)
         if curve is not None and self.trainer.is_global_zero:
             checkpoint["state_dict"]["model.calibration"] = curve.cpu()
             AtomicCheckpointIO().save_checkpoint(checkpoint, best)
