@@ -21,10 +21,11 @@ class Evidence(NamedTuple):
     Args:
         names: Whether a rate for each value plainly predicts better than the mean and than a rate for each bin.
         order: Whether a rate for each bin plainly predicts better than the mean and than a rate for each value.
-        bins: How many bins predict best.
+        bins: How many bins predict best; 16 where none plainly better than the mean.
         logarithm: Whether a line through the logarithms predicts better than one through the numbers, or a number lies
             so far out that the line cannot be trusted.
-        binned: Whether bins predict better than the better line.
+        binned: Whether bins predict plainly better than the better line, or the line is plainly no better than the
+            mean, so that more than a line may be needed beside other fields.
     """
 
     names: bool
@@ -62,7 +63,8 @@ def evidence_of(numbers: np.ndarray, labels: np.ndarray) -> Evidence | None:
     line, ordered, nothing = log if logarithm else plain, by_bins[bins], _mean(labels, half)
     names = min(sure(ordered, by_value), sure(nothing, by_value)) > SURE
     order = min(sure(by_value, ordered), sure(nothing, ordered)) > SURE
-    return Evidence(names, order, bins, logarithm, sure(line, ordered) > SURE)
+    binned = sure(line, ordered) > SURE or sure(nothing, line) < SURE
+    return Evidence(names, order, bins if sure(nothing, ordered) > SURE else 16, logarithm, binned)
 
 
 def parts_of(numbers: np.ndarray, count: int) -> np.ndarray:
