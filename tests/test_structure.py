@@ -211,7 +211,7 @@ def test_every_configuration_has_a_model() -> None:
     assert all(stem in files or stem.rpartition("_")[0] in files for stem in stems)  # a variant, as autorec_user
 
 
-OF_DATA = {"num_users", "num_items", "field_dims", "slots", "field_names", "item_slots"}
+OF_DATA = {"num_users", "num_items", "field_dims", "slots", "field_names", "item_slots", "part_sizes"}
 
 
 @pytest.mark.parametrize("name", models.__all__)

@@ -15,7 +15,7 @@ from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training
 
-SIZES = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots")
+SIZES = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots", "part_sizes")
 """Arguments of models that the data module gives and no configuration has."""
 
 
@@ -39,7 +39,8 @@ def _in(module: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{module}.{name}" for name in names)
 
 
-LOSSES, METRICS, NEGATIVES = "recgnn.nn.losses", "recgnn.evaluation.metrics", "recgnn.data.interactions.sampling"
+LOSSES, CONTRASTIVE = "recgnn.nn.losses", "recgnn.nn.contrastive"
+METRICS, NEGATIVES = "recgnn.evaluation.metrics", "recgnn.data.interactions.sampling"
 PLACES = {
     "data": Place("data module", ("recgnn.data",), ("lightning.LightningDataModule",)),
     "data.source": Place("source", ("recgnn.data",), _in("recgnn.data", "Source", "EventSource")),
@@ -55,7 +56,11 @@ PLACES = {
         ("recgnn.training.recommenders", "recgnn.training.clicks"),
         ("recgnn.training.base.Training", "recgnn.training.recommenders.RecommenderTraining"),
     ),
-    "training.loss": Place("loss", (LOSSES,), _in(LOSSES, "Loss", "PairLoss", "RowLoss", "RatingLoss", "EventLoss")),
+    "training.loss": Place(
+        "loss",
+        (LOSSES, CONTRASTIVE),
+        (*_in(LOSSES, "Loss", "PairLoss", "RowLoss", "RatingLoss", "EventLoss"), f"{CONTRASTIVE}.CosineLoss"),
+    ),
     "training.negatives": Place("class of negatives", (NEGATIVES,), _in(NEGATIVES, "Negatives"), named=True),
     "training.metrics": Place(
         "metric",

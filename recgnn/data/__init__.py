@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         MovieLens32M,
         MovieLens100K,
         MovieLensSmall,
+        MovieLensTags,
     )
     from recgnn.data.datasets.music import LastFM1K, LastFM2K, LastFM360K
     from recgnn.data.datasets.shops import AmazonReviews, BookCrossing, Steam, Taobao, Yelp
@@ -60,7 +61,7 @@ _MODULES = {
     "datasets.frappe": ("Frappe",),
     "datasets.media": ("CriteoAttribution", "KuaiRand", "KuaiRec", "MIND", "Netflix", "Tenrec"),
     "datasets.movielens": ("MovieLens100K", "MovieLens10M", "MovieLens1M", "MovieLens20M", "MovieLens32M",
-                           "MovieLensSmall"),
+                           "MovieLensSmall", "MovieLensTags"),
     "datasets.music": ("LastFM1K", "LastFM2K", "LastFM360K"),
     "datasets.shops": ("AmazonReviews", "BookCrossing", "Steam", "Taobao", "Yelp"),
     "datasets.synthetic": ("SyntheticLog",),

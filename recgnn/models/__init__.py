@@ -14,8 +14,10 @@ from recgnn.models.lightgcn import LightGCN
 from recgnn.models.lr import LR
 from recgnn.models.mf import MF
 from recgnn.models.ngcf import NGCF
+from recgnn.models.pitf import PITF
 from recgnn.models.poly2 import Poly2
 from recgnn.models.wide_deep import WideDeep
+from recgnn.models.xsimgcl import XSimGCL
 
 __all__ = [
     "BST",
@@ -28,10 +30,12 @@ __all__ = [
     "LR",
     "MF",
     "NGCF",
+    "PITF",
     "AutoRec",
     "DCNv2",
     "DeepFM",
     "LightGCN",
     "Poly2",
     "WideDeep",
+    "XSimGCL",
 ]

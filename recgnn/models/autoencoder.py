@@ -12,7 +12,7 @@ from recgnn.errors import ConfigError, DataError, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.autoencoder import Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
-from recgnn.nn.losses import half_square
+from recgnn.nn.norms import half_square
 from recgnn.nn.propagation import CSR, select_rows
 
 

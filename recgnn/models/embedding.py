@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side
 from recgnn.nn.folding import Entries, features_of, neighbour_map
-from recgnn.nn.losses import SampledSoftmax, embedding_l2
+from recgnn.nn.losses import SampledSoftmax
+from recgnn.nn.norms import embedding_l2
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError, Layers, Size
+from recgnn.errors import ConfigError, Layers, NonNegative, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, user_rows
@@ -28,6 +28,7 @@ class LightGCN(EmbeddingRecommender):
         embedding_dim: D, the width of the embeddings.
         num_layers: K.
         layer_weights: `uniform` (the paper's 1 / (K + 1)), `learned` (softmax of free parameters), or K + 1 numbers.
+        init_std: standard deviation of the embeddings at the start.
 
     >>> model = LightGCN(num_users=3, num_items=4, embedding_dim=8)
     >>> model.set_graph(torch.tensor([[0, 0, 1, 2], [1, 2, 0, 3]]))
@@ -41,9 +42,9 @@ class LightGCN(EmbeddingRecommender):
 
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 64, num_layers: Layers = 3,
-        layer_weights: Literal["uniform", "learned"] | list[float] = "uniform",
+        layer_weights: Literal["uniform", "learned"] | list[float] = "uniform", init_std: NonNegative = 0.1,
     ):  # fmt: skip
-        super().__init__(num_users, num_items, embedding_dim)
+        super().__init__(num_users, num_items, embedding_dim, init_std)
         self.layer_logits: nn.Parameter | None = None
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))

@@ -11,7 +11,8 @@ from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows
-from recgnn.nn.losses import SampledSoftmax, embedding_l2
+from recgnn.nn.losses import SampledSoftmax
+from recgnn.nn.norms import embedding_l2
 
 MIN_RIDGE = 0.01  # per rating, of a new user or item, where the model was trained with less
 

@@ -13,7 +13,7 @@ from recgnn.errors import Share, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
 from recgnn.nn.folding import Entries, user_rows
-from recgnn.nn.losses import embedding_l2
+from recgnn.nn.norms import embedding_l2
 from recgnn.nn.propagation import BipartiteOperator, NGCFLayer, Norm, csr_matmul
 
 

@@ -46,24 +46,24 @@ class PairLoss(Loss):
     """A loss of positives against sampled negatives. A subclass defines `forward`.
 
     Where it also defines `in_batch(scores [B, B], items [B], log_q [B] or None)`, the other positives of the batch can
-    be its negatives.
+    be its negatives. One of the batch alone defines `of_representations` instead of `forward`.
 
     Attributes:
         popularity_correction: the weight of the log of an item's sampling rate, which is subtracted from its score; 0
             for none.
         negatives: the negatives that suit it where none are asked for, by name.
+        cosine: whether it is trained on the cosines of the representations instead of their inner products. Ranked are
+            the inner products in any case: the lengths that training by cosines gives make a better ranking than none.
     """
 
     popularity_correction: float = 0.0
+    cosine: ClassVar[bool] = False
     negatives: ClassVar[str] = "uniform"
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """Compute the loss of each positive.
 
         Shapes: positive [B]; negative [B, n], -inf where an item is no negative; positive_log_q [B] and negative_log_q
@@ -74,7 +74,7 @@ class PairLoss(Loss):
     def of_representations(
         self, user: Tensor, item: Tensor, positives: Tensor, negatives: Tensor | None, log_q: LogQ
     ) -> Tensor:
-        """Compute the loss of each positive, [B], from representations whose inner products are the scores.
+        """Compute the loss of each positive, [B], from the representations.
 
         Args:
             user: representations of the batch's users, [B, D].
@@ -84,6 +84,8 @@ class PairLoss(Loss):
             log_q: the weighted log rate at which items are sampled, like `positives` and `negatives`; or None.
         """
         size = positives.numel()
+        if self.cosine:
+            user, item = F.normalize(user, dim=1), F.normalize(item, dim=1)
         if negatives is None:
             return self.in_batch(user @ item.T, positives, log_q(positives))  # type: ignore[operator]  # see above
         positive = (user * item[:size]).sum(-1)
@@ -107,12 +109,9 @@ class BPR(PairLoss):
     defaults = {"l2": 1e-3}
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return F.softplus(negative - positive[:, None]).mean(1)
 
 
@@ -124,12 +123,9 @@ class BCE(PairLoss):
     """
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         return F.softplus(-positive) + F.softplus(negative).sum(1)
 
 
@@ -156,12 +152,9 @@ class SampledSoftmax(PairLoss):
         self.temperature, self.popularity_correction = temperature, popularity_correction
 
     def forward(
-        self,
-        positive: Tensor,
-        negative: Tensor,
-        positive_log_q: Tensor | None = None,
+        self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,
         negative_log_q: Tensor | None = None,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         positive, negative = positive / self.temperature, negative / self.temperature
         if positive_log_q is not None and negative_log_q is not None:
             positive = positive - positive_log_q
@@ -185,35 +178,6 @@ class SampledSoftmax(PairLoss):
         again = items[:, None] == items
         again[diagonal, diagonal] = False
         return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal, reduction="none")
-
-
-def embedding_l2(*embeddings: Tensor) -> Tensor:
-    r"""Compute :math:`\frac{1}{2B}\sum \lVert e \rVert^2` over the batch's rows, as the LightGCN authors' code.
-
-    Shapes: each [B, D] or [B, n, D]; repeated rows count each time; divided by the first one's B.
-    """
-    total = embeddings[0].square().sum()
-    for rows in embeddings[1:]:
-        total = total + rows.square().sum()
-    return total / (2 * embeddings[0].shape[0])
-
-
-class _HalfSquare(torch.autograd.Function):
-    """Half the squared norm in one pass over the tensor each way, where `x.square().sum()` takes five."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return torch.dot(x.reshape(-1), x.reshape(-1)) / 2
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad * ctx.saved_tensors[0]
-
-
-def half_square(x: Tensor) -> Tensor:
-    r"""Compute :math:`\frac12 \lVert x \rVert^2` of a whole tensor: a scalar."""
-    return _HalfSquare.apply(x)
 
 
 class _Pick(torch.autograd.Function):

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from recgnn.data.interactions.compound import COMMA, joined
 from recgnn.data.readers.frames import as_pandas
-from recgnn.data.readers.origin import need_columns, unique_columns
+from recgnn.data.readers.origin import Origin, need_columns, unique_columns
 from recgnn.errors import DataError
 
 
@@ -40,6 +41,9 @@ def own_columns(
     unique_columns(frame.columns, what)
     if adds and adds in frame.columns:
         raise DataError(f"{what}: has a column '{adds}' already, which the answers are to have; rename it")
+    for theirs in names.values():
+        if theirs not in frame.columns and {*theirs.split(COMMA)} <= {*frame.columns}:  # ids of several columns
+            frame = frame.assign(**{theirs: joined(frame, theirs.split(COMMA), Origin(what))[1]})
     own = {theirs: ours for ours, theirs in names.items() if theirs in frame.columns}
     by_chance = [name for name in own.values() if name in frame.columns and name not in own]
     found = frame.drop(columns=by_chance).rename(columns=own)

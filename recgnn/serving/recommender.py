@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from recgnn.data.interactions.compound import Parts, admitted
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import PreparedLog
@@ -52,6 +54,19 @@ class TrainedRecommender(TrainedModel):
             folding.set_graph(self.model, prepared.train)
         self.prepared, self.users, self.items = prepared, prepared.users, prepared.items
         self.summary, self.names = prepared.summary, prepared.summary["columns"]
+
+    def admit(self, users: object) -> None:
+        """Number those of the users who are new, and whose id is made of parts that the training data have."""
+        if users is None or not hasattr(self.model, "set_parts"):
+            return
+        known = admitted(self.users, [str(user) for user in as_list(users)])
+        if len(known) > len(self.users):
+            self.users, self.prepared = known, replace(self.prepared, users=known)
+            cast(Any, self.model).set_parts(torch.from_numpy(Parts(known).codes))
+
+    def _rows(self, users: object, fallback: str | None) -> tuple[np.ndarray, np.ndarray]:
+        self.admit(users)
+        return super()._rows(users, fallback)
 
     def seen_in(self, *parts: str) -> UserItems:
         own = [p for p in parts if not (p == "val" and self.summary["val_is_test"])]  # which is the test part
@@ -190,6 +205,7 @@ class TrainedRecommender(TrainedModel):
         ['user', 'item', 'score']
         """
         own = own_columns(frame, self.names, (USER, ITEM), adds="score")
+        self.admit(own[USER])
         users, items = self.users.require(own[USER], USER), self.items.require(own[ITEM], ITEM)
         return like(frame, as_pandas(frame).assign(score=self.scores_of(users, items)))
 
@@ -211,6 +227,7 @@ class TrainedRecommender(TrainedModel):
             DataError: for a missing column, or one that is called prediction.
         """
         own = own_columns(frame, self.names, (USER, ITEM), what, "prediction", remedy)
+        self.admit(own[USER])
         return self.users.encode(own[USER]), self.items.encode(own[ITEM])
 
     def scores_of(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

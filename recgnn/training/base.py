@@ -104,7 +104,7 @@ class Training(Checked, LightningModule):
         Raises:
             ConfigError: names the size.
         """
-        for name in ("num_users", "num_items", "field_dims", "slots"):
+        for name in ("num_users", "num_items", "field_dims", "slots", "part_sizes"):
             own, wanted = getattr(self.model, name, None), getattr(data, name, None)
             if own is not None and wanted is not None and own != wanted:
                 kind = type(self.model).__name__

@@ -20,7 +20,8 @@ from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding
-from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, half_square, weighted_mean
+from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, weighted_mean
+from recgnn.nn.norms import half_square
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
 from recgnn.training.calibration import FITS, Calibration, cross_fitted, recommended

@@ -41,6 +41,8 @@ class RecommenderTraining(Training):
         data.request = self.request
         if hasattr(data, "check"):
             data.check(self.task)
+        if hasattr(self.model, "set_parts"):
+            self.model.set_parts(torch.from_numpy(data.parts.codes))
         ratings = data.ratings("train") if self.task == "rating" else None
         self.set_graph(data.edge_index, ratings)
         # Constant on every rank: DDP need not broadcast the graph before each step.
@@ -70,14 +72,15 @@ class RankingTraining(RecommenderTraining):
 
     Args:
         model: a recommender.
-        loss: `BPR`, `BCE` or `SampledSoftmax` for models by inner product; `Multinomial`, `Logistic` or `Squared` for
-            autoencoders; the model's own default when None.
+        loss: `BPR`, `BCE`, `SampledSoftmax`, `BSL`, `CosineContrastive` or `DirectAU` for models by inner product;
+            `Multinomial`, `Logistic` or `Squared` for autoencoders; the model's own default when None.
         negatives: what stands against a positive: `uniform` or `popularity` (items that the user does not have, drawn
             per positive), `shared` (one draw by popularity for the whole batch), `in_batch` (the other positives of the
-            batch; the last two need a loss that can take them, as `SampledSoftmax`), or `all` (every other item, for
-            autoencoders); `auto` is what suits the loss. Or a class of one's own.
-        num_negatives: how many per positive, or per batch for `shared`.
-        popularity_alpha: exponent of the item counts for `popularity` and `shared`.
+            batch; the last two need a loss that can take them, as `SampledSoftmax` or those of cosines), or `all`
+            (every other item, for autoencoders); `auto` is what suits the loss. Or a class of one's own.
+        num_negatives: how many per positive, or per batch for `shared`; when None 1, or 1,024 for losses of cosines.
+        popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
+            alike) for losses of cosines.
         l2: weight of the L2 regularisation; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
         metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
@@ -92,8 +95,8 @@ class RankingTraining(RecommenderTraining):
         model: Recommender,
         loss: PairLoss | RowLoss | None = None,
         negatives: str | Negatives = "auto",
-        num_negatives: Size = 1,
-        popularity_alpha: NonNegative = 0.75,
+        num_negatives: Size | None = None,
+        popularity_alpha: NonNegative | None = None,
         l2: NonNegative | None = None,
         lr: Positive | None = None,
         metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
@@ -116,8 +119,11 @@ class RankingTraining(RecommenderTraining):
         self.kinds = nn.ModuleDict()  # of labels, where repeats count
         self.register_buffer("item_log_q", torch.zeros(model.num_items), persistent=False)
 
-    def _named(self, name: str, num: int, alpha: float) -> Negatives | None:
+    def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
+        suited = {"num_negatives": 1, "popularity_alpha": 0.75} | getattr(self.loss, "defaults", {})
+        num = suited["num_negatives"] if num is None else num
+        alpha = suited["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")
@@ -136,7 +142,10 @@ class RankingTraining(RecommenderTraining):
         if rows != (self.negatives is None) and not (rows and type(self.negatives) in (Uniform, Popularity)):
             taken = "all, uniform or popularity" if rows else "no `all`, which is for autoencoders"
             raise ConfigError(f"negatives: {name} takes {taken}")
-        if not rows and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
+        drawn = not rows and type(self.loss).forward is not PairLoss.forward  # or it is of the batch alone
+        if not rows and not drawn and not isinstance(self.negatives, InBatch):
+            raise ConfigError(f"negatives: the loss {type(self.loss).__name__} has none; leave training.negatives out")
+        if drawn and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
             kind = "in_batch" if isinstance(self.negatives, InBatch) else "shared"
             raise ConfigError(
                 f"negatives: {kind} needs a loss such as SampledSoftmax, found {type(self.loss).__name__}; use uniform "

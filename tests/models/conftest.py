@@ -18,6 +18,7 @@ from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.data.interactions.loaders import TrainBatch
 from recgnn.data.interactions.sampling import InBatch, Shared
 from recgnn.models.base import Model, Recommender
+from recgnn.nn.contrastive import BSL
 from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared
 from recgnn.training.base import Training
 from recgnn.training.clicks import ClickTraining, RegressionTraining
@@ -25,8 +26,8 @@ from recgnn.training.recommenders import RankingTraining, RatingTraining
 
 USERS, ITEMS = 9, 7  # user 8 and item 6 have no edge
 TRAININGS = {kind.task: kind for kind in (RankingTraining, RatingTraining, ClickTraining, RegressionTraining)}
-LOSSES = {"bpr": BPR, "bce": BCE, "softmax": SampledSoftmax, "multinomial": Multinomial, "logistic": Logistic,
-          "squared": Squared}  # fmt: skip
+LOSSES = {"bpr": BPR, "bce": BCE, "softmax": SampledSoftmax, "bsl": BSL, "multinomial": Multinomial,
+          "logistic": Logistic, "squared": Squared}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

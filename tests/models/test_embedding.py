@@ -32,6 +32,26 @@ def test_loss_and_regularisation_of_every_kind(kind: dict, small, on_graph, chec
     check_step(training, lambda: (training.model.user_embedding.weight, training.model.item_embedding.weight))
 
 
+@pytest.mark.parametrize("kind", [MF, GCN, NGCF, LightGCN])
+def test_losses_of_cosines_with_every_model(kind: type, small, on_graph, batch_for) -> None:
+    """A step is the loss of the angles of the model's own representations, whose gradient reaches all its layers."""
+    training = on_graph(kind(small.users, small.items, 4), loss="bsl", negatives="in_batch", l2=0.0)
+    training.model.eval()  # no dropout
+    batch = batch_for(training)
+    user, item = training.model.propagate()
+    terms = []
+    for u, i in zip(batch.users, batch.positives, strict=True):
+        rows = [i, *batch.positives[batch.positives != i]]
+        own, *others = (torch.cosine_similarity(user[u], item[j], 0) / 0.15 for j in rows)
+        terms.append(-own + torch.log(sum(torch.exp(y) for y in others)))
+    expected, parameters = sum(terms) / len(terms), list(training.model.parameters())
+    found = training.training_step(batch, 0)
+    assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    for ours, theirs in zip(*(torch.autograd.grad(x, parameters) for x in (found, expected)), strict=True):
+        assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+        assert ours.abs().sum() > 0
+
+
 def test_l2_zero_leaves_regularisation_out(small, on_graph, batch_for) -> None:
     training = on_graph(MF(small.users, small.items, 4), l2=0.0)
     training.model.penalty = None  # not called

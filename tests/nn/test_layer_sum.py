@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
+from recgnn.nn.layer_sum import layer_sum, layer_sum_rows, perturbed
 from recgnn.nn.propagation import BipartiteOperator
 
 U, M, D = 9, 7, 3
@@ -75,6 +75,38 @@ def test_layer_sum_rows_equals_dense_with_its_gradients(norm: str, num_layers: i
     ((full[users] * g[users]).sum() + (full[U + items] * g[U + items]).square().sum()).backward()
     assert_close(x.grad, y.grad, **close)
     assert_close(alpha.grad, beta.grad, **close)
+
+
+def test_several_sums_with_noise_and_their_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every propagated row moves by the noise in its own orthant, at which no gradient arrives."""
+    monkeypatch.setattr(torch, "rand_like", lambda x: torch.arange(1.0, D + 1, dtype=x.dtype).expand(x.shape))
+    operator, dense = make()
+    (x, alpha), (y, beta) = ([t.requires_grad_() for t in (inputs(3)[0], torch.randn(2, 4).double())] for _ in "12")
+    beta.data.copy_(alpha.data)
+    users, items = ROWS["distinct"]
+    user, item = layer_sum_rows(operator, (x[:U], x[U:]), alpha, users, items, noise=0.3)
+    layers = [y]
+    for _ in range(3):
+        e = dense @ layers[-1]
+        layers.append(e + e.sign() * 0.3 * torch.arange(1, D + 1) / 14**0.5)
+    full = [sum(b * layer for b, layer in zip(row, layers, strict=True)) for row in beta]
+    close = {"atol": 1e-6, "rtol": 1e-6}
+    for m in range(2):
+        assert_close(user[m], full[m][users], **close)
+        assert_close(item[m], full[m][U + items], **close)
+    (user.square().sum() + (item[0] * item[1]).sum()).backward()
+    squares = sum(f[users].square().sum() for f in full)
+    (squares + (full[0][U + items] * full[1][U + items]).sum()).backward()
+    assert_close(x.grad, y.grad, **close)
+    assert_close(alpha.grad, beta.grad, **close)
+
+
+def test_noise_has_a_length_and_the_rows_signs() -> None:
+    x = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    x[0] = 0  # a node without neighbours stays where it is
+    found = perturbed(x.clone(), 0.5) - x
+    assert_close(found.norm(dim=1)[1:], torch.full((49,), 0.5))
+    assert found[0].eq(0).all() and (found * x >= 0).all() and (found[1:].abs().std(0) > 0.01).all()
 
 
 def test_fixed_alpha_needs_no_gradient() -> None:

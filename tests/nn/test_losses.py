@@ -108,15 +108,6 @@ def test_softmax_losses_agree_where_they_are_the_same() -> None:
     assert in_batch.tolist() == pytest.approx(sampled.tolist())
 
 
-def test_embedding_l2() -> None:
-    user, positive, negative = scores(B, 3), scores(B, 3, seed=1), scores(B, N, 3, seed=2)
-    total = sum(x * x for e in (user, positive, negative) for x in e.flatten().tolist())
-    assert losses.embedding_l2(user, positive, negative).item() == pytest.approx(total / (2 * B))
-    shared = scores(N, 3, seed=3)
-    total = sum(x * x for e in (user, shared) for x in e.flatten().tolist())
-    assert losses.embedding_l2(user, shared).item() == pytest.approx(total / (2 * B))
-
-
 @pytest.mark.parametrize("margin", [-1e4, 1e4])
 def test_extreme_scores_stay_finite(margin: float) -> None:
     for kind in (BPR(), BCE(), SampledSoftmax()):

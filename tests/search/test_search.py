@@ -337,4 +337,4 @@ def test_without_optuna_it_says_what_to_install(entry, tiny, here, monkeypatch):
 
 def test_a_configuration_is_complete(tiny):
     config = yaml.safe_load(configuration([f"--config={tiny}", "--training.lr=0.25"]))
-    assert value_of(config, "training.lr") == 0.25 and value_of(config, "training.num_negatives") == 1
+    assert value_of(config, "training.lr") == 0.25 and value_of(config, "training.negatives") == "auto"

@@ -158,6 +158,26 @@ class MovieLensSmall(_MovieLensCSV):
     urls = (f"{_GROUPLENS}/ml-latest-small.zip",)
 
 
+class MovieLensTags(PublicTable):
+    """The tags of MovieLens latest small: about 3,700, which 58 users gave to 1,600 films; it changes over time.
+
+    Its users are pairs of a user and a film, `userId,movieId`, its items are the tags. Harper and Konstan, The
+    MovieLens Datasets, 2015, https://doi.org/10.1145/2827872. For research.
+
+    Args:
+        root: A folder with `tags.csv` or `tags.parquet`, or `ml-latest-small.zip`; None: downloaded once.
+        cache_dir: Folder of the downloads; $RECGNN_CACHE or ~/.cache/recgnn when None.
+    """
+
+    name = "ml-latest-small-tags"
+    urls = (f"{_GROUPLENS}/ml-latest-small.zip",)
+    inside = ("ml-latest-small",)
+    log = tuple(
+        TableFile(f"tags.{kind}", {USER: ["userId", "movieId"], ITEM: "tag", TIMESTAMP: "timestamp"})
+        for kind in ("csv", "parquet")
+    )
+
+
 class MovieLens10M(PublicTable):
     """MovieLens 10M: 10,000,054 ratings of films, with times.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from recgnn.data.datasets.base import Layout, PublicLog
-from recgnn.data.interactions.columns import build_log, keyed_table
+from recgnn.data.interactions.columns import build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, USER, InteractionLog
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.tables import read_table
@@ -32,7 +33,7 @@ class TableFile:
     """
 
     file: str
-    chosen: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, Any] = field(default_factory=dict)
     columns: Sequence[str] | None = None
     separator: str | None = None
     quotes: bool = True
@@ -43,7 +44,7 @@ class TableFile:
 
     def read(self, folder: Path) -> tuple[pd.DataFrame, Origin]:
         """Read the file, with its own names of columns."""
-        ids = [self.chosen[key] for key in (USER, ITEM) if key in self.chosen]
+        ids = columns_of(*(self.chosen[key] for key in (USER, ITEM) if key in self.chosen))
         path = folder / self.file
         frame, origin = read_table(
             path, self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows
@@ -89,7 +90,7 @@ class PublicTable(PublicLog):
 
         return read
 
-    def built(self, folder: Path, frame: pd.DataFrame, origin: Origin, chosen: Mapping[str, str]) -> InteractionLog:
+    def built(self, folder: Path, frame: pd.DataFrame, origin: Origin, chosen: Mapping[str, Any]) -> InteractionLog:
         """Build the log of a frame with the file's own names of columns."""
         users = None if self.users is None else self.users.table(folder, USER)
         items = None if self.items is None else self.items.table(folder, ITEM)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from recgnn.data.interactions.compound import joined
 from recgnn.data.interactions.log import ITEM, RESERVED, TITLE, InteractionLog, clean_table
 from recgnn.data.readers.origin import Origin, need_columns, unique_columns
 from recgnn.data.readers.times import UNSAID, Written
@@ -18,7 +19,7 @@ _TITLES = (TITLE, "movie_title", "name")
 def build_log(
     frame: pd.DataFrame,
     origin: Origin,
-    chosen: Mapping[str, str | None],
+    chosen: Mapping[str, str | Sequence[str] | None],
     users: pd.DataFrame | None,
     items: pd.DataFrame | None,
     title: str | None,
@@ -30,7 +31,8 @@ def build_log(
     Args:
         frame: The interactions as they were read.
         origin: Where they came from.
-        chosen: Maps our column names to the frame's; None means the same name if it is there, "" means no column.
+        chosen: Maps our column names to the frame's; None means the same name if it is there, "" means no column; that
+            of the users may be several, whose ids are joined.
         users: A clean user table, or None.
         items: A clean item table, or None.
         title: Column of the titles, or None to look for one.
@@ -43,11 +45,16 @@ def build_log(
     unique_columns(frame.columns, origin.name)
     taken: dict[str, str] = {}
     for ours, theirs in chosen.items():
-        if theirs is None:
+        if isinstance(theirs, list | tuple):
+            if users is not None:
+                raise DataError(f"{origin.name}: a users table has ids of one column, and user is {', '.join(theirs)}")
+            taken[ours], values, users = joined(frame, theirs, origin)
+            frame = frame.assign(**{taken[ours]: values})
+        elif theirs is None:
             if ours in frame.columns:
                 taken[ours] = ours
         elif theirs != "":
-            taken[ours] = theirs
+            taken[ours] = str(theirs)
     origin = replace(origin, columns=taken)
     need_columns(taken.values(), frame.columns, origin.name)
     same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
@@ -64,6 +71,11 @@ def build_log(
     need_columns([title], log.interactions.columns, origin.name)
     titles = log.interactions[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
     return replace(log, items=titles.rename(columns={title: TITLE}), origin=origin)
+
+
+def columns_of(*chosen: str | Sequence[str]) -> list[str]:
+    """List the columns that are chosen for ids, each of which may be several."""
+    return [column for one in chosen for column in ([one] if isinstance(one, str) else one)]
 
 
 def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> pd.DataFrame:

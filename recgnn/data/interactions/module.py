@@ -11,6 +11,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
+from recgnn.data.interactions.compound import Parts
 from recgnn.data.interactions.filters import Filter
 from recgnn.data.interactions.graph import to_hetero
 from recgnn.data.interactions.loaders import (
@@ -143,6 +144,15 @@ class GraphDataModule(Checked, LightningDataModule):
     @property
     def num_items(self) -> int:
         return self.prepared.num_items
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The parts of the user ids, where these are made of several columns."""
+        return Parts(self.prepared.users)
+
+    @property
+    def part_sizes(self) -> list[int]:
+        return self.parts.sizes
 
     @property
     def edge_index(self) -> Tensor:

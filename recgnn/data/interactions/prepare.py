@@ -12,6 +12,7 @@ import pandas as pd
 
 from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.by_time import later_than_test
+from recgnn.data.interactions.compound import with_known_parts
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
@@ -86,7 +87,7 @@ def compute(
     if split.follows_log and asked.repeats == "merge":
         frames = _merged(frames, asked, dropped)
     train = frames["train"]
-    users = Vocabulary.fit(train[USER], log.users)
+    users = with_known_parts(Vocabulary.fit(train[USER], log.users), log.users)
     items = Vocabulary.fit(train[ITEM], log.items)
     parts, cold = {}, {}
     for name, rows in frames.items():

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
-from recgnn.data.interactions.columns import build_log, keyed_table
+from recgnn.data.interactions.columns import build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.lines import numbered_lines
@@ -39,7 +39,8 @@ class TableLog(Source):
 
     Args:
         path: The interactions: a file, a pattern such as `logs/*.csv`, or an address such as `s3://bucket/log.parquet`.
-        user: Column of the user ids.
+        user: Column of the user ids; or several, as [userId, movieId] where tags are the items: such a user is called
+            `7,260`, and each part has a meaning of its own (see `PITF`).
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
         timestamp: Column of the times, in any notation; None and "" as for `rating`.
@@ -67,7 +68,7 @@ class TableLog(Source):
     def __init__(
         self,
         path: str | Path,
-        user: str = "user",
+        user: str | list[str] = "user",
         item: str = "item",
         rating: str | None = None,
         timestamp: str | None = None,
@@ -89,7 +90,7 @@ class TableLog(Source):
     ) -> None:
         self.path = path
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
-        self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
+        self.chosen: Mapping[str, Any] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
         self.columns = None if columns is None else list(columns)
         self.users, self.items, self.title = users, items, title
@@ -98,7 +99,7 @@ class TableLog(Source):
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
-        ids = [str(self.chosen[USER]), str(self.chosen[ITEM])]
+        ids = columns_of(self.chosen[USER], self.chosen[ITEM])
         frame, origin = read_table(
             self.path, self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows, self.keep
         )
@@ -272,7 +273,7 @@ class FrameLog(Source):
 
     Args:
         frame: The interactions; not changed.
-        user: Column of the user ids (integers or strings).
+        user: Column of the user ids (integers or strings); or several, as of `TableLog`.
         item: Column of the item ids.
         rating: Column of the ratings; None: `rating` if there is one; "": no ratings.
         timestamp: Column of the times; None and "" as for `rating`.
@@ -292,7 +293,7 @@ class FrameLog(Source):
     def __init__(
         self,
         frame: Any,
-        user: str = "user",
+        user: str | list[str] = "user",
         item: str = "item",
         rating: str | None = None,
         timestamp: str | None = None,
@@ -307,8 +308,9 @@ class FrameLog(Source):
     ) -> None:
         self.frame = as_pandas(frame)
         self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
-        chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
-        self.chosen: Mapping[str, str | None] = chosen
+        self.chosen: Mapping[str, Any] = {
+            USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight
+        }  # fmt: skip
         self.name = name
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
