@@ -49,12 +49,13 @@ def test_simple_methods_find_the_ads(data, like) -> None:
 def test_trees_are_given_places_and_numbers_and_gaps(data) -> None:
     found, part = table_of(data.prepared, data.prepared.train), data.prepared.train
     names = [data.field_names[slot] for slot in data.slots]
-    assert names == ["ad_id", "price", "tags", "tags"]
+    assert names == ["ad_id", "price", "price.bins", "tags", "tags"]
     assert set(found[:, 0]) == set(range(2, 32))
     missing = part.ids[:, 1] - data.field_dims[0] == 1
     assert 0 < missing.sum() <= 10 and (np.isnan(found[:, 1]) == missing).all()
     assert abs(np.nanmean(found[:, 1])) < 0.01 and np.nanstd(found[:, 1]) == pytest.approx(1, abs=0.01)
-    assert set(found[~np.isnan(found[:, 3]), 3]) == {2.0} and set(found[:, 2]) == {1.0, 2.0, 3.0}
+    assert set(found[missing, 2]) == {1.0} and len(set(found[:, 2])) == 17
+    assert set(found[~np.isnan(found[:, 4]), 4]) == {2.0} and set(found[:, 3]) == {1.0, 2.0, 3.0}
 
 
 def test_remarks_name_what_is_too_little() -> None:
