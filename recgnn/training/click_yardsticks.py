@@ -60,10 +60,13 @@ def simple_methods(data: Any, like: Training, parts: Sequence[str]) -> dict[str,
 def measured(data: Any, like: Training, parts: Sequence[str], score: Score) -> dict[str, Values]:
     """Measure logits of parts by the metrics of a run."""
     found: dict[str, Values] = {}
+    where = data.shard().device  # so that processes can gather them
     for part in parts:
-        rows, metrics = getattr(data.prepared, part), like.metrics[part]
-        groups, weights = (None if x is None else torch.from_numpy(np.array(x)) for x in (rows.groups, rows.weights))
-        metrics.update(score(part).cpu(), torch.from_numpy(np.array(rows.labels)), groups, weights)
+        rows, metrics = getattr(data.prepared, part), like.metrics[part].to(where)
+        columns = (torch.from_numpy(np.array(x)) for x in (rows.labels, rows.groups, rows.weights) if x is not None)
+        labels, *others = (column.to(where) for column in columns)
+        groups = others.pop(0) if rows.groups is not None else None
+        metrics.update(score(part).to(where), labels, groups, *others)
         values = {name: float(value) for name, value in metrics.compute().items()}
         found[part] = {name: value if math.isfinite(value) else None for name, value in values.items()}
         metrics.reset()

@@ -246,8 +246,9 @@ class ClickTraining(Training):
             curve = first.model.calibration
         elif self.task == "clicks" and len(np.unique(data.prepared.val.labels)) == 2:
             self.load_state_dict(checkpoint["state_dict"])
-            self.model.calibration = None
-            events = self._logits(EventBatches(data.prepared, "val", data.eval_batch_size, self._alone))
+            self.model.calibration, alone = None, Shard(data.shard().device)
+            self.to(alone.device)
+            events = self._logits(EventBatches(data.prepared, "val", data.eval_batch_size, lambda: alone))
             losses = cross_fitted(*events)
             found = {"calibration": {"method": self.calibrate, "val_logloss": losses}}
             best_one = recommended(losses)
@@ -262,9 +263,6 @@ class ClickTraining(Training):
             AtomicCheckpointIO().save_checkpoint(checkpoint, best)
         self.trainer.strategy.barrier()
         return found, notes
-
-    def _alone(self) -> Shard:
-        return Shard(self.model.bias.device)
 
     @torch.no_grad()
     def _logits(self, batches: EventBatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
