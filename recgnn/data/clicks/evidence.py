@@ -47,8 +47,8 @@ def evidence_of(numbers: np.ndarray, labels: np.ndarray) -> Evidence | None:
         rows = np.sort(random.choice(len(numbers), SAMPLE, replace=False))
         numbers, labels = numbers[rows], labels[rows]
     labels = labels.astype(np.float64)
-    common = max(np.unique(labels[: 10 * LEAST], return_counts=True)[1], default=0)
-    if len(numbers) < LEAST or (set(np.unique(labels)) <= {0, 1} and len(labels) - common < LEAST / 10 and common):
+    often = np.unique(labels, return_counts=True)[1]
+    if len(numbers) < LEAST or len(often) < 2 or (len(often) == 2 and often.min() < LEAST / 10):
         return None
     half = random.permutation(len(numbers)) % 2 == 0
     values = np.unique(numbers, return_inverse=True)[1]
