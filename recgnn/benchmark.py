@@ -44,6 +44,13 @@ def parser() -> OptionParser:
         help="folder of the run folders (default: runs/<suite>); the page is in its folder compare",
     )
     parser.add_argument(
+        "--baselines",
+        choices=("yes", "no"),
+        default="yes",
+        help="rankings: show EASE (or GraphFilter) and ItemKNN beside the runs, fitted to their data with settings "
+        "chosen on validation (default: yes)",
+    )
+    parser.add_argument(
         "--root", metavar="DIR", help="folder with the files of the data set (default: they are downloaded)"
     )
     return parser
@@ -76,8 +83,9 @@ def main(argv: list[str]) -> None:
         raise
     if finished and _is_first_process():
         from recgnn.comparison import compare
+        from recgnn.training.yardsticks import of_run
 
-        compare([*finished], folder / "compare")
+        compare([*finished], folder / "compare", simple=of_run if options.baselines == "yes" else None)
     if failed:
         print(f"failed: {', '.join(map(str, failed))}; the same command tries them again", file=sys.stderr)
         sys.exit(1)

@@ -33,6 +33,15 @@ def parser() -> OptionParser:
         "--baseline", metavar="NAME", help="line, or model, to test the others against (default: the best)"
     )
     parser.add_argument(
+        "--baselines",
+        nargs="?",
+        const="yes",
+        default="no",
+        choices=("yes", "no"),
+        help="rankings: fit EASE (or GraphFilter) and ItemKNN to the runs' data, with settings chosen on validation, "
+        "and show them beside the runs (default: no)",
+    )
+    parser.add_argument(
         "--open", nargs="?", const="yes", default="no", choices=("yes", "no"), help="open the page (default: no)"
     )
     return parser
@@ -43,7 +52,12 @@ def main(argv: list[str]) -> list[Table]:
     options = parser().read(argv)
     from recgnn.comparison import compare
 
-    return compare(options.runs, options.output, options.metric, options.baseline, options.open == "yes")
+    names = (options.output, options.metric, options.baseline, options.open == "yes")
+    if options.baselines == "no":
+        return compare(options.runs, *names)
+    from recgnn.training.yardsticks import of_run
+
+    return compare(options.runs, *names, of_run)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ run folder
   --ckpt_path last          continue the run in --run_dir, or the latest one
   --refit true              choose the number of epochs on validation data, then train on training and validation data
                             together for that many epochs, and test that once
-  --baselines true          clicks: fit LR, and LightGBM where it is installed, and show them in the table
+  --baselines true          rankings: fit EASE (or GraphFilter) and ItemKNN too, with settings chosen on validation, and
+                            show them beside the model; the most popular items are always there
+                            clicks: LR, and LightGBM where it is installed; the constant rate is always there
   --trials N                how many configurations were tried before this one was chosen, which compare tells beside
                             its figures; the best.yaml of tune says it
   --log_checkpoints true    send the best and the last checkpoint to W&B, as an artifact that is a run folder

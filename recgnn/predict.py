@@ -40,6 +40,8 @@ def parser() -> OptionParser:
         help="csv, tsv or parquet file with a column of users and a column of items, or with the fields of a model of "
         "clicks; or libsvm or libffm text, where such text was trained on",
     )
+    told = "what stands before the fraction of numbers in text (default: .)"
+    parser.add_argument("--decimal", choices=(".", ","), default=".", help=told)
     parser.add_output()
     for side in ("user", "item"):
         text = f"name of the column of {side}s (default: {side}, or its name in the run's data)"
@@ -69,7 +71,7 @@ def _rows(options: Namespace) -> Iterator[pd.DataFrame]:
     from recgnn.data.readers.tables import text_blocks
 
     named = [name for name in (options.user, options.item) if name is not None]
-    return text_blocks(options.input, named, REMEDY)
+    return text_blocks(options.input, named, REMEDY, decimal=options.decimal)
 
 
 def _predict_pairs(trained: TrainedRecommender, options: Namespace) -> pd.DataFrame | None:
@@ -131,6 +133,8 @@ def _predict_events(trained: TrainedCTR, options: Namespace) -> pd.DataFrame | N
         print(f"missing columns, taken as having no value: {', '.join(missing)}", file=sys.stderr)
     if others:
         print(f"left out, as the training data does not have them: {', '.join(sorted(others))}", file=sys.stderr)
+    if cut := ", ".join(f"{column} {rows:,}" for column, rows in trained.encoders.beyond().items()):
+        print(f"rows with more values than the field takes, of which the first count: {cut}", file=sys.stderr)
     if line := unknown.line():
         print(line, file=sys.stderr)
     if warning := unknown.warning():

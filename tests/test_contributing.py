@@ -20,6 +20,7 @@ from recgnn import load
 from recgnn.data import CTRDataModule, GraphDataModule, RatioSplit, SyntheticLog
 from recgnn.data.interactions.loaders import TrainBatch
 from recgnn.models import MF, LightGCN
+from recgnn.nn.losses import BPR
 from recgnn.serving.loading import build_model
 from recgnn.training.callbacks import RunFolder
 from recgnn.training.clicks import ClickTraining
@@ -126,7 +127,7 @@ def test_simgcl_is_its_equations(own) -> None:
     users, items = 6, 5
     pairs = (torch.rand(users, items) < 0.5).nonzero()
     model = kind(users, items, 3, num_layers=2, noise=0.3, temperature=0.4, weight=0.7)
-    training = RankingTraining(model, l2=0.1, ks=[2])
+    training = RankingTraining(model, BPR(), l2=0.1, ks=[2])
     training.log = lambda *_, **__: None
     training.set_graph(pairs.T)
     training.double()
@@ -158,7 +159,7 @@ def test_simgcl_is_its_equations(own) -> None:
 
 def test_simgcl_learns(own) -> None:
     kind, data = importlib.import_module("simgcl").SimGCL, made_up()
-    training = RankingTraining(kind(data.num_users, data.num_items, 16, weight=0.005), lr=0.02, ks=[10])
+    training = RankingTraining(kind(data.num_users, data.num_items, 16, weight=0.005), BPR(), lr=0.02, ks=[10])
     fit = trainer(8)
     (before,) = fit.validate(training, data, verbose=False)
     fit.fit(training, data)

@@ -68,6 +68,8 @@ STARS = ROWS[["user", "item", "rating"]]
 OBJECTS = [{"user": u, "item": i, "stars": float(r), "more": {"a": 1}} for u, i, r, _ in ROWS.itertuples(index=False)]
 simple("Two columns", "log.csv", lambda: text(PAIRS))
 simple("Columns of other names", "log.csv", lambda: text(PAIRS.set_axis(["visitor", "sku"], axis=1)))
+TAGS = pd.DataFrame({"userId": ROWS.user, "movieId": ROWS.user + 70, "tag": ROWS.item})  # a film for each user
+simple("Users of several columns", "tags.csv", lambda: text(TAGS))
 simple("Tabs", "log.tsv", lambda: text(PAIRS, "\t"))
 simple("Semicolons", "log.csv", lambda: text(STARS, ";"))
 simple("Two colons, no header line", "log.dat", lambda: text(ROWS, "::", header=False))

@@ -28,6 +28,7 @@ from recgnn.models.base import Model
 from recgnn.training.base import Training
 
 TEXT, MAPPING = "tag:yaml.org,2002:str", "tag:yaml.org,2002:map"
+MAPPINGS = ("data.fields", "data.history.columns")  # of which a later file's has the place of an earlier one's
 OF_LOSSES = ("temperature", "popularity_correction")
 
 
@@ -49,6 +50,7 @@ class CommandLine:
         argv: The options for the parser: short class names are dotted paths, and each --config has the file's content.
         model: Class of the model; None if none is given.
         training: Class of the training; the model's default if none is given.
+        notes: What a person should know of the files, in lines.
         help: Place (a key of `PLACES`) and name of the class whose options are asked for, if any are.
 
     Raises:
@@ -61,6 +63,8 @@ class CommandLine:
         self.help: tuple[str, str | None] | None = None
         self.data_task: str | None = None
         self.given: list[Given] = []
+        self.tables: dict[str, str] = {}  # where a mapping of names stands
+        self.notes: list[str] = []
         words = list(argv)
         while words:
             name, sign, value = words.pop(0).partition("=")
@@ -155,6 +159,11 @@ class CommandLine:
         section, _, name = place.partition(".")
         if section in ("model", "training") and name and "." not in name:
             self.given.append(Given(section, name, where))
+        if place in MAPPINGS:
+            file = where.partition(", line")[0]
+            if self.tables.setdefault(place, file) != file:
+                self.notes.append(f"{where}: {place} takes the place of that of {self.tables[place]} as a whole")
+            self.tables[place] = file
         if place == "data.task":
             self.data_task = str(value)
 

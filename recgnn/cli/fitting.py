@@ -18,7 +18,7 @@ from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
-from recgnn.training import click_yardsticks, new_run, report
+from recgnn.training import click_yardsticks, new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
@@ -249,6 +249,8 @@ class FitCLI(TrainingCLI):
                 print("first, the number of epochs is chosen on validation data")
             elif self.chosen is not None and self.chosen.best_epoch is not None:
                 print(f"now, {self.chosen.best_epoch + 1} epochs on training and validation data together")
+            for note in self.line.notes:
+                print(f"note: {note}")
             print(self.datamodule.describe(self.model.task, self._get(self.config, "verbose")))
             parameters = sum(p.numel() for p in self.model.model.parameters())
             size = getattr(self.datamodule, "batch_size", None)
@@ -256,6 +258,10 @@ class FitCLI(TrainingCLI):
             print(f"{self.plain_name}: {parameters:,} parameters; {batches}run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):
                 print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
+                if self.datamodule.prepared.summary.get("weights") and not self.model.model.weighted:
+                    print("note: it does not use the weights of rows; iALS takes them as confidences")
+            if self.model.model.remark:
+                print(self.model.model.remark)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -278,7 +284,6 @@ class FitCLI(TrainingCLI):
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
         first = None if self.chosen is None else self.chosen.model
         more, told = self.model.settle(self.datamodule, best, first)
-        baselines = self._baselines() if self.model.task == "clicks" else {}
         test: dict[str, float | None] = {}
         if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
@@ -286,18 +291,23 @@ class FitCLI(TrainingCLI):
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
             reads += 1
+        baselines = self._baselines() if self.model.task in ("ranking", "clicks") else {}
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
         content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
-        content |= more | ({"baselines": baselines} if baselines else {})
-        notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
-        notes += click_yardsticks.remarks(content)
-        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
+        content |= more
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
+        content |= {"baselines": baselines} if baselines else {}
         content |= {"trials": self._get(self.config, "trials"), "test_reads": reads}
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
+        notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
+        if self.model.task == "clicks":
+            notes += click_yardsticks.remarks(content)
+        elif self.plain_name != "Popularity":
+            notes += yardsticks.remarks(content, self.model.monitor)
+        content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
         sums = {"files": {path.name: digest_of(path) for path in written if path.is_file()}}
@@ -313,12 +323,18 @@ class FitCLI(TrainingCLI):
             report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
 
     def _baselines(self) -> dict[str, Any]:
-        """Measure simple methods on the data: the constant rate, and with --baselines others."""
-        parts = [part for part in ("val", "test") if len(getattr(self.datamodule.prepared, part))]
+        """Measure simple methods on the data: the constant rate of clicks, or the most popular items, and others with
+        --baselines (not on the test part in the first half of --refit)."""
+        data, chosen = self.datamodule, {} if self.chosen is None else self.chosen.content["baselines"]
+        parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
         parts = [part for part in parts if part != "test" or self.stage != "select"]
-        found: dict[str, Any] = {"constant": click_yardsticks.constant(self.datamodule, self.model, parts)}
-        if self._get(self.config, "baselines"):
-            found |= click_yardsticks.simple_methods(self.datamodule, self.model, parts)
+        more, found = self._get(self.config, "baselines"), dict[str, Any]()
+        if self.model.task == "clicks":
+            found["constant"] = click_yardsticks.constant(data, self.model, parts)
+            return found | (click_yardsticks.simple_methods(data, self.model, parts) if more else {})
+        found["popularity"] = yardsticks.most_popular(data, self.model, parts)
+        if more:
+            found |= yardsticks.simple_methods(data, self.model, parts, chosen)
         return found
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:

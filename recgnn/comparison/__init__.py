@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from recgnn.comparison import text
 from recgnn.comparison.page import page
@@ -21,6 +22,7 @@ def compare(
     metric: str | None = None,
     baseline: str | None = None,
     show: bool = False,
+    simple: Callable[[Path, Iterable[str]], dict[str, Any]] | None = None,
 ) -> list[Table]:
     """Compare runs, print the tables, and write them and the page into a folder.
 
@@ -30,6 +32,8 @@ def compare(
         metric: the metric of the order and the tests; by default the usual one of each task.
         baseline: the name of a line, or of its model, to test against; the best one by default.
         show: open the page in a browser.
+        simple: fits simple methods to the data of a ranking run, given its folder and the names of its metrics; they
+            stand in the tables beside the runs, by their `baselines` alone where it is None.
 
     Raises:
         RunError: If there is no finished run.
@@ -38,6 +42,13 @@ def compare(
     found, left = find(runs)
     if not found:
         raise RunError(f"nothing to compare: {'; '.join(left[:5])}")
+    beside: dict[str, dict[str, Any]] = {}
+    for run in found:
+        if simple is not None and run.task == "ranking" and "recommendations" not in run.content:
+            if run.part not in beside:
+                print(f"fitting simple methods to the data of {run.folder}", flush=True)
+                beside[run.part] = simple(run.folder, run.content["test"])
+            run.content["baselines"] = beside[run.part]
     compared = tables(found, metric, baseline)
     text.show(compared)
     for note in left:

@@ -113,6 +113,11 @@ def results(table: Table) -> str:
         seconds = (row.seconds_per_epoch, row.seconds)
         cells += [td(text, value) for text, value in zip(row.times, seconds, strict=True)]
         body.append(f'<tr data-row="{place}">{"".join(cells)}</tr>')
+    for row in table.baselines:
+        cells = [td(escape(row.name), row.name), td(len(row.runs), len(row.runs))]
+        cells += [td(cell(row, name), row.mean(name)) for name in names]
+        cells += [td("", "")] * (len(heads) + len(more) + 2 - len(cells))
+        body.append(f'<tr class="soft">{"".join(cells)}</tr>')
     return html_table([*heads, *more, "s/epoch", "seconds"], body)
 
 

@@ -27,7 +27,7 @@ from recgnn.training.run_folder import SELECTION
 
 USERS, EPOCHS = "users.parquet", "metrics.csv"  # the metrics of each user on the test part, and of each epoch
 NO_MODEL = ("run_dir", "trials", "overwrite", "verbose", "ckpt_path", "weights_only",
-            "trainer.logger", "trainer.default_root_dir",
+            "baselines", "trainer.logger", "trainer.default_root_dir",
             "trainer.enable_progress_bar", "trainer.accelerator", "data.init_args.cache_dir",
             "data.init_args.source.init_args.root", "data.init_args.eval_batch_size",
             "data.init_args.report_by")  # fmt: skip
@@ -204,7 +204,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         LookupError, TypeError, ValueError, AttributeError: If something is missing or of another kind.
     """
     content = plain(content)
-    data, groups = content["dataset"], content.get("groups", {})
+    data, groups, baselines = content["dataset"], content.get("groups", {}), content.get("baselines", {})
     counts = {part: int(data[part]) for part in PARTS}
     texts = {name: str(data[name]) for name in ("name", "split", "label") if name in data or name != "label"}
     return content | {
@@ -216,6 +216,7 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         "epochs": int(content["epochs"]),
         **{name: int(number) for name in ("trials", "test_reads") if (number := content.get(name)) is not None},
         "groups": {name: [group(record, name) for record in records] for name, records in groups.items()},
+        "baselines": {name: {"test": numbers(parts.get("test", {}))} for name, parts in baselines.items()},
         "files": dict(content.get("files", {})),
     }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recgnn.comparison.metrics import MAIN, METRICS, OF_USERS, TASKS, goodness
 from recgnn.comparison.reading import Run
 from recgnn.comparison.row import Row, as_rows, comparable, differing, name_rows
 from recgnn.comparison.significance import Paired, differences, holm, paired
 from recgnn.errors import ConfigError, did_you_mean
+from recgnn.evaluation.metrics.names import BASELINES
 
 FEW_USERS = 100
 
@@ -70,6 +71,16 @@ class Table:
     def differing(self) -> dict[str, list[str]]:
         """The settings that differ between rows, with their value in each row."""
         return differing(self.rows)
+
+    @property
+    def baselines(self) -> list[Row]:
+        """The simple methods that its runs were measured beside, each test part once."""
+        found: dict[str, dict[str, Run]] = {}
+        for run in (run for row in self.rows for run in row.runs):
+            for name, values in run.content.get("baselines", {}).items():
+                beside = replace(run, content=run.content | values | {"seconds": float("nan")}, model=name)
+                found.setdefault(name, {}).setdefault(run.part, beside)
+        return [Row([*runs.values()], f"({BASELINES.get(name, name)})") for name, runs in found.items()]
 
     @property
     def metrics(self) -> list[str]:

@@ -81,6 +81,8 @@ def show(tables: Sequence[Table]) -> None:
             cells += against(table, row)[:2] if table.tested else []
             cells += [texts[place] for texts in more.values()]
             rich.add_row(escape(row.name), str(len(row.runs)), *cells, row.times[1])
+        for row in table.baselines:
+            rich.add_row(escape(row.name), str(len(row.runs)), *(cell(row, name) for name in names), style="dim")
         console.print(rich)
         if table.tested:
             console.print(escape(legend(table)), style="dim", highlight=False)
@@ -103,6 +105,9 @@ def markdown(tables: Sequence[Table]) -> str:
             cells += [texts[place] for texts in more.values()]
             tested = against(table, row) if table.tested else []
             body.append([row.name, str(len(row.runs)), *cells, *row.times, *tested])
+        for row in table.baselines:
+            cells = [row.name, str(len(row.runs)), *(cell(row, name) for name in names)]
+            body.append([*cells, *[""] * (len(heads) - len(cells))])
         title, protocol, told = (in_markdown(text) for text in (table.title, table.protocol, legend(table)))
         lines += [f"## {title}", "", protocol, "", *markdown_table(heads, body), ""]
         lines += [*([told, ""] if table.tested else []), *(f"- {in_markdown(note)}" for note in table.notes), ""]
@@ -135,6 +140,13 @@ def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
             record |= {"tested metric": table.of_users, "reference": table.reference and table.reference.name}
             record |= row.against._asdict() if row.against else {}
             record |= {"folders": " ".join(str(run.folder) for run in row.runs)}
+            found.append(record)
+        for row in table.baselines:
+            record = {"table": number, "data": table.first.dataset["name"], "task": table.task}
+            record |= {"split": table.first.dataset["split"], "line": row.name, "model": row.model}
+            record |= {"runs": len(row.runs)}
+            for name in table.metrics:
+                record |= {name: row.mean(name), f"{name} sd": row.spread(name)}
             found.append(record)
     return found
 

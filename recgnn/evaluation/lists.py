@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recgnn.data.interactions.compound import COMMA, joined
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import Part, PreparedLog
@@ -155,7 +156,10 @@ def read_lists(
     """
     own = {role: name for role, name in log.summary["columns"].items() if role in (USER, ITEM)}
     blocks, found, rows, empty = [], dict[str, str](), 0, 0
+    several = own.get(USER, "").split(COMMA)
     for block in text_blocks(path, what="file of recommendations", header=header):
+        if len(several) > 1 and {*several} <= {*block.columns}:  # ids of several columns
+            block = block.assign(**{own[USER]: joined(block, several, Origin(str(path), start=rows))[1]})
         if not found:
             known = {role: name for role, name in own.items() if name in block.columns}
             found = columns_of([*block.columns], known | {k: v for k, v in given.items() if v is not None}, path)

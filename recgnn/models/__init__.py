@@ -7,15 +7,20 @@ from recgnn.models.dae import DAE
 from recgnn.models.dcnv2 import DCNv2
 from recgnn.models.deepfm import DeepFM
 from recgnn.models.din import DIN
+from recgnn.models.ease import EASE
 from recgnn.models.ffm import FFM
 from recgnn.models.fm import FM
 from recgnn.models.gcn import GCN
+from recgnn.models.graph_filter import GraphFilter
+from recgnn.models.ials import iALS
+from recgnn.models.item_knn import ItemKNN
 from recgnn.models.lightgcn import LightGCN
 from recgnn.models.lr import LR
 from recgnn.models.mf import MF
 from recgnn.models.ngcf import NGCF
 from recgnn.models.pitf import PITF
 from recgnn.models.poly2 import Poly2
+from recgnn.models.popularity import Popularity
 from recgnn.models.wide_deep import WideDeep
 from recgnn.models.xsimgcl import XSimGCL
 
@@ -24,6 +29,7 @@ __all__ = [
     "CDAE",
     "DAE",
     "DIN",
+    "EASE",
     "FFM",
     "FM",
     "GCN",
@@ -34,8 +40,12 @@ __all__ = [
     "AutoRec",
     "DCNv2",
     "DeepFM",
+    "GraphFilter",
+    "ItemKNN",
     "LightGCN",
     "Poly2",
+    "Popularity",
     "WideDeep",
     "XSimGCL",
+    "iALS",
 ]

@@ -45,6 +45,7 @@ class Model(Checked, nn.Module):
         arguments: what its constructor was given, complete: `type(model)(**model.arguments)` is a model like it.
         task: what it is trained for, one of `tasks`.
         l2: the weight of the regularisation that it is trained with.
+        remark: what is told before it is trained, in one line; nothing by default.
 
     A model without gradient training defines `solve()`, which sets its parameters in closed form; it is called once.
     """
@@ -55,6 +56,7 @@ class Model(Checked, nn.Module):
     arguments: dict[str, Any]
     task: Task
     l2: float = 0.0
+    remark: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -116,11 +118,15 @@ class Recommender(Model):
         training_rows: whose rows of the interaction matrix a training batch holds; None for batches of interactions.
         cold_rating: for ratings: the answer for a user or item that is not in the training data; None for the mean
             rating of the training data.
+        weighted: of a model that is solved: whether it uses the weights of the log, as `confidences`.
+        confidences: of the training interactions, of mean 1, [E]; None where the log has no weights.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("ranking",)
     reads = "interactions"
     training_rows: Side | None = None
+    weighted: ClassVar[bool] = False
+    confidences: Tensor | None = None
     low: Tensor
     high: Tensor
     mean: Tensor
@@ -160,7 +166,8 @@ class Recommender(Model):
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score pairs of users [B] and items [B]: [B]."""
-        return self.score(users).gather(1, items[:, None]).squeeze(1)
+        distinct, of = users.unique(return_inverse=True)
+        return self.score(distinct)[of, items]
 
     @torch.no_grad()
     def predict_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -202,6 +209,16 @@ class Recommender(Model):
         """Return vectors whose inner product is the score (of autoencoders, the score before the last activation):
         the representations, followed by biases and ones: ([U, D''], [I, D''])."""
         return self.embeddings()
+
+    @torch.no_grad()
+    def similarity(self, items: Tensor) -> Tensor:
+        """Score how similar all items are to `items` [B], by the cosine of their representations: [B, I].
+
+        Raises:
+            ConfigError: if the model knows no such thing.
+        """
+        unit = nn.functional.normalize(self.embeddings()[1], dim=1)
+        return unit[items] @ unit.T
 
     # ---- users and items that are not in the training data
 

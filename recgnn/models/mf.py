@@ -102,7 +102,8 @@ class MF(EmbeddingRecommender):
         if bias:
             targets = targets - bias[0][entries.others]
             vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1)
-        rows = ridge_rows(entries, vectors, targets, max(self.l2 / 2, MIN_RIDGE))
+        ridge = max(self.l2 / 2, MIN_RIDGE) * entries.counts.clamp(min=1)
+        rows = ridge_rows(entries, vectors, targets, ridge.to(vectors.dtype))
         own = {f"{side}_embedding.weight": rows[:, : self.user_embedding.embedding_dim]}
         return own | ({f"{side}_bias": rows[:, -1]} if bias else {})
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from recgnn.nn.propagation import CSR, BipartiteOperator, csr_matmul
 
 DAMPING = 5.0  # neighbours that a node is thought to have besides, at zero: one neighbour tells little
+AT_ONCE = 2**21  # numbers of neighbours' vectors that are held at a time: as many as stay in a processor's cache
 RIDGE = 0.01  # of the map from neighbours to a node, in units of the mean diagonal of its normal equations
 
 
@@ -74,32 +75,46 @@ def neighbour_map(entries: Entries, vectors: Tensor, own: Tensor) -> Tensor:
     return torch.linalg.solve(gram, x.T @ y).float()
 
 
-def ridge_rows(entries: Entries, vectors: Tensor, targets: Tensor, l2: float) -> Tensor:
-    r"""Compute the vector of each node that explains its ratings best with the other side fixed: a step of alternating
-    least squares.
+def ridge_rows(
+    entries: Entries, vectors: Tensor, targets: Tensor, ridge: Tensor, weights: Tensor | None = None,
+    gram: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    r"""Compute the vector of each node that explains its targets best with the other side fixed: a step of alternating
+    least squares, by the Cholesky factors of many nodes at once, long ones first.
 
-    .. math:: e_n = \arg\min \sum_{i \in N_n} (t_{ni} - x_i^\top e_n)^2 + \lambda |N_n| \lVert e_n \rVert^2
+    .. math::
+        e_n = \arg\min \sum_{i \in N_n} w_{ni} (t_{ni} - x_i^\top e_n)^2 + e_n^\top (G + \lambda_n I) e_n
 
     Args:
         entries: what each node has.
         vectors: x, of the other side, [N, D].
         targets: t of each entry, [m].
-        l2: lambda, positive.
+        ridge: lambda of each node, positive, [n].
+        weights: w of each entry, [m]; None for ones.
+        gram: G, [D, D]; None for 0.
 
     Shapes: [n, D].
     """
-    counts, dim = entries.counts, vectors.shape[1]
-    ptr = F.pad(counts.cumsum(0), (1, 0))
-    found = vectors.new_zeros(entries.size, dim)
-    longest = max(1, int(counts.max())) if entries.size else 1
-    for nodes in torch.arange(entries.size, device=vectors.device).split(max(1, 2**24 // (longest * dim))):
-        some = slice(int(ptr[nodes[0]]), int(ptr[nodes[-1] + 1]))
-        row = entries.place[some] - nodes[0]
-        column = torch.arange(some.start, some.stop, device=row.device) - ptr[entries.place[some]]
-        x, t = vectors.new_zeros(len(nodes), longest, dim), vectors.new_zeros(len(nodes), longest)
-        x[row, column], t[row, column] = vectors[entries.others[some]], targets[some]
-        ridge = l2 * counts[nodes].clamp(min=1)[:, None, None] * torch.eye(dim, device=x.device)
-        found[nodes] = torch.linalg.solve(x.mT @ x + ridge, (x.mT @ t[..., None])).squeeze(2)
+    counts, dim, device = entries.counts, vectors.shape[1], vectors.device
+    ptr, order = F.pad(counts.cumsum(0), (1, 0)), counts.argsort(descending=True)
+    lengths = counts[order].tolist()
+    found = vectors.new_empty(entries.size, dim)
+    padded, others = F.pad(vectors, (0, 0, 0, 1)), F.pad(entries.others, (0, 1), value=vectors.shape[0])
+    given = F.pad(targets, (0, 1))
+    scale = None if weights is None else F.pad(weights, (0, 1)).to(vectors.dtype)
+    start = 0
+    while start < entries.size:
+        longest = max(1, lengths[start])
+        nodes = order[start : start + max(1, AT_ONCE // (dim * max(dim, longest)))]
+        start += len(nodes)
+        column = torch.arange(longest, device=device)
+        at = torch.where(column < counts[nodes, None], ptr[nodes, None] + column, -1)  # the last entry is a zero
+        x = padded[others[at]]
+        left = x.mT if scale is None else (x * scale[at, None]).mT
+        a = left @ x if gram is None else torch.baddbmm(gram, left, x)
+        a.diagonal(dim1=1, dim2=2).add_(ridge[nodes, None])
+        b = left @ given[at, None].to(x.dtype)
+        found[nodes] = torch.cholesky_solve(b, torch.linalg.cholesky(a)).squeeze(2)
     return found
 
 

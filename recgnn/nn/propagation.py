@@ -55,6 +55,15 @@ def select_rows(csr: CSR, rows: Tensor) -> CSR:
     return CSR(ptr, csr.col[edges], csr.weight[edges], csr.num_cols)
 
 
+def dense_rows(csr: CSR) -> Tensor:
+    """Make a dense matrix of one in compressed rows: [R, C]."""
+    rows = csr.ptr.numel() - 1
+    place = torch.repeat_interleave(torch.arange(rows, device=csr.ptr.device), csr.ptr.diff())
+    dense = csr.weight.new_zeros(rows, csr.num_cols)
+    dense[place, csr.col] = csr.weight
+    return dense
+
+
 class _Product(torch.autograd.Function):
     """A x with gradient A^T g, where both A and A^T are given: autograd never scatters."""
 

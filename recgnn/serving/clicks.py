@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,10 @@ class TrainedCTR(TrainedModel, EventReader):
 
     # ---- representations
 
-    def item_vectors(self) -> tuple[Tensor, Tensor | None]:
-        return self._vectors(ITEM, self.known.items[ITEM])
+    def similarity(self) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+        vectors, known = self._vectors(ITEM, self.known.items[ITEM])
+        unit = torch.nn.functional.normalize(vectors, dim=1)
+        return lambda items: unit[items] @ unit.T, known
 
     def embeddings(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The vectors of the fields user and item, a row for each value of the training data, under the raw ids; no row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -103,7 +103,8 @@ class TrainedRecommender(TrainedModel):
         """Recommend the k best items to users who are not in the training data, from the items that they have: columns
         user, rank, item, score and, where known, title. The items of a history are not recommended.
 
-        Autoencoders of users encode the history. MF and graph models keep all that they learnt and take the new user's
+        Autoencoders of users encode the history, and simple methods score it (iALS solves for the user), exactly as if
+        the user had been in the training data. MF and graph models keep all that they learnt and take the new user's
         own vector (layer 0) from the mean of the items' layers, by the linear map that fits the training users best;
         graph models then propagate to the new user as to any other. MF on ratings solves its own objective for the
         user. An answer does not depend on the other histories; see also `fold_in`.
@@ -182,8 +183,8 @@ class TrainedRecommender(TrainedModel):
 
     # ---- representations
 
-    def item_vectors(self) -> tuple[Tensor, Tensor | None]:
-        return self.model.embeddings()[1].detach(), None
+    def similarity(self) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+        return self.model.similarity, None
 
     def embeddings(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The representations of all users and of all items, a row for each, under their raw ids. Their inner product

@@ -64,8 +64,9 @@ class TrainedModel(ABC):
         that sets the scores of items that are not asked for to -inf, in place."""
 
     @abstractmethod
-    def item_vectors(self) -> tuple[Tensor, Tensor | None]:
-        """The items' vectors [I, D], and which items have one of their own, [I] bool; None for all."""
+    def similarity(self) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
+        """A function of items [B] to the similarity of all items to each, [B, I], and which items it knows, [I] bool;
+        None for all."""
 
     @abstractmethod
     def embeddings(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -202,7 +203,8 @@ class TrainedModel(ABC):
     ) -> pd.DataFrame:
         """List the k items most similar to each item: columns query, rank, item, score and, where known, title.
 
-        The score is the cosine of the items' representations; for a CTR model, of its vectors of the field item.
+        The score is the cosine of the items' representations; for a CTR model, of its vectors of the field item; for a
+        model that scores what a user has (EASE, ItemKNN, GraphFilter), its score for a user who has the item alone.
 
         Args:
             items: raw ids.
@@ -221,17 +223,16 @@ class TrainedModel(ABC):
         """
         k = self._length(k)
         queries = torch.from_numpy(self.items.require(as_list(items), ITEM))
-        vectors, known = self.item_vectors()
+        similarity, known = self.similarity()
         blocked = self._blocked(candidates, exclude)
         if known is not None:
             if not known[queries].all():
                 name = self.items.decode(queries[~known[queries]][:1].numpy())[0]
                 raise DataError(f"item {name!r} has no vector: the training data do not have it, or too rarely")
             blocked = ~known if blocked is None else blocked | ~known
-        unit = torch.nn.functional.normalize(vectors, dim=1)
         frames = []
         for block in queries.split(self.block):
-            scores = unit[block] @ unit.T
+            scores = similarity(block)
             scores[torch.arange(len(block)), block] = -torch.inf
             if blocked is not None:
                 scores.masked_fill_(blocked, -torch.inf)

@@ -44,6 +44,8 @@ class RecommenderTraining(Training):
         if hasattr(self.model, "set_parts"):
             self.model.set_parts(torch.from_numpy(data.parts.codes))
         ratings = data.ratings("train") if self.task == "rating" else None
+        if self.model.weighted:
+            self.model.confidences = data.distinct("train")[2]
         self.set_graph(data.edge_index, ratings)
         # Constant on every rank: DDP need not broadcast the graph before each step.
         kept = self.state_dict()

@@ -15,10 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from recgnn.evaluation import figures
+from recgnn.evaluation.metrics.names import BASELINES
 
 TITLES = {"val": "validation", "test": "test"}
-NAMES = {"constant": "constant rate", "lr": "LR", "lightgbm": "LightGBM"}
-"""What a baseline of metrics.json is called."""
 
 
 def part_metrics(values: dict[str, Any], part: str) -> dict[str, float | None]:
@@ -61,7 +60,9 @@ def refitted(content: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
     again = {name: content[name] for name in ("epochs", "seconds_per_epoch", "seconds")}
     chosen = {name: first[name] for name in ("val", "best_epoch", "epochs", "seconds_per_epoch")}
     seconds = round(first["seconds"] + content["seconds"], 1)
-    return content | chosen | {"seconds": seconds, "refit": again}
+    of_val = first.get("baselines", {})
+    both = {name: of_val.get(name, {}) | values for name, values in content.get("baselines", {}).items()}
+    return content | chosen | {"seconds": seconds, "refit": again} | ({"baselines": both} if both else {})
 
 
 def summary(content: dict[str, Any]) -> dict[str, float]:
@@ -132,8 +133,10 @@ def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: li
     )
     if "refit" in content:
         print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
-    for name, values in content.get("baselines", {}).items():
-        parts |= {f"{NAMES[name]}\n{TITLES[part]}": values[part] for part in ("val", "test") if part in values}
+    baselines, shown = content.get("baselines", {}), list(parts)
+    for name, values in baselines.items():  # of several the last part alone; all are in metrics.json
+        for part in shown if len(baselines) == 1 else shown[-1:]:
+            parts[f"{BASELINES[name]}\n{TITLES[part]}"] = values[part]
     print_metrics(parts, content.get("notes", []))
     print_groups(content.get("groups", {}))
     print(f"figures     {run_dir}/figures")

@@ -150,3 +150,11 @@ def test_options_of_a_split_that_is_not_named_mean_the_usual_one(prefix) -> None
     assert len(CommandLine(named).argv) == 3
     with pytest.raises(ConfigError, match="--data.split.order: the usual split has no such option"):
         CommandLine(["--data.split.order=time", "--model=MF"])
+
+
+def test_fields_of_a_later_file_are_told_to_replace_the_earlier_ones(here) -> None:
+    for name, fields in (("a", "{user: categorical, price: numeric}"), ("b", "{price: drop}")):
+        Path(f"{name}.yaml").write_text(f"data:\n  class_path: CTRDataModule\n  init_args:\n    fields: {fields}\n")
+    line = CommandLine(["--config=a.yaml", "--config=b.yaml", "--model=FM"])
+    assert line.notes == ["b.yaml, line 4: data.fields takes the place of that of a.yaml as a whole"]
+    assert CommandLine(["--config=a.yaml", "--model=FM"]).notes == []

@@ -104,7 +104,7 @@ def test_fit_returns_its_objects_and_says_what_is_next(tiny, here, capsys):
     content = metrics(done.run_dir)
     assert re.search(r"best epoch \d of 3, \d+\.\d\d s an epoch", out)
     row = next(line for line in out.splitlines() if "ndcg@10" in line)
-    assert re.findall(r"\d\.\d{4}", row) == [f"{content[part]['ndcg@10']:.4f}" for part in ("val", "test")]
+    assert re.findall(r"\d\.\d{4}", row)[:2] == [f"{content[part]['ndcg@10']:.4f}" for part in ("val", "test")]
     for command in ("recommend", "similar", "test"):
         assert f"python -m recgnn.{command} --run runs/lightgcn-synthetic/1" in out
     assert len(re.findall(r"^epoch \d: loss .* val/ndcg@5 .* s$", err, re.M)) == 3 == err.count("\n")

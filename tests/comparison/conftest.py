@@ -82,7 +82,7 @@ def made(tmp_path, tiny_run) -> Callable[..., Path]:
         run.mkdir(parents=True)
         (run / "vocabulary").symlink_to(tiny_run / "vocabulary")
         content = json.loads((tiny_run / "metrics.json").read_text())
-        del content["sha256"], content["files"]
+        del content["sha256"], content["files"], content["baselines"]
         content |= {"test": test, "seconds": seconds, "groups": {}}
         (run / "metrics.json").write_text(json.dumps(content))
         config = {"class_path": f"recgnn.models.{model}", "init_args": options or {}}

@@ -258,3 +258,24 @@ def test_runs_that_say_nothing_of_trials_have_no_such_column(made, tmp_path) -> 
     made("a", {"ndcg@10": 0.1})
     compare([tmp_path], tmp_path / "out")
     assert "trials" not in (tmp_path / "out/compare.md").read_text()
+
+
+def test_simple_methods_stand_beside_the_runs(made, tmp_path, capsys) -> None:
+    asked = []
+
+    def simple(folder, names) -> dict:
+        asked.append((folder, [*names]))
+        return {"ease": {"settings": {"l2": 3.0}, "val": {"ndcg@10": 0.9}, "test": {"ndcg@10": 0.2468}}}
+
+    runs = [made(f"a/{seed}", {"ndcg@10": 0.3}, seed) for seed in (1, 2)]
+    (table,) = compare(runs, tmp_path / "out", simple=simple)
+    assert asked == [(runs[0], ["ndcg@10"])], "once for a test part"
+    assert [(row.name, row.values("ndcg@10")) for row in table.baselines] == [("(EASE)", [0.2468])]
+    files = [(tmp_path / f"out/compare.{kind}").read_text() for kind in ("md", "csv", "html")]
+    assert all("(EASE)" in text and "0.2468" in text for text in [capsys.readouterr().out, *files])
+
+
+def test_the_most_popular_items_of_the_runs_themselves(trained) -> None:
+    (table,) = tables(find([trained / "mf", trained / "lightgcn"])[0])
+    (row,) = table.baselines
+    assert row.name == "(most popular)" and len(row.runs) == len(table.parts) and 0 < row.mean("recall@10") < 1

@@ -234,3 +234,16 @@ def test_a_run_that_ranks_nothing_is_refused(tmp_path) -> None:
     write_json(tmp_path / "metrics.json", {"val": {}, "test": {"rmse": 0.9}}, sealed=True)
     with pytest.raises(RunError, match="its protocol ranks nothing, it has rmse"):
         evaluate("recs.csv", "--run", str(tmp_path))
+
+
+def test_users_of_several_columns(here) -> None:
+    frame = pd.DataFrame({"who": [1, 1, 2, 2, 2], "film": [7, 7, 7, 8, 7], "tag": ["a", "b", "b", "a", "a"]})
+    frame["split"] = ["train", "test", "train", "train", "test"]
+    frame.to_csv("log.csv", index=False)
+    source = {"class_path": "TableLog", "init_args": {"path": "log.csv", "user": ["who", "film"], "item": "tag"}}
+    split = {"class_path": "GivenSplit", "init_args": {"val": 0.0}}
+    Path("log.yaml").write_text(yaml.safe_dump({"data": {"source": source, "split": split}}))
+    pd.DataFrame({"who": [1, 2], "film": [7, 7], "tag": ["b", "b"]}).to_csv("recs.csv", index=False)
+    pd.DataFrame({"user": ["1,7", "2,7"], "item": ["b", "b"]}).to_csv("joined.csv", index=False)
+    for name in ("recs.csv", "joined.csv"):
+        assert evaluate(name, "--data", "log.yaml", "--ks", "1", "--metrics", "recall") == {"recall@1": 0.5}

@@ -12,7 +12,7 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
-from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.data import GraphDataModule, RatioSplit, SyntheticLog
 from recgnn.data.clicks.history import History
 from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.data.interactions.loaders import TrainBatch
@@ -190,7 +190,8 @@ def fit_ratings() -> Callable[..., tuple[float, float]]:
 
     def fit(make: Callable[[int, int], Recommender], epochs: int = 25, precision="32-true", size: int = 32, **options):
         torch.manual_seed(0)
-        data = GraphDataModule(SyntheticLog(num_users=120, num_items=40, interactions_per_user=20), batch_size=size)
+        log = SyntheticLog(num_users=120, num_items=40, interactions_per_user=20)
+        data = GraphDataModule(log, split=RatioSplit(), batch_size=size)
         data.prepare_data()
         trainer = _trainer(epochs, precision=precision)
         trainer.fit(_training(make(data.num_users, data.num_items), "rating", **options), data)

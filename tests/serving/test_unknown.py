@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from recgnn import load
+from recgnn.cli.entry import main
 from recgnn.data import CTRDataModule, EventFrame, FrameLog, Histories
 from recgnn.serving.unknown import Unknown
 
@@ -97,3 +98,15 @@ def test_shares() -> None:
     unknown.add({"b": 5}, 5)
     assert ": b 28.0% (0.0%); are" in unknown.warning()
     assert Unknown({}).line() == Unknown({}).warning() == ""
+
+
+def test_values_beyond_those_that_a_field_takes_are_counted(run, here, capsys) -> None:
+    """Three tags at most in train; two rows have more."""
+    rows = written(events().head(4), "training").assign(tags=["[1, 2, 3, 4]", "[1, 2]", "[5, 4, 3, 2, 1]", "[]"])
+    rows.to_csv("rows.csv", index=False)
+    found = main("predict", ["--run", str(run), "--input", "rows.csv"])
+    assert "more values than the field takes, of which the first count: tags 2\n" in capsys.readouterr().err
+    rows.assign(tags=["[1, 2, 3]", "[1, 2]", "[5, 4, 3]", "[]"]).to_csv("rows.csv", index=False)
+    again = main("predict", ["--run", str(run), "--input", "rows.csv"])
+    assert "more values" not in capsys.readouterr().err
+    np.testing.assert_allclose(again["prediction"], found["prediction"])

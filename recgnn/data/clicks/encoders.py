@@ -198,6 +198,7 @@ class Multi(Categorical):
         self.slots = field.max_values or 1
         self.cut = [0, 0]  # rows of train that have more values than slots, and these values
         self.lengths = np.zeros(1, dtype=np.int64)  # of train's rows, how many have each
+        self.beyond = 0  # rows that were encoded without some of their values
 
     @property
     def num_slots(self) -> int:
@@ -265,6 +266,7 @@ class Multi(Categorical):
         which, owner, code, words, x = self.pieces(column)
         sizes = np.bincount(owner, minlength=int(which.max(initial=-1)) + 1)
         place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self.beyond += int((sizes > self.slots)[which].sum())
         kept = place < self.slots
         owner, place = owner[kept], place[kept]
         ids = np.full((len(sizes), self.slots), MISSING, dtype=np.int32)

@@ -85,6 +85,7 @@ class EventTable(EventSource):
         time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
         on_missing: Rows without a `timestamp` where one is needed: `refuse`; `drop`; `keep` has them in train, and in
             no history.
+        decimal: What stands before the fraction of numbers in text: `.`, or `,` as in 3,5.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -108,7 +109,9 @@ class EventTable(EventSource):
         time_unit: str | None = None,
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
+        decimal: Literal[".", ","] = ".",
     ) -> None:
+        self.decimal = decimal
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
         self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
@@ -122,9 +125,8 @@ class EventTable(EventSource):
         rows = 0
         self._places = []
         for part, file in self.files.items():
-            table = open_table(
-                file, self.separator, self.columns, self.quotes, self.encoding, on_bad_rows=self.on_bad_rows
-            )
+            written = (self.separator, self.columns, self.quotes, self.encoding)
+            table = open_table(file, *written, on_bad_rows=self.on_bad_rows, decimal=self.decimal)
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
@@ -148,7 +150,7 @@ class EventTable(EventSource):
 
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
-        options += [repr(self.keep), self.on_bad_rows, repr(self.written)]
+        options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
         return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
 
 

@@ -158,6 +158,11 @@ class FieldEncoders:
                 found[self.columns[name]] = max(rows, found[self.columns[name]])
         return found
 
+    def beyond(self) -> dict[str, int]:
+        """Return how many events were encoded without some of their values, as a field takes so many: by column."""
+        found = {self.columns[name]: encoder for name, encoder in self.encoders.items() if isinstance(encoder, Multi)}
+        return {column: encoder.beyond for column, encoder in found.items() if encoder.beyond}
+
     def describe(self) -> list[str]:
         """Return a line per field."""
         lines = []

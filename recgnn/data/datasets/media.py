@@ -27,6 +27,7 @@ from recgnn.data.interactions.log import (
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.tables import read_table
+from recgnn.data.readers.times import Written
 from recgnn.errors import DataError
 
 
@@ -82,7 +83,8 @@ class KuaiRec(PublicTable):
     """KuaiRec: 12.5 million views of 10,728 videos by 7,176 users; the share that was watched is the rows' weight.
 
     Gao et al., 2022, https://arxiv.org/abs/2202.10842. It cannot be downloaded by itself. The times of some rows are
-    empty; the column `watch_ratio` is context too, for a rule such as `positive: watch_ratio >= 2`.
+    empty: these are in train, and in no history. The column `watch_ratio` is context too, for a rule such as
+    `positive: watch_ratio >= 2`.
 
     Args:
         root: A folder with `big_matrix.csv` or `small_matrix.csv` (`user_features.csv`, `item_categories.csv`).
@@ -95,15 +97,13 @@ class KuaiRec(PublicTable):
     log = (TableFile("big_matrix.csv", _chosen), TableFile("small_matrix.csv", _chosen))
     users = TableFile("user_features.csv", {USER: "user_id"})
     items = TableFile("item_categories.csv", {ITEM: "video_id"})
+    written = Written(on_missing="keep")
 
     def built(self, folder, frame, origin, chosen) -> InteractionLog:
         more = {WEIGHT: "watch_weight"} if "watch_ratio" in frame else {}
         if more:
             frame = frame.assign(watch_weight=frame["watch_ratio"])
-        if "timestamp" in frame and not frame["timestamp"].isna().any():
-            more[TIMESTAMP] = "timestamp"
-        else:
-            frame = frame.drop(columns="timestamp", errors="ignore")
+        more |= {TIMESTAMP: "timestamp"} if "timestamp" in frame else {}
         return super().built(folder, frame, origin, {**chosen, **more})
 
 

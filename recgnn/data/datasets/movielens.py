@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,7 +95,7 @@ class MovieLens100K(PublicLog):
             year = items["release_year"].astype("str")
             dated = year.str.fullmatch("[0-9]{4}")
             title = (items[TITLE] + " (" + year + ")").where(dated, items[TITLE])
-            genres = items["class"].str.replace(" ", "|")
+            genres = items["class"].map(lambda words: "|".join(json.loads(words))).astype("str")
             items = items[[ITEM]].assign(title=title, release_year=items["release_year"], genres=genres)
         return InteractionLog(log.interactions, users, items, self.name)
 

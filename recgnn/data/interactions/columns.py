@@ -13,7 +13,7 @@ from recgnn.data.readers.origin import Origin, need_columns, unique_columns
 from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import DataError
 
-_TITLES = (TITLE, "movie_title", "name")
+TITLES = (TITLE, "movie_title", "name")
 
 
 def build_log(
@@ -61,7 +61,7 @@ def build_log(
     if same is not None:
         raise DataError(f"{origin.name}: column '{same}' is chosen twice; user, item, ... differ")
     if items is not None:
-        found = title or next((t for t in _TITLES if t in items.columns), None)
+        found = title or next((t for t in TITLES if t in items.columns), None)
         need_columns([title] if title else [], items.columns, "the items table")
         if found is not None and found != TITLE:
             items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
-from recgnn.data.interactions.columns import build_log, columns_of, keyed_table
+from recgnn.data.interactions.columns import TITLES, build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.lines import numbered_lines
+from recgnn.data.readers.lists import words_as_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, read_table
@@ -60,6 +62,7 @@ class TableLog(Source):
         time_unit: Of times that are numbers: `s`, `ms`, `us`, `ns`, or others (see `Written`); None: found out.
         time_zone: Of times that name none, such as `Europe/Paris`; UTC when None.
         on_missing: Rows without a time: `refuse`; `drop`; `keep` has them in train, and in no history.
+        decimal: What stands before the fraction of numbers in text: `.`, or `,` as in 3,5.
 
     Raises:
         DataError: On reading, with the file, the line and the column of the mistake.
@@ -87,8 +90,9 @@ class TableLog(Source):
         time_unit: str | None = None,
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
+        decimal: Literal[".", ","] = ".",
     ) -> None:
-        self.path = path
+        self.path, self.decimal = path, decimal
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
         self.chosen: Mapping[str, Any] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
@@ -100,9 +104,8 @@ class TableLog(Source):
 
     def read(self) -> InteractionLog:
         ids = columns_of(self.chosen[USER], self.chosen[ITEM])
-        frame, origin = read_table(
-            self.path, self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows, self.keep
-        )
+        written = (self.separator, self.columns, ids, self.quotes, self.encoding, self.on_bad_rows, self.keep)
+        frame, origin = read_table(self.path, *written, self.decimal)
         if self.columns is None and not {*ids} <= {*frame.columns} and _all_numbers(frame.columns):
             raise DataError(
                 f"{origin.name}: the first line holds numbers, not names: {', '.join(frame.columns)}; name the columns "
@@ -115,12 +118,12 @@ class TableLog(Source):
         if path is None:
             return None
         ids = (str(self.chosen[key]), key)
-        frame, origin = read_table(path, ids=ids, quotes=self.quotes, encoding=self.encoding)
+        frame, origin = read_table(path, ids=ids, quotes=self.quotes, encoding=self.encoding, decimal=self.decimal)
         return keyed_table(frame, key, ids[0], origin)
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
-        options += [repr(self.keep), self.on_bad_rows, repr(self.written)]
+        options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
         return fingerprint(self, options, [*existing_files(self.path), self.users, self.items])
 
 
@@ -130,7 +133,8 @@ class AtomicLog(Source):
     Its benchmark files, `x.train.inter`, `x.valid.inter` and `x.test.inter`, are the parts of the log.
 
     Fields are separated by tabs, the header holds `name:type` (token, token_seq, float, float_seq); token columns
-    become integers where all their values are.
+    become integers where all their values are, and token_seq are lists, but for titles. A float_seq is a vector, which
+    no field can be: it is left out, and told.
 
     Args:
         path: The `.inter` file (of benchmark files any one), or a folder with one log.
@@ -167,11 +171,12 @@ class AtomicLog(Source):
     ) -> None:
         self.path = path
         self.chosen = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
-        self.title = title
+        self.title, self._vectors = title, list[str]()
         self.name = name or _BENCHMARK.sub("", Path(path).name).removesuffix(".inter") or "data"
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def read(self) -> InteractionLog:
+        self._vectors = []
         interactions, *tables = self._files()
         names = str(interactions[0])
         if len(interactions) > 1:
@@ -183,6 +188,9 @@ class AtomicLog(Source):
             frame[SPLIT] = np.repeat([part.name.split(".")[-2] for part in parts], sizes)
         need_columns((str(self.chosen[USER]), str(self.chosen[ITEM])), frame.columns, origin.name)
         users, items = (self._table(path, key) for path, key in zip(tables, (USER, ITEM), strict=True))
+        if self._vectors:
+            told = f"columns of vectors (float_seq), which no field can be, are left out: {', '.join(self._vectors)}"
+            origin = replace(origin, notes=(*origin.notes, told))
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
     def _files(self) -> tuple[list[Path], Path | None, Path | None]:
@@ -212,7 +220,14 @@ class AtomicLog(Source):
         # like ids, so that nothing that only looks like a number is changed
         as_text = [field for field in header if field.rsplit(":", 1)[1] != "float"]
         frame, origin = read_table(path, "\t", ids=as_text, quotes=False)
-        return frame.set_axis([field.rsplit(":", 1)[0] for field in header], axis=1), origin
+        kinds = dict(field.rsplit(":", 1) for field in header)
+        frame = frame.set_axis([*kinds], axis=1)
+        for name, kind in kinds.items():
+            if kind == "token_seq" and name not in (TITLES if self.title is None else [self.title]):
+                frame[name] = words_as_json(frame[name])
+        vectors = [name for name, kind in kinds.items() if kind == "float_seq"]
+        self._vectors += vectors
+        return frame.drop(columns=vectors), origin
 
     def _table(self, path: Path | None, key: str) -> pd.DataFrame | None:
         if path is None:

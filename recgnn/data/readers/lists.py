@@ -45,6 +45,13 @@ def as_json(lists: pa.Array) -> pa.Array:
     return pc.if_else(lists.is_valid(), pc.binary_join_element_wise("[", joined, "]", ""), pa.scalar(None, pa.string()))
 
 
+def words_as_json(column: pd.Series) -> pd.Series:
+    """Return texts of words between blanks as lists in JSON."""
+    texts = pc.utf8_trim_whitespace(pa.array(column.astype("str"), pa.string()))
+    found = pc.replace_substring(as_json(pc.utf8_split_whitespace(texts)), '[""]', "[]")
+    return pd.Series(found.to_pandas().to_numpy(), index=column.index, dtype="str")
+
+
 def lists_as_json(table: pa.Table) -> pa.Table:
     """Return a table whose columns of lists are JSON."""
     for place, field in enumerate(table.schema):

@@ -94,6 +94,7 @@ def open_table(
     encoding: str | None = None,
     what: str = "file",
     on_bad_rows: str = "refuse",
+    decimal: str = ".",
 ) -> Table:
     """Open a table of text (csv, tsv, any separator), JSON lines, both also gzipped, or Parquet, known by its content.
 
@@ -105,6 +106,7 @@ def open_table(
         encoding: Of text; UTF-8, or UTF-16 with a mark, when None.
         what: What to call the file where it is missing.
         on_bad_rows: Whether rows that are no such rows are refused, or dropped and counted.
+        decimal: What stands before the fraction of numbers in text: `.` or `,`.
 
     Raises:
         DataError: If the file is missing, empty or neither.
@@ -115,7 +117,7 @@ def open_table(
             return ParquetTable(file)
         if separator is None and columns is None and is_json(file, encoding):
             return JsonTable(file, encoding, on_bad_rows)
-        return TextTable(file, separator, columns, quotes, encoding, on_bad_rows)
+        return TextTable(file, separator, columns, quotes, encoding, on_bad_rows, decimal)
 
     found = [one(file) for file in existing_files(path, what)]
     return found[0] if len(found) == 1 else SeveralTables(Path(path), found)
@@ -130,6 +132,7 @@ def read_table(
     encoding: str | None = None,
     on_bad_rows: str = "refuse",
     keep: Rule | None = None,
+    decimal: str = ".",
 ) -> tuple[pd.DataFrame, Origin]:
     """Read a whole table.
 
@@ -137,7 +140,7 @@ def read_table(
     integers; lists are JSON.
 
     Args:
-        path, separator, columns, quotes, encoding, on_bad_rows: See `open_table`.
+        path, separator, columns, quotes, encoding, on_bad_rows, decimal: See `open_table`.
         ids: Columns that hold ids: never null, never float.
         keep: Which rows are read; all when None.
 
@@ -147,7 +150,7 @@ def read_table(
     Raises:
         DataError: If the file cannot be read or has no rows; names the line of the mistake.
     """
-    table = open_table(path, separator, columns, quotes, encoding, on_bad_rows=on_bad_rows)
+    table = open_table(path, separator, columns, quotes, encoding, on_bad_rows=on_bad_rows, decimal=decimal)
     found, kept = list(table.tables()), None
     if keep is not None:
         found, kept = _kept(found, keep, Origin(str(table.path), lines_of(table)))
@@ -250,6 +253,7 @@ def text_blocks(
     remedy: str = "",
     what: str = "table",
     header: Sequence[str] | None = None,
+    decimal: str = ".",
 ) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of a text file as it is written.
 
@@ -261,11 +265,12 @@ def text_blocks(
         remedy: How to mend it where one is missing.
         what: What to call the file where it is missing.
         header: Names of the columns of a text file without a header line.
+        decimal: What stands before the fraction of numbers in text: `.` or `,`.
 
     Raises:
         DataError: If the file cannot be read, or a column is missing.
     """
-    table = open_table(path, columns=header, what=what)
+    table = open_table(path, columns=header, what=what, decimal=decimal)
     need_columns(columns, table.names, str(path), remedy)
     rows = False
     for piece in table.tables() if is_text(table) else cast(ParquetTable, table).tables(rows=ROWS):

@@ -51,6 +51,7 @@ class TextTable:
         quotes: Whether quotes mean anything; they are characters like others if not.
         encoding: Of the text; UTF-8, or UTF-16 with a mark, when None.
         on_bad_rows: Whether rows with another number of fields are refused, or dropped and counted.
+        decimal: What stands before the fraction of numbers: `.`, or `,` as in 3,5, which is then read as 3.5.
 
     Attributes:
         bad: The rows that were dropped, as text.
@@ -68,8 +69,11 @@ class TextTable:
         quotes: bool = True,
         encoding: str | None = None,
         on_bad_rows: str = "refuse",
+        decimal: str = ".",
     ) -> None:
         one_of("on_bad_rows", on_bad_rows, ("refuse", "drop"))
+        one_of("decimal", decimal, (".", ","))
+        self.decimal = decimal
         check_encoding(encoding)
         separator = "\t" if separator == "\\t" else separator
         if separator is not None and (not separator or set(separator) & set('"\n\r')):
@@ -109,6 +113,8 @@ class TextTable:
         for piece in self._pieces(len(self.names)):
             begin = self._header(piece)[2] if self.has_header and not self._rows else 0
             table = self._parsed(piece, begin, wanted, types or {})
+            if self.decimal == ",":
+                table = pa.table({name: _with_points(table[name]) for name in table.column_names})
             self._rows.append(table.num_rows)
             if table.num_rows:
                 yield table
@@ -274,6 +280,14 @@ class TextTable:
                 wanted = "the header has" if self.has_header else "expected"
                 return f"line {line}: {len(fields)} field{'s' * (len(fields) != 1)} where {wanted} {expected}"
         return None
+
+
+def _with_points(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts of which numbers with a comma have a point in its place."""
+    if values.type != pa.string():
+        return values
+    written = pc.match_substring_regex(values, r"^[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?$")
+    return pc.if_else(written, pc.replace_substring(values, ",", "."), values)
 
 
 def _before(fields: QuotedFields, stop: int) -> QuotedFields:

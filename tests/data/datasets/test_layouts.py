@@ -23,6 +23,7 @@ from recgnn.data import (
     MovieLens10M,
     MovieLens20M,
     MovieLensSmall,
+    MovieLensTags,
     Netflix,
     Steam,
     Taobao,
@@ -59,6 +60,13 @@ def test_movielens_csv(tmp_path: Path, monkeypatch) -> None:
     assert titles(log) == {1: "Toy Story (1995)", 296: "Pulp, Fiction"}
     with pytest.raises(DataError, match="holds 2 interactions, ml-20m was published with 20,000,263"):
         MovieLens20M(tmp_path).read()
+
+
+def test_movielens_tags(tmp_path: Path) -> None:
+    put(tmp_path, tags__csv='userId,movieId,tag,timestamp\n2,60756,"funny, dark",1445714994\n18,431,x,1462138765\n')
+    log = MovieLensTags(tmp_path).read()
+    expected = [("2,60756", "funny, dark", 1445714994), ("18,431", "x", 1462138765)]
+    assert rows(log, "user", "item", "timestamp") == expected
 
 
 def test_movielens_10m(tmp_path: Path, monkeypatch) -> None:
@@ -168,7 +176,8 @@ def test_kuai(tmp_path: Path) -> None:
     put(tmp_path, big_matrix__csv=head + "0,3649,13838,10867,2020-07-05 00:08:23.438,20200705,1593878903.438,1.27\n"
         "0,9598,13665,10984,,,,0.5\n", item_categories__csv='video_id,feat\n3649,"[9, 13]"\n9598,[8]\n')  # fmt: skip
     log = KuaiRec(tmp_path).read()
-    assert rows(log, "user", "item") == [(0, 3649), (0, 9598)] and "timestamp" not in log.interactions
+    assert rows(log, "user", "item") == [(0, 3649), (0, 9598)]
+    assert log.interactions["timestamp"].isna().tolist() == [False, True] and log.times.untimed == 1 and log.times.kept
     assert log.interactions["weight"].tolist() == [np.float32(1.27), np.float32(0.5)]
     assert log.items["feat"].tolist() == ["[9, 13]", "[8]"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -228,3 +229,40 @@ def test_benchmark_files_are_the_parts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected one .inter file, found x.test.inter"):
         AtomicLog(tmp_path).read()
     assert len(AtomicLog(tmp_path / "y.inter").read()) == 1
+
+
+def test_atomic_sequences_are_lists_and_vectors_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\ttags:token_seq\n1\ta\tred  blue\n2\tb\t\n")
+    head = "item_id:token\ttitle:token_seq\tclass:token_seq\tvector:float_seq\n"
+    (tmp_path / "x.item").write_text(head + 'a\tThe "A"\tDrama "War"\t0.1 0.2\nb\tB\t7\t0.3 0.4\n')
+    log = AtomicLog(tmp_path).read()
+    assert [json.loads(cell) for cell in log.interactions["tags"]] == [["red", "blue"], []]
+    assert [json.loads(cell) for cell in log.items["class"]] == [["Drama", '"War"'], ["7"]]
+    assert log.items["title"].tolist() == ['The "A"', "B"] and "vector" not in log.items
+    assert log.notes == ("columns of vectors (float_seq), which no field can be, are left out: vector",)
+    assert AtomicLog(tmp_path, title="class").read().items["title"].tolist() == ['Drama "War"', "7"]
+
+
+def test_a_comma_before_the_fraction(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user;item;rating;weight;note\n1;a,1;3,5;1e0;x,y\n2;b;4;0,25;1,2,3\n")
+    frame = TableLog(path, decimal=",").read().interactions
+    assert frame[["rating", "weight"]].values.tolist() == [[3.5, 1.0], [4.0, 0.25]]
+    assert frame["item"].tolist() == ["a,1", "b"] and frame["note"].tolist() == ["x,y", "1,2,3"]
+    with pytest.raises(DataError, match="log.csv, line 2, column 'rating': '3,5'; expected a finite number"):
+        TableLog(path).read()
+    assert TableLog(path).fingerprint() != TableLog(path, decimal=",").fingerprint()
+    path.write_text("user;item;rating\n1;a;1.234,5\n")
+    with pytest.raises(DataError, match="'1.234,5'; expected a finite number"):
+        TableLog(path, decimal=",").read()
+
+
+def test_events_and_predictions_with_commas(tmp_path: Path) -> None:
+    from recgnn.data.clicks.events import EventTable
+    from recgnn.data.readers.tables import text_blocks
+
+    path = tmp_path / "events.csv"
+    path.write_text("price;label\n3,5;1\n-0,25;0\n")
+    assert EventTable(path, decimal=",").events()["price"].tolist() == [3.5, -0.25]
+    (block,) = text_blocks(path, decimal=",")
+    assert block["price"].tolist() == ["3.5", "-0.25"]

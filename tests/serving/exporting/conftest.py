@@ -13,6 +13,8 @@ import torch
 
 from recgnn import models
 from recgnn.data import CTRDataModule, Field, Histories, RatioSplit, TableLog
+from recgnn.data.interactions.prepared import PreparedLog
+from recgnn.serving.fold_in import set_graph
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +55,7 @@ def click_run(events, items, tmp_path_factory, make_run) -> Path:
 
 
 def with_weights(run: Path, folder: Path, name: str, arguments: dict, task: str) -> Path:
-    """A copy of a run with another model, every parameter of which is drawn."""
+    """A copy of a run with another model, every parameter of which is drawn, or solved for."""
     (folder / "checkpoints").mkdir(parents=True)
     shutil.copyfile(run / "config.yaml", folder / "config.yaml")
     shutil.copytree(run / "vocabulary", folder / "vocabulary")
@@ -65,6 +67,10 @@ def with_weights(run: Path, folder: Path, name: str, arguments: dict, task: str)
     for buffer_name, buffer in model.named_buffers():
         if buffer_name.endswith(("running_mean", "running_var")):
             torch.nn.init.uniform_(buffer, 0.5, 1.5)
+    if hasattr(model, "solve"):
+        model.l2 = kind.defaults.get("l2", 0.0)
+        set_graph(model, PreparedLog.load(run / "vocabulary").train)
+        model.solve()
     model.task = task or model.task
     if hasattr(model, "calibration"):  # a curve with three corners
         model.calibration = torch.tensor([[-50.0, -0.5, 0.25, 50.0], [-60.0, -1.0, 0.75, 30.0]])

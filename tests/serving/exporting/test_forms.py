@@ -46,7 +46,9 @@ RECOMMENDERS = [
     ("DAE", {"hidden_dims": [6]}),
     ("DAE", {"hidden_dims": [6, 4], "normalise": True}),
     ("CDAE", {"hidden_dim": 6, "tied": True, "output_activation": "sigmoid"}),
+    ("iALS", {"embedding_dim": 4, "num_iterations": 2}),
 ]
+HISTORIES = [("EASE", {}), ("GraphFilter", {"dim": 5}), ("ItemKNN", {"num_neighbours": 7}), ("Popularity", {})]
 
 
 def named(cases: list) -> dict:
@@ -80,7 +82,7 @@ def test_what_stands_behind_a_history_counts_for_nothing(click_model) -> None:
         torch.testing.assert_close(form(*inputs), before)
 
 
-@pytest.mark.parametrize(("name", "options"), **named(RECOMMENDERS))
+@pytest.mark.parametrize(("name", "options"), **named(RECOMMENDERS + HISTORIES))
 @torch.no_grad()
 def test_recommenders_score_as_the_model(name: str, options: dict, recommender) -> None:
     trained = load(recommender(name, **options))
@@ -89,6 +91,18 @@ def test_recommenders_score_as_the_model(name: str, options: dict, recommender) 
     found, expected = form(*(i.example for i in examples)), native_answer(trained, examples)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert found.shape[0] == 3 and found.std(1).min() > 0.01
+
+
+@pytest.mark.parametrize(("name", "options"), **named(HISTORIES))
+@torch.no_grad()
+def test_models_of_histories_are_traced(name: str, options: dict, recommender) -> None:
+    """With any number of rows; of vectors they have none."""
+    trained = load(recommender(name, **options))
+    program = program_of(trained.model.exportable(), inputs_of(trained, trained.model.exportable())).module()
+    rows = (torch.rand(7, trained.model.num_items) < 0.3).float()
+    torch.testing.assert_close(program(rows), trained.model(rows))
+    with pytest.raises(ConfigError, match=f"{name} has no representations"):
+        trained.model.embeddings()
 
 
 @torch.no_grad()

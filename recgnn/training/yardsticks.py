@@ -1,0 +1,194 @@
+"""Simple methods on the data of a ranking run, which tell whether a model is worth its training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from recgnn.data import GraphDataModule
+from recgnn.errors import RunError
+from recgnn.evaluation.metrics.names import BASELINES, RANKING
+from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
+from recgnn.models.base import Recommender
+from recgnn.training.recommenders import RankingTraining
+
+MOST_ITEMS = 15_000  # of EASE, which takes I³ operations: beyond, minutes
+USERS = 5_000  # of validation, by whom settings are chosen
+CLEARLY = 0.95  # share of a simple method's value, below which a model is told to be worse
+Values = dict[str, float | None]
+
+
+class Method(NamedTuple):
+    """A simple method: how it is made, where the search for its settings begins, and what is tried from there.
+
+    Attributes:
+        make: of settings, a model for the data.
+        start: the settings without a validation part.
+        near: the settings to try next, of the best ones so far.
+    """
+
+    make: Callable[..., Recommender]
+    start: dict[str, Any]
+    near: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+
+
+def most_popular(data: Any, like: Any, parts: Sequence[str]) -> dict[str, Values]:
+    """Measure the most popular items.
+
+    Args:
+        data: a `GraphDataModule`.
+        like: the `RankingTraining` of the run, which says what is measured.
+        parts: where, of `val` and `test`.
+
+    Returns:
+        The metrics by part.
+    """
+    training = solved(Popularity(data.num_users, data.num_items), data, like)
+    return {part: measured(training, data, part) for part in parts}
+
+
+def simple_methods(data: Any, like: Any, parts: Sequence[str], chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Fit ItemKNN and EASE (GraphFilter, where EASE would take long or does not fit) to the training part, with
+    settings that are chosen on validation, and measure them.
+
+    Args:
+        data: a `GraphDataModule`.
+        like: the `RankingTraining` of the run, which says what is measured.
+        parts: where, of `val` and `test`.
+        chosen: what this returned for the first half of `fit --refit`, whose settings are taken.
+
+    Returns:
+        By name: `settings`, and the metrics by part.
+    """
+    methods = methods_for(data)
+    found: dict[str, dict[str, Any]] = {}
+    for name, method in methods.items():
+        settings = chosen[name]["settings"] if name in chosen else best_settings(method, data, like)
+        training = solved(method.make(**settings), data, like)
+        found[name] = {"settings": settings} | {part: measured(training, data, part) for part in parts}
+    return found
+
+
+def methods_for(data: Any) -> dict[str, Method]:
+    """Return the simple methods for the data, by name."""
+    sizes = (data.num_users, data.num_items)
+
+    def ease(l2: float) -> Recommender:
+        model = EASE(*sizes)
+        model.l2 = l2
+        return model
+
+    def nearer(setting: str, factor: float) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]]:
+        return lambda best: [best | {setting: best[setting] * factor}, best | {setting: best[setting] / factor}]
+
+    knn = Method(
+        lambda **settings: ItemKNN(*sizes, **settings),
+        {"num_neighbours": 100, "shrinkage": 10.0},
+        lambda best: [best | {"num_neighbours": k} for k in (25, 400)] + [best | {"shrinkage": h} for h in (0.0, 99.0)],
+    )
+    try:
+        if data.num_items > MOST_ITEMS:
+            raise RunError("it would take minutes")
+        EASE(*sizes)
+    except RunError:
+        start = {"dim": 256, "alpha": 0.3, "beta": 0.4}
+        graph = Method(lambda **settings: GraphFilter(*sizes, **settings), start, nearer("alpha", 3.0))
+        return {"item_knn": knn, "graph_filter": graph}
+    return {"item_knn": knn, "ease": Method(ease, {"l2": 200.0}, nearer("l2", 4.0))}
+
+
+def of_run(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Fit the simple methods, the most popular items among them, to the data of a finished ranking run.
+
+    Args:
+        folder: the run folder.
+        names: of the metrics to measure, such as `ndcg@10`; those of a person's own are left out.
+    """
+    data = GraphDataModule(prepared=str(folder / "vocabulary"))
+    known = [(name, int(k)) for name, _, k in (name.partition("@") for name in names) if name in RANKING]
+    metrics, ks = dict.fromkeys(name for name, _ in known), {k for _, k in known}
+    like = RankingTraining(Popularity(data.num_users, data.num_items), metrics=[*metrics], ks=[*ks])
+    parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
+    return {"popularity": most_popular(data, like, parts), **simple_methods(data, like, parts, {})}
+
+
+def best_settings(method: Method, data: Any, like: Any) -> dict[str, Any]:
+    """Climb from a method's first settings to better ones, as long as there are, by the metric that chooses epochs, on
+    some users of the validation part; the first ones where there is no such part."""
+    if not len(data.prepared.val) or data.prepared.summary["val_is_test"]:
+        return method.start
+    monitor, mode = like.metrics["val"].monitor
+    tried: dict[str, float] = {}
+
+    def value(settings: dict[str, Any]) -> float:
+        if (key := str(settings)) not in tried:
+            found = measured(solved(method.make(**settings), data, like), data, "val", USERS)[monitor] or 0.0
+            tried[key] = found if mode == "max" else -found
+        return tried[key]
+
+    best = method.start
+    while (better := max([best, *method.near(best)], key=value)) != best and len(tried) < 12:
+        best = better
+    return best
+
+
+def solved(model: Recommender, data: Any, like: Any) -> RankingTraining:
+    """Solve a model for the training part, in a training that measures what `like` does."""
+    training = RankingTraining(model, l2=model.l2, metrics=like.metrics["val"].metrics, ks=like.ks)
+    training.set_graph(data.edge_index)
+    training.to(data.shard().device).eval()
+    model.solve()  # type: ignore[operator]  # all the models here have it
+    return training
+
+
+@torch.no_grad()
+def measured(training: RankingTraining, data: Any, part: str, users: int | None = None) -> Values:
+    """Measure a solved model on a part; on about so many `users`, spread over all, where it is given."""
+    blocks = data.val_dataloader() if part == "val" else data.test_dataloader()
+    if users is not None:
+        blocks.users = blocks.users[:: max(1, blocks.users.numel() // users)]
+    metrics = training.metrics[part]
+    for batch in blocks:
+        training.measure(part, batch)
+    values = {name: float(value) for name, value in metrics.compute().items()}
+    metrics.reset()
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
+    """Say where a run is not better than the most popular items, or clearly worse than the best simple method, and what
+    to try.
+
+    Args:
+        content: metrics.json, with `baselines`.
+        monitor: the metric that chooses the epoch, and its direction.
+    """
+    part = "val" if content["val"] else "test"
+    name, sign = monitor[0].removeprefix("val/"), 1 if monitor[1] == "max" else -1
+    own = content[part].get(name)
+    others = {key: values[part].get(name) for key, values in content.get("baselines", {}).items() if part in values}
+    others = {key: value for key, value in others.items() if value is not None}
+    if own is None or not others:
+        return []
+    told, where = f"{name} is {own:.4f}", "on validation" if part == "val" else "on test"
+    popular = others.pop("popularity", None)
+    if popular is not None and sign * own <= sign * popular:
+        return [
+            f"{where} {told}, no better than the most popular items for everybody ({popular:.4f}): the model does not "
+            "tell users apart; try more steps an epoch (a smaller --data.batch_size), more patience, another "
+            "--training.lr or --training.l2, or --model EASE"
+        ]
+    best = max(others, key=lambda key: sign * others[key], default="")
+    if best and sign * own < sign * others[best] * (CLEARLY if sign > 0 else 1 / CLEARLY):
+        settings = content["baselines"][best].get("settings", {})
+        how = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        return [
+            f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
+            "seconds; try --training.loss SampledSoftmax, other values of l2 and lr (python -m recgnn.tune), or "
+            f"--model {BASELINES[best]}"
+        ]
+    return []
