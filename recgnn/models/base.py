@@ -45,6 +45,7 @@ class Model(Checked, nn.Module):
         arguments: what its constructor was given, complete: `type(model)(**model.arguments)` is a model like it.
         task: what it is trained for, one of `tasks`.
         l2: the weight of the regularisation that it is trained with.
+        l2_on: whether that is of its `embeddings` or of the `representations` computed from them, where these differ.
         remark: what is told before it is trained, in one line; nothing by default.
 
     A model without gradient training defines `solve()`, which sets its parameters in closed form; it is called once.
@@ -56,6 +57,7 @@ class Model(Checked, nn.Module):
     arguments: dict[str, Any]
     task: Task
     l2: float = 0.0
+    l2_on: Literal["embeddings", "representations"] = "embeddings"
     remark: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

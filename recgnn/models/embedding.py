@@ -95,7 +95,9 @@ class EmbeddingRecommender(Recommender):
         return self.represent(batch.users, items)
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """Compute `l2` times `embedding_l2` of the batch's layer-0 embeddings."""
+        """Compute `l2` times `embedding_l2` of the batch's layer-0 embeddings, or of its representations (`l2_on`)."""
+        if self.l2_on == "representations":
+            return l2 * embedding_l2(*outputs)
         rows = [self.user_embedding(batch.users), self.item_embedding(batch.positives)]
         if batch.negatives is not None:
             rows.append(self.item_embedding(batch.negatives))

@@ -37,7 +37,7 @@ class LightGCN(EmbeddingRecommender):
     torch.Size([2, 2])
     """
 
-    defaults = {"loss": SampledSoftmax, "l2": 0.03, "lr": 3e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 5e-3}
     operator: BipartiteOperator
 
     def __init__(

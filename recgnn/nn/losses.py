@@ -106,7 +106,7 @@ class BPR(PairLoss):
     0.6931...
     """
 
-    defaults = {"l2": 1e-3}
+    defaults = {"l2": 1e-3, "l2_on": "embeddings"}
 
     def forward(
         self, positive: Tensor, negative: Tensor, positive_log_q: Tensor | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,8 @@ class RankingTraining(RecommenderTraining):
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
         l2: weight of the L2 regularisation; the model's default when None.
+        l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
+            or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
         metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
         ks: lengths of the recommendation lists that are measured.
@@ -100,6 +102,7 @@ class RankingTraining(RecommenderTraining):
         num_negatives: Size | None = None,
         popularity_alpha: NonNegative | None = None,
         l2: NonNegative | None = None,
+        l2_on: Literal["embeddings", "representations"] | None = None,
         lr: Positive | None = None,
         metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
         ks: Sequence[Count] = (10, 20),
@@ -107,6 +110,7 @@ class RankingTraining(RecommenderTraining):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
         super().__init__(model, loss, l2, lr)
+        model.l2_on = l2_on or (model.defaults | getattr(loss, "defaults", {})).get("l2_on", "embeddings")
         if isinstance(negatives, str):
             negatives_ = self._named(negatives, num_negatives, popularity_alpha)
         else:

@@ -144,11 +144,11 @@ def check_step(small, batch_for) -> Callable[..., None]:
     Args:
         training: on the graph.
         formula: () -> all representations ([U, D], [I, D]) by dense operations on the model's parameters.
-        norm: (batch, formula's value) -> the regularisation; by default half the squared layer-0 rows over B.
+        norm: (batch, formula's value) -> the regularisation; by default half the squared rows over B: of layer 0, or of
+            the formula's value where the representations are regularised.
     """
 
-    def layer_0(model, batch: TrainBatch) -> Tensor:
-        user, item = model.user_embedding.weight, model.item_embedding.weight
+    def squares(batch: TrainBatch, user: Tensor, item: Tensor) -> Tensor:
         negatives = [] if batch.negatives is None else batch.negatives.flatten().tolist()
         rows = [user[u] for u in batch.users.tolist()]
         rows += [item[i] for i in batch.positives.tolist() + negatives]
@@ -160,7 +160,10 @@ def check_step(small, batch_for) -> Callable[..., None]:
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
         user, item = formula()
         expected = _naive_loss(training, batch, user @ item.T, small.counts)
-        expected = expected + training.l2 * (norm(batch, user, item) if norm else layer_0(training.model, batch))
+        rows = user, item
+        if training.model.l2_on == "embeddings" and norm is None:
+            rows = training.model.user_embedding.weight, training.model.item_embedding.weight
+        expected = expected + training.l2 * (norm or squares)(batch, *rows)
         torch.testing.assert_close(loss, expected, atol=1e-6, rtol=1e-6)
         right = torch.autograd.grad(expected, list(parameters.values()), allow_unused=True)
         for (name, value), ours, theirs in zip(parameters.items(), found, right, strict=True):
