@@ -33,6 +33,7 @@ sections: in YAML, or as options with dotted names, which win over files
   --model.OPTION VALUE      as --model.embedding_dim 128
   --training CLASS          the task: RankingTraining, RatingTraining, ClickTraining or RegressionTraining (default: the
                             first task of the model)
+  --training.calibrate platt  clicks: a line (or `isotonic`) on the logits, fitted on validation and kept with the model
   --training.OPTION VALUE   loss, negatives, regularisation, learning rate, metrics: --training.lr 1e-3,
                             --training.loss BPR, --training.ks '[10, 20]'
   --optimizer, --lr_scheduler CLASS
@@ -46,6 +47,7 @@ run folder
                             together for that many epochs, and test that once
   --baselines true          rankings: fit EASE (or GraphFilter) and ItemKNN too, with settings chosen on validation, and
                             show them beside the model; the most popular items are always there
+                            clicks: LR, and LightGBM where it is installed; the constant rate is always there
   --trials N                how many configurations were tried before this one was chosen, which compare tells beside
                             its figures; the best.yaml of tune says it
   --log_checkpoints true    send the best and the last checkpoint to W&B, as an artifact that is a run folder

@@ -77,7 +77,7 @@ def test_a_table_of_clicks(here: Path) -> None:
     frame.assign(clicked=(random.random(500) < 0.3).astype(int)).to_parquet("impressions.parquet")
     Path("clicks.yaml").write_text(text)
     cli = main("fit", ["--config", "clicks.yaml", "--trainer.max_epochs=1", "--trainer.logger=false"])
-    assert len(cli.model.model.field_dims) == 2
+    assert cli.datamodule.field_names == ["site", "price", "price.bins"]
     assert 0 < load(cli.run_dir).predict(frame)["prediction"].mean() < 1
 
 

@@ -18,7 +18,7 @@ from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
-from recgnn.training import new_run, report, yardsticks
+from recgnn.training import click_yardsticks, new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
@@ -282,6 +282,8 @@ class FitCLI(TrainingCLI):
         reads = folder.test_reads
         best = runs.best_checkpoint(self.run_dir)
         self.best_epoch = int(runs.read_checkpoint(best)["epoch"])
+        first = None if self.chosen is None else self.chosen.model
+        more, told = self.model.settle(self.datamodule, best, first)
         test: dict[str, float | None] = {}
         if len(self.datamodule.prepared.test) and self.stage != "select":
             self.trainer.test(
@@ -289,18 +291,22 @@ class FitCLI(TrainingCLI):
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
             reads += 1
-        baselines = self._baselines() if self.model.task == "ranking" else {}
+        baselines = self._baselines() if self.model.task in ("ranking", "clicks") else {}
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
         content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
+        content |= more
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
         content |= {"baselines": baselines} if baselines else {}
         content |= {"trials": self._get(self.config, "trials"), "test_reads": reads}
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
-        notes = [*self.notes, *(metrics.note for metrics in self.model.metrics.values())]
-        notes += [] if self.plain_name == "Popularity" else yardsticks.remarks(content, self.model.monitor)
+        notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
+        if self.model.task == "clicks":
+            notes += click_yardsticks.remarks(content)
+        elif self.plain_name != "Popularity":
+            notes += yardsticks.remarks(content, self.model.monitor)
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
@@ -317,13 +323,17 @@ class FitCLI(TrainingCLI):
             report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
 
     def _baselines(self) -> dict[str, Any]:
-        """Measure simple methods on the data: the most popular items, and with --baselines others (not on the test part
-        in the first half of --refit)."""
+        """Measure simple methods on the data: the constant rate of clicks, or the most popular items, and others with
+        --baselines (not on the test part in the first half of --refit)."""
         data, chosen = self.datamodule, {} if self.chosen is None else self.chosen.content["baselines"]
         parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
         parts = [part for part in parts if part != "test" or self.stage != "select"]
-        found: dict[str, Any] = {"popularity": yardsticks.most_popular(data, self.model, parts)}
-        if self._get(self.config, "baselines"):
+        more, found = self._get(self.config, "baselines"), dict[str, Any]()
+        if self.model.task == "clicks":
+            found["constant"] = click_yardsticks.constant(data, self.model, parts)
+            return found | (click_yardsticks.simple_methods(data, self.model, parts) if more else {})
+        found["popularity"] = yardsticks.most_popular(data, self.model, parts)
+        if more:
             found |= yardsticks.simple_methods(data, self.model, parts, chosen)
         return found
 

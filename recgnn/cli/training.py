@@ -159,8 +159,8 @@ class TrainingCLI(LightningCLI):
             "--baselines",
             type=bool,
             default=False,
-            help="Fit simple methods to the data of a ranking run too (EASE or GraphFilter, and ItemKNN, with settings "
-            "chosen on validation), and show them in its table.",
+            help="Fit simple methods to the data too (of rankings: EASE or GraphFilter, and ItemKNN, with settings "
+            "chosen on validation; of clicks: LR, and LightGBM where it is installed), and show them in the table.",
         )
         parser.add_argument(
             "--log_checkpoints",

@@ -28,12 +28,17 @@ class CTRModel(Model):
     Attributes:
         reads_history: whether `forward` takes a third argument `history`: what the user did before.
         uses_times: whether it looks at the times of a history.
+        calibration: a rising curve that is put on the logits after training: corners and their images, [2, K]; or None.
+        prior: what the regularisation is over the number of training events, where it is not said: in how many events
+            of a value its vector or weight is worth as much as they are.
     """
 
     linear: FieldEmbedding
+    calibration: Tensor | None
     tasks = ("clicks", "regression")
     reads = "events"
-    defaults = {"l2": 1e-6, "lr": 1e-3}
+    defaults = {"lr": 1e-3}
+    prior = 300.0
     uses_times = False
 
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None):
@@ -42,6 +47,7 @@ class CTRModel(Model):
         self.num_fields, self.num_rows = len(self.field_dims), sum(self.field_dims)
         self.sum_fields = FieldSum(self.slots)
         self.bias = nn.Parameter(torch.zeros(()))
+        self.register_buffer("calibration", None)
         self.reads_history = "history" in signature(self.forward).parameters
 
     def table(self, dim: int, std: float = 1e-4, num_rows: int | None = None) -> FieldEmbedding:
@@ -79,7 +85,23 @@ class CTRModel(Model):
 
     def answers(self, logits: Tensor) -> Tensor:
         """Turn logits into probabilities, or into numbers where trained for regression: [B]; [B]."""
-        return torch.sigmoid(logits.float()) if self.task == "clicks" else logits.float()
+        return torch.sigmoid(self.calibrated(logits)) if self.task == "clicks" else logits.float()
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Put the calibration, if there is one, on logits: [B]; [B]."""
+        logits = logits.float()
+        if self.calibration is None:
+            return logits
+        corner, image = self.calibration
+        slope = image.diff() / corner.diff()
+        place = (logits.detach()[:, None] >= corner[1:-1]).sum(1)
+        return image[place] + slope[place] * (logits - corner[place])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make room for the calibration that a state has, or for none."""
+        own = state_dict.get(f"{prefix}calibration")
+        self.calibration = None if own is None else torch.empty_like(own, device=self.bias.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     # ---- in use
 

@@ -30,7 +30,7 @@ class DeepFM(CTRModel):
 
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
-        hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.0,
+        hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.2,
         batch_norm: bool = False, init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)

@@ -44,7 +44,7 @@ class DIN(CTRModel):
         embedding_dim: Size = 16, hidden_dims: Sequence[Size] = (200, 80),
         attention: Literal["din", "softmax", "none"] = "din", attention_dims: Sequence[Size] = (80, 40),
         attention_activation: UnitActivation = "dice", attention_dropout: Share = 0.0,
-        activation: UnitActivation = "dice", dropout: Share = 0.0, batch_norm: bool = False,
+        activation: UnitActivation = "dice", dropout: Share = 0.2, batch_norm: bool = False,
         init_std: NonNegative = 1e-2,
     ):  # fmt: skip
         super().__init__(field_dims, slots)

@@ -25,6 +25,8 @@ class FFM(CTRModel):
         init_std: standard deviation of the vectors at the start.
     """
 
+    prior = 10.0  # nothing behind the products could scale small vectors up again
+
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 8,
         init_std: NonNegative = 1e-2,

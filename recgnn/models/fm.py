@@ -26,6 +26,8 @@ class FM(CTRModel):
     torch.Size([2])
     """
 
+    prior = 10.0  # nothing behind the products could scale small vectors up again
+
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
         init_std: NonNegative = 1e-2,

@@ -17,6 +17,9 @@ class LR(CTRModel):
 
     """
 
+    defaults = {"lr": 1e-2}
+    prior = 4.0
+
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None):
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

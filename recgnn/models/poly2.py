@@ -24,6 +24,9 @@ class Poly2(CTRModel):
         max_crosses: weights of pairs at most.
     """
 
+    defaults = {"lr": 1e-2}
+    prior = 4.0
+
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None, max_crosses: Count = 2**22):
         super().__init__(field_dims, slots)
         self.linear = self.table(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
@@ -68,6 +69,10 @@ class Training(Checked, LightningModule):
         """The weight of the regularisation."""
         return self.model.l2
 
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self.model.l2 = value
+
     @property
     def monitor(self) -> tuple[str, str]:
         """The validation metric that chooses the best epoch, and its direction, `max` or `min`."""
@@ -121,6 +126,19 @@ class Training(Checked, LightningModule):
             data: the data module, prepared.
         """
         return 20
+
+    def settle(self, data: Any, best: Path, first: Training | None) -> tuple[dict[str, Any], list[str]]:
+        """Do what is to be done with the best checkpoint before it is tested; nothing by default.
+
+        Args:
+            data: the data module.
+            best: the checkpoint.
+            first: the training of the first half of `fit --refit`, in its second one.
+
+        Returns:
+            What metrics.json shall have of it, and what a reader should know, in lines.
+        """
+        return {}, []
 
     # ---- what a subclass defines
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, NonNegative, Positive
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
@@ -20,6 +24,9 @@ from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, we
 from recgnn.nn.norms import half_square
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
+from recgnn.training.calibration import FITS, Calibration, cross_fitted, recommended
+from recgnn.training.checkpoints import AtomicCheckpointIO
+from recgnn.training.run_folder import read_checkpoint
 
 ROW_OPTIMIZERS = {"lazy_adam": LazyAdam, "rowwise_adagrad": RowwiseAdagrad}
 WIDE_OPTIMIZERS = {"ftrl": FTRL, "adagrad": ProximalAdagrad}
@@ -34,7 +41,9 @@ class ClickTraining(Training):
     Args:
         model: a CTR model.
         loss: the cross entropy when None.
-        l2: lambda, of embeddings and linear weights; the model's default when None.
+        l2: lambda, of embeddings and linear weights; when None, the model's `prior` c over the N events of train, by
+            which a value with n events is drawn to 0 with the weight of c / n of an event (on `batch`, c over the mean
+            n; on `mba`, c over the batch size); 0 where no data are at hand.
         l2_on: the whole `table` in every step; the rows of the `batch`; or `mba`, DIN's mini-batch aware
             regularisation (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, section 5.1): the rows of the
             batch, each over the number of training events that have it,
@@ -49,6 +58,9 @@ class ClickTraining(Training):
         wide_lr: learning rate of that.
         wide_l1: lambda of its L1 penalty, which makes weights exactly 0.
         metrics: what is measured, by name, or a class of one's own; the first chooses the best epoch.
+        calibrate: what is put on the best epoch's logits, fitted on validation and kept with the model: `platt`, a
+            straight line; `isotonic`, a rising curve; or `none`. The order of events stays as it is. The run tells
+            which would lower the log loss.
     """
 
     task: ClassVar[Task] = "clicks"
@@ -69,8 +81,12 @@ class ClickTraining(Training):
         wide_lr: Positive = 0.05,
         wide_l1: NonNegative = 0.0,
         metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
+        calibrate: Calibration = "none",
     ):
         super().__init__(model, loss or self.default_loss(), l2, lr)
+        self.l2_said, self.calibrate = l2 is not None, calibrate
+        if calibrate != "none" and self.task != "clicks":
+            raise ConfigError(f"calibrate: {calibrate} is for probabilities, and the task is {self.task}; take none")
         self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
         self.table_lr, self.wide_lr, self.wide_l1 = self.lr if table_lr is None else table_lr, wide_lr, wide_l1
         if table_optimizer != "adam" and self.l2 and l2_on == "table":
@@ -88,6 +104,27 @@ class ClickTraining(Training):
         self.register_buffer("counts", None, persistent=False)
         for part in ("val", "test"):
             self.metrics[part] = self.new_metrics(metrics)
+
+    def chosen(self, data: Any) -> dict[str, Any]:
+        """Choose batch size, epochs of a pass and regularisation by the number of events (see the arguments)."""
+        if not hasattr(data, "usual_pace"):
+            return {}
+        size, cut = data.usual_pace()
+        said = {"data.batch_size": data.batch_size, "data.epochs_per_pass": data.epochs_per_pass}
+        found = {n: v for n, v in {"data.batch_size": size, "data.epochs_per_pass": cut}.items() if said[n] is None}
+        if not self.l2_said and (self.table_optimizer == "adam" or self.l2_on != "table"):
+            events = len(data.prepared.train)
+            mean = events * len(data.slots) / sum(data.field_dims)
+            over = {"table": events, "batch": mean, "mba": size}[self.l2_on]
+            found["training.l2"] = float(f"{self.model.prior / over:.2g}")
+        return found
+
+    def patience(self, data: Any) -> int:
+        """Return the epochs of two passes over train, or of 300 steps, at most ten passes, where that is more."""
+        if not hasattr(data, "usual_pace"):
+            return super().patience(data)
+        size, cut = data.usual_pace()
+        return cut * min(10, max(2, math.ceil(300 * size / len(data.prepared.train))))
 
     def new_metrics(self, metrics: Sequence[Any] | None) -> nn.Module:
         """What is measured on a part; all there is where no metrics are named."""
@@ -107,6 +144,12 @@ class ClickTraining(Training):
                 "choose another class under `training`"
             )
         self.check_sizes(data)
+        prepared, merged = data.prepared, getattr(data, "merge_val", False)
+        if self.calibrate != "none" and not merged and (not len(prepared.val) or prepared.summary["val_is_test"]):
+            raise ConfigError(
+                f"calibrate: {self.calibrate} needs a validation part apart from test, and the split has none "
+                f"({prepared.summary['split']}); take none, or another split"
+            )
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank
@@ -186,10 +229,54 @@ class ClickTraining(Training):
         for gradient in gradients:
             gradient.mul_((gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
 
+    def on_train_start(self) -> None:
+        self.model.calibration = None
+
     # ---- measuring
 
+    def settle(self, data: Any, best: Path, first: Training | None) -> tuple[dict[str, Any], list[str]]:
+        """Fit the calibration to the best epoch on validation, and write it into the checkpoint.
+
+        Returns:
+            The log loss on validation with each calibration, each fifth by what the others gave (see `cross_fitted`).
+        """
+        curve, found, notes = None, {}, list[str]()
+        checkpoint = read_checkpoint(best)
+        if first is not None:
+            curve = first.model.calibration
+        elif self.task == "clicks" and len(np.unique(data.prepared.val.labels)) == 2:
+            self.load_state_dict(checkpoint["state_dict"])
+            self.model.calibration, alone = None, Shard(data.shard().device)
+            self.to(alone.device)
+            events = self._logits(EventBatches(data.prepared, "val", data.eval_batch_size, lambda: alone))
+            losses = cross_fitted(*events)
+            found = {"calibration": {"method": self.calibrate, "val_logloss": losses}}
+            best_one = recommended(losses)
+            change = f"from {losses['none']:.4f} to {losses[best_one]:.4f}"
+            if self.calibrate == "none" != best_one:
+                notes.append(f"--training.calibrate {best_one} would lower the log loss of validation {change}")
+            fitted = FITS[self.calibrate](*events)
+            curve = None if fitted is None else torch.tensor(fitted, dtype=torch.float32)
+            self.model.calibration = curve if curve is None else curve.to(self.model.bias.device)
+        if curve is not None and self.trainer.is_global_zero:
+            checkpoint["state_dict"]["model.calibration"] = curve.cpu()
+            AtomicCheckpointIO().save_checkpoint(checkpoint, best)
+        self.trainer.strategy.barrier()
+        return found, notes
+
+    @torch.no_grad()
+    def _logits(self, batches: EventBatches) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the logits of events, of at most 2^20 at even distances, with their labels and weights, [n] each."""
+        self.model.eval()
+        self.model.refresh()
+        found = [(self.model.logits(batch).float(), batch.labels, batch.weights) for batch in batches]
+        columns = [(x, y, torch.ones_like(y) if w is None else w) for x, y, w in found]
+        logits, labels, weights = (torch.cat(column) for column in zip(*columns, strict=True))
+        step = -(-len(logits) // 2**20)
+        return tuple(x[::step].double().cpu().numpy() for x in (logits, labels, weights))  # type: ignore[return-value]
+
     def measure(self, part: str, batch: Any) -> dict[str, Tensor]:
-        logits = self.model.logits(batch).float()
+        logits = self.model.calibrated(self.model.logits(batch))
         self.metrics[part].update(logits, batch.labels, batch.groups, batch.weights)
         return {"logits": logits}
 

@@ -125,11 +125,15 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(inside, tmp_path) -> None:
 
 
 def test_refit(inside, tmp_path) -> None:
+    """The second half has the calibration of the first one, which alone has a validation part."""
     options = ["--refit=true", "--trainer.max_epochs=3", "--run_dir", str(tmp_path / "refit")]
-    main("fit", ["--config", "ctr.yaml", *options])
+    main("fit", ["--config", "ctr.yaml", "--training.calibrate=platt", *options])
     found, first = content(tmp_path / "refit"), content(tmp_path / "refit/selection")
     assert found["refit"]["epochs"] == first["best_epoch"] + 1 and first["test"] == {}
     assert found["dataset"]["train"] == first["dataset"]["train"] + first["dataset"]["val"]
+    assert first["calibration"]["method"] == "platt" and first["baselines"]["constant"]["val"]["auc"] == 0.5
+    both = [runs.read_checkpoint(runs.best_checkpoint(tmp_path / name)) for name in ("refit", "refit/selection")]
+    assert torch.equal(*(checkpoint["state_dict"]["model.calibration"] for checkpoint in both))
 
 
 ROWS = """\

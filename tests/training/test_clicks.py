@@ -24,12 +24,40 @@ BATCH = CTRBatch(IDS, None, LABELS, torch.tensor([0, 0, 0]))
         ({"l2": 0.1, "table_optimizer": "lazy_adam"}, "set l2_on: batch"),
         ({"table_optimizer": "lazyadam"}, "table_optimizer is 'lazyadam' .did you mean 'lazy_adam'"),
         ({"wide_optimizer": "ftrl"}, "wide_optimizer is for the wide part of WideDeep; LR has none"),
+        ({"calibrate": "plat"}, "calibrate is 'plat' .did you mean 'platt'"),
         ({"metrics": ["acu"]}, "did you mean 'auc'"),
     ],
 )
 def test_mistakes(options, message) -> None:
     with pytest.raises(ConfigError, match=message):
         ClickTraining(LR([3]), **options)
+
+
+def test_calibration_is_for_probabilities() -> None:
+    with pytest.raises(ConfigError, match="calibrate: platt is for probabilities, and the task is regression"):
+        RegressionTraining(LR([3]), calibrate="platt")
+
+
+def test_regularisation_and_patience_follow_the_events() -> None:
+    """The prior over the events; over the mean number of events of a row; over the events of a batch."""
+    prepared = SimpleNamespace(train=range(80_000))
+
+    def data(**said: int) -> SimpleNamespace:
+        size = said.get("batch_size", 512)
+        own = {"batch_size": None, "epochs_per_pass": None, "usual_pace": lambda: (size, 4), "prepared": prepared}
+        return SimpleNamespace(**own | {"slots": [0, 1], "field_dims": [100, 60]} | said)
+
+    model = LR([100, 60])
+    found = ClickTraining(model).chosen(data())
+    assert found == {"data.batch_size": 512, "data.epochs_per_pass": 4, "training.l2": 4 / 80_000}
+    for l2_on, l2 in (("batch", 4 / 1000), ("mba", 4 / 500)):
+        said = data(batch_size=500, epochs_per_pass=2)
+        assert ClickTraining(model, l2_on=l2_on).chosen(said) == {"training.l2": l2}
+    assert "training.l2" not in ClickTraining(model, l2=0.0).chosen(data())
+    assert "training.l2" not in ClickTraining(model, table_optimizer="lazy_adam").chosen(data())
+    assert ClickTraining(model).patience(data()) == 8
+    prepared.train = range(8000)
+    assert ClickTraining(model).patience(data()) == 40
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,8 @@ def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
         return {f"{name}.{part}": Time(field, part) for part in field.parts}
     if field.kind == "numeric":
         kinds = {"log2": LogBucket, "quantile": Quantile}
-        return {name: kinds.get(field.transform, Numeric)(field)}
+        found: dict[str, Encoder] = {name: kinds.get(field.transform, Numeric)(field)}
+        return found | ({f"{name}.bins": Quantile(field)} if field.binned else {})
     return {name: (Multi if field.kind == "multi" else Categorical)(field)}
 
 

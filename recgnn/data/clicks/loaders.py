@@ -40,10 +40,11 @@ class EventBatches:
         part: `train`, `val` or `test`.
         size: events per batch and process.
         now: the share of this process.
+        cut: into how many epochs a pass over train is cut, all of one length; the last may repeat a few events.
     """
 
-    def __init__(self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard]):
-        self.now, self.size, self.train = now, size, part == "train"
+    def __init__(self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard], cut: int = 1):
+        self.now, self.size, self.cut, self.train = now, size, cut, part == "train"
         self.rows: EventPart = getattr(prepared, part)
         prepared.verify("test" if self.rows is prepared.test else part)
         shard = now()
@@ -82,11 +83,9 @@ class EventBatches:
 
     def __len__(self) -> int:
         if self.train:
-            own = self._share()
-        else:
-            start, stop = self._own()
-            own = stop - start
-        return -(-own // self.size)
+            return -(-self._share() // self.size)
+        start, stop = self._own()
+        return -(-(stop - start) // self.size)
 
     def _batch(self, columns: list[Any], rows: Tensor | slice) -> CTRBatch:
         chosen: list[Any] = [None if column is None else column[rows] for column in columns]
@@ -98,7 +97,10 @@ class EventBatches:
 
     def __iter__(self) -> Iterator[CTRBatch]:
         if self.train:
-            yield from self._shuffled_chunks() if self.streamed else self._shuffled()
+            now = self.now()
+            generator = now._replace(epoch=now.epoch // self.cut).generator
+            step = now.epoch % self.cut
+            yield from self._shuffled_chunks(generator, step) if self.streamed else self._shuffled(generator, step)
             return
         start, stop = self._own()
         for first in range(start, stop, self.size):
@@ -108,12 +110,13 @@ class EventBatches:
             else:
                 yield self._batch(self.columns, slice(first - start, last - start))
 
-    def _shuffled(self) -> Iterator[CTRBatch]:
-        """This process's share of a random order of all events."""
-        order = torch.randperm(self.count, generator=self.now().generator(0), device=self.device)
+    def _shuffled(self, generator: Callable[..., torch.Generator], step: int) -> Iterator[CTRBatch]:
+        """This process's share of a part of a random order of all events."""
+        order = torch.randperm(self.count, generator=generator(0), device=self.device)
         if self.world > 1:
-            order = torch.cat([order, order[: self._share() * self.world - self.count]])[self.rank :: self.world]
-        for rows in cut(order, self.size):
+            order = torch.cat([order, order[: -self.count % self.world]])[self.rank :: self.world]
+        first = min(step * self._share(), len(order) - self._share())
+        for rows in cut(order[first : first + self._share()], self.size):
             yield self._batch(self.columns, rows)
 
     # ---- chunks from disk
@@ -125,14 +128,17 @@ class EventBatches:
 
     def _share(self) -> int:
         """Events of an epoch of each process; where it has fewer of its own, some come twice."""
-        if not self.streamed or self.world == 1:
-            return -(-self.count // self.world)
+        if not self.streamed or self.world * self.cut == 1:
+            return -(-self.count // (self.world * self.cut))
         bounds = self._chunks()
-        return (len(bounds) - 1) // self.world * int(max(np.diff(bounds)))
+        return -(-((len(bounds) - 1) // self.world) // self.cut) * int(max(np.diff(bounds)))
 
-    def _shuffled_chunks(self) -> Iterator[CTRBatch]:
-        generator, bounds = self.now().generator(0, torch.device("cpu")), self._chunks()
+    def _shuffled_chunks(self, of_seed: Callable[..., torch.Generator], step: int) -> Iterator[CTRBatch]:
+        generator, bounds = of_seed(0, torch.device("cpu")), self._chunks()
         order = torch.randperm(len(bounds) - 1, generator=generator)[self.rank :: self.world].tolist()
+        own = -(-len(order) // self.cut)
+        first = min(step * own, len(order) - own)
+        order = order[first : first + own]
         left, rest = self._share(), None
         for start in range(0, len(order), TOGETHER):
             parts = [self._read(slice(bounds[i], bounds[i + 1])) for i in order[start : start + TOGETHER]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple, cast
 
@@ -51,7 +52,10 @@ class CTRDataModule(Checked, LightningDataModule):
             where they did, or else 8:1:1 of all events, at random.
         group: column whose events are ranked against each other for gAUC; `user` by default, if there is one.
         task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
-        batch_size: events per training step and process.
+        batch_size: events per training step and process; by default what makes about 150 steps a pass over train, from
+            256 to 4,096.
+        epochs_per_pass: into how many epochs a pass over train is cut, so that validation comes so often; by default 1
+            where the batch size is said, else 4 in passes of 100 steps or more, in which an early best would be missed.
         eval_batch_size: events per step of evaluation.
         cache_dir: where prepared data are kept; `$RECGNN_CACHE` or `~/.cache/recgnn` by default.
         prepared: a folder of prepared data, as a run's `vocabulary`; then source, fields and split are not used.
@@ -82,7 +86,8 @@ class CTRDataModule(Checked, LightningDataModule):
         split: Split | None = None,
         group: str | None = None,
         task: Literal["clicks", "regression"] = "clicks",
-        batch_size: Count = 4096,
+        batch_size: Count | None = None,
+        epochs_per_pass: Count | None = None,
         eval_batch_size: Count = 2**15,
         cache_dir: str | None = None,
         prepared: str | None = None,
@@ -102,7 +107,7 @@ class CTRDataModule(Checked, LightningDataModule):
             raise ConfigError("data needs a source (data.init_args.source), for example class_path: MovieLens100K")
         self.source, self.label, self.fields, self.group, self.task = source, label, fields, group, task
         self.split = split or UsualSplit(self.usual_by)
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.batch_size, self.epochs_per_pass, self.eval_batch_size = batch_size, epochs_per_pass, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
         self.report_by, self.screen, self.weight = report_by, screen, weight
@@ -154,10 +159,16 @@ class CTRDataModule(Checked, LightningDataModule):
     def item_slots(self) -> list[int] | None:
         return self.prepared.item_slots
 
+    def usual_pace(self) -> tuple[int, int]:
+        """Return the batch size and the epochs of a pass over train, as said or else by the number of its events."""
+        size = self.batch_size or min(4096, max(256, 2 ** round(math.log2(len(self.prepared.train) / 150))))
+        cut = self.batch_size is None and len(self.prepared.train) >= 100 * size
+        return size, self.epochs_per_pass or (4 if cut else 1)
+
     def row_counts(self) -> Tensor:
         """How many events of train have each row of the table of all fields, as their own or in their past, with a
         value other than 0: [V]."""
-        loader, size = EventBatches(self.prepared, "train", self.batch_size, Shard), sum(self.field_dims)
+        loader, size = EventBatches(self.prepared, "train", self.usual_pace()[0], Shard), sum(self.field_dims)
         counts = torch.zeros(size, dtype=torch.long)
         for batch in loader:
             parts = [(torch.arange(len(batch.ids)), batch.ids, batch.values)]
@@ -228,7 +239,8 @@ class CTRDataModule(Checked, LightningDataModule):
         return Shard.of(self.trainer, self.seed)
 
     def train_dataloader(self) -> EventBatches:
-        return EventBatches(self.prepared, "train", self.batch_size, self.shard)
+        size, cut = self.usual_pace()
+        return EventBatches(self.prepared, "train", size, self.shard, cut)
 
     def val_dataloader(self) -> EventBatches:
         return EventBatches(self.prepared, "val", self.eval_batch_size, self.shard)

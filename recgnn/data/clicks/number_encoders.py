@@ -11,7 +11,8 @@ from recgnn.data.readers.values import distinct_of, numbers
 
 
 class Numeric(Encoder):
-    """A number as the value of one feature: standardised, or as it is; without one, the feature `missing`."""
+    """A number, or its logarithm, as the value of one feature: standardised, or as it is; without one, the feature
+    `missing`."""
 
     weighted = True
 
@@ -25,10 +26,15 @@ class Numeric(Encoder):
         self.mean, self.scale = 0.0, 1.0
         self.count, self.squares = 0, 0.0  # of deviations from the mean
 
-    def observe(self, column: pd.Series) -> None:
+    def taken(self, column: pd.Series) -> np.ndarray:
+        """Return the numbers of a column, or sign(x) ln(1 + |x|) of them, [n]."""
         values = numbers(column)
+        return np.sign(values) * np.log1p(np.abs(values)) if self.field.transform == "log" else values
+
+    def observe(self, column: pd.Series) -> None:
+        values = self.taken(column)
         values = values[np.isfinite(values)]
-        if self.field.transform != "standard" or not len(values):
+        if self.field.transform == "linear" or not len(values):
             return
         mean, count = float(values.mean()), len(values)  # Chan et al., 1983: means and squares of two parts as one
         gap, both = mean - self.mean, self.count + count
@@ -41,7 +47,7 @@ class Numeric(Encoder):
             self.scale = 1.0
 
     def encode(self, column: pd.Series) -> Encoded:
-        values = numbers(column)
+        values = self.taken(column)
         missing = ~np.isfinite(values)
         scaled = np.where(missing, 1.0, (values - self.mean) / self.scale).astype(np.float32)
         return np.where(missing, MISSING, 0).astype(np.int32)[:, None], scaled[:, None]

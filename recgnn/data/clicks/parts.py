@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.clicks.events import EventSource, check_classes, label_columns, labels_of
-from recgnn.data.clicks.fields import Field, as_field, declared, guess
+from recgnn.data.clicks.fields import Field, Guess, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import with_negatives
 from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
@@ -56,10 +56,11 @@ class Asked(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The fields, by column; why other columns are none; and whose the fields are."""
+    """The fields, by column, with why they are guessed so; why other columns are none; and whose the fields are."""
 
     fields: dict[str, Field]
     left_out: dict[str, str]
+    reasons: dict[str, str]
     owners: dict[str, Owner]
 
 
@@ -221,7 +222,7 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
         excluded.update(label_columns(list(frame.columns), asked.label))
     part = _split(frame, asked, whole.written)
     line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
-    fields, left_out = fields_of(asked, frame[part == 0], excluded)
+    fields, left_out, reasons = fields_of(asked, frame[part == 0], excluded, None)
     owners = owners_of(frame, fields, line, asked.said, sampled=True)
     for column, field in [*fields.items()]:
         for name in (column, field.values or column):
@@ -234,12 +235,12 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
     events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1
-    chosen = Chosen(fields, left_out, owners)
+    chosen = Chosen(fields, left_out, reasons, owners)
     return Labelled(of_frame(events), labels, part[rows], excluded, whole.written, chosen), rows
 
 
-def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[dict[str, Field], dict[str, str]]:
-    """Return the fields, declared or guessed, and why other columns are none.
+def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str], labels: np.ndarray | None) -> Guess:
+    """Return the fields, declared or guessed, and why other columns are none; see `guess`.
 
     Raises:
         ConfigError: For a declaration of what is no field, or of lists that are not several values.
@@ -251,12 +252,12 @@ def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str]) -> tuple[di
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
     if asked.fields is None:
-        return guess(train, excluded)
+        return guess(train, excluded, labels)
     found = declared(asked.fields, [c for c in train.columns if c not in excluded])
     for column, field in found.items():
         if field.kind != "multi" and hold_lists(train[column]):
             raise ConfigError(f"fields: column {column!r} holds lists; it is {field.kind}, expected multi")
-    return found, {}
+    return Guess(found, {}, {})
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:

@@ -147,8 +147,9 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         asked = asked._replace(whose={**joined, **asked.whose}, times=log.times, at=Origin(name).at)
         asked = asked._replace(written=Written(on_missing="keep"))
     columns = [str(c) for c in next(iter(blocks())).columns]
-    strict = asked.fields is not None or known.fields is None
-    asked = asked if strict else asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
+    strict = asked.fields is not None
+    if known.fields is not None and not strict:
+        asked = asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
     named, asked = asked.split, asked._replace(split=asked.split.for_columns(columns))
     need_columns(asked.weights, columns, f"weight: {name}", error=ConfigError)
     if asked.negatives or asked.history is not None:
@@ -206,6 +207,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         "guessed": asked.fields is None,
         "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
         "left_out": chosen.left_out,
+        "reasons": chosen.reasons,
         "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
         "notes": [*(getattr(source, "notes", ()) or notes), *notes_of(asked.split, named, columns), *told_later(later)],
@@ -239,10 +241,12 @@ def _fit(
     encoders: FieldEncoders | None = None
     chosen, start = events.chosen, 0
     for block in events.blocks():
-        train = block[events.part[start : start + len(block)] == 0]
+        own = slice(start, start + len(block))
+        train = block[events.part[own] == 0]
         start += len(block)
         if encoders is None and len(train):
-            chosen = chosen or Chosen(*fields_of(asked, train, events.excluded), {})
+            labels = events.labels[own][events.part[own] == 0]
+            chosen = chosen or Chosen(*fields_of(asked, train, events.excluded, labels), {})
             encoders = FieldEncoders(chosen.fields)
             encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
             _check_item_fields(asked.history, encoders)

@@ -23,7 +23,7 @@ from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import SUMMARY, read_summary, reading, verify
 from recgnn.files import atomic_folder
 
-FORMAT = 11
+FORMAT = 12
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"weights": np.float32, "starts": np.int64, "lengths": np.int32, "times": np.float64}
@@ -197,7 +197,11 @@ class PreparedEvents:
         """Return a line per field, with its owner, and per column that is left out, with the reason; or few lines."""
         of, owners = self.encoders.columns.values(), self.summary["owners"]
         lines = zip(self.encoders.describe(), of, strict=True)
-        told = [f"{line}, {owners[column]}" if column in owners else line for line, column in lines]
+        reasons = self.summary["reasons"]
+        told = [
+            line + (f", {owners[c]}" if c in owners else "") + (f": {reasons[c]}" if c in reasons else "")
+            for line, c in lines
+        ]
         told += [f"{column}: left out, {why}" for column, why in self.summary["left_out"].items()]
         if verbose or len(told) <= FEW:
             return told

@@ -17,6 +17,7 @@ METRICS: dict[str, Mapping[str, type[Metric]]] = {
 }
 
 BASELINES = {"popularity": "most popular", "item_knn": "ItemKNN", "ease": "EASE", "graph_filter": "GraphFilter"}
+BASELINES |= {"constant": "constant rate", "lr": "LR", "lightgbm": "LightGBM"}
 """What the simple methods beside a run are called, by their name in metrics.json."""
 
 __all__ = ["BASELINES", "BEYOND_ACCURACY", "CLICKS", "ERRORS", "METRICS", "PER_USER", "RANKING"]

@@ -49,7 +49,8 @@ def encoding_of(trained: TrainedCTR) -> dict:
 def _kind_of(encoder: Encoder) -> dict:
     """The particulars of a field's encoding."""
     if isinstance(encoder, Numeric):
-        return {"kind": "number", "mean": encoder.mean, "scale": encoder.scale}
+        log = encoder.field.transform == "log"
+        return {"kind": "number", "log": log, "mean": encoder.mean, "scale": encoder.scale}
     assert isinstance(encoder, Categorical)
     common: dict[str, Any] = {"type": encoder.type or "text", "buckets": encoder.field.buckets}
     field = encoder.field

@@ -145,7 +145,8 @@ value as text (by `type`: in `integer` and `number` 12, 12.0 and "12" are one, i
 `buckets`, 2 + hash modulo buckets, where the hash is `pandas.util.hash_array` of the text; where `value_column` names
 one, the value is its number, and row 1 with value 1 where one of the two is missing. `multi`: the rows of the values,
 of value 1 (`sum`) or 1/n (`mean`); with `weights`, of the number x behind that mark (`sum`) or x over the sum of all
-|x| (`mean`), and none for an empty cell. `number`: row 0 with the value (x - mean) / scale, or row 1 with value 1.
+|x| (`mean`), and none for an empty cell. `number`: row 0 with the value (x - mean) / scale,
+of sign(x) ln(1 + |x|) in place of x where `log` says so, or row 1 with value 1.
 `log2`: the category floor(ln(x)^2) of x > 2, else int(x), or the nearest that there is. `quantile`: the category of
 the number of edges <= x. `time`: the category of a part of the moment, in UTC.
 """

@@ -127,6 +127,7 @@ def encode_field(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
         return rows, np.ones(rows.shape, dtype=np.float32)
     if field["kind"] == "number":
         values = numbers(column)
+        values = np.sign(values) * np.log1p(np.abs(values)) if field["log"] else values
         missing = ~np.isfinite(values)
         scaled = np.where(missing, 1.0, (values - field["mean"]) / field["scale"]).astype(np.float32)
         return np.where(missing, MISSING, 0)[:, None], scaled[:, None]

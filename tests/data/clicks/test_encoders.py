@@ -81,6 +81,8 @@ def test_numbers() -> None:
     expected = [[0, 0], [0, 2 / deviation], [MISSING, 1], [0, 1 / deviation]]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert encoded([1.0, 3.0], [7.5], kind="numeric", transform="linear").tolist() == [[0, 7.5]]
+    logs = encoded([0.0, np.e - 1, 1 - np.e], [np.e**2 - 1, -5, None], kind="numeric", transform="log")
+    np.testing.assert_allclose(logs[:, 1], [2 * 1.5**0.5, -np.log(6) * 1.5**0.5, 1], rtol=1e-6)
     with pytest.raises(DataError, match="row 2, column 'x': 'two' is no number"):
         encoded([1.0, 3.0], ["1", "two"], kind="numeric")
 
@@ -102,6 +104,11 @@ def test_quantiles() -> None:
     sizes = np.bincount(found[:100])
     assert sizes[KNOWN:].tolist() == [25, 25, 25, 25]
     assert found[100] == found[0] and found[101] == found[99] and found[102] == MISSING
+    both = FieldEncoders({"x": Field("numeric", binned=True, bins=4)}).fit(pd.DataFrame({"x": train}))
+    ids, values = both.encode(pd.DataFrame({"x": [*train, None]}))
+    assert both.names == ["x", "x.bins"] and both.dims == [2, 6] and both.weighted == [True, False]
+    assert (ids[:100, 1] - 2).tolist() == found[:100].tolist() and ids[100].tolist() == [MISSING, 2 + MISSING]
+    np.testing.assert_allclose(values[:100, 0], (np.arange(100) - 49.5) / np.std(train), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +210,7 @@ def test_guesses() -> None:
             "city": random.choice(["x", "y"], n), "same": "s", "day": pd.date_range("2024-01-01", periods=n),
         }
     )  # fmt: skip
-    found, left_out = guess(events, {"label"})
+    found, left_out, _ = guess(events, {"label"})
     assert {name: field.kind for name, field in found.items()} == {
         "user": "categorical", "timestamp": "time", "price": "numeric", "stars": "categorical",
         "flag": "categorical", "genres": "multi", "city": "categorical", "day": "time",

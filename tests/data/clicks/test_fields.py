@@ -64,6 +64,8 @@ def test_counts_are_at_least_one(option) -> None:
         ({"kind": "multi", "values": "price"}, "values: price names the numbers of a categorical field, found kind"),
         ({"kind": "numeric", "values": "price"}, "found kind numeric"),
         ({"values": "pric"}, "fields: values: no column 'pric' .did you mean 'price'"),
+        ({"binned": True}, "binned puts categories beside a number, found kind categorical"),
+        ({"kind": "numeric", "transform": "log2", "binned": True}, "found kind numeric, transform log2; take kind"),
         ({"weights": ":"}, "weights: ':' of kind categorical; expected what stands between a value and its number"),
         ({"kind": "multi", "weights": "|"}, "weights: '.' of kind multi.*other than the separator"),
         ({"kind": "multi", "weights": ""}, "weights: '' of kind multi"),
@@ -93,7 +95,7 @@ def test_a_field_says_what_is_its_own() -> None:
 def of(column: object, n: int = 400, name: str = "x") -> str:
     """The kind that is guessed of one column."""
     frame = pd.DataFrame({name: column, "other": np.arange(n) % 2})
-    fields, left_out = guess(frame, set())
+    fields, left_out, _ = guess(frame, set())
     assert (name in fields) != (name in left_out)
     return fields[name].kind if name in fields else "drop"
 
@@ -141,16 +143,26 @@ def test_names_that_say_what_they_are(name, kind) -> None:
     assert of([f"id {n}" for n in range(400)], name=name) == kind
 
 
-@pytest.mark.parametrize("name", ["userId", "movie_id", "ad_id", "itemid", "MovieID", "zip", "zip_code", "item id"])
+IDS = ["userId", "movie_id", "ad_id", "itemid", "MovieID", "zip", "zip_code", "item id", "ad-id", "hotelid", "brand"]
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_ids_are_categories_by_their_names(name) -> None:
-    """However they are spread: as counts, with gaps, or nearly one to a row; one to each row tells nothing."""
+    """However they are spread: as counts, with gaps, or one to a row, which may come again in other rows."""
     for column in (NUMBERS.geometric(0.05, 400), np.arange(400) // 1.5, np.where(np.arange(400) % 2, np.nan, 7.0 * 3)):
         column = np.where(np.arange(400) < 2, [3.0, 5.0] * 200, column)
         assert of(column, name=name) == "categorical"
-    assert of(np.arange(400) * 7 % 401, name=name) == "drop"
+    for unique in (np.arange(400) * 7 % 401, np.arange(400), [f"id {n}" for n in range(400)]):
+        assert guess(pd.DataFrame({name: unique}), set()).fields[name] == Field(min_count=2)
 
 
-@pytest.mark.parametrize("name", ["bid", "paid", "humidity", "grid_size", "valid"])
+@pytest.mark.parametrize("name", ["id", "index", "row_id", "Unnamed: 0"])
+def test_the_number_of_the_row_is_left_out(name) -> None:
+    assert of(np.arange(400), name=name) == "drop"
+    assert of(np.arange(400) * 7 % 401, name=name) != "drop"
+
+
+@pytest.mark.parametrize("name", ["bid", "paid", "amountPaid", "maxBid", "grid", "humidity", "grid_size", "valid"])
 def test_names_that_only_look_like_ids(name) -> None:
     assert of(NUMBERS.geometric(0.05, 400), name=name) == "numeric"
 
@@ -168,6 +180,42 @@ def test_excluded_columns_are_not_guessed() -> None:
     assert list(guess(frame, {"label"})[0]) == ["a"]
     with pytest.raises(DataError, match="no column of the events can be a field"):
         guess(frame, {"label", "a"})
+
+
+def told(column: np.ndarray, chance: np.ndarray, name: str = "x") -> tuple[Field, str]:
+    """The field that is guessed of a column by labels of those chances, and why."""
+    labels = (np.random.default_rng(1).random(len(column)) < chance).astype(np.float32)
+    found = guess(pd.DataFrame({name: column}), set(), labels)
+    return found.fields[name], found.reasons.get(name, "")
+
+
+def test_integers_whose_values_tell_more_than_their_order_are_categories() -> None:
+    """Also where they are spread as counts are: the first ads of a catalogue are the most shown ones."""
+    ads = NUMBERS.zipf(1.3, 8000) % 300
+    field, why = told(ads, 1 / (1 + np.exp(-NUMBERS.normal(0, 2, 300)))[ads])
+    assert field == Field() and why == "each value tells more than the order"
+
+
+@pytest.mark.parametrize("name", ["x", "age"])
+def test_integers_whose_order_tells_more_are_numbers_with_bins_where_a_line_is_too_little(name) -> None:
+    age = NUMBERS.integers(0, 4000, 8000)
+    rising, why = told(age, age / 4000, name)
+    assert rising == Field("numeric") and why == "the order tells more than each value"
+    middle, _ = told(age, np.where(np.abs(age - 2000) < 1000, 0.7, 0.2), name)
+    assert middle.kind == "numeric" and middle.binned and 4 <= middle.bins <= 64
+
+
+def test_integers_that_tell_nothing_are_categories_unless_their_name_or_spread_says_otherwise() -> None:
+    codes, nothing = NUMBERS.integers(10_000, 99_999, 900)[NUMBERS.integers(0, 900, 8000)], np.full(8000, 0.3)
+    assert told(codes, nothing)[0] == Field()
+    assert told(codes, nothing, "price")[0].kind == "numeric"
+    assert told(NUMBERS.geometric(0.02, 8000) - 1, nothing)[0].kind == "numeric"
+
+
+def test_numbers_far_out_are_taken_as_logarithms() -> None:
+    amount = NUMBERS.lognormal(3, 2, 8000)
+    field, why = told(amount, np.clip(np.log(amount) / 10, 0.05, 0.95))
+    assert (field.kind, field.transform, field.binned, why) == ("numeric", "log", False, "fractions")
 
 
 # ---- values as text

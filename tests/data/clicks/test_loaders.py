@@ -23,16 +23,19 @@ def on_disk(monkeypatch) -> None:
         monkeypatch.setattr(event_batches, name, value)
 
 
-def batches(folder, part: str, rank: int = 0, world: int = 1, epoch: int = 0, size: int = 10) -> list:
+def batches(
+    folder, part: str, rank: int = 0, world: int = 1, epoch: int = 0, size: int = 10, cut: int = 1, streamed=True
+) -> list:
     data = CTRDataModule(EventTable(folder / "x.parquet"), fields={"number": "numeric", "row": "categorical"},
                          split=GivenSplit(), batch_size=size, eval_batch_size=size, cache_dir=str(folder))  # fmt: skip
+    data.epochs_per_pass = cut
     root = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(strategy=root, global_rank=rank, world_size=world, current_epoch=epoch)
     data.seed = 5
     loader = getattr(data, f"{part}_dataloader")()
     found = list(loader)
-    assert loader.streamed and len(loader) == len(found)
-    assert all(len(b.labels) == size for b in found[:-1]) and 0 < len(found[-1].labels) <= size
+    assert loader.streamed == streamed and len(loader) == len(found)
+    assert all(size - len(b.labels) in (0, cut > 1) for b in found[:-1]) and 0 < len(found[-1].labels) <= size
     return found
 
 
@@ -83,3 +86,33 @@ def test_values_and_labels_are_the_events_own(numbered_events, on_disk) -> None:
     of = {round(float(v), 4): y for v, y in zip(scaled, train["label"], strict=True)}
     for batch in batches(folder, "train"):
         assert [of[round(v, 4)] for v in batch.values[:, 0].tolist()] == batch.labels.tolist()
+
+
+@pytest.mark.parametrize(("streamed", "world", "cut"), [(False, 1, 4), (False, 3, 2), (True, 1, 4), (True, 2, 3)])
+def test_the_epochs_of_a_pass_have_all_events(streamed, world, cut, numbered_events, request) -> None:
+    """Each pass in another order; the epochs are of one length, so that the last may have a few events again."""
+    if streamed:
+        request.getfixturevalue("on_disk")
+    folder, frame = numbered_events
+    train = (frame["split"] == "train").sum()
+    passes = []
+    for number in range(2):
+        epochs = [
+            rows(batches(folder, "train", rank, world, epoch, cut=cut, streamed=streamed))
+            for epoch in range(number * cut, (number + 1) * cut) for rank in range(world)
+        ]  # fmt: skip
+        assert len({len(epoch) for epoch in epochs}) == 1
+        found = Counter(row for epoch in epochs for row in epoch)
+        assert len(found) == train and sum(found.values()) <= train + (16 if streamed else 1) * world * cut
+        passes.append(epochs)
+    assert passes[0] != passes[1]
+
+
+def test_batch_size_and_epochs_of_a_pass_follow_the_events() -> None:
+    def pace(events: int, **said: int) -> tuple[int, int]:
+        data = CTRDataModule(EventTable("x.csv"), **said)
+        data.prepared = SimpleNamespace(train=range(events))
+        return data.usual_pace()
+
+    assert [pace(n) for n in (100, 8000, 80_000, 10**6, 10**8)] == [(256, 1), (256, 1), (512, 4), (4096, 4), (4096, 4)]
+    assert pace(10**6, batch_size=1000) == (1000, 1) and pace(100, batch_size=7, epochs_per_pass=3) == (7, 3)

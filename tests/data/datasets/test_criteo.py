@@ -271,7 +271,7 @@ def test_codes_are_the_same_text_whatever_their_type(tmp_path) -> None:
 
 def test_hours_are_guessed_to_be_categories(tmp_path) -> None:
     (tmp_path / "train.csv").write_text(avazu([f"1410{21 + n % 9}{n % 24:02}" for n in range(240)]))
-    found, _ = guess(Avazu(tmp_path).events(), {"click"})
+    found = guess(Avazu(tmp_path).events(), {"click"}).fields
     assert {found[name].kind for name in ("hour", "weekday", "weekend", "banner_pos")} == {"categorical"}
 
 

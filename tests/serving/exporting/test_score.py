@@ -28,7 +28,7 @@ FIELDS = {
     "shop": Field("categorical", buckets=7),
     "tags": Field("multi", separator="|", max_values=3),
     "words": Field("multi", separator=" ", combine="sum", buckets=5, max_values=2),
-    "price": Field("numeric"),
+    "price": Field("numeric", transform="log", binned=True, bins=4),
     "share": Field("numeric", transform="linear"),
     "clicks": Field("numeric", transform="log2"),
     "age": Field("numeric", transform="quantile", bins=4),
@@ -158,7 +158,7 @@ def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_pa
         *("name", "column", "start", "rows", "slots", "unknown"),
         *("kind", "type", "buckets", "separator", "weights", "combine", "padding"),
     }
-    assert content["fields"][0]["value_column"] is None and content["fields"][17]["value_column"] == "amount"
+    assert content["fields"][0]["value_column"] is None and content["fields"][18]["value_column"] == "amount"
 
 
 READY = {
