@@ -94,6 +94,9 @@ class CosineContrastive(CosineLoss):
     1.0
     """
 
+    negatives = "uniform"  # not the user's own items, which weigh much here
+    defaults = {"l2": 1e-5, "num_negatives": 64}
+
     def __init__(self, margin: Share = 0.4, negative_weight: NonNegative = 100.0):
         super().__init__()
         self.margin, self.negative_weight = margin, negative_weight

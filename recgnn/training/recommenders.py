@@ -80,7 +80,7 @@ class RankingTraining(RecommenderTraining):
             per positive), `shared` (one draw by popularity for the whole batch), `in_batch` (the other positives of the
             batch; the last two need a loss that can take them, as `SampledSoftmax` or those of cosines), or `all`
             (every other item, for autoencoders); `auto` is what suits the loss. Or a class of one's own.
-        num_negatives: how many per positive, or per batch for `shared`; when None 1, or 1,024 for losses of cosines.
+        num_negatives: how many per positive, or per batch for `shared`; when None 1, or many for losses of cosines.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
         l2: weight of the L2 regularisation; the model's default when None.
