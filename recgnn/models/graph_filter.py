@@ -24,11 +24,11 @@ class GraphFilter(HistoryRecommender):
         \hat y = s D_i^{-\beta} \, h(P) \, D_i^{\beta} + \alpha \, s D_i^{-\beta'} V_k V_k^\top D_i^{\beta'}
 
     for a user's row s, with the k leading right singular vectors :math:`V_k` of :math:`\tilde R`. P has a value for
-    every pair of items and is never formed: its products are two of the sparse :math:`\tilde R`. Settings of others:
+    every pair of items and is never formed: its products are two of the sparse :math:`\tilde R`. Others' settings:
 
-    - GF-CF (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): h(P) = P, β 0, β' 0.5, k 256, α 0.3
-    - BSPM-EM (`Choi et al., 2023 <https://arxiv.org/abs/2211.09324>`_): the same, and `sharpening`
-    - ChebyCF (`Kim et al., 2025 <https://arxiv.org/abs/2505.00552>`_): β = β' = 0.4, and `order` 8, `flatness` 1.5
+    - GF-CF (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): β 0, β' 0.5, k 256, α 0.3, `sharpening` 0
+    - BSPM-EM (`Choi et al., 2023 <https://arxiv.org/abs/2211.09324>`_): the same, with `sharpening` 2.5 of order 4
+    - ChebyCF (`Kim et al., 2025 <https://arxiv.org/abs/2505.00552>`_): β 0.4, `sharpening` 0, `order` 8, `flatness` 1.5
 
     Args:
         dim: k, the number of singular vectors.
@@ -37,16 +37,16 @@ class GraphFilter(HistoryRecommender):
         ideal_beta: β' of the ideal part; β when None.
         flatness: φ: h is the plateau :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` of x = 1 - 2 P; 1 is h(P) = P.
         order: the degree of the polynomial in P that interpolates h in Chebyshev's points.
-        sharpening: the time T for which :math:`dz/dt = -z P` then sharpens the scores z.
+        sharpening: the time for which :math:`dz/dt = -z P` then sharpens the scores z; 0 for none.
         sharpening_order: the order of its only step: 4 for Runge and Kutta's, 1 for Euler's.
     """
 
     vectors: Tensor
 
     def __init__(
-        self, num_users: int, num_items: int, dim: Size = 256, alpha: NonNegative = 0.3, beta: Fraction = 0.4,
-        ideal_beta: Fraction | None = None, flatness: Positive = 1.0, order: Depth = 1, sharpening: NonNegative = 0.0,
-        sharpening_order: Depth = 4,
+        self, num_users: int, num_items: int, dim: Size = 256, alpha: NonNegative = 0.3, beta: Fraction = 0.3,
+        ideal_beta: Fraction | None = None, flatness: Positive = 1.0, order: Depth = 1, sharpening: NonNegative = 1.0,
+        sharpening_order: Depth = 1,
     ):  # fmt: skip
         super().__init__(num_users, num_items)
         self.alpha, self.beta, self.ideal_beta = alpha, beta, beta if ideal_beta is None else ideal_beta

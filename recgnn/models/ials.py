@@ -26,21 +26,24 @@ class iALS(EmbeddingRecommender):
 
     Args:
         embedding_dim: D.
-        alpha: :math:`\alpha_0`, the weight of what a user does not have.
+        alpha: :math:`\alpha_0`, the weight of what a user does not have; None for 6 times the share of pairs that are
+            interactions: all pairs together then weigh 6 times as much as those.
         nu: :math:`\nu`, by how much a frequent user or item is regularised more; 0 for all alike.
         num_iterations: how often users and items are solved for.
         init_std: standard deviation of the embeddings at the start, times the root of D.
     """
 
-    defaults = {"l2": 0.003}
+    defaults = {"l2": 0.015}
     weighted = True
+    unobserved: Tensor
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: Size = 64, alpha: Positive = 0.1, nu: NonNegative = 1.0,
-        num_iterations: Count = 16, init_std: Positive = 0.1,
+        self, num_users: int, num_items: int, embedding_dim: Size = 64, alpha: Positive | None = None,
+        nu: NonNegative = 1.0, num_iterations: Count = 16, init_std: Positive = 0.1,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std / embedding_dim**0.5)
         self.alpha, self.nu, self.num_iterations = alpha, nu, num_iterations
+        self.register_buffer("unobserved", torch.tensor(alpha or 0.0))  # alpha, as it was solved with
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -50,9 +53,11 @@ class iALS(EmbeddingRecommender):
             ConfigError: if l2 is 0.
         """
         if self.l2 <= 0:
-            raise ConfigError("iALS needs regularisation; set --training.l2 above 0, such as 0.003")
+            raise ConfigError("iALS needs regularisation; set --training.l2 above 0, such as 0.015")
         assert self.edge_index is not None, "set_graph comes first"
         device = self.item_embedding.weight.device
+        share = self.edge_index.shape[1] / (self.num_users * self.num_items)
+        self.unobserved.fill_(self.alpha or 6 * share)
         edges = self.edge_index.to(device)
         weights = torch.ones(edges.shape[1]) if self.confidences is None else self.confidences
         sides: list[tuple[Side, Entries]] = []
@@ -70,7 +75,7 @@ class iALS(EmbeddingRecommender):
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
         """Solve for users (items) by what they have, with the items (users) as they are."""
         other = (self.item_embedding if side == "user" else self.user_embedding).weight
-        ridge = self.l2 * (entries.counts + self.alpha * other.shape[0]) ** self.nu
+        ridge = self.l2 * (entries.counts + self.unobserved * other.shape[0]) ** self.nu
         weights, targets = None if self.confidences is None else entries.values, torch.ones_like(entries.values)
-        rows = ridge_rows(entries, other, targets, ridge.to(other.dtype), weights, self.alpha * other.T @ other)
+        rows = ridge_rows(entries, other, targets, ridge.to(other.dtype), weights, self.unobserved * other.T @ other)
         return {f"{side}_embedding.weight": rows}

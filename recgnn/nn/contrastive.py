@@ -34,11 +34,12 @@ class CosineLoss(PairLoss):
 
 
 class BSL(CosineLoss):
-    r"""The bilateral softmax loss (`Wu et al., 2024 <https://arxiv.org/abs/2312.12882>`_), in the authors' code's form.
+    r"""The bilateral softmax loss (`Wu et al., 2024 <https://arxiv.org/abs/2312.12882>`_): trained by cosine, ranked by
+    inner product.
 
     .. math:: -\frac{y_{ui}}{\tau_1} + \tau_2 \ln \sum_j e^{y_{uj} / \tau_1}, \quad y = \cos(e_u, e_i)
 
-    Trained by cosine, ranked by inner product. The positive is not in the sum; sampling rates are not corrected for.
+    As in the authors' code, the positive is not in the sum. Sampling rates are not corrected for.
 
     Args:
         tau1: divides the cosines.
@@ -80,11 +81,10 @@ class _LogSumExp(torch.autograd.Function):
 
 
 class CosineContrastive(CosineLoss):
-    r"""SimpleX's cosine contrastive loss (`Mao et al., 2021 <https://arxiv.org/abs/2109.12613>`_, eq. 1).
+    r"""SimpleX's cosine contrastive loss (`Mao et al., 2021 <https://arxiv.org/abs/2109.12613>`_, eq. 1): trained by
+    cosine, ranked by inner product.
 
     .. math:: (1 - y_{ui}) + \frac{w}{n} \sum_j \max(0, y_{uj} - m), \quad y = \cos(e_u, e_i)
-
-    Trained by cosine, ranked by inner product.
 
     Args:
         margin: m, of the cosine, below which a negative counts nothing.
@@ -106,15 +106,16 @@ class CosineContrastive(CosineLoss):
 
 
 class DirectAU(PairLoss):
-    r"""Alignment of positives and uniformity of the batch (`Wang et al., 2022 <https://arxiv.org/abs/2206.12811>`_).
+    r"""Alignment of positives and uniformity of the batch (`Wang et al., 2022 <https://arxiv.org/abs/2206.12811>`_):
+    trained by cosine, ranked by inner product.
 
     .. math:: \lVert \tilde e_u - \tilde e_i \rVert^2 + \frac\gamma2 \left(
         \ln \operatorname*{mean}_{u \ne u'} e^{-2 \lVert \tilde e_u - \tilde e_{u'} \rVert^2}
         + \ln \operatorname*{mean}_{i \ne i'} e^{-2 \lVert \tilde e_i - \tilde e_{i'} \rVert^2} \right)
 
-    (eqs. 5-6), the means over pairs of the batch's rows, the representations of length 1. Trained by cosine, ranked by
-    inner product. It has no negatives. The uniformity is one number of the batch; where rows have weights, they weigh
-    the alignment, and their mean in the batch, on average 1, the uniformity.
+    (eqs. 5-6), the means over pairs of the batch's rows, the representations of length 1. It has no negatives. The
+    uniformity is one number of the batch; where rows have weights, they weigh the alignment, and their mean in the
+    batch, on average 1, the uniformity.
 
     Args:
         gamma: weight of the uniformity.

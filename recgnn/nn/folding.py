@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from recgnn.nn.propagation import CSR, BipartiteOperator, csr_matmul
 
 DAMPING = 5.0  # neighbours that a node is thought to have besides, at zero: one neighbour tells little
-AT_ONCE = 2**21  # numbers of neighbours' vectors that are held at a time: as many as stay in a processor's cache
+AT_ONCE = 2**20  # numbers of neighbours' vectors that are held at a time: as many as stay in a processor's cache
 RIDGE = 0.01  # of the map from neighbours to a node, in units of the mean diagonal of its normal equations
 
 
@@ -109,7 +109,7 @@ def ridge_rows(
         start += len(nodes)
         column = torch.arange(longest, device=device)
         at = torch.where(column < counts[nodes, None], ptr[nodes, None] + column, -1)  # the last entry is a zero
-        x = padded[others[at]]
+        x = F.embedding(others[at], padded)  # faster than indexing
         left = x.mT if scale is None else (x * scale[at, None]).mT
         a = left @ x if gram is None else torch.baddbmm(gram, left, x)
         a.diagonal(dim1=1, dim2=2).add_(ridge[nodes, None])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recgnn.data import GraphDataModule
+from recgnn.data.interactions.module import GraphDataModule
 from recgnn.errors import RunError
 from recgnn.evaluation.metrics.names import BASELINES, RANKING
 from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
@@ -95,7 +95,7 @@ def methods_for(data: Any) -> dict[str, Method]:
             raise RunError("it would take minutes")
         EASE(*sizes)
     except RunError:
-        start = {"dim": 256, "alpha": 0.3, "beta": 0.4}
+        start = {"dim": 256, "alpha": 0.3}
         graph = Method(lambda **settings: GraphFilter(*sizes, **settings), start, nearer("alpha", 3.0))
         return {"item_knn": knn, "graph_filter": graph}
     return {"item_knn": knn, "ease": Method(ease, {"l2": 200.0}, nearer("l2", 4.0))}

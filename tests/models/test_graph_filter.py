@@ -25,7 +25,7 @@ def dense() -> dict[str, np.ndarray]:
 
 
 def scores(r: np.ndarray, **options) -> np.ndarray:
-    model = GraphFilter(*r.shape, dim=4, **options).double()
+    model = GraphFilter(*r.shape, dim=4, **{"sharpening": 0.0} | options).double()
     model.set_graph(torch.from_numpy(r).nonzero().T)
     model.solve()
     return model.score(torch.arange(len(r))).numpy()

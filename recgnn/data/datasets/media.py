@@ -103,7 +103,8 @@ class KuaiRec(PublicTable):
         more = {WEIGHT: "watch_weight"} if "watch_ratio" in frame else {}
         if more:
             frame = frame.assign(watch_weight=frame["watch_ratio"])
-        more |= {TIMESTAMP: "timestamp"} if "timestamp" in frame else {}
+        if "timestamp" in frame and frame["timestamp"].notna().any():
+            more[TIMESTAMP] = "timestamp"
         return super().built(folder, frame, origin, {**chosen, **more})
 
 
