@@ -77,7 +77,7 @@ def naive(model: DIN, events, past: History, training: bool = False) -> tuple[Te
 @pytest.fixture
 def make(ctr_model):
     def of(**options) -> DIN:
-        given = {"embedding_dim": 3, "hidden_dims": [4, 3], "attention_dims": [5, 2]} | options
+        given = {"embedding_dim": 3, "hidden_dims": [4, 3], "attention_dims": [5, 2], "dropout": 0.0} | options
         model = ctr_model(DIN, item_slots=ITEM_SLOTS, **given)
         for name, buffer in model.named_buffers():
             if name.endswith("running_mean"):
@@ -212,7 +212,7 @@ def test_regularisation_of_the_batchs_rows(l2_on, rule, make, click_step, events
 
 
 def test_counts_stay_out_of_checkpoints_and_are_asked_for(make, click_step, events, past) -> None:
-    training = click_step(make(), l2_on="mba")
+    training = click_step(make(), l2=1e-3, l2_on="mba")
     batch = events.batch._replace(history=past)
     with pytest.raises(ConfigError, match="l2_on: mba needs how often"):
         training.training_step(batch, 0)

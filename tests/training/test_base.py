@@ -14,7 +14,7 @@ from recgnn.data.interactions.sampling import Uniform
 from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, RunError
 from recgnn.models import DAE, LR, MF, AutoRec, LightGCN
-from recgnn.nn.losses import BPR, CrossEntropy, Multinomial, SquaredError
+from recgnn.nn.losses import CrossEntropy, Multinomial, SampledSoftmax, SquaredError
 from recgnn.training.base import Training
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 from recgnn.training.recommenders import RankingTraining, RatingTraining
