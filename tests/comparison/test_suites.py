@@ -57,6 +57,7 @@ def test_a_suite_trains_compares_and_resumes(entry, here, suite) -> None:
         assert (config["model"]["init_args"]["embedding_dim"], training["lr"], training["l2"]) == (2, 0.1, 0.5)
     lines = json.loads((here / "runs/x/compare/compare.json").read_text())["lines"]
     assert sorted((line["line"], line["runs"]) for line in lines) == [
+        *((f"({name})", 2) for name in ("EASE", "ItemKNN", "most popular")),
         ("MF (embedding_dim 2)", 2),
         ("MF (embedding_dim 4)", 2),
     ]
