@@ -25,7 +25,7 @@ class LightGCN(EmbeddingRecommender):
     (eqs. 3-8.)
 
     Args:
-        embedding_dim: D, the width of the embeddings.
+        embedding_dim: D, the width of the embeddings; 64 in the paper.
         num_layers: K.
         layer_weights: `uniform` (the paper's 1 / (K + 1)), `learned` (softmax of free parameters), or K + 1 numbers.
         init_std: standard deviation of the embeddings at the start.
@@ -37,11 +37,11 @@ class LightGCN(EmbeddingRecommender):
     torch.Size([2, 2])
     """
 
-    defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 5e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.15, "l2_on": "representations", "lr": 3e-3}
     operator: BipartiteOperator
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: Size = 64, num_layers: Layers = 3,
+        self, num_users: int, num_items: int, embedding_dim: Size = 128, num_layers: Layers = 3,
         layer_weights: Literal["uniform", "learned"] | list[float] = "uniform", init_std: NonNegative = 0.1,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)

@@ -38,7 +38,7 @@ class MF(EmbeddingRecommender):
     defaults = {"loss": SampledSoftmax, "l2": 0.1, "lr": 2e-3}
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: Size = 64, biases: bool = False,
+        self, num_users: int, num_items: int, embedding_dim: Size = 128, biases: bool = False,
         init_std: NonNegative = 0.1,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)

@@ -133,7 +133,7 @@ def test_filters_and_splits_that_leave_nothing(tiny, table):
         ("--model.embedding_dim=many", ["LightGCN.embedding_dim is many; expected a whole number"]),
         ("--training.loss=BRP", ["no loss is named BRP", "did you mean 'BPR'?"]),
         ("--training.loss={class_path: SampledSoftmax, init_args: {temprature: 1}}", ["temprature", "'temperature'?"]),
-        ("--training.negatives=in_batch", ["in_batch needs a loss such as SampledSoftmax, found BPR"]),
+        ("--training.negatives=all", ["takes no `all`, which is for autoencoders"]),
         ("--config=tini.yaml", ["tini.yaml: no such configuration file", "did you mean 'tiny.yaml'?"]),
         ("--config=broken.yaml", ["broken.yaml"]),
         ("--ckpt_path=last", ["no run", "--run_dir"]),

@@ -25,7 +25,7 @@ EDGES = torch.tensor([[0, 0, 1, 2], [1, 2, 0, 2]])
 @pytest.mark.parametrize(
     ("training", "task", "loss", "l2", "lr"),
     [
-        (lambda: RankingTraining(LightGCN(3, 3, 2)), "ranking", SampledSoftmax, 0.1, 5e-3),
+        (lambda: RankingTraining(LightGCN(3, 3, 2)), "ranking", SampledSoftmax, 0.15, 3e-3),
         (lambda: RankingTraining(DAE(3, 3, [2])), "ranking", Multinomial, 100.0, 3e-3),
         (lambda: RatingTraining(MF(3, 3, 2)), "rating", SquaredError, 0.1, 2e-3),
         (lambda: ClickTraining(LR([3, 2])), "clicks", CrossEntropy, 0.0, 1e-2),
