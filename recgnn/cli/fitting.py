@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import ExitStack
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ class FitCLI(TrainingCLI):
             stopping: dict[str, Any] = {"monitor": name, "mode": mode}
             stopping |= {"patience": self.model.patience(self.datamodule)}
             extra.append(EarlyStopping(**stopping))
-            chosen = {"class_path": path_of(EarlyStopping), "init_args": stopping}  # config.yaml has it, too
+            every = {name: parameter.default for name, parameter in signature(EarlyStopping).parameters.items()}
+            chosen = {"class_path": path_of(EarlyStopping), "init_args": every | stopping}  # config.yaml has it, too
             given = self._get(self.config, "trainer")
             given["callbacks"] = [*(given["callbacks"] or []), Namespace(chosen)]
         if validated and best is None:
