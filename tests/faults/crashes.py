@@ -71,8 +71,6 @@ class Crashes:
         self.whole: dict[str, Any] = {}
         self.calls: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
-        for run in ("ranking", "rating"):  # of its own for compare: `test` counts how often it read a run's test part
-            shutil.copytree(world.folder / run, self.kept("runs") / run)
         for name in COMMANDS:
             folder = self.start(name)
             began = time.monotonic()
@@ -117,7 +115,7 @@ class Crashes:
                 return command(
                     "predict", "--run", there / "clicks", "--input", there / "events.csv", "--output=answer.csv"
                 )
-        return command("compare", self.kept("runs") / "ranking", self.kept("runs") / "rating", "--output=answer")
+        return command("compare", self.world.whole("ranking"), self.world.whole("rating"), "--output=answer")
 
     def read(self, name: str, folder: Path) -> Any:
         """Return what a command wrote, without times."""

@@ -47,7 +47,7 @@ class Damage:
     def work(self, name: str, run: Path, folder: Path) -> Callable[[], None]:
         """Return a command that reads a run and needs nothing else."""
         if name == "compare":
-            shutil.copytree(self.world.folder / "ranking", folder / "other")
+            shutil.copytree(self.world.whole("ranking"), folder / "other")
             return command(name, run, folder / "other", "--output", folder / "answer")
         if name == "fit":
             config = self.world.folder / f"{run.name}.yaml"

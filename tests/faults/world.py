@@ -125,6 +125,8 @@ class World:
                 import_all(told.result)
         self._remember_options()
         self._answers()
+        for name in RUNS:
+            shutil.copytree(self.folder / name, self.whole(name))
 
     def _remember_options(self) -> None:
         """Parse options in this process, so that those to come need not look up all classes and their arguments."""
@@ -184,9 +186,13 @@ class World:
         folder.mkdir(parents=True)
         return folder
 
+    def whole(self, name: str) -> Path:
+        """Return a finished run that is only copied and compared: `test` counts its readings in a run."""
+        return self.folder / "kept" / "runs" / name
+
     def run(self, name: str, folder: Path) -> Path:
         """Return a copy of a finished run in a folder."""
-        return Path(shutil.copytree(self.folder / name, folder / name))
+        return Path(shutil.copytree(self.whole(name), folder / name))
 
 
 def write_table(path: Path, names: tuple[str, ...], rows: list) -> None:
