@@ -313,8 +313,8 @@ class FitCLI(TrainingCLI):
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
         sums = {"files": {path.name: digest_of(path) for path in written if path.is_file()}}
-        write_json(self.run_dir / "metrics.json", content | sums, sealed=True)
         save_figures(self.trainer, self.run_dir, report.curves(rows, self.model.monitor[0], content["best_epoch"]))
+        write_json(self.run_dir / "metrics.json", content | sums, sealed=True)  # last: the run is finished now
         self._log_results(content, own)
         if self.stage == "select":
             report.print_metrics({"val": content["val"]})
