@@ -208,8 +208,11 @@ class TrainingCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         for section, cls in (("model", self.line.model), ("training", self.line.training)):
+            given = self._get(self.config, section)
+            if given is None:
+                raise ConfigError(f"{section} is null; name a class, or leave it out")
             if cls is not None:  # before the data are read, which may take long
-                check(cls.__name__, vars(self._get(self.config, section)).get("init_args") or {}, hints_of(cls))
+                check(cls.__name__, vars(given).get("init_args") or {}, hints_of(cls))
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "training")

@@ -47,7 +47,7 @@ class EmbeddingRecommender(Recommender):
         init_std: standard deviation of the embeddings at the start.
     """
 
-    defaults = {"loss": SampledSoftmax, "l2": 0.05, "lr": 2e-3}
+    defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 2e-3}
 
     def __init__(self, num_users: int, num_items: int, embedding_dim: Size, init_std: NonNegative = 0.1):
         super().__init__(num_users, num_items)
