@@ -331,3 +331,14 @@ def test_a_real_limit_on_file_size(start, tiny, here):
     assert process.returncode == 2, err
     assert err.startswith("error: ") and err.count("\n") == 1 and ".ckpt: cannot be written" in err
     assert not list(here.iterdir())
+
+
+def test_a_source_without_its_file_is_a_line(here) -> None:
+    """The class is one of several that may stand there, which the parser tries in turn."""
+    with pytest.raises(RecGNNError, match="^EventTable: give path, or train with val and test$"):
+        main("fit", ["--data=CTRDataModule", "--data.source=EventTable", "--model=LR"])
+
+
+def test_a_section_that_is_null_is_a_line(tiny, here) -> None:
+    with pytest.raises(RecGNNError, match="training is null"):
+        main("fit", [f"--config={tiny}", "--training=null"])
