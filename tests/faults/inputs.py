@@ -302,7 +302,7 @@ def histories(world: World, draw: random.Random, folder: Path) -> Verdict:
         need({"user", "item"} <= {*table.read[0]}, "there are no columns user and item")
         of: dict[str, list[str]] = {}
         for user, item in zip(table.column("user"), table.column("item"), strict=True):
-            need(user not in NULLS, f"user {user!r} is missing")
+            need(user, "a user is missing")
             need(integer(item) in map(str, ITEMS) or item in outcome.err, f"nothing is said of the item {item!r}")
             of.setdefault(user, []).append(integer(item))
         found = by_key(list(csv.reader(io.StringIO(outcome.out, newline="")))[1:])

@@ -275,4 +275,4 @@ def read_parquet(path: Path) -> tuple[list[str], Rows] | None:
     ]
     if len({*table.column_names}) < len(columns) or not columns:
         return None
-    return [name.strip() for name in table.column_names], [list(row) for row in zip(*columns, strict=True)]
+    return list(table.column_names), [list(row) for row in zip(*columns, strict=True)]
