@@ -16,7 +16,7 @@ def shown(*argv: str) -> str:
 
 
 def test_a_class_has_its_options_and_no_sizes() -> None:
-    text = shown("--model.help", "LightGCN")
+    text = " ".join(shown("--model.help", "LightGCN").split())
     assert "--model.embedding_dim" in text and "(a whole number from 1 to 1,000,000; default:" in text
     assert "--model.num_users" not in text
     assert "LightGCN (He et al., 2020)" in text and "https" not in text

@@ -83,7 +83,7 @@ def made(tmp_path, tiny_run) -> Callable[..., Path]:
         (run / "vocabulary").symlink_to(tiny_run / "vocabulary")
         content = json.loads((tiny_run / "metrics.json").read_text())
         del content["sha256"], content["files"], content["baselines"]
-        content |= {"test": test, "seconds": seconds, "groups": {}}
+        content |= {"test": test, "seconds": seconds, "groups": {}, "test_reads": 1}  # others may have read tiny_run's
         (run / "metrics.json").write_text(json.dumps(content))
         config = {"class_path": f"recgnn.models.{model}", "init_args": options or {}}
         (run / "config.yaml").write_text(yaml.safe_dump({"seed_everything": seed, "model": config}))
