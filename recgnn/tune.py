@@ -6,7 +6,7 @@ import shlex
 import time
 from pathlib import Path
 
-from recgnn.cli.entry import Terminated, run
+from recgnn.cli.entry import Terminated, run, unwrapped_stops
 from recgnn.cli.options import OptionParser
 from recgnn.errors import ConfigError
 
@@ -86,7 +86,8 @@ def main(argv: list[str]) -> None:
                 results.write_best(search, command)
 
     try:
-        search.run(trials, options.timeout, tell)
+        with unwrapped_stops():
+            search.run(trials, options.timeout, tell)
     except (KeyboardInterrupt, Terminated) as stop:
         stop.add_note(f"stopped; the same command continues: {command}")
         raise

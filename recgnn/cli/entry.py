@@ -83,6 +83,20 @@ def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None
 
 
 @contextmanager
+def unwrapped_stops() -> Iterator[None]:
+    """Raise Ctrl-C and SIGTERM as they are where a library has made an error of its own of them."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt | Terminated):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+@contextmanager
 def _sigterm_as_exception() -> Iterator[None]:
     """Make SIGTERM raise `Terminated`, so that temporary files are removed and loggers are closed."""
 

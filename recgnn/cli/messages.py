@@ -17,7 +17,7 @@ from recgnn.errors import ConfigError, RecGNNError, RunError, describe, did_you_
 THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.optim.lr_scheduler.__all__]
 
 
-THEIRS = ("Import path", "Expected a ", "Does not validate", "Subtypes:", "Errors:", "Parser key", "Given value")
+OF_UNIONS = ("Import path", "Expected a ", "Does not validate", "Subtypes:", "Errors:", "Parser key", "Given value")
 """Beginnings of jsonargparse's own lines about a class that was none of several."""
 
 
@@ -38,7 +38,7 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
             )
         if "Does not validate against any of the Union subtypes" in str(error):  # one of them was meant
             lines = [line.strip(" -") for line in str(error).partition("Given value type")[0].splitlines()]
-            told = [line for line in lines if line and not line.startswith(THEIRS)]
+            told = [line for line in lines if line and not line.startswith(OF_UNIONS)]
             if told:
                 return ConfigError(told[-1])
         error = error.__cause__ or error.__context__

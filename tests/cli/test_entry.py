@@ -17,7 +17,7 @@ import pytest
 
 import recgnn
 from recgnn.cli import entry as programs
-from recgnn.cli.entry import COMMANDS, Terminated, main
+from recgnn.cli.entry import COMMANDS, Terminated, main, unwrapped_stops
 from recgnn.errors import ConfigError
 
 HELP = """\
@@ -191,3 +191,14 @@ def test_a_message_cannot_steer_the_terminal(capsys) -> None:
     with pytest.raises(SystemExit):
         programs.run(main, [])
     assert capsys.readouterr().err == "error: no field 'a\\x1b]0;owned\\x07\\u202e' here\n"
+
+
+def test_a_stop_that_a_library_made_an_error_of_is_a_stop() -> None:
+    for stop in (KeyboardInterrupt(), Terminated(143)):
+        with pytest.raises(type(stop)), unwrapped_stops():
+            try:
+                raise stop
+            except BaseException as error:
+                raise RuntimeError("the commit failed") from error
+    with pytest.raises(ValueError, match="mine"), unwrapped_stops():
+        raise ValueError("mine")
