@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
-from recgnn.training.base import Training
+from recgnn.training.base import Training, suited
 
 SIZES = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots", "part_sizes")
 """Arguments of models that the data module gives and no configuration has."""
@@ -177,8 +177,7 @@ def default_arguments(
     defaults: dict[str, Any] = {}
     if model is None:
         return {}
-    known = [("loss", training.default_loss), *model.defaults.items(), *getattr(loss, "defaults", {}).items()]
-    for name, value in known:
+    for name, value in [("loss", training.default_loss), *suited(model, loss).items()]:
         if name not in names or value is None or (isinstance(value, type) and not _accepts(hints[name], value)):
             continue
         defaults[name] = {"class_path": path_of(value)} if isinstance(value, type) else value

@@ -88,7 +88,7 @@ class EmbeddingRecommender(Recommender):
 
     def outputs(self, batch: Any) -> Any:
         """Compute the representations of the batch's users [B, D'], and of its positives, then its negatives, [B + …,
-        D']."""
+        D']; a subclass may add more behind them."""
         items = batch.positives
         if batch.negatives is not None:
             items = torch.cat([items, batch.negatives.flatten()])
@@ -97,7 +97,7 @@ class EmbeddingRecommender(Recommender):
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         """Compute `l2` times `embedding_l2` of the batch's layer-0 embeddings, or of its representations (`l2_on`)."""
         if self.l2_on == "representations":
-            return l2 * embedding_l2(*outputs)
+            return l2 * embedding_l2(*outputs[:2])
         rows = [self.user_embedding(batch.users), self.item_embedding(batch.positives)]
         if batch.negatives is not None:
             rows.append(self.item_embedding(batch.negatives))

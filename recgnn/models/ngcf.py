@@ -27,7 +27,7 @@ class NGCF(EmbeddingRecommender):
     (eqs. 7, 9, 10.) Dropout, off at evaluation: message dropout is applied to a layer's output, as the authors
     do; node dropout silences nodes as senders (section 2.4.2). `variant="authors"` follows the published code
     where it differs: the layer (see `NGCFLayer`), L2-normalised layers in the concatenation, node dropout on single
-    edges (drawn per layer, the same in both directions), and L2 on the concatenated representations.
+    edges (drawn per layer, the same in both directions), and L2 on the concatenated representations (`l2_on` or not).
 
     Args:
         embedding_dim: D, the width of the embeddings.

@@ -16,6 +16,14 @@ from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
 
 
+def suited(model: type[Model], loss: type | None) -> dict[str, Any]:
+    """Return the training arguments that suit a model with a loss: the model's where the loss is its own (or none is
+    given), else the loss's before the model's."""
+    own = model.defaults.get("loss")
+    of_loss = getattr(loss or own, "defaults", {})
+    return of_loss | model.defaults if loss in (None, own) else model.defaults | of_loss
+
+
 class Training(Checked, LightningModule):
     """How a model learns and how it is measured. A subclass is for a task and defines `data_loss` and `measure`.
 
@@ -29,6 +37,7 @@ class Training(Checked, LightningModule):
         task: what this class trains for.
         reads: what its models read, `interactions` or `events`.
         metrics: what is counted for `val` and for `test`.
+        suited: the arguments that suit the model with the loss, where they are not given (see `suited`).
 
     Raises:
         ConfigError: if model and task, or model and loss, do not fit.
@@ -49,9 +58,9 @@ class Training(Checked, LightningModule):
                 f"{type(self).__name__} is for the task {self.task}, and {name} is for {' or '.join(model.tasks)}; "
                 "leave `training` out, or choose another model"
             )
-        suited = {"l2": 0.0, "lr": 1e-3} | model.defaults | getattr(loss, "defaults", {})
-        l2 = suited["l2"] if l2 is None else l2
-        lr = suited["lr"] if lr is None else lr
+        self.suited = {"l2": 0.0, "lr": 1e-3} | suited(type(model), type(loss))
+        l2 = self.suited["l2"] if l2 is None else l2
+        lr = self.suited["lr"] if lr is None else lr
         self.model, self.loss, self.lr = model, loss, lr
         model.task, model.l2 = self.task, l2
         self.solved = not hasattr(model, "solve")

@@ -110,7 +110,9 @@ class RankingTraining(RecommenderTraining):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
         super().__init__(model, loss, l2, lr)
-        model.l2_on = l2_on or (model.defaults | getattr(loss, "defaults", {})).get("l2_on", "embeddings")
+        if l2_on is not None and not hasattr(model, "propagate"):
+            raise ConfigError(f"l2_on is for models by inner product, and {type(model).__name__} is none; leave it out")
+        model.l2_on = l2_on or self.suited.get("l2_on", "embeddings")
         if isinstance(negatives, str):
             negatives_ = self._named(negatives, num_negatives, popularity_alpha)
         else:
@@ -127,7 +129,7 @@ class RankingTraining(RecommenderTraining):
 
     def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
-        suited = {"num_negatives": 1, "popularity_alpha": 0.75} | getattr(self.loss, "defaults", {})
+        suited = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
         num = suited["num_negatives"] if num is None else num
         alpha = suited["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)

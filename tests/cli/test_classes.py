@@ -15,7 +15,7 @@ from recgnn.cli.classes import (
     path_of,
 )
 from recgnn.errors import ConfigError
-from recgnn.models import DIN, FM, MF, AutoRec
+from recgnn.models import DIN, FM, MF, PITF, AutoRec
 from recgnn.models.base import Recommender
 from recgnn.nn.losses import BPR, SampledSoftmax, SquaredError
 from recgnn.training.clicks import ClickTraining, RegressionTraining
@@ -91,6 +91,8 @@ def test_the_training_follows_from_model_and_data() -> None:
 def test_the_arguments_that_suit_a_model() -> None:
     softmax = {"class_path": path_of(SampledSoftmax)}
     assert default_arguments(RankingTraining, MF, BPR)["l2"] == BPR.defaults["l2"] != MF.defaults["l2"]
+    for loss in (None, BPR):  # its own, said or not
+        assert default_arguments(RankingTraining, PITF, loss)["l2"] == PITF.defaults["l2"] != BPR.defaults["l2"]
     expected = {"loss": softmax, "l2": MF.defaults["l2"], "lr": MF.defaults["lr"]}
     assert default_arguments(RankingTraining, MF) == expected
     expected["loss"] = {"class_path": path_of(SquaredError)}  # MF's own is none of ratings

@@ -65,9 +65,10 @@ def test_recommends_without_noise(small, on_graph) -> None:
     assert_close(model.eval().propagate_rows(users, items)[0], whole[users], **CLOSE)
 
 
-def test_without_layer_0_and_contrast_it_is_lightgcn(small, on_graph, batch_for) -> None:
-    ours = on_graph(make(small, num_layers=2, noise=0.0, contrast_weight=0.0), l2=0.1)
-    theirs = on_graph(LightGCN(small.users, small.items, 4, 2, [0, 0.5, 0.5]), loss="bpr", l2=0.1)
+@pytest.mark.parametrize("l2_on", ["embeddings", "representations"])
+def test_without_layer_0_and_contrast_it_is_lightgcn(l2_on, small, on_graph, batch_for) -> None:
+    ours = on_graph(make(small, num_layers=2, noise=0.0, contrast_weight=0.0), l2=0.1, l2_on=l2_on)
+    theirs = on_graph(LightGCN(small.users, small.items, 4, 2, [0, 0.5, 0.5]), loss="bpr", l2=0.1, l2_on=l2_on)
     theirs.load_state_dict(ours.state_dict())
     batch = batch_for(ours)
     assert_close(ours.training_step(batch, 0), theirs.training_step(batch, 0), **CLOSE)

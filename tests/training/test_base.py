@@ -13,8 +13,8 @@ from recgnn.data.interactions.loaders import InteractionBatches
 from recgnn.data.interactions.sampling import Uniform
 from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, RunError
-from recgnn.models import DAE, LR, MF, AutoRec, LightGCN
-from recgnn.nn.losses import CrossEntropy, Multinomial, SampledSoftmax, SquaredError
+from recgnn.models import DAE, LR, MF, AutoRec, LightGCN, XSimGCL
+from recgnn.nn.losses import BPR, CrossEntropy, Multinomial, SampledSoftmax, SquaredError
 from recgnn.training.base import Training
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 from recgnn.training.recommenders import RankingTraining, RatingTraining
@@ -26,6 +26,8 @@ EDGES = torch.tensor([[0, 0, 1, 2], [1, 2, 0, 2]])
     ("training", "task", "loss", "l2", "lr"),
     [
         (lambda: RankingTraining(LightGCN(3, 3, 2)), "ranking", SampledSoftmax, 0.15, 3e-3),
+        (lambda: RankingTraining(XSimGCL(3, 3, 2)), "ranking", BPR, 1e-4, 1e-3),  # before its own loss's
+        (lambda: RankingTraining(LightGCN(3, 3, 2), BPR()), "ranking", BPR, 1e-3, 3e-3),  # after another loss's
         (lambda: RankingTraining(DAE(3, 3, [2])), "ranking", Multinomial, 100.0, 3e-3),
         (lambda: RatingTraining(MF(3, 3, 2)), "rating", SquaredError, 0.1, 2e-3),
         (lambda: ClickTraining(LR([3, 2])), "clicks", CrossEntropy, 0.0, 1e-2),

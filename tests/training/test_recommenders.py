@@ -51,6 +51,7 @@ def test_the_rows_asked_for() -> None:
         (MF, {"loss": Multinomial()}, "MF needs a loss such as BPR, BCE or SampledSoftmax, found Multinomial"),
         (DAE, {"loss": BPR()}, "DAE needs a loss such as Multinomial, Logistic or Squared, found BPR"),
         (CDAE, {"negatives": "in_batch"}, "CDAE takes all, uniform or popularity"),
+        (DAE, {"l2_on": "representations"}, "l2_on is for models by inner product, and DAE is none"),
         (MF, {"ks": []}, "ks: found"),
         (MF, {"ks": [10, 0]}, "RankingTraining.ks is"),
         (MF, {"metrics": ["recal"]}, "did you mean 'recall'"),
