@@ -19,7 +19,6 @@ THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.opt
 
 def mistake_in(error: BaseException | None) -> RecGNNError | None:
     """Find the person's mistake that caused an error: one of ours, or one that Lightning names; None for a bug."""
-    first = error
     while error is not None:
         if isinstance(error, RecGNNError):
             return error
@@ -33,18 +32,6 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
                 "another process of this command has ended, and this one with it; its own message tells why. Start all "
                 "of them again (fit goes on with --ckpt_path last)"
             )
-        error = error.__cause__ or error.__context__
-    return _refused_by_all(first)
-
-
-def _refused_by_all(error: BaseException | None) -> RecGNNError | None:
-    """Find what the class that was meant says, where the parser tried several that may stand there; None elsewhere."""
-    while error is not None:
-        if "Does not validate against any of the Union subtypes" in str(error):
-            lines = [line.strip(" -") for line in str(error).partition("Given value type")[0].splitlines()]
-            told = [line for line in lines if re.match(r"[A-Z]\w+: give ", line)]  # by a constructor of ours
-            if told:
-                return ConfigError(told[-1])
         error = error.__cause__ or error.__context__
     return None
 

@@ -129,7 +129,7 @@ class RankingTraining(RecommenderTraining):
 
     def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
-        suited = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
+        suited: dict[str, Any] = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
         num = suited["num_negatives"] if num is None else num
         alpha = suited["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)

@@ -333,10 +333,16 @@ def test_a_real_limit_on_file_size(start, tiny, here):
     assert not list(here.iterdir())
 
 
-def test_a_source_without_its_file_is_a_line(here) -> None:
-    """The class is one of several that may stand there, which the parser tries in turn."""
-    with pytest.raises(RecGNNError, match="^EventTable: give path, or train with val and test$"):
-        main("fit", ["--data=CTRDataModule", "--data.source=EventTable", "--model=LR"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "^EventTable: give path, or train with val and test$"),
+        (["--data.source.path=x.csv", "--data.source.keep=x >"], "^keep: 'x >' is no rule"),
+    ],
+)
+def test_what_a_source_refuses_is_a_line(options, message, here) -> None:
+    with pytest.raises(RecGNNError, match=message):
+        main("fit", ["--data=CTRDataModule", "--data.source=EventTable", *options, "--model=LR"])
 
 
 def test_a_section_that_is_null_is_a_line(tiny, here) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,14 +14,23 @@ import pandas as pd
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
-from recgnn.data.interactions.log import ITEM, SPLIT, TIMESTAMP, TITLE, USER, InteractionLog, clean_split
+from recgnn.data.interactions.log import (
+    ITEM,
+    SPLIT,
+    TIMESTAMP,
+    TITLE,
+    USER,
+    AnySource,
+    InteractionLog,
+    clean_split,
+)
 from recgnn.data.readers.frames import as_pandas
 from recgnn.data.readers.notation import as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
-from recgnn.data.readers.times import UNSAID, Written
-from recgnn.errors import Checked, ConfigError, DataError
+from recgnn.data.readers.times import Written
+from recgnn.errors import ConfigError, DataError
 from recgnn.files import existing_files
 
 
@@ -34,12 +43,9 @@ class Known(NamedTuple):
     layout: dict | None = None
 
 
-class EventSource(Checked, ABC):
-    """Where a table of events comes from; every source has a short `name`."""
+class EventSource(AnySource):
+    """Where a table of events comes from."""
 
-    name: str
-    written = UNSAID
-    """What was said of its times: of the column `timestamp`, and of fields of times that do not say it themselves."""
     notes: Sequence[str] = ()
     """What was left out in reading, in lines."""
 
@@ -58,10 +64,6 @@ class EventSource(Checked, ABC):
     def at(self, row: int, column: str) -> str:
         """Return the place of a row of those that have been read, for an error."""
         return Origin(self.name).at(row, column)
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a sha256 over class, arguments and data: the same digits mean the same events."""
 
 
 class EventTable(EventSource):

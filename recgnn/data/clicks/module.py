@@ -11,7 +11,6 @@ from lightning import LightningDataModule
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import Categorical, Multi
-from recgnn.data.clicks.events import EventSource
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
@@ -20,7 +19,7 @@ from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
-from recgnn.data.interactions.log import ITEM, TITLE, Source
+from recgnn.data.interactions.log import ITEM, TITLE, AnySource
 from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
 from recgnn.data.shard import Shard
 from recgnn.errors import Checked, ConfigError, Count, Range, Seed, did_you_mean
@@ -80,7 +79,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def __init__(
         self,
-        source: Source | EventSource | None = None,
+        source: AnySource | None = None,
         label: str = "label",
         fields: dict[str, str | dict | Field] | None = None,
         split: Split | None = None,

@@ -37,7 +37,7 @@ from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import ITEM, PARTS, USER, Source
+from recgnn.data.interactions.log import ITEM, PARTS, USER, AnySource, Source
 from recgnn.data.interactions.split import Split, notes_of
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
@@ -51,7 +51,7 @@ from recgnn.files import cache_folder, temporary_beside, writing
 
 
 def prepare_events(
-    source: Source | EventSource,
+    source: AnySource,
     label: str,
     fields: dict[str, str | dict | Field] | None,
     split: Split,
@@ -127,7 +127,7 @@ def _scratch(beside: Path) -> tempfile.TemporaryDirectory:
 _kept: list[tempfile.TemporaryDirectory] = []
 
 
-def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> PreparedEvents:
+def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEvents:
     """`prepare_events` without the cache, into a folder.
 
     The events are read three times, block by block: for labels and parts, for the fields, which see train alone, and
@@ -141,6 +141,7 @@ def compute_events(source: Source | EventSource, asked: Asked, folder: Path) -> 
         name, blocks = source.name, blocks_of(source, untimed)
         asked = asked._replace(written=source.written, at=source.at)
     else:
+        assert isinstance(source, Source)  # the only other kind
         log = source.read()
         frame, titles, joined = events_of(log)
         blocks, name, names, notes = of_frame(without_lists(frame)), log.name, dict(log.columns), log.notes

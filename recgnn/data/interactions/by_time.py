@@ -53,14 +53,18 @@ def start_of(part: str, value: float | str | None, ordered: bool = False) -> flo
 
 
 def later_than_test(train: np.ndarray | None, test: np.ndarray | None) -> float | None:
-    """Return the share of train rows later than the first test row; None without times, or where these are an order."""
-    if train is None or test is None or not len(test) or np.isnan(train).all() or np.isnan(test).all():
+    """Return the share of train rows later than a test row, in the mean of the test rows; None without times, or where
+    these are an order."""
+    train, test = (np.zeros(0) if times is None else times[~np.isnan(times)] for times in (train, test))
+    if not len(train) or not len(test) or test.max() < ORDER:
         return None
-    return None if np.nanmax(test) < ORDER else float((train > np.nanmin(test)).mean())
+    earlier = np.searchsorted(np.sort(train), test, side="right")
+    return float(1 - earlier.mean() / len(train))
 
 
 def told_later(share: float | None) -> list[str]:
     """Tell, in a line or none, how much of train is later than the test part begins."""
     if not share:
         return []
-    return [f"{share:.0%} of train is later than the first test row; --data.split TemporalSplit has one moment for all"]
+    told = "of train is later than a test row, on average; --data.split TemporalSplit has one moment for all"
+    return [f"{share:.0%} {told}"]

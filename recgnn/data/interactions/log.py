@@ -80,20 +80,24 @@ class InteractionLog:
         return len(self.interactions)
 
 
-class Source(Checked, ABC):
-    """Where a log comes from; every source has a short `name`."""
+class AnySource(Checked, ABC):
+    """Where a log or a table of events comes from; every source has a short `name`."""
 
     name: str
     written = UNSAID
-    """What was said of its times."""
+    """What was said of its times: of the column `timestamp`, and of fields of times that do not say it themselves."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a sha256 over class, arguments and data: the same digits mean the same rows."""
+
+
+class Source(AnySource):
+    """Where a log comes from."""
 
     @abstractmethod
     def read(self) -> InteractionLog:
         """Read and check the log."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a sha256 over class, arguments and data: the same digits mean the same log."""
 
 
 def clean_interactions(

@@ -289,13 +289,13 @@ def test_validation_parts_alone_are_given_parts_too() -> None:
 
 
 def test_how_much_of_train_is_later_than_test_is_told() -> None:
-    """Two users: the second one's train rows all come after the first one's test row, at 1,000,000,003."""
+    """Two users: the second one's train rows all come after the first one's test row, and no row after his own."""
     frame = pd.DataFrame({"user": [1] * 4 + [2] * 4, "item": [1, 2, 3, 4, 3, 4, 1, 2]})
     frame["timestamp"] = 1_000_000_000 + np.array([0, 1, 2, 3, 10, 11, 12, 13])
     split = RatioSplit((0.5, 0.25, 0.25), order="time")
     prepared = compute(FrameLog(frame), [], split)
-    assert prepared.summary["later"] == 0.5
-    told = "  50% of train is later than the first test row; --data.split TemporalSplit has one moment for all"
+    assert prepared.summary["later"] == 0.25
+    told = "  25% of train is later than a test row, on average; --data.split TemporalSplit has one moment for all"
     assert told in format_summary(prepared.summary)
     moment = compute(FrameLog(frame), [], TemporalSplit(test_start=1_000_000_012))
     ordered = compute(FrameLog(frame.assign(timestamp=frame["timestamp"] - 1_000_000_000)), [], split)
