@@ -21,7 +21,7 @@ from recgnn.cli.classes import (
     path_of,
     training_arguments,
 )
-from recgnn.data.interactions.split import UsualSplit
+from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.data.stored import check_bounds
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model

@@ -15,7 +15,8 @@ from recgnn.data.interactions.log import ITEM, SPLIT, USER, Source
 from recgnn.data.interactions.prepare import compute, prepare
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.sources import FrameLog, TableLog
-from recgnn.data.interactions.split import GivenSplit, UsualSplit, WithoutValidation
+from recgnn.data.interactions.split import GivenSplit
+from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.tables import open_table
 from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, did_you_mean, first_line

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import ExitStack
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
-from recgnn.cli.classes import path_of
 from recgnn.cli.entry import Terminated
-from recgnn.cli.training import TrainingCLI
+from recgnn.cli.training import TrainingCLI, described
 from recgnn.data.stored import digest_of, sealed_text, write_json
 from recgnn.errors import ConfigError, RunError, did_you_mean
 from recgnn.evaluation.reports import Report, save_figures
@@ -25,6 +22,8 @@ from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
 
 LAST = Path("checkpoints") / runs.LAST
+YARDSTICKS = {"ranking": yardsticks, "clicks": click_yardsticks}
+"""By task, the simple methods that are measured beside a run."""
 
 
 class FitCLI(TrainingCLI):
@@ -187,13 +186,10 @@ class FitCLI(TrainingCLI):
             self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            stopping: dict[str, Any] = {"monitor": name, "mode": mode}
-            stopping |= {"patience": self.model.patience(self.datamodule)}
+            stopping: dict[str, Any] = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
             extra.append(EarlyStopping(**stopping))
-            every = {name: parameter.default for name, parameter in signature(EarlyStopping).parameters.items()}
-            chosen = {"class_path": path_of(EarlyStopping), "init_args": every | stopping}  # config.yaml has it, too
-            given = self._get(self.config, "trainer")
-            given["callbacks"] = [*(given["callbacks"] or []), Namespace(chosen)]
+            given = self._get(self.config, "trainer")  # config.yaml has it, too
+            given["callbacks"] = [*(given["callbacks"] or []), described(EarlyStopping, stopping)]
         if validated and best is None:
             extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
         assert self.run_dir is not None
@@ -293,7 +289,12 @@ class FitCLI(TrainingCLI):
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
             reads += 1
-        baselines = self._baselines() if self.model.task in ("ranking", "clicks") else {}
+        yardstick = YARDSTICKS.get(self.model.task)
+        parts = [part for part in ("val", "test") if len(getattr(self.datamodule.prepared, part))]
+        parts = [part for part in parts if part != "test" or self.stage != "select"]
+        earlier = {} if self.chosen is None else self.chosen.content.get("baselines", {})
+        asked = (self.model, parts, self._get(self.config, "baselines"), earlier)
+        baselines = yardstick.beside(self.datamodule, *asked) if yardstick is not None else {}
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
@@ -305,10 +306,7 @@ class FitCLI(TrainingCLI):
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
-        if self.model.task == "clicks":
-            notes += click_yardsticks.remarks(content)
-        elif self.plain_name != "Popularity":
-            notes += yardsticks.remarks(content, self.model.monitor)
+        notes += yardstick.remarks(content, self.model.monitor) if yardstick is not None else []
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]
@@ -323,21 +321,6 @@ class FitCLI(TrainingCLI):
             read = [cls for place, cls in self.line.classes.items() if place.partition(".")[0] in ("model", "training")]
             ours = all(cls.__module__.startswith("recgnn.") for cls in (*read, type(self.datamodule)))
             report.print_fit(content, self.run_dir, prepared, self.trainer.loggers, self.model.task, not ours)
-
-    def _baselines(self) -> dict[str, Any]:
-        """Measure simple methods on the data: the constant rate of clicks, or the most popular items, and others with
-        --baselines (not on the test part in the first half of --refit)."""
-        data, chosen = self.datamodule, {} if self.chosen is None else self.chosen.content["baselines"]
-        parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
-        parts = [part for part in parts if part != "test" or self.stage != "select"]
-        more, found = self._get(self.config, "baselines"), dict[str, Any]()
-        if self.model.task == "clicks":
-            found["constant"] = click_yardsticks.constant(data, self.model, parts)
-            return found | (click_yardsticks.simple_methods(data, self.model, parts) if more else {})
-        found["popularity"] = yardsticks.most_popular(data, self.model, parts)
-        if more:
-            found |= yardsticks.simple_methods(data, self.model, parts, chosen)
-        return found
 
     def _log_results(self, content: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         """Send the final metrics to the loggers, and the checkpoints if that was asked for."""

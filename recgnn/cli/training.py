@@ -19,7 +19,7 @@ from recgnn.cli.command_line import CommandLine
 from recgnn.cli.messages import check_names, mistake_in
 from recgnn.cli.parser import Parser
 from recgnn.cli.process import set_up_process
-from recgnn.data.interactions.split import Split, UsualSplit
+from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.evaluation.reports import REPORTS
 from recgnn.models.base import Model
@@ -273,15 +273,16 @@ class TrainingCLI(LightningCLI):
         usual = getattr(self.datamodule, "split", None)
         if isinstance(usual, UsualSplit) and self.datamodule.prepared_folder is None:  # the one that was taken
             taken = usual.chosen(self.datamodule.prepared.summary["split"])
-            config["data"]["init_args"]["split"] = None if taken is None else described(taken)
+            values = {name: getattr(taken, name) for name in argument_names(type(taken))} if taken else {}
+            config["data"]["init_args"]["split"] = described(type(taken), values) if taken else None
         return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False)
 
 
-def described(split: Split) -> Namespace:
-    """Return a split as a configuration has it."""
-    values = {name: getattr(split, name) for name in argument_names(type(split))}
+def described(cls: type, given: dict[str, Any]) -> Namespace:
+    """Return an object of a class, made with some arguments, as a complete configuration has it."""
+    values = {name: parameter.default for name, parameter in signature(cls).parameters.items()} | given
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return Namespace(class_path=path_of(type(split)), init_args=Namespace(values))
+    return Namespace(class_path=path_of(cls), init_args=Namespace(values))
 
 
 def sizes_for(model: type[Model], data: Any) -> dict[str, Any]:

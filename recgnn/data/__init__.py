@@ -37,14 +37,8 @@ if TYPE_CHECKING:
     from recgnn.data.interactions.prepare import prepare
     from recgnn.data.interactions.prepared import PreparedLog
     from recgnn.data.interactions.sources import AdjacencyLog, AtomicLog, FrameLog, TableLog
-    from recgnn.data.interactions.split import (
-        GivenSplit,
-        LeaveOneOut,
-        RatioSplit,
-        Split,
-        TemporalSplit,
-        WithoutValidation,
-    )
+    from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit
+    from recgnn.data.interactions.usual_split import WithoutValidation
     from recgnn.data.interactions.vocabulary import Vocabulary
 
 _MODULES = {
@@ -71,7 +65,8 @@ _MODULES = {
     "interactions.prepare": ("prepare",),
     "interactions.prepared": ("PreparedLog",),
     "interactions.sources": ("AdjacencyLog", "AtomicLog", "FrameLog", "TableLog"),
-    "interactions.split": ("GivenSplit", "LeaveOneOut", "RatioSplit", "Split", "TemporalSplit", "WithoutValidation"),
+    "interactions.split": ("GivenSplit", "LeaveOneOut", "RatioSplit", "Split", "TemporalSplit"),
+    "interactions.usual_split": ("WithoutValidation",),
     "interactions.vocabulary": ("Vocabulary",),
 }
 NAMES = {name: f"recgnn.data.{module}" for module, names in _MODULES.items() for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -60,3 +61,13 @@ def epoch_seed(*values: int) -> int:
         total = (total << 31 | total >> 33) & MASK
         total = total * first & MASK
     return (total + (len(values) ^ fifth ^ 3527539)) & (2**63 - 1)
+
+
+def batch_size_for(rows: int, steps: int, bounds: tuple[int, int]) -> int:
+    """Choose a batch size by the rows of an epoch: the power of two that makes about so many steps, within bounds.
+
+    >>> batch_size_for(80_000, 100, (256, 2048)), batch_size_for(900, 100, (256, 2048))
+    (1024, 256)
+    """
+    least, most = bounds
+    return min(most, max(least, 2 ** round(math.log2(max(1.0, rows / steps)))))

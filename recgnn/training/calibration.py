@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import isotonic_regression
+from scipy.special import expit, logit
 
 Calibration = Literal["none", "platt", "isotonic"]
 END = 50.0  # a logit beyond all others
@@ -30,7 +31,7 @@ def platt(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.nda
     x = np.stack([logits, np.ones_like(logits)], 1)
     line = np.array([1.0, 0.0])
     for _ in range(100):
-        chance = sigmoid(x @ line)
+        chance = expit(x @ line)
         gradient = x.T @ (weights * (chance - targets))
         hessian = x.T @ (x * (weights * chance * (1 - chance))[:, None]) + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
@@ -59,7 +60,7 @@ def isotonic(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.
     fitted = isotonic_regression(rates, weights=total)
     blocks = np.asarray(fitted.blocks)[:-1]
     total, middle = np.add.reduceat(total, blocks), np.add.reduceat(middle, blocks)
-    x, image = middle / total, log_odds(np.asarray(fitted.x)[blocks])
+    x, image = middle / total, logit(np.asarray(fitted.x)[blocks])
     ends = [[x[0] - END, *x, x[-1] + END], [image[0] - END, *image, image[-1] + END]]
     return np.array(ends)
 
@@ -90,14 +91,6 @@ def recommended(losses: dict[str, float]) -> str:
     """Return the calibration that saves clearly of the log loss, `none` where there is none."""
     best = min(losses, key=lambda name: losses[name])
     return best if losses[best] < losses["none"] * (1 - CLEARLY) else "none"
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def log_odds(chance: np.ndarray) -> np.ndarray:
-    return np.log(chance) - np.log1p(-chance)
 
 
 def loss(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:

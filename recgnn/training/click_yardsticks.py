@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logit
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import MISSING
@@ -18,13 +19,27 @@ from recgnn.data.clicks.prepared import EventPart, PreparedEvents
 from recgnn.data.shard import Shard
 from recgnn.models.lr import LR
 from recgnn.training.base import Training
-from recgnn.training.calibration import log_odds
 from recgnn.training.clicks import ClickTraining
 
 PASSES, PATIENCE = 30, 3  # of LR over train
 TREES, WAIT = 1000, 50  # of LightGBM
 Values = dict[str, float | None]
 Score = Callable[[str], Tensor]
+
+
+def beside(
+    data: Any, like: Training, parts: Sequence[str], more: bool, chosen: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Measure simple methods beside a run: the constant rate, and others if asked.
+
+    Args:
+        data: a `CTRDataModule`.
+        like: the training of the run, which says what is measured.
+        parts: where, of `val` and `test`.
+        more: whether LR and LightGBM are fitted, too.
+        chosen: not used: these methods have no settings to choose.
+    """
+    return {"constant": constant(data, like, parts)} | (simple_methods(data, like, parts) if more else {})
 
 
 def constant(data: Any, like: Training, parts: Sequence[str]) -> dict[str, Any]:
@@ -39,8 +54,8 @@ def constant(data: Any, like: Training, parts: Sequence[str]) -> dict[str, Any]:
         The metrics by part.
     """
     train = data.prepared.train
-    logit = float(log_odds(np.average(train.labels, weights=train.weights)))
-    return measured(data, like, parts, lambda part: torch.full((len(getattr(data.prepared, part)),), logit))
+    value = float(logit(np.average(train.labels, weights=train.weights)))
+    return measured(data, like, parts, lambda part: torch.full((len(getattr(data.prepared, part)),), value))
 
 
 def simple_methods(data: Any, like: Training, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -144,11 +159,12 @@ def table_of(prepared: PreparedEvents, part: EventPart) -> np.ndarray:
     return found
 
 
-def remarks(content: dict[str, Any]) -> list[str]:
+def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
     """Say where a run is worse than the constant rate or than LR, and what to try.
 
     Args:
         content: metrics.json, with `baselines`.
+        monitor: not used: it is the entropy and the AUC that are looked at.
     """
     part = "val" if content["val"] else "test"
     own, others, where = content[part], content.get("baselines", {}), "validation" if part == "val" else "test"

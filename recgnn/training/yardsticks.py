@@ -36,6 +36,24 @@ class Method(NamedTuple):
     near: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
 
 
+def beside(
+    data: Any, like: Any, parts: Sequence[str], more: bool, chosen: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Measure simple methods beside a run: the most popular items, which a run of these needs not, and others if asked.
+
+    Args:
+        data: a `GraphDataModule`.
+        like: the `RankingTraining` of the run, which says what is measured.
+        parts: where, of `val` and `test`.
+        more: whether ItemKNN and EASE or GraphFilter are fitted, too.
+        chosen: what this returned for the first half of `fit --refit`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    if not isinstance(like.model, Popularity):
+        found["popularity"] = most_popular(data, like, parts)
+    return found | (simple_methods(data, like, parts, chosen) if more else {})
+
+
 def most_popular(data: Any, like: Any, parts: Sequence[str]) -> dict[str, Values]:
     """Measure the most popular items.
 

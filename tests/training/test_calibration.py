@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, logit
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.isotonic import IsotonicRegression
 
 from recgnn.evaluation.metrics.clicks import auc
 from recgnn.models import LR
 from recgnn.training import calibration
-from recgnn.training.calibration import applied, cross_fitted, isotonic, log_odds, platt, recommended, sigmoid
+from recgnn.training.calibration import applied, cross_fitted, isotonic, platt, recommended
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def events() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits twice too large and one too high, labels, weights."""
     random = np.random.default_rng(0)
     right = random.normal(-1, 1, 3000)
-    labels = (random.random(3000) < sigmoid(right)).astype(np.float64)
+    labels = (random.random(3000) < expit(right)).astype(np.float64)
     return 2 * right + 1, labels, random.integers(1, 4, 3000).astype(np.float64)
 
 
@@ -41,7 +42,7 @@ def test_isotonic_levels_are_scikit_learns(events) -> None:
     rates = (positive + 0.5 * labels.mean()) / (total + 0.5)
     levels = IsotonicRegression().fit_transform(np.arange(len(rates)), rates, sample_weight=total)
     assert len(found[0]) - 2 == len(set(levels.round(12))) < calibration.MOST
-    np.testing.assert_allclose(found[1, 1:-1], log_odds(np.unique(levels.round(12))), rtol=1e-6)
+    np.testing.assert_allclose(found[1, 1:-1], logit(np.unique(levels.round(12))), rtol=1e-6)
     middle = [np.average(logits[levels.round(12)[part] == level], weights=weights[levels.round(12)[part] == level])
               for level in np.unique(levels.round(12))]  # fmt: skip
     np.testing.assert_allclose(found[0, 1:-1], middle, rtol=1e-6)

@@ -11,7 +11,7 @@ from recgnn.models import LR
 from recgnn.training.click_yardsticks import constant, remarks, simple_methods, table_of
 from recgnn.training.clicks import ClickTraining
 
-PARTS = ("val", "test")
+PARTS, AUC = ("val", "test"), ("val/auc", "max")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_trees_are_given_places_and_numbers_and_gaps(data) -> None:
 
 def test_remarks_name_what_is_too_little() -> None:
     fine = {"val": {"auc": 0.7, "ne": 0.9}, "baselines": {"lr": {"val": {"auc": 0.69}}}}
-    assert remarks(fine) == []
-    wrong, low = remarks({"val": {"auc": 0.6, "ne": 1.05}, "baselines": fine["baselines"]})
+    assert remarks(fine, AUC) == []
+    wrong, low = remarks({"val": {"auc": 0.6, "ne": 1.05}, "baselines": fine["baselines"]}, AUC)
     assert "normalised entropy is 1.050: the probabilities are worse than the mean label" in wrong
     assert "on validation the AUC is 0.6000, below that of LR (0.6900)" in low
-    assert remarks({"val": {}, "test": {"auc": None}}) == []
+    assert remarks({"val": {}, "test": {"auc": None}}, AUC) == []

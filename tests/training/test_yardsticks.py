@@ -8,10 +8,10 @@ import re
 import pytest
 
 from recgnn.data import GraphDataModule, RatioSplit, SyntheticLog
-from recgnn.models import MF
+from recgnn.models import MF, Popularity
 from recgnn.training import yardsticks
 from recgnn.training.recommenders import RankingTraining
-from recgnn.training.yardsticks import best_settings, methods_for, most_popular, of_run, remarks, simple_methods
+from recgnn.training.yardsticks import beside, best_settings, methods_for, most_popular, of_run, remarks, simple_methods
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,12 @@ def test_the_climb_goes_on_while_it_gets_better(data, like, monkeypatch) -> None
     monkeypatch.setattr(yardsticks, "measured", measured)
     assert best_settings(methods_for(data)["ease"], data, like) == {"l2": 3200.0}
     assert sorted(tried) == [50.0, 200.0, 800.0, 3200.0, 12800.0]
+
+
+def test_most_popular_is_not_measured_beside_itself(data, like) -> None:
+    assert list(beside(data, like, ["val"], False, {})) == ["popularity"]
+    own = RankingTraining(Popularity(data.num_users, data.num_items), metrics=["recall"], ks=[5])
+    assert beside(data, own, ["val"], False, {}) == {}
 
 
 def test_without_validation_the_first_settings_are_taken(like) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple, cast
 
@@ -20,8 +19,9 @@ from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import ITEM, TITLE, AnySource
-from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
-from recgnn.data.shard import Shard
+from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
+from recgnn.data.shard import Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, Range, Seed, did_you_mean
 
 
@@ -160,7 +160,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def usual_pace(self) -> tuple[int, int]:
         """Return the batch size and the epochs of a pass over train, as said or else by the number of its events."""
-        size = self.batch_size or min(4096, max(256, 2 ** round(math.log2(len(self.prepared.train) / 150))))
+        size = self.batch_size or batch_size_for(len(self.prepared.train), 150, (256, 4096))
         cut = self.batch_size is None and len(self.prepared.train) >= 100 * size
         return size, self.epochs_per_pass or (4 if cut else 1)
 

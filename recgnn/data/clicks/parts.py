@@ -15,7 +15,8 @@ from recgnn.data.clicks.negatives import with_negatives
 from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
-from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit, WithoutValidation
+from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit
+from recgnn.data.interactions.usual_split import WithoutValidation
 from recgnn.data.readers.lists import hold_lists, without_lists
 from recgnn.data.readers.notation import Notation, plain, read
 from recgnn.data.readers.origin import Origin, need_columns

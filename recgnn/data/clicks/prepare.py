@@ -38,7 +38,8 @@ from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, USER, AnySource, Source
-from recgnn.data.interactions.split import Split, notes_of
+from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.usual_split import notes_of
 from recgnn.data.memory import release_memory
 from recgnn.data.progress import progress
 from recgnn.data.readers.lists import without_lists

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,9 +24,10 @@ from recgnn.data.interactions.loaders import (
 )
 from recgnn.data.interactions.log import Source
 from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
-from recgnn.data.interactions.split import Split, UsualSplit, WithoutValidation
+from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
-from recgnn.data.shard import Shard
+from recgnn.data.shard import Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, DataError
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ class GraphDataModule(Checked, LightningDataModule):
             rows: whose rows of the interaction matrix a batch holds; None for batches of interactions.
         """
         if rows is None:
-            return _power_of_two(len(self.prepared.train) / 100, 256, 2048)
-        return _power_of_two((self.num_users if rows == "user" else self.num_items) / 20, 16, 512)
+            return batch_size_for(len(self.prepared.train), 100, (256, 2048))
+        return batch_size_for(self.num_users if rows == "user" else self.num_items, 20, (16, 512))
 
     # ---- Lightning
 
@@ -277,8 +277,3 @@ class GraphDataModule(Checked, LightningDataModule):
             return RatingBlocks(self.rated(part), size or RATINGS, self.shard)
         size = size or min(4096, max(64, 2**25 // self.num_items))
         return UserBlocks(self.pairs(part), self.known(part), self.num_users, size, self.shard, self.repeated)
-
-
-def _power_of_two(size: float, least: int, most: int) -> int:
-    """The power of two nearest to a size, within bounds."""
-    return min(most, max(least, 2 ** round(math.log2(max(1.0, size)))))

@@ -16,7 +16,8 @@ from recgnn.data.interactions.compound import with_known_parts
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
-from recgnn.data.interactions.split import Split, TemporalSplit, notes_of
+from recgnn.data.interactions.split import Split, TemporalSplit
+from recgnn.data.interactions.usual_split import notes_of
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.errors import DataError

@@ -17,14 +17,14 @@ import pyarrow as pa
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import TITLES, build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
+from recgnn.data.readers.adjacency import adjacency_lists
 from recgnn.data.readers.frames import as_pandas
-from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.lists import words_as_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.times import Written
-from recgnn.data.readers.types import kind_of, typed
+from recgnn.data.readers.types import typed
 from recgnn.errors import DataError
 from recgnn.files import existing_file, existing_files
 
@@ -268,7 +268,7 @@ class AdjacencyLog(Source):
         self.name = name or Path(train).expanduser().absolute().parent.name or "data"
 
     def read(self) -> InteractionLog:
-        parts = {part: _lists(path) for part, path in self.files.items() if path is not None}
+        parts = {part: adjacency_lists(path) for part, path in self.files.items() if path is not None}
         user, item = (
             typed(pa.chunked_array([lists[column] for lists in parts.values()]), is_id=True).to_pandas()
             for column in (0, 1)
@@ -342,31 +342,6 @@ class FrameLog(Source):
         for frame in (self.frame, self.users, self.items):
             digest.update(frame_digest(frame))
         return fingerprint(self, [self.chosen, self.name, self.written, digest.hexdigest()], [])
-
-
-_HEADER = {f"{side}{end}" for side in ("user", "item") for end in ("", "s", "id", "ids", "_id", "_ids")}
-
-
-def _lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
-    """Return users and items of an adjacency file, one pair per item, as text."""
-    numbers, lines = [], []
-    for number, line in numbered_lines(path):
-        numbers.append(number)
-        lines.append(line.split())
-    if lines and {word.casefold() for word in lines[0]} <= _HEADER:
-        raise DataError(f"{path}, line {numbers[0]}: names columns; expected lists of ids alone, without a header line")
-    users = pa.array([line[0] for line in lines], type=pa.string())
-    counts = np.array([len(line) - 1 for line in lines], dtype=np.int64)
-    items = pa.array([token for line in lines for token in line[1:]], type=pa.string())
-    if not len(items):
-        raise DataError(f"{path}: no line has an item; expected `user item item ...`, separated by blanks")
-    others = pa.chunked_array([users[1:]]), pa.chunked_array([items[counts[0] :]])
-    if len(lines) > 1 and all(kind_of(ids) == "integer" for ids in others if len(ids)):
-        if any(kind_of(pa.chunked_array([ids])) != "integer" for ids in (users[:1], items[: counts[0]]) if len(ids)):
-            raise DataError(
-                f"{path}, line {numbers[0]}: holds names, all others ids that are integers; remove the header line"
-            )
-    return users.take(pa.array(np.repeat(np.arange(len(lines)), counts))), items
 
 
 def _all_numbers(names: Iterable[object]) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import PARTS, SPLIT, TIMESTAMP, USER
+from recgnn.data.interactions.log import PARTS, SPLIT, USER
 from recgnn.data.readers.notation import ORDER, date_of
 from recgnn.errors import Checked, ConfigError, DataError, NonNegative, Seed, Share
 
@@ -260,70 +260,6 @@ class GivenSplit(Split):
         return f"given; val {val}, seed {self.seed}"
 
 
-class UsualSplit(Split):
-    """The parts that the data came with, where they did (`GivenSplit()`); else by share (`RatioSplit()`): by time
-    within each user where the log has times, else at random.
-
-    Args:
-        by: "user", or "all": shares of all rows, at random.
-        ratios: Shares of train, val, test, also where the data came with parts; 8:1:1 when None.
-        seed: Of the random order.
-    """
-
-    def __init__(
-        self, by: Literal["user", "all"] = "user", ratios: Sequence[NonNegative] | None = None, seed: Seed = 42
-    ) -> None:
-        self.by, self.ratios, shares = by, ratios, ratios or (0.8, 0.1, 0.1)
-        self.choices = (GivenSplit(), RatioSplit(shares, order="time"), RatioSplit(shares, by, seed=seed))
-
-    def for_columns(self, columns: Collection[str]) -> Split:
-        given, timed, drawn = self.choices
-        if SPLIT in columns and self.ratios is None:
-            return given
-        return timed if TIMESTAMP in columns and self.by == "user" else drawn
-
-    def chosen(self, described: str) -> Split | None:
-        """Return the split that was taken, by its description; None for another."""
-        return next((split for split in self.choices if split.describe() == described), None)
-
-    def split(self, frame: pd.DataFrame) -> np.ndarray:
-        return self.for_columns(frame.columns).split(frame)
-
-    def describe(self) -> str:
-        return "; or else ".join(split.describe() for split in self.choices)
-
-
-class WithoutValidation(Split):
-    """Another split with its validation part added to train: to train once more, on all that may be known, when
-    everything has been chosen.
-
-    Args:
-        of: The other split.
-
-    Raises:
-        DataError: If it has no validation part, or that is the test part.
-    """
-
-    def __init__(self, of: Split) -> None:
-        self.of, self.is_given, self.follows_log = of, of.is_given, of.follows_log
-
-    def for_columns(self, columns: Collection[str]) -> Split:
-        of = self.of.for_columns(columns)
-        return self if of is self.of else WithoutValidation(of)
-
-    def split(self, frame: pd.DataFrame) -> np.ndarray:
-        if self.of.val_is_test:
-            raise DataError("the validation part is the test part and cannot be trained on; choose another split")
-        part = self.of.split(frame).copy()
-        if not (part == VAL).any():
-            raise DataError(f"there is no validation part to add to train ({self.of.describe()}); leave --refit out")
-        part[part == VAL] = TRAIN
-        return part
-
-    def describe(self) -> str:
-        return f"{self.of.describe()}; validation added to train"
-
-
 def part_sizes(
     count: np.ndarray, ratios: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -373,19 +309,3 @@ def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]
     total = sum(values)
     train, val, test = (v / total for v in values)
     return train, val, test
-
-
-def notes_of(split: Split, asked: Split, columns: Collection[str]) -> list[str]:
-    """Return notes on a split: where the data came with parts and it is another, and where it was chosen by times.
-
-    Args:
-        split: The split, as it is for data with such columns.
-        asked: The split that was asked for.
-        columns: The columns of the data.
-    """
-    if SPLIT in columns and not split.is_given:
-        return ["the data's own parts (train, val, test) are not used: another split is named; GivenSplit goes by them"]
-    if split is not asked and split.follows_log and not split.is_given:
-        return ["parts follow the time within each user (equal times: the order of the rows); --data.split RatioSplit "
-                "draws them at random"]  # fmt: skip
-    return []

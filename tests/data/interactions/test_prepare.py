@@ -18,7 +18,8 @@ from recgnn.data.interactions.filters import Deduplicate, KCore, MinRating
 from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.sources import FrameLog
-from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit, UsualSplit
+from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit
+from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.errors import DataError, RunError
 
 DATA = os.environ.get("RECGNN_DATA")

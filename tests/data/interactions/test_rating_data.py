@@ -14,7 +14,8 @@ import torch
 
 from recgnn.data import FrameLog, GivenSplit, GraphDataModule, LeaveOneOut, RatingRange, RatioSplit, SyntheticLog
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
-from recgnn.data.interactions.split import TemporalSplit, WithoutValidation
+from recgnn.data.interactions.split import TemporalSplit
+from recgnn.data.interactions.usual_split import WithoutValidation
 from recgnn.data.stored import write_json
 from recgnn.errors import ConfigError, DataError, RunError
 
