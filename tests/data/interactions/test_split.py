@@ -12,7 +12,6 @@ from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
 from recgnn.data.datasets.synthetic import SyntheticLog
 from recgnn.data.interactions.log import InteractionLog
 from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, TemporalSplit, part_sizes
-from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.errors import ConfigError, DataError
 
 DATA = os.environ.get("RECGNN_DATA")
@@ -237,28 +236,6 @@ def test_above_ten_million_rows_are_drawn_one_by_one(monkeypatch) -> None:
     np.testing.assert_allclose(shares, [0.7, 0.1, 0.2], atol=0.02)
     np.testing.assert_array_equal(part, RatioSplit((0.7, 0.1, 0.2), by="all", seed=3).split(frame))
     assert (part != RatioSplit((0.7, 0.1, 0.2), by="all", seed=4).split(frame)).any()
-
-
-def test_the_usual_split_follows_time_within_users_where_there_are_times() -> None:
-    random = np.random.default_rng(0)
-    times = random.permutation(60) // 2
-    frame = pd.DataFrame({"user": np.repeat([1, 2, 3], 20), "item": range(60), "timestamp": times})
-    usual = UsualSplit()
-    part, late = usual.split(frame), RatioSplit(order="time").split(frame)
-    assert (part == late).all() and (part != RatioSplit().split(frame)).any()
-    for _, rows in frame.assign(part=part).groupby("user"):
-        ends = rows.groupby("part")["timestamp"].agg(["min", "max"])
-        assert ends["max"].shift().iloc[1:].le(ends["min"].iloc[1:]).all()
-        same = rows.sort_values("timestamp", kind="stable")  # equal times stay as they stand in the log
-        assert same["part"].is_monotonic_increasing
-    untimed = frame.drop(columns="timestamp")
-    assert (usual.split(untimed) == RatioSplit().split(untimed)).all()
-    assert (UsualSplit("all").split(frame) == RatioSplit(by="all").split(frame)).all()
-    given = frame.assign(split=pd.Categorical(["train", "val", "test"] * 20, categories=["train", "val", "test"]))
-    assert (usual.split(given) == GivenSplit().split(given)).all()
-    for taken in (usual.for_columns(frame.columns), usual.for_columns(untimed.columns)):
-        assert usual.chosen(taken.describe()).describe() == taken.describe()
-    assert usual.chosen("another") is None
 
 
 def test_shares_below_a_row_are_told_as_such() -> None:
