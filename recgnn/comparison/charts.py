@@ -91,14 +91,15 @@ def curves(table: Table, column: str, height: float) -> Chart | None:
 
 
 def bars(table: Table, metric: str, height: float) -> Chart | None:
-    """Draw a test metric of all rows: mean, each seed, standard deviation. From 0, unless all values are close."""
+    """Draw a test metric of all rows: mean, each seed, standard deviation. From 0, unless all values are close, and yet
+    differ by a thousandth."""
     shown = [(place, row, mean) for place, row in enumerate(table.rows) if (mean := row.mean(metric)) is not None]
     if not shown:
         return None
     ends = [mean + sign * (row.spread(metric) or 0) for _, row, mean in shown for sign in (-1, 1)]
     ends += [value for _, row, _ in shown for value in row.values(metric)]
     low, high = min(ends), max(ends)
-    from_zero = low >= 0 and (high == 0 or (high - low) / high > 0.25)
+    from_zero = low >= 0 and (high == 0 or not 1e-3 <= (high - low) / high <= 0.25)
     several = any(len(row.runs) > 1 for _, row, _ in shown)
     notes = ["mean of the seeds (dots), ± standard deviation"] * several + ["not from 0"] * (not from_zero)
     chart = Chart(f"Test {metric}", height, "; ".join(notes))

@@ -142,6 +142,14 @@ def test_values_are_drawn_where_they_belong(made, tmp_path) -> None:
     assert (long, short) == pytest.approx((0.3, 0.1))
 
 
+@pytest.mark.parametrize(("other", "number"), [(0.3 - 1e-9, 2), (0.28, 0), (0.1, 2)])
+def test_the_axis_is_cut_where_values_are_close_and_not_where_they_are_equal(other, number, made, tmp_path) -> None:
+    made("a/1", {"ndcg@10": other})
+    made("b/1", {"ndcg@10": 0.3}, model="NGCF")
+    (table,) = tables(find([tmp_path])[0])
+    assert len(bars(table, "ndcg@10", 3).axes.patches) == number
+
+
 def test_a_point_tells_its_value(shown, trained) -> None:
     """Each epoch of each run of metrics.csv is the title of a marker."""
     for model, name in (("mf", "MF"), ("fm", "FM")):
