@@ -13,6 +13,7 @@ from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.number_encoders import Bucket
 from recgnn.data.clicks.owners import Kind
 from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
@@ -70,7 +71,7 @@ class CTRDataModule(Checked, LightningDataModule):
         screen: tell, before training, which fields give the label away (see `screen`).
         history: what events see of their users' past (see `Histories`), for models of sequences.
         report_by: the field by whose values the AUC on test is shown; by default the first that has 2 to 24 values
-            and one in each event, and "" for none.
+            and one in each event, and is no number in bins; "" for none.
         weight: column with the weight of each event, from 0 up, which counts in the loss (over its mean in train) and
             in the metrics; sampled events have that of the event that they stand beside.
     """
@@ -216,7 +217,8 @@ class CTRDataModule(Checked, LightningDataModule):
         if self.report_by == "":
             return None
         if self.report_by is None:
-            return next((field for field in able.values() if 4 <= len(field.values) <= 26), None)
+            named = [field for name, field in able.items() if not isinstance(encoders.encoders[name], Bucket)]
+            return next((field for field in named if 4 <= len(field.values) <= 26), None)
         if self.report_by not in able:
             near = did_you_mean(self.report_by, able)
             there = ", ".join(able)

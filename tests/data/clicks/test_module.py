@@ -264,6 +264,9 @@ def test_the_field_that_is_reported() -> None:
     ids, _ = encoders.encode(frame)
     assert [field.values[row] for row in ids[:, field.slot] - field.start] == frame["segment"].astype(str).tolist()
     assert data("").reported_field() is None
+    bins = {"timestamp": {"kind": "numeric", "transform": "quantile", "bins": 4}}
+    numbered = CTRDataModule(source, "rating >= 4", bins | fields)
+    assert numbered.reported_field().name == "user"  # bins of a number have no names
     with pytest.raises(ConfigError, match="report_by: no field 'segmnt' of categories .did you mean 'segment'"):
         data("segmnt").reported_field()
 
