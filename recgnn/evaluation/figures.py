@@ -196,7 +196,8 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def _metrics_to_show(rows: list[dict[str, Any]], monitor: str) -> list[str]:
-    logged = dict.fromkeys(key for row in rows for key in row if key.startswith("val/"))
+    values = [(key, value) for row in rows for key, value in row.items() if key.startswith("val/") and value is not None]
+    logged = dict.fromkeys(key for key, value in values if key == monitor or math.isfinite(value))
     logged.pop("val/loss", None)  # it has its place beside the training loss
     length = monitor.partition("@")[2]
     alike = [name for name in logged if name != monitor and name.partition("@")[2] == length]

@@ -79,6 +79,11 @@ def test_learning_curves_show_four_metrics_at_most():
     assert list(panels) == ["loss", "m7", "m0", "m1", "m2"]
 
 
+def test_a_metric_without_a_value_has_no_panel() -> None:
+    rows = [{"epoch": 0, "val/auc": 0.5, "val/gauc": value, "val/ece": 0.0} for value in (None, float("nan"))]
+    assert list(by_title(figures.learning_curves(rows, "val/auc", 0))) == ["loss", "auc", "ece"]
+
+
 def points(figure) -> np.ndarray:
     """Points of a figure's own line, the last that was drawn: [n, 2]."""
     return figure.axes[0].lines[-1].get_xydata()
