@@ -196,8 +196,9 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def _metrics_to_show(rows: list[dict[str, Any]], monitor: str) -> list[str]:
-    values = [(key, value) for row in rows for key, value in row.items() if key.startswith("val/") and value is not None]
-    logged = dict.fromkeys(key for key, value in values if key == monitor or math.isfinite(value))
+    values = [(key, value) for row in rows for key, value in row.items() if key.startswith("val/")]
+    there = (key for key, value in values if value is not None and (key == monitor or math.isfinite(value)))
+    logged = dict.fromkeys(there)
     logged.pop("val/loss", None)  # it has its place beside the training loss
     length = monitor.partition("@")[2]
     alike = [name for name in logged if name != monitor and name.partition("@")[2] == length]
