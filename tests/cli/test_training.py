@@ -17,6 +17,7 @@ import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from recgnn.cli import fitting
 from recgnn.cli.entry import main
 from recgnn.cli.training import TRAINER
 from recgnn.errors import ConfigError, DataError, RunError, check
@@ -87,6 +88,13 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     for key in ("val", "test", "best_epoch", "epochs", "dataset"):
         assert ours[key] == theirs[key]
     assert yaml.safe_load((again.run_dir / "config.yaml").read_text()) == config
+
+
+def test_a_run_is_finished_when_its_figures_are_there(tiny, tmp_path, monkeypatch):
+    finished = []
+    monkeypatch.setattr(fitting, "save_figures", lambda _, run, figures: finished.append((run / "metrics.json").exists()))
+    main("fit", ["--config", str(tiny), "--trainer.max_epochs=1", "--run_dir", str(tmp_path / "run")])
+    assert finished == [False] and (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
