@@ -91,10 +91,10 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
 
 
 def test_a_run_is_finished_when_its_figures_are_there(tiny, tmp_path, monkeypatch):
-    finished = []
-    monkeypatch.setattr(fitting, "save_figures", lambda _, run, figures: finished.append((run / "metrics.json").exists()))
-    main("fit", ["--config", str(tiny), "--trainer.max_epochs=1", "--run_dir", str(tmp_path / "run")])
-    assert finished == [False] and (tmp_path / "run" / "metrics.json").exists()
+    results, finished = tmp_path / "run" / "metrics.json", []
+    monkeypatch.setattr(fitting, "save_figures", lambda *_: finished.append(results.exists()))
+    main("fit", ["--config", str(tiny), "--trainer.max_epochs=1", "--run_dir", str(results.parent)])
+    assert finished == [False] and results.exists()
 
 
 def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
