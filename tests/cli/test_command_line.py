@@ -140,7 +140,7 @@ def test_an_old_option_of_a_model(here) -> None:
 
 @pytest.mark.parametrize("prefix", ["--data.split", "--data.init_args.split.init_args"])
 def test_options_of_a_split_that_is_not_named_mean_the_usual_one(prefix) -> None:
-    usual = "recgnn.data.interactions.split.UsualSplit"
+    usual = "recgnn.data.interactions.usual_split.UsualSplit"
     for data, by in (("GraphDataModule", "user"), ("CTRDataModule", "all")):
         words = [f"--data={data}", f"{prefix}.ratios=[0.7,0.2,0.1]", "--model=MF"]
         argv = CommandLine(words).argv

@@ -5,6 +5,7 @@ That process is started once, trains nothing, and so has no threads that would n
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import resource
@@ -13,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
@@ -47,11 +49,13 @@ class Command:
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Wait for the end; returns standard output and standard error."""
         self.process.join(timeout)
-        out, err = self.texts()
         if self.process.exitcode is None:
+            os.kill(self.process.pid, signal.SIGUSR2)  # it writes where each of its threads stands
+            time.sleep(2)
+            out, err = self.texts()
             self.kill()
             raise TimeoutError(f"no end within {timeout} s: {out} {err}")
-        return out, err
+        return self.texts()
 
     def texts(self) -> tuple[str, str]:
         """Return what it has written so far."""
@@ -85,6 +89,7 @@ def _run(name: str, words: list[str], cwd: str, output: Path, environment: dict,
     for file, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(output / file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), descriptor)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)
+    faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
     os.environ |= environment
     os.chdir(cwd)
     sys.path.insert(0, cwd)
