@@ -11,7 +11,6 @@ from recgnn.cli.entry import run
 from recgnn.cli.options import OptionParser
 from recgnn.errors import ConfigError, Count, Fraction, Range, RunError, check, did_you_mean
 from recgnn.files import existing_file
-from recgnn.training.run_folder import PIPELINE
 
 if TYPE_CHECKING:
     from recgnn.cli.stages import Outcome
@@ -141,6 +140,8 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         RunError: Names the folder.
     """
+    from recgnn.training.run_folder import PIPELINE
+
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / PIPELINE).is_file():
             raise RunError(f"{folder}: holds other files; choose another --run_dir")

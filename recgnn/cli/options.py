@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from recgnn.errors import ConfigError, did_you_mean, shown
-from recgnn.training.run_folder import PIPELINE
 
 
 class OptionParser(argparse.ArgumentParser):
@@ -83,6 +82,8 @@ class OptionParser(argparse.ArgumentParser):
 
 def is_pipeline(argv: list[str]) -> bool:
     """Whether options of `validate` or `test`, which are parsed later, name a pipeline's folder."""
+    from recgnn.training.run_folder import PIPELINE
+
     words = argv if argv[:1] and argv[0].startswith("-") else ["--run", *argv]
     given = [word.partition("=")[2] for word in words if word.startswith("--run=")]
     given += [value for word, value in pairwise(words) if word == "--run"]
