@@ -50,7 +50,7 @@ def parser() -> OptionParser:
     )
     parser.add_argument(
         "--ranker_users", type=int, metavar="N",
-        help="users for whom the ranker scores all items, to compare; 0 for none (default: 1000)",
+        help="test users for whom the ranker scores all items, to compare; 0 for none (default: 1000)",
     )  # fmt: skip
     parser.add_argument("--run_dir", metavar="DIR", help="folder to write")
     parser.add_argument("--overwrite", action="store_const", const=True, help="replace a pipeline that is there")
@@ -83,9 +83,11 @@ def main(argv: list[str]) -> TrainedPipeline:
         found, told = agreement(one, pipeline.ranker)
         parts = [part for part in parts if part in found]
         notes.append(f"{one.run}, {plan.ranker}: {told}")
+    notes.append(f"{plan.ranker}: {pipeline.told_of_users()}, before the part that is measured")
     outcomes: dict[str, Outcome] = {}
     if "val" in parts:
-        outcomes["val"] = measured(pipeline, "val", asked, [plan.blend] if fixed else ALL_WEIGHTS)
+        weights = [plan.blend] if fixed else ALL_WEIGHTS
+        outcomes["val"] = measured(pipeline, "val", asked._replace(ranker_users=0), weights)
     if not fixed:
         told = "0: there is no validation to choose it by (--blend says otherwise)"
         if "val" in parts:

@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from recgnn.data.interactions.graph import UserItems
+from recgnn.data.interactions.log import USER
 from recgnn.data.stored import digest_of, read_yaml, reading, sealed_text
 from recgnn.errors import ConfigError, Count, Fraction, RunError, check
 from recgnn.files import atomic_path
@@ -138,6 +139,13 @@ class TrainedPipeline(TrainedModel):
     def before(self, part: str) -> TrainedPipeline:
         """Return the pipeline as it could have answered before `val` or `test`; retrievers know train alone anyway."""
         return TrainedPipeline(self.run, self.plan, self.retrievers, self.ranker.before(part))
+
+    def told_of_users(self) -> str:
+        """Return in words what the ranker knows of a user who is given by id alone."""
+        ranker, own = self.ranker, [name for name in self.ranker.known.users if name != USER]
+        told = f"knows of a user {', '.join(own)} as in the last event" if own else "knows of a user the id"
+        past = ranker.history is not None and ranker.history.columns is None
+        return told + (f", and the newest {ranker.history.max_length} items liked" if past and ranker.history else "")
 
     # ---- stages
 

@@ -114,6 +114,8 @@ def test_figures_are_those_of_a_naive_loop_that_knows_nothing_later(runs: Path, 
         assert content[part]["recall@2"] == pytest.approx(np.mean(recall))
         assert content[part]["ndcg@3"] == pytest.approx(np.mean(ndcg))
         assert content["stages"][part]["candidate_recall"] == pytest.approx(np.mean(of_candidates))
+    told = "fm: knows of a user place as in the last event, before the part that is measured"
+    assert content["notes"][1].endswith(told)
     alone = content["stages"]["test"]["alone"]
     every = load(runs / "fm").recommend(k=3, exclude_seen="train+val")
     last = log[log["timestamp"] == 9].astype({"item": "str"})
@@ -169,19 +171,21 @@ def test_hard_negatives_are_candidates_that_the_user_has_not_had_yet(runs: Path)
     data = clicks(negatives=4, hard_negatives=hard, fields={"user": "categorical", "item": "categorical"})
     near = load(runs / "ease").recommend(k=8, exclude_seen="train").groupby("user")["item"].apply(set)
     log, later = frame(), 0
+    items_of = log.groupby("user")["item"].apply(set)
     for part, until in (("train", 8), ("val", 9), ("test", 10)):
         encoders, events = data.prepared.encoders, getattr(data.prepared, part)
         words = [["unknown", "missing", *encoders.encoders[name].values] for name in ("user", "item")]
         starts = np.cumsum([0, *encoders.dims])
         rows = [[words[f][i - starts[f]] for f, i in enumerate(ids)] for ids in events.ids[:, :2].tolist()]
+        items_until = log[log["timestamp"] < until].groupby("user")["item"].apply(set)
         for place, (user, item) in enumerate(rows):
-            had = set(log.loc[(log["user"] == user) & (log["timestamp"] < until), "item"])
+            had = items_until[user]
             if place % 5 == 0:
                 assert events.labels[place] == 1 and int(item) in had
                 continue
             assert events.labels[place] == 0 and int(item) not in had
             assert place % 5 > 2 or not near[user] - had or int(item) in near[user]
-            later += int(item) in set(log.loc[log["user"] == user, "item"])
+            later += int(item) in items_of[user]
     assert later, "what a user will have is a negative before"
     assert "50% of the 8 best of" in data.prepared.summary["label"]
 
