@@ -58,10 +58,10 @@ def with_negatives(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Events, each followed by as many of the same user, time and context with an item that the user never had.
 
-    Items are drawn uniformly from those of the whole log, or a share of them from candidates, when it is an item that
-    the user did not have in the event's part or an earlier one (see `Candidates`). What belongs to an item is read in the same way for all
-    events, so that it does not tell sampled ones apart: as it was in the item's last other event at or before the
-    moment, else in its first one. Events without a user are each of a user of their own.
+    Items are drawn uniformly from those of the whole log, or a share of them from candidates; then an item is one that
+    the user did not have in the event's part or an earlier one (see `Candidates`). What belongs to an item is read in
+    the same way for all events, so that it does not tell sampled ones apart: as it was in the item's last other event
+    at or before the moment, else in its first one. Events without a user are each of a user of their own.
 
     Args:
         frame: Positive events, with columns `user` and `item`.
