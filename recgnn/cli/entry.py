@@ -23,6 +23,7 @@ COMMANDS = {
     "similar": "the items most similar to given items",
     "predict": "a rating, probability or score for each row of a table",
     "evaluate": "measure anybody's recommendations as a run is measured",
+    "pipeline": "a retriever and a ranker as one run",
     "export": "a run as an ONNX model, a torch program or embeddings",
     "compare": "compare runs in tables and on a page of figures",
     "benchmark": "train several configurations with several seeds and compare them",
