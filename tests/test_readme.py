@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_every_command_of_the_readme_runs(here: Path, entry, drawing) -> None:
             continue  # needs an account; tests/test_dashboard.py sends it to a server of its own
         if "ddp" in words:
             words.append("--print_config")  # tests/test_distributed.py trains so
-        with drawing():
+        with drawing() if words[0] in ("fit", "compare") and words[0] not in ran else nullcontext():
             code, out, error = entry(words[0], *prepared(words))
         assert code == 0, f"{line}\n{error}"
         ran.append(words[0])

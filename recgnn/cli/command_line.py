@@ -22,7 +22,7 @@ from recgnn.cli.classes import (
     training_arguments,
 )
 from recgnn.data.interactions.usual_split import UsualSplit
-from recgnn.data.stored import check_bounds
+from recgnn.data.stored import YAML, check_bounds
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training
@@ -90,7 +90,7 @@ class CommandLine:
             self.help = target, value or None
         if place in PLACES and value not in ("", "None"):
             try:
-                node = yaml.compose(value, yaml.SafeLoader)
+                node = yaml.compose(value, YAML)
             except yaml.YAMLError:
                 node = None  # for the parser to refuse
             if node is not None:
@@ -207,7 +207,7 @@ def compose(path: Path) -> Node | None:
     try:
         text = path.read_text(encoding="utf-8")
         check_bounds(text, str(path))
-        node = yaml.compose(text, yaml.SafeLoader)
+        node = yaml.compose(text, YAML)
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}, line {mark.line + 1}" if mark else f"{path}"

@@ -72,8 +72,8 @@ def read_suite(path: Path) -> Suite:
         _check_fields(path, one, ("config", "name", "options"))
         config = existing_file(path.parent / str(one.get("config")), f"configuration (of {path})")
         entries.append(Entry(str(one.get("name", config.stem)), config, common | _options(path, one)))
-        if not re.fullmatch(r"[^/\\.][^/\\]*", entries[-1].name):
-            raise ConfigError(f"{path}: name {entries[-1].name!r} is no name of a folder: expected one without / or \\")
+        if not re.fullmatch(r"[^/\\.][^/\\]*", entries[-1].name) or not entries[-1].name.isprintable():
+            raise ConfigError(f"{path}: name {entries[-1].name!r} is no name of a folder (printable, without / or \\)")
     names = [entry.name for entry in entries]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{path}: {', '.join(sorted(twice))} is listed twice; give each a name of its own (name: …)")

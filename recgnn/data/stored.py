@@ -22,6 +22,7 @@ from recgnn.files import atomic_path, sha256_of
 
 SUMMARY = "summary.json"
 HASHED_ONCE = 2**26  # bytes from which a file is hashed once a process, as long as it does not change
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # plain values only
 LONGEST, MOST_NODES, DEEPEST = 2**21, 2**16, 64  # characters, expanded values and levels of YAML
 SEAL = re.compile(r"^# sha256 ([0-9a-f]{64})\n", re.MULTILINE)
 _hashed: dict[tuple[int, ...], str] = {}
@@ -176,7 +177,7 @@ def read_yaml(path: Path) -> Any:
     if (seal := SEAL.search(text[:1000])) and hashlib.sha256(text[seal.end() :].encode()).hexdigest() != seal[1]:
         raise RunError(f"{path}: is damaged, or was changed after it was written (its sha256 differs)")
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, YAML)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
@@ -196,7 +197,7 @@ def check_bounds(text: str, where: str) -> None:
     count, sizes = 0, dict[str, int]()
     within: list[tuple[str | None, int]] = []  # anchor and first node of the collections around
     try:
-        for event in yaml.parse(text, yaml.SafeLoader):
+        for event in yaml.parse(text, YAML):
             if isinstance(event, CollectionEndEvent):
                 anchor, first = within.pop()
                 sizes |= {anchor: count - first} if anchor else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from lightning import Callback
 
 from recgnn.data.shard import epoch_seed
-from recgnn.data.stored import flat, read_json
+from recgnn.data.stored import YAML, flat, read_json
 from recgnn.errors import ConfigError, RunError
 from recgnn.files import atomic_path
 from recgnn.training import new_run
@@ -66,7 +67,7 @@ class RunFolder(Callback):
             with atomic_path(self.folder / "config.yaml") as path:
                 path.write_text(self.config, encoding="utf-8")
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(self.config))
+            logger.log_hyperparams(yaml.load(self.config, YAML))
         described = {
             "model_name": type(pl_module.model).__name__,
             "data_name": trainer.datamodule.name,
@@ -101,7 +102,7 @@ class RunFolder(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The rows, so that a continued run has those of its checkpoint; the rates of its optimizer; and how often the
         test part was read."""
-        return {"test_reads": self.test_reads, "rows": self.rows, "rates": self.rates_of_optimizer()}
+        return {"test_reads": self.test_reads, "rows": self.rows, "rates": self.rates_of_optimizer}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the rows back; other rates are refused, since the optimizer and scheduler come with theirs.
@@ -111,7 +112,7 @@ class RunFolder(Callback):
         """
         self.rows = [dict(row) for row in state_dict["rows"]]
         self.test_reads = int(state_dict.get("test_reads", 0))
-        then, now = state_dict["rates"], self.rates_of_optimizer()
+        then, now = state_dict["rates"], self.rates_of_optimizer
         for name in sorted(then.keys() | now.keys()):
             if then.get(name) != now.get(name):
                 raise ConfigError(
@@ -119,9 +120,10 @@ class RunFolder(Callback):
                     f"{then.get(name)}: its optimizer goes on with that; leave the option as it was, or start a new run"
                 )
 
+    @cached_property
     def rates_of_optimizer(self) -> dict[str, Any]:
         """The options that an optimizer or scheduler keeps, by their dotted names."""
-        options = flat(yaml.safe_load(self.config) or {})
+        options = flat(yaml.load(self.config, YAML) or {})
         return {n: v for n, v in options.items() if n.startswith(("optimizer", "lr_scheduler")) or n.endswith(RATES)}
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:

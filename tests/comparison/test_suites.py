@@ -134,6 +134,7 @@ def test_mistakes_are_one_line(entry, suite, options, message) -> None:
         ("configs: [mf.yaml]\noptions: [a]", r"options are \['a'\], expected option: value"),
         ("configs: [mf.yaml, {config: ./mf.yaml}]", "mf is listed twice; give each a name"),
         ("configs: [{config: mf.yaml, nam: x}]", "no field is named 'nam'"),
+        ('configs: [{config: mf.yaml, name: "\\x1b[31m"}]', r"is no name of a folder \(printable"),
         ("configs: [{config: mf.yaml, name: ../../x}]", "name '../../x' is no name of a folder"),
         ("configs: [{config: mf.yaml, name: ..}]", "name '..' is no name of a folder"),
         ("configs: [{config: mf.yaml, name: /x}]", "name '/x' is no name of a folder"),
