@@ -51,7 +51,6 @@ class TrainedModel(ABC):
 
     def __init__(self, run: str | Path, model: Model):
         self.run, self.model = runs.existing_run(run), model.eval()
-        self._seen_in: dict[tuple, UserItems] = {}
 
     # ---- what the kinds of runs define
 
@@ -271,6 +270,10 @@ class TrainedModel(ABC):
         if self._titles is None:
             return frame
         return frame.assign(title=pd.Series(np.where(items < 0, None, self._titles[items]), frame.index, dtype=object))
+
+    @cached_property
+    def _seen_in(self) -> dict[tuple, UserItems]:
+        return {}
 
     def _seen(self, parts: tuple[str, ...]) -> UserItems:
         """`seen_in`, computed once."""

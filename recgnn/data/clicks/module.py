@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -13,6 +15,7 @@ from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.negatives import Candidates, Drawn
 from recgnn.data.clicks.number_encoders import Bucket
 from recgnn.data.clicks.owners import Kind
 from recgnn.data.clicks.prepare import prepare_events
@@ -63,6 +66,9 @@ class CTRDataModule(Checked, LightningDataModule):
         negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
             context and an item that the user never had; events with another label, if any, are left out.
         negatives_seed: of that draw.
+        hard_negatives: what a share of the negatives is drawn from instead of all items, as
+            `{class_path: TopOfRun, init_args: {run: runs/ease}}`: items that a retriever takes for the user's, which a
+            ranker of its candidates must tell from them.
         item_fields: columns that belong to the item; where it is not said whose a column is, it is found out, and told
             (see `owners_of`). Sampled events have those of their own item, as they were known at their time; a column
             that depends on the item and changes with the event is left out of them.
@@ -74,7 +80,14 @@ class CTRDataModule(Checked, LightningDataModule):
             and one in each event, and is no number in bins; "" for none.
         weight: column with the weight of each event, from 0 up, which counts in the loss (over its mean in train) and
             in the metrics; sampled events have that of the event that they stand beside.
+
+    Attributes:
+        earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
+            are prepared: values of fields keep their rows, and of the events of train those are visited that are later
+            than all that it was trained on; all, where the split of either does not go by time.
     """
+
+    earlier: Path | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
 
@@ -94,6 +107,7 @@ class CTRDataModule(Checked, LightningDataModule):
         merge_val: bool = False,
         negatives: Annotated[int, Range(0, 10_000)] = 0,
         negatives_seed: Seed = 42,
+        hard_negatives: Candidates | None = None,
         item_fields: list[str] | None = None,
         user_fields: list[str] | None = None,
         event_fields: list[str] | None = None,
@@ -110,6 +124,9 @@ class CTRDataModule(Checked, LightningDataModule):
         self.batch_size, self.epochs_per_pass, self.eval_batch_size = batch_size, epochs_per_pass, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
+        if hard_negatives is not None and not negatives:
+            raise ConfigError("hard_negatives needs negatives, the number that is drawn for each event")
+        self.hard_negatives = hard_negatives
         self.report_by, self.screen, self.weight = report_by, screen, weight
         self.whose: dict[str, Kind] = {}
         for kind, columns in (("item", item_fields), ("user", user_fields), ("event", event_fields)):
@@ -128,8 +145,14 @@ class CTRDataModule(Checked, LightningDataModule):
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
-            self.negatives, self.negatives_seed, self.history, self.whose, self.weight,
+            Drawn(self.negatives, self.negatives_seed, self.hard_negatives), self.history, self.whose, self.weight,
+            self.earlier,
         )  # fmt: skip
+
+    @property
+    def fresh(self) -> np.ndarray | None:
+        """The rows of train that are visited where training starts from another run, [m]; else None."""
+        return None if self.earlier is None else self.prepared.fresh
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
@@ -162,7 +185,7 @@ class CTRDataModule(Checked, LightningDataModule):
     def usual_pace(self) -> tuple[int, int]:
         """Return the batch size and the epochs of a pass over train, as said or else by the number of its events."""
         size = self.batch_size or batch_size_for(len(self.prepared.train), 150, (256, 4096))
-        cut = self.batch_size is None and len(self.prepared.train) >= 100 * size
+        cut = self.batch_size is None and self.fresh is None and len(self.prepared.train) >= 100 * size
         return size, self.epochs_per_pass or (4 if cut else 1)
 
     def row_counts(self) -> Tensor:
@@ -238,7 +261,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def train_dataloader(self) -> EventBatches:
         size, cut = self.usual_pace()
-        return EventBatches(self.prepared, "train", size, self.shard, cut)
+        return EventBatches(self.prepared, "train", size, self.shard, cut, self.fresh)
 
     def val_dataloader(self) -> EventBatches:
         return EventBatches(self.prepared, "val", self.eval_batch_size, self.shard)

@@ -45,8 +45,9 @@ def version_of(run: Path) -> str:
         RunError: if it is no run folder.
     """
     folder = runs.existing_run(run).resolve()
-    results = folder / "metrics.json"  # written when a training ends, so that a run is not taken in the middle of one
-    file = results if results.is_file() else runs.best_checkpoint(folder)
+    # The first two are written when all else is there, so that no run is taken in the middle of its training.
+    files = [folder / name for name in (runs.PIPELINE, "metrics.json") if (folder / name).is_file()]
+    file = files[0] if files else runs.best_checkpoint(folder)
     try:
         return f"{folder.name}-{file.stat().st_mtime_ns:x}"
     except OSError as error:
