@@ -56,7 +56,7 @@ class Body(BaseModel):
 
 
 class Recommend(Body):
-    """Whom to recommend to, how many items, and which."""
+    """The best items for users, or for a new user by what that one has."""
 
     users: Ids | None = Field(None, description="ids of users, or one", examples=[[196, 22]])
     history: Ids | None = Field(None, description="instead of users: ids of the items that a new user has")
@@ -83,7 +83,7 @@ class Recommend(Body):
 
 
 class Similar(Body):
-    """Which items others are to be similar to."""
+    """The items most similar to given items."""
 
     items: Ids = Field(description="ids of items, or one", examples=[[50]])
     k: Length = 10
@@ -92,13 +92,13 @@ class Similar(Body):
 
 
 class Predict(Body):
-    """Rows with the columns of the run's data; at least user and item, where it knows these."""
+    """A rating, probability or score for each row, which has the columns of the run's data (user, item …)."""
 
     rows: Annotated[list[Row], Field(min_length=1, max_length=MAX_ROWS)] = Field(examples=[[{"user": 196, "item": 50}]])
 
 
 class Explain(Body):
-    """Whose scores of which items to explain, and by how many parts each."""
+    """Why items have their scores for a user: the parts of each score, the largest first."""
 
     user: Id = Field(examples=[196])
     items: Annotated[list[Id], Field(min_length=1, max_length=MAX_EXPLAINED), BeforeValidator(_listed)] = Field(
@@ -110,15 +110,20 @@ class Explain(Body):
 
 
 class History(Body):
-    """Whose items to list."""
+    """The items that a user has in the run's data."""
 
     user: Id = Field(examples=[196])
+
+
+QUESTIONS: dict[str, type[Body]] = {
+    kind.__name__.lower(): kind for kind in (Recommend, Similar, Predict, Explain, History)
+}
 
 
 def one_line(errors: Iterable[Any]) -> str:
     """Tell the first of pydantic's errors in one line: where, what was found, and what was expected."""
     error = next(iter(errors))
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part) for part in error["loc"]) or "the question"
     own, text = error["type"] == "value_error", str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "json_invalid":
         return f"the body is no JSON: {error.get('ctx', {}).get('error', text)}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from recgnn.errors import RecGNNError, RunError
 from recgnn.serving.http import answers
-from recgnn.serving.http.bodies import MAX_IDS, Recommend
+from recgnn.serving.http.bodies import MAX_IDS, Body, Recommend
 from recgnn.serving.loading import load
 from recgnn.training import run_folder as runs
 
@@ -90,16 +90,20 @@ class Current:
 
     # ---- answering
 
-    async def ask(self, function: Callable[..., Any], *question: Any) -> tuple[Any, Loaded]:
-        """Answer by a function of the run and the question, which is the only one at work.
+    async def answer(self, question: Body) -> dict[str, Any]:
+        """Answer any question, with the version of the run that did.
 
         Raises:
             Busy: if too many wait.
+            RecGNNError: if it is refused.
         """
-        current = self.loaded
+        if isinstance(question, Recommend):
+            lists, by = await self.recommend(question)
+            return {"version": by.version, "lists": lists}
+        by, function = self.loaded, answers.ONE_BY_ONE[type(question)]
         with _Counted(self):
-            work = asyncio.get_running_loop().run_in_executor(self._thread, function, current.run, *question)
-            return await work, current
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, function, by.run, question)
+        return {"version": by.version, **found}
 
     async def recommend(self, question: Recommend) -> tuple[Any, Loaded]:
         """Answer a question about users, together with those like it that came while others were answered.
