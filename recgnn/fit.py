@@ -25,7 +25,7 @@ sections: in YAML, or as options with dotted names, which win over files
   --data CLASS              GraphDataModule (users and items) or CTRDataModule (events with fields)
   --data.source CLASS       where the data come from: TableLog, EventTable, MovieLens100K, Criteo …
   --data.filters LIST       KCore, MinRating, Deduplicate …
-  --data.split CLASS        RatioSplit, LeaveOneOut, TemporalSplit or GivenSplit
+  --data.split CLASS        RatioSplit, LeaveOneOut, TemporalSplit, DailySplit or GivenSplit
   --data.batch_size N       rows per training step
   --screen false            CTRDataModule: do not look, before training, for fields that give the label away
   --model CLASS             the architecture: LightGCN, NGCF, MF, AutoRec, DeepFM, DIN …, or a class of your own by its
@@ -43,6 +43,12 @@ run folder
   --run_dir DIR             where the run is written (default: runs/<model>-<data>/<number>)
   --overwrite true          replace the run in --run_dir
   --ckpt_path last          continue the run in --run_dir, or the latest one
+  --from_run DIR            start from another run: its users, items and values keep what was learnt, and the state of
+                            the optimizer, by id; new ones get rows of their own. The data section names the log so far:
+                            all of its train part is the graph, the histories and what users have; trained on is what
+                            that run was not trained on (clicks: what is later; all, where the split does not go by
+                            time). A log of the new days alone works, too, and is all the graph then. Models in closed
+                            form are solved anew. Numbers keep the scale and bins of that run
   --refit true              choose the number of epochs on validation data, then train on training and validation data
                             together for that many epochs, and test that once
   --baselines true          rankings: fit EASE (or GraphFilter) and ItemKNN too, with settings chosen on validation, and
@@ -63,6 +69,7 @@ trainer (of PyTorch Lightning)
 examples
   python -m recgnn.fit --config conf/lightgcn.yaml --model.embedding_dim 128 --run_dir runs/a
   python -m recgnn.fit --config conf/lightgcn.yaml --run_dir runs/a --ckpt_path last
+  python -m recgnn.fit --config conf/lightgcn.yaml --data.split DailySplit --from_run runs/a --run_dir runs/b
   python -m recgnn.fit --config conf/mf.yaml --training RatingTraining --data.source TableLog \\
       --data.source.path ratings.csv
 

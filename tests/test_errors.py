@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recgnn.cli.classes import PLACES, SIZES, classes_at
+from recgnn.cli.classes import PLACES, classes_at
 from recgnn.data import (
     CTRDataModule,
     Deduplicate,
@@ -48,6 +48,7 @@ from recgnn.errors import (
     shown,
 )
 from recgnn.models import BST, CDAE, DAE, DIN, FM, GCN, MF, NGCF, AutoRec, DCNv2, DeepFM, LightGCN, Poly2
+from recgnn.models.base import SIZES
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad
 from recgnn.training.clicks import ClickTraining

@@ -33,8 +33,8 @@ ARROWS = {  # each room, and the rooms that it may know; rooms further down know
     "cli": SHARED | DATA | {"data.datasets", "nn", "models", "evaluation", "training", "serving", "recgnn.data"},
     "search": SHARED | {"data", "cli", "comparison", "evaluation", "training"},
 }
-COMMANDS = {"fit", "validate", "test", "recommend", "similar", "predict", "evaluate", "pipeline", "export", "compare",
-            "benchmark", "tune", "dashboard"}  # fmt: skip
+COMMANDS = {"fit", "validate", "test", "recommend", "similar", "predict", "evaluate", "export", "compare", "benchmark",
+            "pipeline", "tune", "dashboard", "configs", "env"}  # fmt: skip
 HEAVY = {"lightning", "pytorch_lightning", "torchmetrics", "torch_geometric"}
 OF_TRAINING = {"serving": {"run_folder"}, "comparison": {"run_folder"}}  # the modules of training that they may know
 

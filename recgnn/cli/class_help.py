@@ -9,9 +9,10 @@ from typing import Any
 
 from docstring_parser import parse
 
-from recgnn.cli.classes import PLACES, SIZES, class_named, classes_at, default_arguments
+from recgnn.cli.classes import PLACES, class_named, classes_at, default_arguments
 from recgnn.cli.command_line import CommandLine
 from recgnn.errors import describe, hints_of
+from recgnn.models.base import SIZES
 
 WIDTH, COLUMN = 118, 32
 LINK = re.compile(r"`([^`<]+?)\s*<[^>`]+>`_")

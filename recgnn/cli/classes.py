@@ -15,9 +15,6 @@ from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training, suited
 
-SIZES = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots", "part_sizes")
-"""Arguments of models that the data module gives and no configuration has."""
-
 
 class Place(NamedTuple):
     """Where in a configuration a class can be named.

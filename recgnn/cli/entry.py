@@ -29,6 +29,8 @@ COMMANDS = {
     "benchmark": "train several configurations with several seeds and compare them",
     "tune": "search for better values of a configuration",
     "dashboard": "build a W&B workspace for the runs of a project",
+    "configs": "the configurations that come with recgnn, by name",
+    "env": "versions, threads and devices, to paste into a report",
 }
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)

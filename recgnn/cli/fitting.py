@@ -20,6 +20,7 @@ from recgnn.training import click_yardsticks, new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
+from recgnn.training.from_run import Parent, StartFrom
 
 LAST = Path("checkpoints") / runs.LAST
 YARDSTICKS = {"ranking": yardsticks, "clicks": click_yardsticks}
@@ -91,6 +92,8 @@ class FitCLI(TrainingCLI):
     def instantiate_classes(self) -> None:
         if self.chosen is None and (given := self._get(self.config, "run_dir")) is not None:
             self._hold(Path(given).expanduser())  # before the data are prepared, which may take long
+        if given := self._get(self.config, "from_run"):
+            self.parent = Parent(given)
         super().instantiate_classes()
 
     def _hold(self, folder: Path) -> None:
@@ -185,6 +188,10 @@ class FitCLI(TrainingCLI):
             given = scheduler["init_args"]
             self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
         extra: list = []
+        if self.parent is not None:
+            self.parent.check(self.model, self.datamodule)
+            tested = self.stage != "select" and len(self.datamodule.prepared.test) > 0
+            extra.append(StartFrom(self.parent, tested))
         if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
             stopping: dict[str, Any] = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
             extra.append(EarlyStopping(**stopping))
@@ -260,6 +267,8 @@ class FitCLI(TrainingCLI):
                     print("note: it does not use the weights of rows; iALS takes them as confidences")
             if self.model.model.remark:
                 print(self.model.model.remark)
+            if self.parent is not None:
+                print(self.parent.told(self.datamodule, self.model), flush=True)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
@@ -289,6 +298,10 @@ class FitCLI(TrainingCLI):
             )
             test = report.part_metrics(self.trainer.callback_metrics, "test")
             reads += 1
+        start = next((c for c in self.trainer.callbacks if isinstance(c, StartFrom)), None)  # type: ignore[attr-defined]
+        if start is not None:
+            about, lines = start.compared(self.model, self.datamodule)
+            more, told = more | {"from_run": about}, [*told, *lines]
         yardstick = YARDSTICKS.get(self.model.task)
         parts = [part for part in ("val", "test") if len(getattr(self.datamodule.prepared, part))]
         parts = [part for part in parts if part != "test" or self.stage != "select"]

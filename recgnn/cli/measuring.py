@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from recgnn.cli.classes import SIZES, path_of
+from recgnn.cli.classes import path_of
 from recgnn.cli.fitting import groups_of
 from recgnn.cli.received import settings_of
 from recgnn.cli.training import TrainingCLI
 from recgnn.data.stored import reading, write_json
 from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.models.base import SIZES
 from recgnn.training import report
 from recgnn.training import run_folder as runs
 

@@ -11,8 +11,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
-from recgnn.cli.classes import SIZES, argument_names, class_at_path
+from recgnn.cli.classes import argument_names, class_at_path
 from recgnn.errors import ConfigError, RecGNNError, RunError, describe, did_you_mean, hints_of
+from recgnn.models.base import SIZES
 
 THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.optim.lr_scheduler.__all__]
 

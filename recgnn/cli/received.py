@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from recgnn.cli.classes import PLACES, SIZES, classes_at, path_of
+from recgnn.cli.classes import PLACES, classes_at, path_of
 from recgnn.cli.options import option
 from recgnn.data.stored import read_json, read_yaml, reading, verify
+from recgnn.models.base import SIZES
 from recgnn.serving.loading import model_class
 from recgnn.training.run_folder import about_model, check_class
 

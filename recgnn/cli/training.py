@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 
 from recgnn.cli.class_help import class_help
-from recgnn.cli.classes import SIZES, argument_names, default_arguments, path_of
+from recgnn.cli.classes import argument_names, default_arguments, path_of
 from recgnn.cli.command_line import CommandLine
 from recgnn.cli.messages import check_names, mistake_in
 from recgnn.cli.parser import Parser
@@ -22,9 +22,10 @@ from recgnn.cli.process import set_up_process
 from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.evaluation.reports import REPORTS
-from recgnn.models.base import Model
+from recgnn.models.base import SIZES, Model
 from recgnn.training.base import Training
 from recgnn.training.checkpoints import AtomicCheckpointIO
+from recgnn.training.from_run import Parent
 from recgnn.training.progress import EpochProgress
 
 set_up_process()
@@ -83,6 +84,7 @@ class TrainingCLI(LightningCLI):
 
     model: Training
     run_dir: Path | None = None
+    parent: Parent | None = None  # the run that training starts from
 
     def __init__(self, command: str, argv: list[str]):
         check_names(argv)
@@ -146,6 +148,8 @@ class TrainingCLI(LightningCLI):
         if self.command == "fit":  # Lightning's own means something else for the others
             told = "Tell every field of the data before training."
             parser.add_argument("--verbose", type=bool, default=False, help=told)
+            told = "The folder of a run whose parameters, by id, training starts from."
+            parser.add_argument("--from_run", type=str | None, default=None, help=told)
             told = "How many configurations were tried on the validation part, this one among them; compare tells it."
             parser.add_argument("--trials", type=Count | None, default=None, help=told)
         parser.add_argument(
@@ -177,9 +181,10 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Refuse names that Lightning knows and we do not; no hyper-parameters are taken from a checkpoint."""
         path = self.config[self.command].get("ckpt_path")
-        if path in ("", "best", "hpc") or (path == "last" and self.command != "fit"):
-            last = "last, or " if self.command == "fit" else ""
-            raise ConfigError(f"--ckpt_path {path}: expected {last}the file of a checkpoint")
+        if self.command == "fit" and path not in (None, "last"):
+            raise ConfigError(f"--ckpt_path {path}: expected last; --from_run DIR starts from another run")
+        if path in ("", "best", "hpc", "last") and self.command != "fit":
+            raise ConfigError(f"--ckpt_path {path}: expected the file of a checkpoint")
 
     # ---- the objects
 
@@ -194,6 +199,13 @@ class TrainingCLI(LightningCLI):
 
         def make_data(cls: type, *args: Any, **kwargs: Any) -> Any:
             made["data"] = cls(*args, **kwargs)
+            if self.parent is not None:
+                if not hasattr(cls, "earlier") or made["data"].prepared_folder is not None:
+                    raise ConfigError(
+                        f"--from_run adds to the run's users, items and values, and {cls.__name__} has prepared data "
+                        "or none; give the source"
+                    )
+                made["data"].earlier = self.parent.prepared
             return made["data"]
 
         def make_model(cls: type[Model], *args: Any, **kwargs: Any) -> Model:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recgnn.data.datasets.music import LastFM1K, LastFM2K, LastFM360K
     from recgnn.data.datasets.shops import AmazonReviews, BookCrossing, Steam, Taobao, Yelp
     from recgnn.data.datasets.synthetic import SyntheticLog
+    from recgnn.data.interactions.daily import DailySplit
     from recgnn.data.interactions.filters import Deduplicate, Filter, KCore, MinRating, RatingRange, Where
     from recgnn.data.interactions.log import InteractionLog, Source
     from recgnn.data.interactions.module import GraphDataModule
@@ -59,6 +60,7 @@ _MODULES = {
     "datasets.music": ("LastFM1K", "LastFM2K", "LastFM360K"),
     "datasets.shops": ("AmazonReviews", "BookCrossing", "Steam", "Taobao", "Yelp"),
     "datasets.synthetic": ("SyntheticLog",),
+    "interactions.daily": ("DailySplit",),
     "interactions.filters": ("Deduplicate", "Filter", "KCore", "MinRating", "RatingRange", "Where"),
     "interactions.log": ("InteractionLog", "Source"),
     "interactions.module": ("GraphDataModule",),

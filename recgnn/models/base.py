@@ -16,6 +16,8 @@ from recgnn.nn.folding import Entries
 Pair = tuple[Tensor, Tensor]
 Task = Literal["ranking", "rating", "clicks", "regression"]
 Side = Literal["user", "item"]
+SIZES = ("num_users", "num_items", "field_dims", "slots", "field_names", "item_slots", "part_sizes")
+"""Arguments of models that the data module gives and no configuration has."""
 
 
 def _recording(init: Callable[..., None]) -> Callable[..., None]:
@@ -86,6 +88,16 @@ class Model(Checked, nn.Module):
             ConfigError: if the model has no such form.
         """
         raise ConfigError(f"{type(self).__name__} cannot be exported: it does not define exportable()")
+
+    def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        """Return the rows here of an earlier model's parameters whose rows are neither users, items nor values, as
+        crosses of values: by name, -1 for none, or None where the parameter starts anew; no such parameters by default.
+
+        Args:
+            earlier: a model of the same architecture and other sizes.
+            rows: the rows here of its users, items or values, -1 for none, by the name of the size.
+        """
+        return {}
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
         """Compute the L2 regularisation of a training step with the weight `l2`: a scalar."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -37,6 +38,9 @@ class Poly2(CTRModel):
         """Return the rows of the pairs of features, and their values: [B, P]."""
         x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         return self.index(ids), x
+
+    def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        return {"crosses.weight": self.index.moved_rows(earlier.index, rows["field_dims"])}
 
     def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
         pairs = self.pairs(batch.ids, batch.values)

@@ -76,6 +76,10 @@ class WideDeep(CTRModel):
         x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         return self.index(ids), x
 
+    def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        own = None if self.index is None else self.index.moved_rows(earlier.index, rows["field_dims"])
+        return {} if self.index is None else {"crosses.weight": own}
+
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         rows = present(batch.ids, batch.values)
         own = [(self.embedding, rows), (self.linear, rows)]

@@ -99,6 +99,7 @@ class CrossIndex(nn.Module):
                 blocks[key] = total
                 total += field_dims[key[0]] * field_dims[key[1]]
         self.exact = total <= max_rows
+        self.dims, self.fields = list(field_dims), [(slots[a], slots[b]) for a, b in pairs]
         self.num_rows = max(1, total if self.exact else max_rows)
         starts = torch.tensor([0, *field_dims[:-1]]).cumsum(0)
         put = self.register_buffer
@@ -110,6 +111,24 @@ class CrossIndex(nn.Module):
         put("width", torch.tensor([field_dims[f] for f in of[1]], dtype=torch.long), persistent=False)
         put("block", torch.tensor([blocks[key] for key in zip(*of, strict=True)], dtype=torch.long), persistent=False)
         put("same", torch.tensor([f == g for f, g in zip(*of, strict=True)], dtype=torch.bool), persistent=False)
+
+    def moved_rows(self, earlier: CrossIndex, rows: Tensor) -> Tensor | None:
+        """Return the rows here of an earlier index's rows, -1 for none; None where either hashes.
+
+        Shapes:
+            rows: of the earlier values in the table of all fields, -1 for none, [V]; [earlier.num_rows].
+        """
+        if not (self.exact and earlier.exact):
+            return None
+        found = torch.full((earlier.num_rows,), -1)
+        own = dict(zip(self.fields, self.block.tolist(), strict=True))
+        for (low, high), start in zip(earlier.fields, earlier.block.tolist(), strict=True):
+            left, right = (r.split(earlier.dims)[field] for r, field in ((rows, low), (rows, high)))
+            first, second = left - sum(self.dims[:low]), right - sum(self.dims[:high])
+            block = own[low, high] + first[:, None] * self.dims[high] + second
+            block = block.masked_fill((left < 0)[:, None] | (right < 0), -1)
+            found[start : start + block.numel()] = block.flatten()
+        return found
 
     def forward(self, ids: Tensor) -> Tensor:
         ids = ids.long()

@@ -32,6 +32,8 @@ class Encoder(ABC):
     """
 
     weighted = False
+    grows = True
+    """Whether it learns more where a run goes on from another; else it keeps what it learnt first."""
 
     @property
     def num_slots(self) -> int:
@@ -111,7 +113,8 @@ class Categorical(Encoder):
                 counts = counts.groupby(self.texts(counts.index.to_series()).to_numpy()).sum()
             counts = counts[counts >= self.field.min_count]
             order = np.lexsort((counts.index.to_numpy(object), -counts.to_numpy()))
-            self.values = pd.Index(counts.index[order], dtype="string")
+            found = pd.Index(counts.index[order], dtype="string")
+            self.values = self.values.append(found[~found.isin(self.values)])  # those of an earlier run keep their rows
         self.seen = Tally()
 
     def rows(self, text: pd.Series) -> np.ndarray:
@@ -258,7 +261,7 @@ class Multi(Categorical):
     def finish(self) -> None:
         super().finish()
         longest, rows = len(self.lengths) - 1, max(1, int(self.lengths.sum()))
-        self.slots = self.field.max_values or max(1, min(longest, CELLS // rows))
+        self.slots = self.field.max_values or max(self.slots, min(longest, CELLS // rows))
         beyond = self.lengths[self.slots + 1 :]
         self.cut = [int(beyond.sum()), int((beyond * np.arange(1, len(beyond) + 1)).sum())]
 

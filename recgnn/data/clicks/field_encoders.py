@@ -20,7 +20,7 @@ from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin
 from recgnn.data.readers.times import UNSAID, Finder
 from recgnn.data.stored import read_json, reading, write_json
-from recgnn.errors import DataError
+from recgnn.errors import ConfigError, DataError
 from recgnn.files import atomic_path
 
 FILES = ("fields.json", "fields.parquet")
@@ -40,6 +40,7 @@ class FieldEncoders:
         self.fields = fields
         self.times: dict[str, Notation] = {}  # how the moments of columns are written
         self.usual: dict[str, float] = {}  # the share of validation rows with a value that train does not have
+        self.earlier: dict[str, int] = {}  # rows of each field in the run that this one starts from
         self.encoders: dict[str, Encoder] = {}
         self.columns: dict[str, str] = {}
         for column, field in fields.items():
@@ -84,7 +85,7 @@ class FieldEncoders:
         """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
         known = self._readable([column for column in self.fields if column in frame], frame)
         for name, encoder in self.encoders.items():
-            if self.columns[name] in known:
+            if self.columns[name] in known and (encoder.grows or not self.earlier):
                 encoder.observe(known[self.columns[name]])
         return self
 
@@ -113,13 +114,44 @@ class FieldEncoders:
             DataError: if no value of a field is kept.
         """
         for name, encoder in self.encoders.items():
-            encoder.finish()
+            if encoder.grows or not self.earlier:
+                encoder.finish()
             if strict and encoder.num_rows <= KNOWN and not isinstance(encoder, Numeric):
                 raise DataError(
                     f"field {name!r}: no value of train is kept (min_count {encoder.field.min_count}); lower "
                     "min_count, or drop the field"
                 )
         return self
+
+    @classmethod
+    def behind(cls, folder: Path, fields: dict[str, Field]) -> FieldEncoders:
+        """Return an earlier run's encoding, to learn new values from train, which come behind those there are; what
+        numbers are standardised by, and the bounds of their bins, stay as they are.
+
+        Raises:
+            ConfigError: if its fields are others.
+        """
+        found = cls.load(folder)
+        for name in {**found.fields, **fields}:
+            then, now = (None if name not in of else of[name].describe() for of in (found.fields, fields))
+            if then != now:
+                raise ConfigError(f"fields: {name} is {now or 'none'}, and {then or 'none'} in the run to start from, "
+                                  f"{folder.parent}; its fields must be the same")  # fmt: skip
+        found.earlier = {name: encoder.num_rows for name, encoder in found.encoders.items()}
+        return found
+
+    def rows_of(self, earlier: FieldEncoders) -> np.ndarray:
+        """Return the rows here of an earlier encoding's table of all fields: `[V]`, -1 for none."""
+        found, start = [], 0
+        for name, encoder in self.encoders.items():
+            old = earlier.encoders[name]
+            rows = np.arange(old.num_rows)
+            if isinstance(encoder, Categorical) and isinstance(old, Categorical) and encoder.field.buckets is None:
+                places = encoder.values.get_indexer(old.values)
+                rows[KNOWN:] = np.where(places < 0, -1, places + KNOWN)
+            found.append(np.where(rows < 0, -1, rows + start))
+            start += encoder.num_rows
+        return np.concatenate(found)
 
     def fit(self, frame: pd.DataFrame) -> FieldEncoders:
         """Learn from all of train at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.history import History, packed
-from recgnn.data.clicks.prepared import EventPart, PreparedEvents
+from recgnn.data.clicks.prepared import EVENT_ARRAYS, EventPart, PreparedEvents
 from recgnn.data.shard import Shard
 
 IN_MEMORY = 2**30  # bytes of a part up to which it lies on the training device
@@ -41,12 +42,20 @@ class EventBatches:
         size: events per batch and process.
         now: the share of this process.
         cut: into how many epochs a pass over train is cut, all of one length; the last may repeat a few events.
+        fresh: the rows of the part that are visited, [m]; None for all.
     """
 
-    def __init__(self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard], cut: int = 1):
+    def __init__(
+        self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard], cut: int = 1,
+        fresh: np.ndarray | None = None,
+    ):  # fmt: skip
         self.now, self.size, self.cut, self.train = now, size, cut, part == "train"
         self.rows: EventPart = getattr(prepared, part)
         prepared.verify("test" if self.rows is prepared.test else part)
+        if fresh is not None:
+            arrays = {kind: getattr(self.rows, kind) for kind in EVENT_ARRAYS}
+            chosen = {kind: np.array(array[fresh]) for kind, array in arrays.items() if array is not None}
+            self.rows = replace(self.rows, **chosen)
         shard = now()
         self.device, self.rank, self.world = shard.device, shard.rank, shard.world
         self.count = len(self.rows)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, cast
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
@@ -78,7 +80,14 @@ class CTRDataModule(Checked, LightningDataModule):
             and one in each event, and is no number in bins; "" for none.
         weight: column with the weight of each event, from 0 up, which counts in the loss (over its mean in train) and
             in the metrics; sampled events have that of the event that they stand beside.
+
+    Attributes:
+        earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
+            are prepared: values of fields keep their rows, and of the events of train those are visited that are later
+            than all that it was trained on; all, where the split of either does not go by time.
     """
+
+    earlier: Path | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
 
@@ -137,7 +146,13 @@ class CTRDataModule(Checked, LightningDataModule):
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
             Drawn(self.negatives, self.negatives_seed, self.hard_negatives), self.history, self.whose, self.weight,
+            self.earlier,
         )  # fmt: skip
+
+    @property
+    def fresh(self) -> np.ndarray | None:
+        """The rows of train that are visited where training starts from another run, [m]; else None."""
+        return None if self.earlier is None else self.prepared.fresh
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
@@ -170,7 +185,7 @@ class CTRDataModule(Checked, LightningDataModule):
     def usual_pace(self) -> tuple[int, int]:
         """Return the batch size and the epochs of a pass over train, as said or else by the number of its events."""
         size = self.batch_size or batch_size_for(len(self.prepared.train), 150, (256, 4096))
-        cut = self.batch_size is None and len(self.prepared.train) >= 100 * size
+        cut = self.batch_size is None and self.fresh is None and len(self.prepared.train) >= 100 * size
         return size, self.epochs_per_pass or (4 if cut else 1)
 
     def row_counts(self) -> Tensor:
@@ -249,7 +264,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def train_dataloader(self) -> EventBatches:
         size, cut = self.usual_pace()
-        return EventBatches(self.prepared, "train", size, self.shard, cut)
+        return EventBatches(self.prepared, "train", size, self.shard, cut, self.fresh)
 
     def val_dataloader(self) -> EventBatches:
         return EventBatches(self.prepared, "val", self.eval_batch_size, self.shard)

@@ -15,6 +15,7 @@ class Numeric(Encoder):
     `missing`."""
 
     weighted = True
+    grows = False
 
     @property
     def num_rows(self) -> int:
@@ -112,6 +113,8 @@ class LogBucket(Bucket):
 
 class Quantile(Bucket):
     """The category among about equally many values of train."""
+
+    grows = False
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)

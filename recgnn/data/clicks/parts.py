@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.clicks.events import EventSource, check_classes, label_columns, labels_of
+from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, Guess, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import Drawn, with_negatives
@@ -42,6 +44,7 @@ class Asked(NamedTuple):
     written: Written = UNSAID  # what the source says of times
     times: Notation | None = None  # of `timestamp`, where that has been found
     at: At = Origin().at
+    earlier: Path | None = None
 
     @property
     def negatives(self) -> int:
@@ -71,7 +74,7 @@ class Chosen(NamedTuple):
 
 class Labelled(NamedTuple):
     """Events in blocks, their labels [n], their parts [n], the columns that are no fields, how columns of times are
-    written, and the fields if these are chosen already."""
+    written, the fields if these are chosen already, and the events' times [n] where the split goes by them."""
 
     blocks: Blocks
     labels: np.ndarray
@@ -79,6 +82,7 @@ class Labelled(NamedTuple):
     excluded: set[str]
     times: dict[str, Notation]
     chosen: Chosen | None = None
+    seconds: np.ndarray | None = None
 
 
 def of_frame(frame: pd.DataFrame) -> Blocks:
@@ -225,7 +229,7 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
     excluded = {SPLIT, *own, *asked.weights}
     if _has_label(frame, asked):
         excluded.update(label_columns(list(frame.columns), asked.label))
-    part = _split(frame, asked, whole.written)
+    part, _ = _split(frame, asked, whole.written)
     line = Timeline(codes(frame[USER]), codes(frame[ITEM]), whole.times)
     fields, left_out, reasons = fields_of(asked, frame[part == 0], excluded, None)
     owners = owners_of(frame, fields, line, asked.said, sampled=True)
@@ -241,7 +245,8 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1
     chosen = Chosen(fields, left_out, reasons, owners)
-    return Labelled(of_frame(events), labels, part[rows], excluded, whole.written, chosen), rows
+    seconds = None if whole.times is None else whole.times[rows]
+    return Labelled(of_frame(events), labels, part[rows], excluded, whole.written, chosen, seconds), rows
 
 
 def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str], labels: np.ndarray | None) -> Guess:
@@ -256,6 +261,8 @@ def fields_of(asked: Asked, train: pd.DataFrame, excluded: set[str], labels: np.
         what = {SPLIT: "split", asked.weight: "weight"}.get(column, label)
         raise ConfigError(f"fields: {column!r} holds the {what} and is no field")
     need_columns(asked.whose, train.columns, "item_fields, user_fields, event_fields", error=ConfigError)
+    if asked.fields is None and asked.earlier is not None:
+        return Guess(declared(FieldEncoders.load(asked.earlier).fields, list(train.columns)), {}, {})
     if asked.fields is None:
         return guess(train, excluded, labels)
     found = declared(asked.fields, [c for c in train.columns if c not in excluded])
@@ -289,8 +296,9 @@ def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Lab
         raise DataError(f"{name}: holds no events")
     check_classes(labels.min(), labels.max(), len(labels), label)
     times = times_of(finders, asked)
-    part = _split(pd.concat(keys, ignore_index=True), asked, times)
-    return Labelled(blocks, labels, part, {*label_columns(looked_at, label), SPLIT, *asked.weights}, times)
+    part, seconds = _split(pd.concat(keys, ignore_index=True), asked, times)
+    excluded = {*label_columns(looked_at, label), SPLIT, *asked.weights}
+    return Labelled(blocks, labels, part, excluded, times, None, seconds)
 
 
 def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
@@ -301,13 +309,16 @@ def _looked_at(name: str, columns: list[str], asked: Asked) -> list[str]:
     return list(dict.fromkeys([*found, *label_columns(columns, asked.label)]))
 
 
-def _split(frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]) -> np.ndarray:
-    """Return parts [n] int8."""
+def _split(
+    frame: pd.DataFrame, asked: Asked, times: dict[str, Notation]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return parts [n] int8, and times [n] where the split goes by them."""
+    seconds = None
     if TIMESTAMP in frame and _by_time(asked.split):
         seconds, _ = read(frame[TIMESTAMP], times[TIMESTAMP])
         need_times(seconds, TIMESTAMP, asked.written, asked.at)
         frame = frame.assign(**{TIMESTAMP: seconds})
-    return np.asarray(asked.split.split(frame)).astype(np.int8)
+    return np.asarray(asked.split.split(frame)).astype(np.int8), seconds
 
 
 def _by_time(split: Split) -> bool:

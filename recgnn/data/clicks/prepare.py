@@ -34,7 +34,7 @@ from recgnn.data.clicks.parts import (
     whole_of,
     with_past,
 )
-from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, PreparedEvents
+from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, FRESH, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
@@ -47,7 +47,7 @@ from recgnn.data.readers.lists import without_lists
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.times import Written
 from recgnn.data.readers.values import as_text, clean_weights, distinct_of, type_of
-from recgnn.data.stored import write_summary
+from recgnn.data.stored import SUMMARY, digest_of, read_json, write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder, temporary_beside, writing
 
@@ -64,6 +64,7 @@ def prepare_events(
     history: Histories | None = None,
     whose: Mapping[str, Kind] | None = None,
     weight: str | None = None,
+    earlier: Path | None = None,
 ) -> PreparedEvents:
     """Read, label, split and encode events; the result is cached by content.
 
@@ -79,6 +80,7 @@ def prepare_events(
         history: What events are to see of their users' past.
         whose: Whether columns belong to the item, the user or the event, as far as that is said.
         weight: The column with the weight of each event; None: all count alike.
+        earlier: Folder of prepared events whose values keep their rows; new ones come behind them.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -86,18 +88,20 @@ def prepare_events(
     drawn = drawn or Drawn()
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
-    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
+    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group)]
+    steps += [f"{task}, events format {FORMAT}, until told"]
     steps += [f"negatives {drawn.number}, seed {drawn.seed}"] * (drawn.number > 0)
     steps += [] if drawn.hard is None else [f"{drawn.hard.share} of {drawn.hard.fingerprint()}"]
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     steps += [json.dumps(whose)] * bool(whose) + [f"weight {weight}"] * (weight is not None)
+    steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
-        asked = Asked(label, fields, split, group, task, drawn, history, whose or {}, weight)
+        asked = Asked(label, fields, split, group, task, drawn, history, whose or {}, weight, earlier=earlier)
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
@@ -188,6 +192,11 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
         EventTables.of(*whole[:4], own_part, encoders.reads, of_items, titles, asked.history).save(folder)
+    until = None
+    if events.seconds is not None:
+        until = float(np.fmax.reduce(events.seconds[part == 0].astype(np.float64), initial=-np.inf))
+    if asked.earlier is not None:
+        _write_fresh(events, read_json(asked.earlier / SUMMARY, sealed=True).get("until"), folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if asked.split.val_is_test:
@@ -219,12 +228,25 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         "history": None if asked.history is None else asked.history.as_dict(),
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),
+        "until": until,
         "types": {c: type_of(whole.frame[c]) for c in (USER, ITEM) if whole is not None and c in whole.frame},
         "mean_history": {p: float(pasts[p].lengths.mean()) if counts[p] else 0.0 for p in pasts},
     }
     encoders.save(folder)
     write_summary(folder, summary)
     return PreparedEvents.load(folder)
+
+
+def _write_fresh(events: Labelled, until: float | None, folder: Path) -> None:
+    """Write the rows of train later than a moment (all, where times are not known), in an order that follows from their
+    times and features alone."""
+    ids, seconds = np.load(folder / "train.ids.npy", mmap_mode="r"), np.zeros(int((events.part == 0).sum()))
+    fresh = np.arange(len(seconds))
+    if events.seconds is not None:
+        seconds = events.seconds[events.part == 0]
+        fresh = np.flatnonzero(~(seconds <= (-np.inf if until is None else until)))
+    keys = [events.labels[events.part == 0][fresh], *np.asarray(ids[fresh]).T, seconds[fresh]]
+    np.save(folder / FRESH, fresh[np.lexsort(keys)])
 
 
 def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histories, folder: Path) -> None:
@@ -252,7 +274,8 @@ def _fit(
         if encoders is None and len(train):
             labels = events.labels[own][events.part[own] == 0]
             chosen = chosen or Chosen(*fields_of(asked, train, events.excluded, labels), {})
-            encoders = FieldEncoders(chosen.fields)
+            of, earlier = chosen.fields, asked.earlier
+            encoders = FieldEncoders(of) if earlier is None else FieldEncoders.behind(earlier, of)
             encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):

@@ -27,6 +27,7 @@ FORMAT = 13
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"weights": np.float32, "starts": np.int64, "lengths": np.int32, "times": np.float64}
+FRESH = "train.fresh.npy"
 ALL_ARRAYS = (*EVENT_ARRAYS, "past_items", "past_times")
 FEW = 8  # fields that have a line each
 MAPPED = 2**20  # bytes from which an array stays on disk
@@ -79,6 +80,7 @@ class PreparedEvents:
         files: The sha256 of the folder's files, by name.
         item_ids: Rows of the table of all fields for the items that occur in histories, `[I, H]` int32; or None.
         item_values: Their values, `[I, H]` float32; or None where all are 1.
+        fresh: The rows of train that are trained on, `[m]` int64, where a run starts from another; None for all.
     """
 
     train: EventPart
@@ -90,6 +92,7 @@ class PreparedEvents:
     files: dict[str, str]
     item_ids: np.ndarray | None = None
     item_values: np.ndarray | None = None
+    fresh: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -104,6 +107,10 @@ class PreparedEvents:
             digest.update(json.dumps([name, numbers, encoder.num_rows], default=str).encode())
             digest.update(pd.util.hash_array(np.array(values or [], dtype=object), categorize=False).tobytes())
         return digest.hexdigest()
+
+    def rows_of(self, earlier: PreparedEvents) -> dict[str, np.ndarray]:
+        """Return the rows here of the values that an earlier run had, -1 for none, by their size's name."""
+        return {"field_dims": self.encoders.rows_of(earlier.encoders)}
 
     def save(self, folder: str | Path) -> None:
         """Write them to another folder, all or nothing; large files that lie on the same disk are linked, not copied.
@@ -146,6 +153,8 @@ class PreparedEvents:
             for kind in ("ids", "values"):
                 if f"item.{kind}.npy" in files:
                     found[f"item_{kind}"] = _array(folder / f"item.{kind}.npy")
+            if FRESH in files:
+                found["fresh"] = np.load(folder / FRESH)
             return cls(**found, encoders=FieldEncoders.load(folder), summary=summary, folder=folder, files=files)
 
     def verify(self, *parts: str) -> None:
@@ -218,7 +227,8 @@ class PreparedEvents:
 def listed(files: Mapping[str, str], *parts: str) -> list[str]:
     """Return those of a folder's files that all parts share, and those of some parts."""
     arrays = [f"{part}.{kind}.npy" for part in parts for kind in ALL_ARRAYS]
-    return [*FIELDS, *(name for name in (*TABLES, "item.ids.npy", "item.values.npy", *arrays) if name in files)]
+    shared = (*TABLES, "item.ids.npy", "item.values.npy", FRESH)
+    return [*FIELDS, *(name for name in (*shared, *arrays) if name in files)]
 
 
 def _array(path: Path) -> np.ndarray:

@@ -95,18 +95,23 @@ class InteractionBatches:
         negatives: what stands against each positive; None for nothing.
         by_user: draw users uniformly and then one of their items, instead of visiting every interaction.
         weights: of the interactions, [n]; or None.
+        fresh: the places of those that are visited, [m]; None for all. The others are no negatives.
     """
 
     def __init__(
         self, pairs: Pair, sizes: tuple[int, int], batch_size: int, now: Now, negatives: Negatives | None,
-        by_user: bool = False, weights: Tensor | None = None,
+        by_user: bool = False, weights: Tensor | None = None, fresh: Tensor | None = None,
     ):  # fmt: skip
         self.now, self.batch_size, self.by_user = now, batch_size, by_user
         self.users, self.items = (x.to(now().device) for x in pairs)
+        known = UserItems.from_pairs(self.users, self.items, sizes[0])
+        self.negatives = prepared(negatives, known, sizes[1])
+        if fresh is not None:
+            self.users, self.items = self.users[fresh], self.items[fresh]
+            known = UserItems.from_pairs(self.users, self.items, sizes[0])
+            weights = None if weights is None else weights[fresh]
         self.weights = None if weights is None else weights.to(now().device)
-        self.known = UserItems.from_pairs(self.users, self.items, sizes[0])
-        self.active = (self.known.ptr.diff() > 0).nonzero().squeeze(1)
-        self.negatives = prepared(negatives, self.known, sizes[1])
+        self.known, self.active = known, (known.ptr.diff() > 0).nonzero().squeeze(1)
 
     def __len__(self) -> int:
         return -(-self.users.numel() // (self.batch_size * self.now().world))
@@ -157,11 +162,12 @@ class RowBatches:
         now: the share of this process.
         negatives: columns to stand against each entry; None for nothing.
         weights: of the entries, [n]; or None.
+        fresh: the rows that are visited; None for all that have an entry.
     """
 
     def __init__(
         self, rows: Tensor, columns: Tensor, values: Tensor, sizes: tuple[int, int], batch_size: int, now: Now,
-        negatives: Negatives | None, weights: Tensor | None = None,
+        negatives: Negatives | None, weights: Tensor | None = None, fresh: Tensor | None = None,
     ):  # fmt: skip
         self.now, self.batch_size = now, batch_size
         rows, columns, values = (x.to(now().device) for x in (rows, columns, values))
@@ -169,7 +175,8 @@ class RowBatches:
         if weights is not None:
             weights = weights.to(rows.device)
         self.weights = None if weights is None else Rows.from_entries(rows, columns, weights, sizes[0])
-        self.active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
+        active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
+        self.active = active if fresh is None else fresh.unique().to(rows.device)
         self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -65,7 +66,14 @@ class GraphDataModule(Checked, LightningDataModule):
             given or follow the time), and what a user has is neither a label nor recommended. `keep`: for logs where
             buying again is the point: all rows are trained on, what a user has may be recommended, and labels that were
             new and those that were repeated are measured apart too.
+
+    Attributes:
+        earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
+            are prepared: its users and items keep their rows, and what it was trained on is in the graph, among the
+            seen items and no negative, and is not visited again.
     """
+
+    earlier: Path | None = None
 
     def __init__(
         self,
@@ -102,7 +110,16 @@ class GraphDataModule(Checked, LightningDataModule):
             return PreparedLog.load(self.prepared_folder)
         split = WithoutValidation(self.split) if self.merge_val else self.split
         assert self.source is not None  # or there is a prepared folder
-        return prepare(self.source, self.filters, split, self.cache_dir, self.positive, self.repeats)
+        return prepare(
+            self.source, self.filters, split, self.cache_dir, self.positive, self.repeats, self.earlier
+        )  # fmt: skip
+
+    @cached_property
+    def fresh(self) -> Tensor | None:
+        """The rows of train that the earlier run was not trained on, [m]; None where there is no such run."""
+        if self.earlier is None:
+            return None
+        return torch.from_numpy(self.prepared.new_since(PreparedLog.load(self.earlier)))
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
@@ -253,17 +270,19 @@ class GraphDataModule(Checked, LightningDataModule):
         rated, common = self.request.task == "rating", (size, self.shard)
         sizes = (self.num_users, self.num_items)
         if by is None and rated:
-            columns = [users, items, self.ratings("train")]
-            return RatingBatches(columns if weights is None else [*columns, weights], *common)
+            columns = [users, items, self.ratings("train"), *([] if weights is None else [weights])]
+            return RatingBatches([x if self.fresh is None else x[self.fresh] for x in columns], *common)
         if by is None:
             by_user = self.sampling == "user"
-            return InteractionBatches((users, items), sizes, *common, self.request.negatives, by_user, weights)
+            drawn = self.request.negatives
+            return InteractionBatches((users, items), sizes, *common, drawn, by_user, weights, self.fresh)
+        visited = None if self.fresh is None else (users if by == "user" else items)[self.fresh]
         if self.repeated:
             users, items, weights = self.distinct("train")
         values = self.ratings("train") if rated else torch.ones(users.numel())
         if by == "item":
             users, items, sizes = items, users, sizes[::-1]
-        return RowBatches(users, items, values, sizes, *common, self.request.negatives, weights)
+        return RowBatches(users, items, values, sizes, *common, self.request.negatives, weights, visited)
 
     def val_dataloader(self) -> UserBlocks | RatingBlocks:
         return self._blocks("val")

@@ -20,6 +20,7 @@ from recgnn.data.interactions.split import Split, TemporalSplit
 from recgnn.data.interactions.usual_split import notes_of
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
+from recgnn.data.stored import SUMMARY, digest_of
 from recgnn.errors import DataError
 
 __all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]
@@ -34,6 +35,7 @@ class Asked(NamedTuple):
     split: Split
     positive: str | None
     repeats: str
+    earlier: Path | None = None
 
 
 def prepare(
@@ -43,6 +45,7 @@ def prepare(
     cache_dir: str | Path | None = None,
     positive: str | None = None,
     repeats: str = "merge",
+    earlier: Path | None = None,
 ) -> PreparedLog:
     """Read, filter, split and number a log; the result is cached by content.
 
@@ -59,6 +62,8 @@ def prepare(
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
         positive: The rule of the rows that are kept as positives; None or `all` for all.
         repeats: `merge`, or `keep` for all rows.
+        earlier: Folder of prepared data whose users and items keep their rows: new ones come behind them, and the rows
+            of train follow their times and ids, whatever the log's order.
 
     Raises:
         DataError: If nothing, or one user or item only, is left, or a part is empty.
@@ -66,17 +71,19 @@ def prepare(
     """
     steps = [source.fingerprint(), *map(_identity, filters), _identity(split)]
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
-    asked = Asked(filters, split, positive, repeats)
+    steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
+    asked = Asked(filters, split, positive, repeats, earlier)
     return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
 
 
 def compute(
-    source: Source, filters: Sequence[Filter], split: Split, positive: str | None = None, repeats: str = "merge"
-) -> PreparedLog:
+    source: Source, filters: Sequence[Filter], split: Split, positive: str | None = None, repeats: str = "merge",
+    earlier: Path | None = None,
+) -> PreparedLog:  # fmt: skip
     """`prepare` without the cache."""
     log = source.read()
     named, split = split, split.for_columns(log.interactions.columns)
-    asked = Asked(filters, split, positive, repeats)
+    asked = Asked(filters, split, positive, repeats, earlier)
     frame, dropped = _filtered(log.name, log.interactions, asked)
     part = np.asarray(split.split(frame))
     if (part < 0).any():
@@ -88,11 +95,16 @@ def compute(
     if split.follows_log and asked.repeats == "merge":
         frames = _merged(frames, asked, dropped)
     train = frames["train"]
-    users = with_known_parts(Vocabulary.fit(train[USER], log.users), log.users)
-    items = Vocabulary.fit(train[ITEM], log.items)
+    users, items = Vocabulary.fit(train[USER], log.users), Vocabulary.fit(train[ITEM], log.items)
+    if earlier is not None:
+        before = PreparedLog.load(earlier)
+        users, items = users.behind(before.users), items.behind(before.items)
+    users = with_known_parts(users, log.users)
     parts, cold = {}, {}
     for name, rows in frames.items():
         parts[name], left = _numbered(rows, users, items)
+        if name == "train" and earlier is not None:
+            parts[name] = parts[name].in_order()
         if not len(left):
             continue
         cold[name] = left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recgnn.data.interactions.by_time import told_later
+from recgnn.data.interactions.compound import Parts
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
 from recgnn.data.interactions.split import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import read_summary, reading, verify, write_summary
+from recgnn.errors import RunError
 from recgnn.files import atomic_folder, atomic_path
 
 FORMAT = 5
@@ -47,6 +49,13 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.user)
+
+    def in_order(self) -> Part:
+        """Return the rows by time, user, item and rating, so that their order in the log does not matter."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        keys = [columns[name] for name in ("weight", "rating", "item", "user", "timestamp") if name in columns]
+        order = np.lexsort(keys)
+        return Part(**{name: values[order] for name, values in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,33 @@ class PreparedLog:
         for vocabulary in (self.users, self.items):
             digest.update(pd.util.hash_array(vocabulary.ids.astype("str").to_numpy(object), categorize=False).tobytes())
         return digest.hexdigest()
+
+    def rows_of(self, earlier: PreparedLog) -> dict[str, np.ndarray]:
+        """Return the rows here of an earlier run's users, items and parts of users, -1 for none: by the size's name."""
+        then, now = Parts(earlier.users), Parts(self.users)
+        if then.names != now.names:
+            of = [", ".join(p.removeprefix("part:") for p in parts.names) or "one column" for parts in (then, now)]
+            raise RunError(f"{earlier.name}: its users are made of {of[0]}, and those of {self.name} of {of[1]}")
+        users = self.users.encode(earlier.users.ids.to_series())
+        parts = [users] if not now.names else [
+            pd.Index(values).get_indexer(pd.Index(old)) for values, old in zip(now.values, then.values, strict=True)
+        ]  # fmt: skip
+        starts = np.cumsum([0, *now.sizes[:-1]])
+        moved = [np.where(rows < 0, -1, rows + start) for rows, start in zip(parts, starts, strict=True)]
+        return {"num_users": users, "num_items": self.items.encode(earlier.items.ids.to_series()),
+                "part_sizes": np.concatenate(moved)}  # fmt: skip
+
+    def new_since(self, earlier: PreparedLog) -> np.ndarray:
+        """Return the rows of train that an earlier run's train does not have: same user, item and time, as often."""
+        rows, then = self.rows_of(earlier), earlier.train
+        old = {"user": rows["num_users"][then.user], "item": rows["num_items"][then.item]}
+        own = {"user": self.train.user, "item": self.train.item}
+        if then.timestamp is not None and self.train.timestamp is not None:
+            old["time"], own["time"] = then.timestamp.astype(np.float64), self.train.timestamp.astype(np.float64)
+        frames = [pd.DataFrame(columns) for columns in (own, old)]
+        keys = [frame.assign(copy=frame.groupby([*frame], dropna=False).cumcount()) for frame in frames]
+        found = keys[0].merge(keys[1], how="left", on=[*keys[0]], indicator=True)
+        return np.flatnonzero(found["_merge"] == "left_only")
 
     def save(self, folder: str | Path) -> None:
         """Write Parquet files and summary.json (with their sha256), all or nothing.

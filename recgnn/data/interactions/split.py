@@ -91,7 +91,7 @@ class RatioSplit(Split):
         rank, count = _ranks(group, key)
         train, val, _ = part_sizes(count, self.ratios)
         part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
-        return _checked(part, self.ratios, "add rows, or raise the ratio of that part")
+        return checked_parts(part, self.ratios, "add rows, or raise the ratio of that part")
 
     def describe(self) -> str:
         shares = "/".join(f"{r:g}" for r in self.ratios)
@@ -138,7 +138,7 @@ class LeaveOneOut(Split):
         if self.val:
             part[enough & (from_last == 1)] = VAL
         least = "three" if self.val else "two"
-        return _checked(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
+        return checked_parts(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
 
     def describe(self) -> str:
         seed = f", seed {self.seed}" if self.order == "random" else ""
@@ -196,7 +196,7 @@ class TemporalSplit(Split):
             if small:
                 how = f"a share of {small[0]:g} is less than one of {len(time):,} rows; raise it, or name test_start"
         part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
-        return _checked(part, wanted, how)
+        return checked_parts(part, wanted, how)
 
     def describe(self) -> str:
         if self.test_start is not None:
@@ -239,7 +239,7 @@ class GivenSplit(Split):
                 raise DataError(
                     "GivenSplit: the data has a validation part of its own; leave val out"
                 )
-            return _checked(part, (1, 1, 0), "the data's split column does not have it")
+            return checked_parts(part, (1, 1, 0), "the data's split column does not have it")
         share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
         if share:
             train = np.flatnonzero(part == TRAIN)
@@ -247,7 +247,7 @@ class GivenSplit(Split):
             rank, count = _ranks(group, np.random.default_rng(self.seed).random(len(train)))
             size = part_sizes(count, (1 - share, share, 0.0))[0]
             part[train[rank >= size[group]]] = VAL
-        return _checked(part, (1, share, 1), "the data's split column does not have it")
+        return checked_parts(part, (1, share, 1), "the data's split column does not have it")
 
     def describe(self) -> str:
         if self.val_is_test:
@@ -289,7 +289,7 @@ def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rank, count
 
 
-def _checked(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
+def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
     """Check that no part that was asked for is empty, and return the codes."""
     for code, name in enumerate(PARTS):
         if wanted[code] and not (part == code).any():

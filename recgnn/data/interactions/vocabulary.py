@@ -86,6 +86,25 @@ class Vocabulary:
             attributes = table.set_index(ids.name).reindex(index).reset_index(drop=True)
         return cls(index, attributes, frequency)
 
+    def behind(self, earlier: Vocabulary) -> Vocabulary:
+        """Return the ids of an earlier vocabulary, in its rows, and behind them those of this one that it lacks.
+
+        Frequencies are this one's; attributes too, where it has them. Ids are text where those of either are.
+        """
+        integer = self.is_integer and earlier.is_integer
+        old, own = (v.ids if integer else pd.Index(v.ids.astype("str")) for v in (earlier, self))
+        index = old.append(own[~own.isin(old)])
+        tables = [(v.attributes, i) for v, i in ((self, own), (earlier, old)) if v.attributes is not None]
+        attributes = None
+        if tables:
+            first, *others = [table.set_axis(ids, axis=0).reindex(index) for table, ids in tables]
+            for other in others:
+                first = first.combine_first(other)[[*first.columns, *other.columns.difference(first.columns)]]
+            attributes = first.reindex(index)
+        frequency = np.zeros(len(index), dtype=np.int64)
+        frequency[index.get_indexer(own)] = self.frequency
+        return Vocabulary(index, attributes, frequency)
+
     def __len__(self) -> int:
         return len(self.ids)
 
