@@ -226,3 +226,12 @@ def test_the_folder_is_a_run_and_refuses_a_part_that_was_trained_anew(runs: Path
     shutil.copy(moved / "knn/checkpoints/best.ckpt", moved / "ease/checkpoints/best.ckpt")
     with pytest.raises(RunError, match=r"ease: was trained anew since .*pipeline.yaml was written \(checkpoints/best"):
         recgnn.load(moved / "pair")
+
+
+def test_explanations_are_the_rankers(runs) -> None:
+    pipeline = made(runs, "ease")
+    item = int(pipeline.recommend("u3", k=1)["item"].iloc[0])
+    found = pipeline.explain("u3", [item])
+    expected = pipeline.ranker.explain("u3", item).assign(item=item)
+    pd.testing.assert_frame_equal(found, expected)
+    assert set(found["kind"]) >= {"bias", "field", "pair"} and found["item"].tolist()[0] == item
