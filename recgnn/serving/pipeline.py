@@ -144,8 +144,8 @@ class TrainedPipeline(TrainedModel):
 
     def told_of_users(self) -> str:
         """Return in words what the ranker knows of a user who is given by id alone."""
-        ranker, own = self.ranker, [str(name) for name in self.ranker.known.users if name != USER]
-        told = f"knows of a user {', '.join(own)} as in the last event" if own else "knows of a user the id"
+        ranker, own = self.ranker, [name for name in self.ranker.known.users if name != USER]
+        told = f"knows of a user {', '.join(map(str, own))} as in the last event" if own else "knows of a user the id"
         past = ranker.history is not None and ranker.history.columns is None
         return told + (f", and the newest {ranker.history.max_length} items liked" if past and ranker.history else "")
 
