@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from recgnn.errors import did_you_mean, shown
 
 MAX_K, MAX_IDS, MAX_FILTER, MAX_ROWS, MAX_EXPLAINED, MAX_TEXT = 1000, 1000, 10_000, 1000, 50, 500
+MAX_LISTED = 100_000  # items of all lists of an answer
 
 
 def _id(value: Any) -> Any:
@@ -77,9 +78,16 @@ class Recommend(Body):
     def _either(self) -> Recommend:
         if (self.users is None) == (self.history is None):
             raise ValueError("expected either users or history")
+        _not_too_many(self.users, self.k)
         if self.history is not None and (self.exclude_seen or self.context):
             raise ValueError("a history has neither exclude_seen nor context")
         return self
+
+
+def _not_too_many(ids: list | None, k: int) -> None:
+    """Refuse a question whose answer would be too long."""
+    if len(ids or ()) * k > MAX_LISTED:
+        raise ValueError(f"{len(ids or ()):,} lists of {k:,} items; expected at most {MAX_LISTED:,} items in all")
 
 
 class Similar(Body):
@@ -89,6 +97,11 @@ class Similar(Body):
     k: Length = 10
     candidates: Filter | None = None
     exclude: Filter | None = None
+
+    @model_validator(mode="after")
+    def _short(self) -> Similar:
+        _not_too_many(self.items, self.k)
+        return self
 
 
 class Predict(Body):
@@ -104,9 +117,7 @@ class Explain(Body):
     items: Annotated[list[Id], Field(min_length=1, max_length=MAX_EXPLAINED), BeforeValidator(_listed)] = Field(
         examples=[[50]]
     )
-    parts: Annotated[int, Field(ge=1, strict=True)] | None = Field(
-        None, description="the largest parts of each item alone; by default all"
-    )
+    parts: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(100, description="how many of each, the largest")
 
 
 class History(Body):

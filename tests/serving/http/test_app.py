@@ -208,6 +208,7 @@ def test_what_the_line_says(client) -> None:
         ({"users": [5], "k": "3"}, "body.k: input should be a valid integer, found '3'"),
         ({"users": [5, True]}, "body.users.1: True is no id: expected text or a whole number"),
         ({"users": [5], "history": [3]}, "body: expected either users or history"),
+        ({"users": list(range(600)), "k": 300}, "body: 600 lists of 300 items; expected at most 100,000 items in all"),
         ({"users": list(range(1001))}, "body.users: list should have at most 1000 items after validation, not 1001"),
     ]:
         answer = client.post("/recommend", **question)
