@@ -47,7 +47,8 @@ def ranked(
 def concatenated(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Return frames one below the other; those without a row only where there is no other."""
     frames = list(frames)
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    some = [frame for frame in frames if len(frame)] or frames[:1]
+    return some[0].reset_index(drop=True) if len(some) == 1 else pd.concat(some, ignore_index=True)
 
 
 def check_output(output: str) -> None:

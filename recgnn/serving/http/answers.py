@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -52,10 +53,9 @@ def recommend(run: Any, questions: Sequence[Recommend]) -> list[Any]:
     if first.history is not None:
         return [_of_history(run, question) for question in questions]
     try:
-        ids = [run.users.parse(question.users or []) for question in questions]
-        users = list(dict.fromkeys(user for some in ids for user in some))
+        ids = run.users.parse([user for question in questions for user in question.users or ()])
         options = first.model_dump(exclude={"users", "history", "k"})
-        frame = ability(run, "recommend")(users, first.k, **options)
+        frame = ability(run, "recommend")(list(dict.fromkeys(ids)), first.k, **options)
     except RecGNNError as error:
         if len(questions) == 1:
             return [error]
@@ -63,7 +63,8 @@ def recommend(run: Any, questions: Sequence[Recommend]) -> list[Any]:
     owners, lists = frame["user"].tolist(), dict[Any, list[dict[str, Any]]]()
     for owner, record in zip(owners, records(frame, ("item", "score", "title", "source")), strict=True):
         lists.setdefault(owner, []).append(record)
-    return [[_list(user, lists.get(user, [])) for user in some] for some in ids]
+    users = iter(ids)
+    return [[_list(user, lists.get(user, [])) for user in islice(users, len(q.users or ()))] for q in questions]
 
 
 def _list(user: Any, rows: list[dict[str, Any]]) -> dict[str, Any]:
