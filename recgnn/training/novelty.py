@@ -109,11 +109,11 @@ class Events:
         self.task, self.new = training.task, new_ones(sum(data.field_dims), rows["field_dims"], device)
         self.slots: dict[str, list[int]] = {}
         start = 0
-        for name, encoder in encoders.encoders.items():
+        for place, (name, encoder) in enumerate(encoders.encoders.items()):
             if isinstance(encoder, Categorical):
                 self.new[start + UNKNOWN] = 1
                 if name in (USER, ITEM):
-                    self.slots[f"{name}s"] = encoders.slots_of([name])
+                    self.slots[f"{name}s"] = [slot for slot, field in enumerate(data.slots) if field == place]
             start += encoder.num_rows
         self.slots = self.slots or {"values": list(range(len(data.slots)))}
         self.sample = SampledEvents().to(device)

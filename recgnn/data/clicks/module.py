@@ -21,6 +21,7 @@ from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
+from recgnn.data.clicks.vectors import ReadRun
 from recgnn.data.interactions.log import ITEM, TITLE, AnySource
 from recgnn.data.interactions.split import Split
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
@@ -81,9 +82,11 @@ class CTRDataModule(Checked, LightningDataModule):
         earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
             are prepared: values of fields keep their rows, and of the events of train those are visited that are later
             than all that it was trained on; all, where the split of either does not go by time.
+        read_run: reads the vectors of a run, for fields that have such; `fit` sets it.
     """
 
     earlier: Path | None = None
+    read_run: ReadRun | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
 
@@ -138,6 +141,7 @@ class CTRDataModule(Checked, LightningDataModule):
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
             self.negatives, self.negatives_seed, self.history, self.whose, self.weight, self.earlier,
+            self.read_run,
         )  # fmt: skip
 
     @property
