@@ -135,12 +135,13 @@ class FieldEncoders:
         found = cls.load(folder)
         own = ("vectors", "trained", "missing")  # may be those of another day
         for name in {**found.fields, **fields}:
-            same: dict[str, Any] = {option: getattr(fields.get(name), option, None) for option in own}
-            then, now = (None if name not in of else of[name].describe() for of in (found.fields, fields))
-            if name in found.fields and (found.fields[name].vectors is None) == (same["vectors"] is None):
-                then = replace(found.fields[name], **same).describe()
+            then, now = (of.get(name) for of in (found.fields, fields))
+            if then is not None and now is not None and (then.vectors is None) == (now.vectors is None):
+                same: dict[str, Any] = {option: getattr(now, option) for option in own}
+                then = replace(then, **same)
             if then != now:
-                raise ConfigError(f"fields: {name} is {now or 'none'}, and {then or 'none'} in the run to start from, "
+                told = ["none" if field is None else field.describe() for field in (now, then)]
+                raise ConfigError(f"fields: {name} is {told[0]}, and {told[1]} in the run to start from, "
                                   f"{folder.parent}; its fields must be the same")  # fmt: skip
         found.fields = {name: fields[name] for name in found.fields}
         for name, encoder in found.encoders.items():
