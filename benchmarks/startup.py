@@ -22,7 +22,8 @@ from pathlib import Path
 
 PACKAGES = ("lightning", "torchmetrics", "torch_geometric")
 TORCH = ("-c", "import torch")
-HELP = ("recommend", "similar", "predict", "evaluate", "export", "compare", "benchmark", "tune", "dashboard")
+HELP = ("recommend", "similar", "predict", "evaluate", "pipeline", "export", "compare", "benchmark", "tune",
+        "dashboard")  # fmt: skip
 GRAPH = """\
 data:
   class_path: GraphDataModule

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recgnn.cli.entry import Terminated, run
 from recgnn.cli.options import OptionParser, option
 from recgnn.errors import ConfigError, RecGNNError
-from recgnn.files import existing_file
+from recgnn.files import configuration
 
 if TYPE_CHECKING:
     from recgnn.comparison.suites import Entry
@@ -66,12 +66,12 @@ def main(argv: list[str]) -> None:
     options, further = parser().read(argv[:place]), argv[place + 1 :]
     if (options.suite is None) == (options.configs is None):
         raise ConfigError("benchmark needs --suite (a name or a YAML file) or --configs (files), and not both")
-    from recgnn.comparison.suites import SEEDS, Entry, Suite, find_suite, read_suite
+    from recgnn.comparison.suites import SEEDS, Entry, Suite, read_suite
 
     if options.suite is not None:
-        suite = read_suite(find_suite(options.suite))
+        suite = read_suite(options.suite)
     else:
-        files = [existing_file(path, "configuration") for path in options.configs]
+        files = [configuration(path) for path in options.configs]
         suite = Suite("benchmark", [Entry(file.stem, file, {}) for file in files], list(SEEDS))
     seeds = suite.seeds if options.seeds is None else options.seeds
     further = ([f"--data.source.root={options.root}"] if options.root else []) + further

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recgnn.cli.entry import run
 from recgnn.cli.options import OptionParser
-from recgnn.errors import ConfigError, RunError, did_you_mean, printable
+from recgnn.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from recgnn.data.interactions.prepared import PreparedLog
@@ -115,12 +114,13 @@ def _is_folder(output: str) -> bool:
 
 def _log(options: Namespace, given: dict[str, str | None]) -> tuple[PreparedLog, list[int], list[str]]:
     """The log, the lengths of lists and the names of the metrics."""
+    from recgnn.cli.data_section import log_of, log_of_parts, protocol_of
+    from recgnn.data.interactions.prepared import PreparedLog, format_summary
     from recgnn.evaluation.metrics.ranking import RANKING
 
     if options.run is not None:
-        return _of_run(options.run, options.part)
-    from recgnn.cli.data_section import log_of, log_of_parts
-    from recgnn.data.interactions.prepared import format_summary
+        protocol = protocol_of(options.run, options.part)
+        return PreparedLog.load(Path(options.run).expanduser() / "vocabulary"), *protocol
 
     ks, metrics = [*KS], list(RANKING)
     if options.data is not None:
@@ -131,27 +131,6 @@ def _log(options: Namespace, given: dict[str, str | None]) -> tuple[PreparedLog,
         log = log_of_parts(files, given)
     print(format_summary(log.summary))
     return log, ks, metrics
-
-
-def _of_run(folder: str, part: str) -> tuple[PreparedLog, list[int], list[str]]:
-    """Read a run's data, and which metrics it was measured by."""
-    from recgnn.data.interactions.prepared import PreparedLog
-    from recgnn.data.stored import read_json
-    from recgnn.evaluation.metrics.ranking import RANKING
-    from recgnn.training.run_folder import existing_run
-
-    run = existing_run(folder)
-    if not (run / "metrics.json").is_file():
-        raise RunError(f"{run}: is not finished (no metrics.json), and does not say what it is measured by")
-    content = read_json(run / "metrics.json", sealed=True)
-    names = list(content.get(part) or content.get("test") or content.get("val") or {})
-    found = [match for name in names if (match := re.fullmatch(r"([a-z]+)@(\d{1,9})", name)) and match[1] in RANKING]
-    if not found:
-        told = printable(", ".join(map(str, names[:4])))
-        raise RunError(f"{run}: its protocol ranks nothing, it has {told}; expected a run of a ranking, or --data with "
-                       "a GraphDataModule")  # fmt: skip
-    ks, metrics = (list(dict.fromkeys(match[place] for match in found)) for place in (2, 1))
-    return PreparedLog.load(run / "vocabulary"), [int(k) for k in ks], metrics
 
 
 def _write(

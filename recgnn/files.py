@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from recgnn.errors import DataError, RunError, did_you_mean, first_line
+from recgnn.errors import ConfigError, DataError, RunError, did_you_mean, first_line
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -50,6 +50,42 @@ def existing_file(path: str | Path, what: str = "file") -> Path:
         hint = did_you_mean(path.name, (p.name for p in path.parent.iterdir()))
         raise DataError(f"{path}: no such {what}{hint}")
     raise DataError(f"{path}: no such {what}; the folder {path.parent} does not exist")
+
+
+def shipped(kind: str = "") -> dict[str, Path]:
+    """The configurations that come with the package, by the name that a command takes.
+
+    Args:
+        kind: Empty for those of `fit` (`ngcf`, `recipes/lightgcn_gowalla`), or their folder: `suites`, `sweeps`.
+    """
+    package = Path(__file__).parent
+    folder = next((f for f in (package / "conf", package.parent / "conf") if (f / "suites").is_dir()), package / "conf")
+    files = [*folder.glob("*.yaml"), *folder.glob("recipes/*.yaml")] if not kind else (folder / kind).glob("*.yaml")
+    return {str(path.relative_to(folder / kind).with_suffix("")): path for path in sorted(files)}
+
+
+def configuration(path: str | Path, kind: str = "", what: str = "configuration file") -> Path:
+    """A YAML file: the one at `path`, or the one of that name that comes with the package.
+
+    Args:
+        path: A path, `~` is expanded; or a name that `shipped` has.
+        kind: As in `shipped`.
+        what: What to call it in the error.
+
+    Raises:
+        ConfigError: If there is neither; names the nearest.
+    """
+    path, ours = Path(path).expanduser(), shipped(kind)
+    if path.is_file():
+        return path
+    if str(path) in ours:
+        return ours[str(path)]
+    near = {p.name for p in path.parent.glob("*.yaml")} if path.parent.is_dir() else set()
+    hint = did_you_mean(path.name, near | {*ours})
+    place, name = f"conf/{kind}", str(path.with_suffix(""))
+    if name.startswith(place) and (name := name.removeprefix(place).strip("/")) in ours:
+        hint = f"; one comes with recgnn by the name {name}"
+    raise ConfigError(f"{path}: no such {what}{hint}; `recgnn configs` lists those that come with recgnn")
 
 
 def existing_files(path: str | Path, what: str = "file") -> list[Path]:

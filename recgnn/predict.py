@@ -59,9 +59,12 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     from recgnn.serving.clicks import TrainedCTR
     from recgnn.serving.loading import load
     from recgnn.serving.output import check_output
+    from recgnn.serving.pipeline import TrainedPipeline
 
     check_output(options.output)
     trained = load(options.run, options.trust)
+    if isinstance(trained, TrainedPipeline):
+        trained = trained.ranker  # which has an answer for any pair
     trained.names |= {side: name for side in ("user", "item") if (name := getattr(options, side)) is not None}
     return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
 

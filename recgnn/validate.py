@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recgnn.cli.entry import run
+from recgnn.cli.options import is_pipeline
 
 if TYPE_CHECKING:
     from recgnn.cli.measuring import MeasureCLI
@@ -36,13 +37,19 @@ def main(argv: list[str]) -> MeasureCLI | None:
     """Run `validate` with the options `argv`.
 
     Returns:
-        The finished command, with its objects `.trainer`, `.model` and `.datamodule`; None if help was asked for.
+        The finished command, with its objects `.trainer`, `.model` and `.datamodule`; None for a
+        pipeline, and if help was asked for.
 
     Raises:
         RecGNNError: For a person's mistake.
     """
     if "-h" in argv or "--help" in argv:
         print(HELP, end="")
+        return None
+    if is_pipeline(argv):
+        from recgnn.cli.stages import remeasured
+
+        remeasured("validate", argv)
         return None
     from recgnn.cli.measuring import MeasureCLI
 

@@ -43,6 +43,9 @@ PLACES = {
     "data.source": Place("source", ("recgnn.data",), _in("recgnn.data", "Source", "EventSource")),
     "data.filters": Place("filter", ("recgnn.data",), _in("recgnn.data", "Filter")),
     "data.split": Place("split", ("recgnn.data",), _in("recgnn.data", "Split")),
+    "data.hard_negatives": Place(
+        "class of candidates", ("recgnn.serving.candidates",), _in("recgnn.data.clicks.negatives", "Candidates")
+    ),
     "model": Place(
         "model",
         ("recgnn.models",),

@@ -23,7 +23,8 @@ from recgnn.cli.classes import (
 )
 from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.data.stored import YAML, check_bounds
-from recgnn.errors import ConfigError, did_you_mean
+from recgnn.errors import ConfigError
+from recgnn.files import configuration
 from recgnn.models.base import Model
 from recgnn.training.base import Training
 
@@ -116,9 +117,7 @@ class CommandLine:
 
     def _file(self, path: Path) -> str:
         """Return the content of a configuration with its classes resolved."""
-        if not path.is_file():
-            near = [p.name for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-            raise ConfigError(f"{path}: no such configuration file{did_you_mean(path.name, near)}")
+        path = configuration(path)
         node = compose(path)
         if not isinstance(node, MappingNode):
             raise ConfigError(f"{path}: is no configuration: expected sections such as `data:` and `model:`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
@@ -18,9 +19,11 @@ from recgnn.data.interactions.sources import FrameLog, TableLog
 from recgnn.data.interactions.split import GivenSplit
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.tables import open_table
-from recgnn.data.stored import read_yaml
-from recgnn.errors import ConfigError, did_you_mean, first_line
+from recgnn.data.stored import read_json, read_yaml
+from recgnn.errors import ConfigError, RunError, did_you_mean, first_line, printable
 from recgnn.evaluation.lists import columns_of
+from recgnn.evaluation.metrics.ranking import RANKING
+from recgnn.training.run_folder import existing_run
 
 READ = ("source", "filters", "split", "cache_dir", "positive", "repeats", "merge_val", "prepared")
 NOT_READ = ("batch_size", "sampling", "eval_batch_size")  # of the data module, which change no part
@@ -80,6 +83,26 @@ def log_of_parts(files: Mapping[str, str], given: Mapping[str, str | None]) -> P
             frames = [frame.assign(**{side: frame[side].astype("str")}) for frame in frames]
     source = FrameLog(pd.concat(frames, ignore_index=True), name=Path(files["train"]).name.split(".")[0])
     return compute(source, [], GivenSplit() if "val" in files else GivenSplit(val=0.0))
+
+
+def protocol_of(folder: str | Path, part: str = "test") -> tuple[list[int], list[str]]:
+    """Read the lengths of lists, and the metrics of rankings, that a run was measured by.
+
+    Raises:
+        RunError: If it is not finished, or its protocol ranks nothing.
+    """
+    run = existing_run(folder)
+    if not (run / "metrics.json").is_file():
+        raise RunError(f"{run}: is not finished (no metrics.json), and does not say what it is measured by")
+    content = read_json(run / "metrics.json", sealed=True)
+    names = list(content.get(part) or content.get("test") or content.get("val") or {})
+    found = [match for name in names if (match := re.fullmatch(r"([a-z]+)@(\d{1,9})", name)) and match[1] in RANKING]
+    if not found:
+        told = printable(", ".join(map(str, names[:4])))
+        raise RunError(f"{run}: its protocol ranks nothing, it has {told}; expected a run of a ranking, or --data with "
+                       "a GraphDataModule")  # fmt: skip
+    ks, metrics = (list(dict.fromkeys(match[place] for match in found)) for place in (2, 1))
+    return [int(k) for k in ks], metrics
 
 
 def made(given: Any, what: str, where: str) -> Any:

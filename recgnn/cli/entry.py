@@ -23,11 +23,14 @@ COMMANDS = {
     "similar": "the items most similar to given items",
     "predict": "a rating, probability or score for each row of a table",
     "evaluate": "measure anybody's recommendations as a run is measured",
+    "pipeline": "a retriever and a ranker as one run",
     "export": "a run as an ONNX model, a torch program or embeddings",
     "compare": "compare runs in tables and on a page of figures",
     "benchmark": "train several configurations with several seeds and compare them",
     "tune": "search for better values of a configuration",
     "dashboard": "build a W&B workspace for the runs of a project",
+    "configs": "the configurations that come with recgnn, by name",
+    "env": "versions, threads and devices, to paste into a report",
 }
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143
 OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
 from recgnn.errors import ConfigError, did_you_mean, shown
@@ -76,6 +78,16 @@ class OptionParser(argparse.ArgumentParser):
         self.add_argument(
             "--output", default="-", metavar="FILE", help="file.csv, file.parquet, or - for the screen (default)"
         )
+
+
+def is_pipeline(argv: list[str]) -> bool:
+    """Whether options of `validate` or `test`, which are parsed later, name a pipeline's folder."""
+    from recgnn.training.run_folder import PIPELINE
+
+    words = argv if argv[:1] and argv[0].startswith("-") else ["--run", *argv]
+    given = [word.partition("=")[2] for word in words if word.startswith("--run=")]
+    given += [value for word, value in pairwise(words) if word == "--run"]
+    return any((Path(run).expanduser() / PIPELINE).is_file() for run in given)
 
 
 def add_ids(parser: argparse.ArgumentParser | argparse._ArgumentGroup, name: str, text: str) -> None:

@@ -29,8 +29,8 @@ USERS, EPOCHS = "users.parquet", "metrics.csv"  # the metrics of each user on th
 NO_MODEL = ("run_dir", "trials", "overwrite", "verbose", "ckpt_path", "weights_only",
             "baselines", "trainer.logger", "trainer.default_root_dir",
             "trainer.enable_progress_bar", "trainer.accelerator", "data.init_args.cache_dir",
-            "data.init_args.source.init_args.root", "data.init_args.eval_batch_size",
-            "data.init_args.report_by")  # fmt: skip
+            "data.init_args.source.init_args.root", "data.init_args.hard_negatives.init_args.run",
+            "data.init_args.eval_batch_size", "data.init_args.report_by")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,8 @@ def read(folder: Path, known: dict[str, str]) -> Run:
         content = as_results(content)
         lists = content.get("recommendations")
         if lists is not None:
-            name, settings = str(lists["name"]), {"recommendations": str(lists["file"])}
-            run = Run(folder, content, name, settings, None, str(lists["part"]))
+            name, settings = str(lists["name"]), flat(lists.get("settings") or {"recommendations": str(lists["file"])})
+            run = Run(folder, content, name, settings, lists.get("seed"), str(lists["part"]))
     if lists is not None:
         run.check()
         return run

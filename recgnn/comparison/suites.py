@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, Seed, describe, did_you_mean, fits
-from recgnn.files import existing_file
+from recgnn.files import configuration, existing_file
 
-FOLDER = Path("conf") / "suites"
 SEEDS = (1, 2, 3)
 FIELDS = ("description", "configs", "seeds", "options")
 
@@ -32,33 +31,19 @@ class Suite(NamedTuple):
     seeds: list[int]
 
 
-def suites() -> list[str]:
-    """The names of the suites in conf/suites."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
-def find_suite(name: str) -> Path:
-    """Return the file of a suite, given its path or its name in conf/suites.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    for path in (Path(name).expanduser(), FOLDER / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    there = ", ".join(suites()) or f"none, {FOLDER} is looked for in the current folder"
-    raise ConfigError(f"--suite {name}: no such suite{did_you_mean(name, suites())}; there are: {there}")
-
-
-def read_suite(path: Path) -> Suite:
+def read_suite(path: str | Path) -> Suite:
     """Read a suite: `configs` and optionally `seeds`, `options` of fit and a `description`.
 
     A configuration is a path, relative to the suite's file, or a mapping of `config` (that path), `name` and `options`.
+
+    Args:
+        path: The suite's path, or the name of one that comes with the package.
 
     Raises:
         ConfigError: If the file is no suite.
         DataError: If it names a configuration that does not exist.
     """
+    path = configuration(path, "suites", "suite")
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("configs"), list) or not content["configs"]:
         raise ConfigError(f"{path}: expected a suite: a list `configs` of YAML files, perhaps `seeds` and `options`")

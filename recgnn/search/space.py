@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from recgnn.cli.command_line import compose
 from recgnn.data.stored import read_yaml
 from recgnn.errors import ConfigError, Count, Depth, Range, check, did_you_mean, fits, one_of
-from recgnn.files import existing_file
+from recgnn.files import configuration
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -129,7 +129,7 @@ def read_space(path: str | Path) -> Space:
     Raises:
         ConfigError: If something in it is wrong; names the parameter.
     """
-    path = existing_file(path, "space file")
+    path = configuration(path, "sweeps", "space file")
     compose(path)
     content = read_yaml(path)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,19 @@ class TrainedCTR(TrainedModel, EventReader):
             self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
             popularity = np.bincount(liked, minlength=len(table))
             self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
+
+    def before(self, part: str) -> TrainedCTR:
+        """Return this run as it could have answered before `val` or `test`: it knows the users' fields, context and
+        past from the events of earlier parts alone.
+
+        Raises:
+            ConfigError: if the run does not know its users and items.
+        """
+        earlier = copy.copy(self)
+        vars(earlier).pop("_liked", None)
+        earlier.tables = self.known.before(part)
+        earlier.users = Vocabulary(pd.Index(earlier.tables.users[USER], dtype="str"))
+        return earlier
 
     def seen_in(self, *parts: str) -> UserItems:
         table, codes = self.known, [PARTS.index(part) for part in parts]
@@ -143,18 +157,30 @@ class TrainedCTR(TrainedModel, EventReader):
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
         """Score those items alone that are asked for, each as an event of its own."""
-        ours = {theirs: name for name, theirs in self.names.items()}
-        context = {ours.get(name, name): value for name, value in (context or {}).items()}
-        need_columns(context, self.encoders.reads, "context", error=ConfigError)
-        people, goods = self.encode(self.known.users.assign(**context)), self._candidates(context)
+        scores_of = self.pair_scorer(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:
             scores = hide(torch.zeros(len(users), len(self.items)))
             place, items = ((scores == 0) & (users >= 0)[:, None]).nonzero().T
-            scores[place, items] = self._scores((people, goods), users, place, items)
+            scores[place, items] = scores_of(users, place, items)
             return scores
 
         return score
+
+    def pair_scorer(self, context: dict[str, Any] | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Return a function of users [B], places in them [n] in ascending order, and items [n] to scores [n].
+
+        Args:
+            context: values of fields that replace those of the users' last events.
+
+        Raises:
+            ConfigError: for a context that the model has no field for.
+        """
+        ours = {theirs: name for name, theirs in self.names.items()}
+        context = {ours.get(name, name): value for name, value in (context or {}).items()}
+        need_columns(context, self.encoders.reads, "context", error=ConfigError)
+        sides = self.encode(self.known.users.assign(**context)), self._candidates(context)
+        return lambda users, place, items: self._scores(sides, users, place, items)
 
     def _candidates(self, context: dict[str, Any]) -> Encoded:
         """The items, with the numbers of their fields: of the items' own columns, or of the context for all of them.

@@ -12,6 +12,7 @@ from recgnn.errors import RunError, first_line, one_of
 from recgnn.models.base import Model, Recommender
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.clicks import TrainedCTR
+from recgnn.serving.pipeline import Plan, TrainedPipeline
 from recgnn.serving.recommender import TrainedRecommender
 from recgnn.training import run_folder as runs
 
@@ -20,12 +21,12 @@ TRAINED = ("task", "l2", "cold_rating")  # attributes of a model that its traini
 OWN = {f"{kind.__module__}.{name}": kind for name in models.__all__ for kind in [getattr(models, name)]}
 
 
-def load(run: str | Path, trust: bool = False) -> TrainedRecommender | TrainedCTR:
+def load(run: str | Path, trust: bool = False) -> TrainedRecommender | TrainedCTR | TrainedPipeline:
     """Load a finished run, ready to use.
 
     Both kinds of runs have `recommend`, `similar_items`, `score`, `predict` and `embeddings`. Recommenders have
     `recommend_history` and `fold_in` for users and items that are not in the training data; CTR models take them by
-    their features (`predict`).
+    their features (`predict`). A pipeline recommends as its runs do together, and loads them from where they lie.
 
     Args:
         run: the run folder.
@@ -40,6 +41,9 @@ def load(run: str | Path, trust: bool = False) -> TrainedRecommender | TrainedCT
     LightGCN of synthetic for ranking, 61 users, 40 items, ... interactions; runs/lightgcn-demo/1
     """
     folder = runs.existing_run(run)
+    if (folder / runs.PIPELINE).is_file():
+        plan = Plan.read(folder)
+        return TrainedPipeline(folder, plan, [load(one, trust) for one in plan.retrievers], load(plan.ranker, trust))
     model = build_model(runs.read_checkpoint(runs.best_checkpoint(folder)), folder, trust)
     if isinstance(model, CTRModel):
         return TrainedCTR(folder, model)

@@ -13,6 +13,7 @@ from recgnn.data.stored import read_json, write_json
 from recgnn.errors import RunError, first_line
 
 BEST, LAST = "best.ckpt", "last.ckpt"
+PIPELINE = "pipeline.yaml"  # of a folder that puts two runs together
 FORMAT = 2  # of checkpoints
 LOCK = ".lock"  # held while a process writes to a run folder
 PARTS = {"epoch": int, "global_step": int, "pytorch-lightning_version": str, "loops": dict, "callbacks": dict,
@@ -34,7 +35,7 @@ def existing_run(folder: str | Path) -> Path:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run folder{_nearby(folder)}")
-    if not (folder / "config.yaml").is_file():
+    if not any((folder / name).is_file() for name in ("config.yaml", PIPELINE)):
         raise RunError(f"{folder}: is not a run folder, it has no config.yaml{_nearby(folder)}")
     return folder
 
@@ -55,6 +56,8 @@ def best_checkpoint(run: Path) -> Path:
     best, last = (run / "checkpoints" / name for name in (BEST, LAST))
     if best.is_file():
         return best
+    if (run / PIPELINE).is_file():
+        raise RunError(f"{run}: is a pipeline of several runs; take one of those that {PIPELINE} names")
     if not last.is_file():
         raise RunError(f"{run}: has no checkpoint (checkpoints/{BEST}); the training ended before its first epoch did")
     results = run / "metrics.json"

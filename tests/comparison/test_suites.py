@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from recgnn.benchmark import split_seed
-from recgnn.comparison.suites import find_suite, read_suite
+from recgnn.comparison.suites import read_suite
 from recgnn.errors import ConfigError, DataError
 
 ROOT = Path(__file__).parents[2]
@@ -111,8 +111,8 @@ def test_configurations_instead_of_a_suite(entry, here, suite) -> None:
     [
         ([], "benchmark needs --suite (a name or a YAML file) or --configs (files), and not both"),
         (["--suite", "mine.yaml", "--configs", "mf.yaml"], "not both"),
-        (["--suite", "nowhere"], "--suite nowhere: no such suite; there are: none, conf/suites is looked for"),
-        (["--configs", "fm.yaml"], "fm.yaml: no such configuration (did you mean 'mf.yaml'?)"),
+        (["--suite", "nowhere"], "nowhere: no such suite; `recgnn configs` lists"),
+        (["--configs", "fm.yaml"], "fm.yaml: no such configuration file (did you mean 'mf.yaml'?)"),
         (["--suite", "mine.yaml", "--training.lr=1"], "unknown option --training.lr"),
     ],
 )
@@ -179,8 +179,8 @@ def test_a_default_split_with_a_seed_is_the_default_split(entry, here) -> None:
 @pytest.mark.parametrize("name", ["ml-100k", "ml-100k-ratings", "ml-100k-ctr"])
 def test_the_shipped_suites_name_what_is_there(name, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
-    path = find_suite(name)
-    assert path == Path(f"conf/suites/{name}.yaml")
-    suite = read_suite(path)
+    suite = read_suite(name)
+    path = Path(f"conf/suites/{name}.yaml")
+    assert [entry.name for entry in suite.entries] == [entry.name for entry in read_suite(path).entries]
     assert suite.name == name and len(suite.seeds) == 3 and len(suite.entries) >= 3
     assert f"python -m recgnn.benchmark --suite {name}" in path.read_text().splitlines()[0]

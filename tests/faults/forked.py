@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
+import importlib.util
 import os
 import pickle
 import resource
@@ -111,6 +111,7 @@ def command(name: str, *argv: object) -> Callable[[], None]:
         from recgnn.cli import entry
 
         sys.argv = [f"recgnn.{name}", *words]
+        sys.modules["__main__"].__spec__ = importlib.util.find_spec(f"recgnn.{name}")  # of which Lightning starts more
         entry.run(entry.main_of(name), words)
 
     return work

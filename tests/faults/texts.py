@@ -130,7 +130,11 @@ SERVE: dict[str, dict[str, Callable[[str], Value]]] = {
     "benchmark": others("suite configs seeds runs root"),
     "tune": {"trials": whole(1)} | others("timeout seed max_epochs prune keep space config output"),
 }
-NEVER = {("compare", "open", "yes"), *(("fit", "trainer.max_epochs", v) for v in ("-1", "10000000000000", "9" * 30))}
+NEVER = {  # what no case has the time or the place for
+    ("compare", "open", "yes"),
+    *(("fit", "trainer.max_epochs", value) for value in ("-1", "10000000000000", "9" * 30)),
+    *((command, "trainer.devices", "7") for command in ("fit", "validate", "test")),
+}
 
 
 def options(world: World, draw: random.Random, folder: Path, name: str) -> Verdict:

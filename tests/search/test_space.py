@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recgnn.cli.options import option
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import ConfigError
 from recgnn.search.space import MISSING, Parameter, read_space
 from recgnn.search.trial_training import value_of
 
@@ -181,7 +181,7 @@ def test_a_mistake_is_one_line_that_names_the_file(space, parameters, head, said
 def test_a_configuration_is_no_space(tiny, tmp_path):
     with pytest.raises(ConfigError, match="is no search space"):
         read_space(tiny)
-    with pytest.raises(DataError, match="no such space file"):
+    with pytest.raises(ConfigError, match="no such space file"):
         read_space(tmp_path / "absent.yaml")
 
 

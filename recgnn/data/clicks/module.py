@@ -15,6 +15,7 @@ from recgnn.data.clicks.encoders import Categorical, Multi
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.loaders import EventBatches
+from recgnn.data.clicks.negatives import Candidates, Drawn
 from recgnn.data.clicks.number_encoders import Bucket
 from recgnn.data.clicks.owners import Kind
 from recgnn.data.clicks.prepare import prepare_events
@@ -66,6 +67,9 @@ class CTRDataModule(Checked, LightningDataModule):
         negatives: for logs of positive events alone: so many are sampled for each, with the same user, time and
             context and an item that the user never had; events with another label, if any, are left out.
         negatives_seed: of that draw.
+        hard_negatives: what a share of the negatives is drawn from instead of all items, as
+            `{class_path: TopOfRun, init_args: {run: runs/ease}}`: items that a retriever takes for the user's, which a
+            ranker of its candidates must tell from them.
         item_fields: columns that belong to the item; where it is not said whose a column is, it is found out, and told
             (see `owners_of`). Sampled events have those of their own item, as they were known at their time; a column
             that depends on the item and changes with the event is left out of them.
@@ -106,6 +110,7 @@ class CTRDataModule(Checked, LightningDataModule):
         merge_val: bool = False,
         negatives: Annotated[int, Range(0, 10_000)] = 0,
         negatives_seed: Seed = 42,
+        hard_negatives: Candidates | None = None,
         item_fields: list[str] | None = None,
         user_fields: list[str] | None = None,
         event_fields: list[str] | None = None,
@@ -122,6 +127,9 @@ class CTRDataModule(Checked, LightningDataModule):
         self.batch_size, self.epochs_per_pass, self.eval_batch_size = batch_size, epochs_per_pass, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.negatives, self.negatives_seed, self.history = negatives, negatives_seed, history
+        if hard_negatives is not None and not negatives:
+            raise ConfigError("hard_negatives needs negatives, the number that is drawn for each event")
+        self.hard_negatives = hard_negatives
         self.report_by, self.screen, self.weight = report_by, screen, weight
         self.whose: dict[str, Kind] = {}
         for kind, columns in (("item", item_fields), ("user", user_fields), ("event", event_fields)):
@@ -140,8 +148,8 @@ class CTRDataModule(Checked, LightningDataModule):
         assert self.source is not None  # or there is a prepared folder
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
-            self.negatives, self.negatives_seed, self.history, self.whose, self.weight, self.earlier,
-            self.read_run,
+            Drawn(self.negatives, self.negatives_seed, self.hard_negatives), self.history, self.whose, self.weight,
+            self.earlier, self.read_run,
         )  # fmt: skip
 
     @property

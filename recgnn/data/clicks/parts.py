@@ -13,7 +13,7 @@ from recgnn.data.clicks.events import EventSource, check_classes, label_columns,
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, Guess, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
-from recgnn.data.clicks.negatives import with_negatives
+from recgnn.data.clicks.negatives import Drawn, with_negatives
 from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
 from recgnn.data.clicks.vectors import ReadRun
 from recgnn.data.interactions.filters import codes
@@ -38,8 +38,7 @@ class Asked(NamedTuple):
     split: Split
     group: str | None
     task: str
-    negatives: int = 0
-    negatives_seed: int = 42
+    drawn: Drawn = Drawn()
     history: Histories | None = None
     whose: Mapping[str, Kind] = {}
     weight: str | None = None
@@ -48,6 +47,11 @@ class Asked(NamedTuple):
     at: At = Origin().at
     earlier: Path | None = None
     read_run: ReadRun | None = None
+
+    @property
+    def negatives(self) -> int:
+        """How many are sampled for each event."""
+        return self.drawn.number
 
     @property
     def weights(self) -> list[str]:
@@ -239,7 +243,7 @@ def _sampled(whole: Whole, asked: Asked, own: set[str]) -> tuple[Labelled, np.nd
     if not fields:
         raise ConfigError(f"fields: none is left: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}")
     of_items = [column for column, owner in owners.items() if owner.kind == "item"]
-    events, rows = with_negatives(frame, line, asked.negatives, asked.negatives_seed, of_items)
+    events, rows = with_negatives(frame, line, part, asked.drawn, of_items)
     labels = np.zeros(len(rows), dtype=np.float32)
     labels[:: 1 + asked.negatives] = 1
     chosen = Chosen(fields, left_out, reasons, owners)

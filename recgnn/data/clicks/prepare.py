@@ -19,6 +19,7 @@ from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.history import Histories, Past, order_of
+from recgnn.data.clicks.negatives import Drawn
 from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
 from recgnn.data.clicks.parts import (
     Asked,
@@ -60,8 +61,7 @@ def prepare_events(
     group: str | None = None,
     cache_dir: str | Path | None = None,
     task: str = "clicks",
-    negatives: int = 0,
-    negatives_seed: int = 42,
+    drawn: Drawn | None = None,
     history: Histories | None = None,
     whose: Mapping[str, Kind] | None = None,
     weight: str | None = None,
@@ -78,8 +78,7 @@ def prepare_events(
         group: The column whose events are ranked against each other; None: `user` if there is one.
         cache_dir: Folder of the cache; $RECGNN_CACHE or ~/.cache/recgnn when None.
         task: `clicks`, labels are 0 or 1; or `regression`, they are numbers.
-        negatives: Sampled for each positive event; the events with another label, if any, are left out.
-        negatives_seed: Of that draw.
+        drawn: How negatives are sampled for each positive event; events with another label, if any, are left out.
         history: What events are to see of their users' past.
         whose: Whether columns belong to the item, the user or the event, as far as that is said.
         weight: The column with the weight of each event; None: all count alike.
@@ -89,11 +88,13 @@ def prepare_events(
     Raises:
         DataError: For labels, fields or parts that cannot be.
     """
+    drawn = drawn or Drawn()
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
     steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group)]
     steps += [f"{task}, events format {FORMAT}, until told"]
-    steps += [f"negatives {negatives}, seed {negatives_seed}"] * (negatives > 0)
+    steps += [f"negatives {drawn.number}, seed {drawn.seed}"] * (drawn.number > 0)
+    steps += [] if drawn.hard is None else [f"{drawn.hard.share} of {drawn.hard.fingerprint()}"]
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     steps += [json.dumps(whose)] * bool(whose) + [f"weight {weight}"] * (weight is not None)
@@ -104,8 +105,8 @@ def prepare_events(
     def make() -> PreparedEvents:
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
-        asked = Asked(label, fields, split, group, task, negatives, negatives_seed, history, whose or {}, weight)
-        asked = asked._replace(earlier=earlier, read_run=read_run)
+        asked = Asked(label, fields, split, group, task, drawn, history, whose or {}, weight, earlier=earlier)
+        asked = asked._replace(read_run=read_run)
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
@@ -208,10 +209,12 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if asked.split.val_is_test:
         counts["val"], positive["val"] = counts["test"], positive["test"]
+    hard = asked.drawn.hard
+    near = "" if hard is None else f", {hard.share:.0%} of {hard.describe()}"
     summary = {
         "format": FORMAT,
         "name": name,
-        "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event",
+        "label": asked.label if not asked.negatives else f"{asked.negatives} sampled negatives for each event{near}",
         "negatives": asked.negatives,
         "group": grouped,
         "weight": asked.weight,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 
 from recgnn.data.clicks.history import Histories
 from recgnn.data.clicks.owners import has_value
-from recgnn.data.interactions.log import ITEM, TIMESTAMP, TITLE, USER
+from recgnn.data.interactions.log import ITEM, PARTS, TIMESTAMP, TITLE, USER
 from recgnn.data.readers.lists import pieces_of
 from recgnn.data.readers.values import as_text
 from recgnn.data.stored import reading
 from recgnn.files import atomic_path
 
-FILES = ("users.parquet", "items.parquet", "meetings.parquet")
+EARLIER, BEFORE = "users_before.parquet", "before"  # and its column of the part that a row stands before
+FILES = ("users.parquet", "items.parquet", "meetings.parquet", EARLIER)
 MOST = 5_000_000  # events up to which these tables are made
 
 
@@ -38,6 +39,8 @@ class EventTables:
         positive: Whether their label is 1, [n].
         time: Their times in seconds, or None, [n].
         part: Which part they are in, 0 train, 1 validation, 2 test, -1 none, [n].
+        earlier: The users as they were before validation and before test, when these are to be measured: the rows of
+            `users`, of the last event of an earlier part, with the code of the part in a column `before`.
     """
 
     users: pd.DataFrame
@@ -47,6 +50,7 @@ class EventTables:
     positive: np.ndarray
     time: np.ndarray | None
     part: np.ndarray
+    earlier: pd.DataFrame
 
     @classmethod
     def of(
@@ -90,26 +94,48 @@ class EventTables:
         if titles is not None:
             known = pd.Series(titles[TITLE].to_numpy(), index=as_text(titles[ITEM]).to_numpy())
             item_table[TITLE] = known[~known.index.duplicated()].reindex(item_table[ITEM].to_numpy()).to_numpy()
-        last = rows[np.searchsorted(user[rows], np.arange(len(users)), side="right") - 1]
         others = [c for c in fields if c in frame and c not in (*of_items, USER, ITEM)]
-        user_table = frame[others].iloc[last].reset_index(drop=True)
-        user_table.insert(0, USER, pd.Series(users, dtype="string"))
-        if histories is not None and histories.columns is not None:
-            user_table = user_table.assign(**_pasts(frame.iloc[last], labels[last] > 0, histories))
-        return cls(user_table, item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
-                   labels[rows] > 0, None if times is None else times[rows], part[rows].astype(np.int8))  # fmt: skip
+
+        def users_in(some: np.ndarray) -> pd.DataFrame:
+            """Return the users as they were in the last of some rows, which are in order."""
+            which, first = np.unique(user[some][::-1], return_index=True)
+            last = some[::-1][first][which < len(users)]
+            table = frame[others].iloc[last].reset_index(drop=True)
+            table.insert(0, USER, pd.Series(users[which[which < len(users)]], dtype="string"))
+            if histories is not None and histories.columns is not None:
+                table = table.assign(**_pasts(frame.iloc[last], labels[last] > 0, histories))
+            return table
+
+        earlier = []
+        for code in range(1, len(PARTS)):
+            earlier.append(users_in(rows[(part[rows] >= 0) & (part[rows] < code)]))
+            earlier[-1][BEFORE] = code
+        return cls(users_in(rows), item_table, user[rows].astype(np.int32), item[rows].astype(np.int32),
+                   labels[rows] > 0, None if times is None else times[rows], part[rows].astype(np.int8),
+                   pd.concat(earlier, ignore_index=True))  # fmt: skip
 
     @property
     def ptr(self) -> np.ndarray:
         """Where each user's events begin and end, [U+1]."""
         return np.searchsorted(self.user, np.arange(len(self.users) + 1))
 
+    def before(self, part: str) -> EventTables:
+        """Return the tables as they were before `val` or `test`: with the users who had been seen, and their events."""
+        code = PARTS.index(part)
+        users = self.earlier[self.earlier[BEFORE] == code].drop(columns=BEFORE).reset_index(drop=True)
+        user = np.append(pd.Index(users[USER]).get_indexer(self.users[USER]), -1)[self.user]
+        kept = (user >= 0) & (self.part >= 0) & (self.part < code)
+        return replace(self, users=users, user=user[kept].astype(np.int32), item=self.item[kept],
+                       positive=self.positive[kept], time=None if self.time is None else self.time[kept],
+                       part=self.part[kept])  # fmt: skip
+
     def save(self, folder: Path) -> None:
-        """Write users.parquet, items.parquet and meetings.parquet."""
+        """Write users.parquet, items.parquet, meetings.parquet and users_before.parquet."""
         columns = {"user": self.user, "item": self.item, "positive": self.positive, "part": self.part}
         columns |= {} if self.time is None else {"time": self.time}
         tables = [pa.Table.from_pandas(self.users, preserve_index=False)]
         tables += [pa.Table.from_pandas(self.items, preserve_index=False), pa.table(columns)]
+        tables += [pa.Table.from_pandas(self.earlier, preserve_index=False)]
         for name, table in zip(FILES, tables, strict=True):
             with atomic_path(folder / name) as path:
                 pq.write_table(table, path, compression="zstd", write_page_checksum=True)
@@ -124,10 +150,12 @@ class EventTables:
         if not any((folder / name).is_file() for name in FILES):
             return None
         with reading(folder, "users and items cannot be read"):
-            users, items, met = (pq.read_table(folder / name, page_checksum_verification=True) for name in FILES)
+            users, items, met, earlier = (
+                pq.read_table(folder / name, page_checksum_verification=True) for name in FILES
+            )
             time = met["time"].to_numpy() if "time" in met.column_names else None
             user, item, positive, part = (met[name].to_numpy() for name in ("user", "item", "positive", "part"))
-            return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time, part)
+            return cls(users.to_pandas(), items.to_pandas(), user, item, positive, time, part, earlier.to_pandas())
 
 
 def _last(item: np.ndarray, rows: np.ndarray, known: np.ndarray) -> np.ndarray:

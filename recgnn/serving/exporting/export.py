@@ -19,6 +19,7 @@ from recgnn.serving.exporting.encoding import write_encoding, write_histories
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
 from recgnn.serving.exporting.standalone import standalone
 from recgnn.serving.loading import load
+from recgnn.serving.pipeline import TrainedPipeline
 from recgnn.serving.recommender import TrainedRecommender
 
 Format = Literal["onnx", "torch", "embeddings"]
@@ -57,6 +58,8 @@ def export(
     if format == "onnx":
         programs.need_onnx()
     trained = load(run, trust)
+    if isinstance(trained, TrainedPipeline):
+        raise ConfigError(f"{run}: a pipeline is several models; export them one by one")
     _check_model(trained, format)
     with atomic_folder(output) as folder, _working(f"exporting {type(trained.model).__name__}"):
         about = _about(trained, format)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 
-from recgnn.data.clicks.negatives import with_negatives
+from recgnn.data.clicks.negatives import Drawn, with_negatives
 from recgnn.data.clicks.owners import Timeline
 from recgnn.data.clicks.parts import Asked, Chosen, Labelled, whole_of, with_past
 from recgnn.data.interactions.filters import codes
@@ -20,7 +20,7 @@ from recgnn.errors import ConfigError, DataError
 def sampled(frame: pd.DataFrame, count: int, of_items=()) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The events and their negatives."""
     line = Timeline(codes(frame["user"]), codes(frame["item"]), frame.get("timestamp"))
-    events, rows = with_negatives(frame, line, count, 1, of_items)
+    events, rows = with_negatives(frame, line, np.zeros(len(frame), np.int8), Drawn(count, 1), of_items)
     assert rows.tolist() == np.repeat(np.arange(len(frame)), 1 + count).tolist()
     real = np.arange(len(events)) % (1 + count) == 0
     return events[real].reset_index(drop=True), events[~real].reset_index(drop=True)
@@ -152,7 +152,7 @@ def attributes(frame: pd.DataFrame, seed: int) -> dict[str, tuple[object, str, s
 def chosen(frame: pd.DataFrame, kinds: dict[str, str], seed: int, **more) -> tuple[Labelled, Chosen]:
     fields = {"user": "categorical", "item": "categorical"} | kinds
     split = RatioSplit((0.5, 0.1, 0.4), by="all", seed=seed)
-    asked = Asked("label", fields, split, None, "clicks", 1, seed, **more)
+    asked = Asked("label", fields, split, None, "clicks", Drawn(1, seed), **more)
     events, _, _ = with_past("the log", whole_of("the log", frame, asked), asked)
     assert events.chosen is not None
     return events, events.chosen

@@ -1,0 +1,17 @@
+"""What a report of a problem needs."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from recgnn import __version__
+
+
+def test_versions_threads_and_devices(entry, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    code, out, _ = entry("env")
+    facts = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert code == 0 and facts["recgnn"] == __version__
+    for name in ("torch", "lightning", "torch-geometric", "pandas"):
+        assert facts[name] == metadata.version(name)
+    assert {"python", "cores", "devices", "cache"} <= facts.keys() and "0123456789" not in out
