@@ -105,6 +105,14 @@ class StartFrom(Callback):
         self.before: novelty.Measured | None = None
         self.notes: list[str] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, for a run that is continued."""
+        return {"before": None if self.before is None else self.before._asdict(), "notes": self.notes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.notes = list(state_dict["notes"])
+        self.before = None if state_dict["before"] is None else novelty.Measured(**state_dict["before"])
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.ckpt_path or hasattr(pl_module.model, "solve"):
             return
