@@ -76,7 +76,7 @@ class Parent:
     def counts(self, data: Any) -> dict[str, list[int]]:
         """Return how many users and items, or values of fields, the run knew, and how many are new."""
         names, found = {"num_users": "users", "num_items": "items", "field_dims": "values"}, {}
-        for size, rows in data.prepared.rows_of(type(data.prepared).load(self.prepared)).items():
+        for size, rows in data.moved.items():
             if size in names:
                 known, total = int((rows >= 0).sum()), getattr(data, size)
                 found[names[size]] = [known, (sum(total) if isinstance(total, list) else total) - known]
@@ -116,9 +116,9 @@ class StartFrom(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.ckpt_path or hasattr(pl_module.model, "solve"):
             return
-        prepared = trainer.datamodule.prepared
-        moved = {k: torch.from_numpy(v) for k, v in prepared.rows_of(type(prepared).load(self.parent.prepared)).items()}
+        moved = {size: torch.from_numpy(rows) for size, rows in trainer.datamodule.moved.items()}
         self.notes += move(pl_module, trainer.optimizers[0], self.parent, moved)
+        self.parent.checkpoint = {}  # as large as the model
         pl_module.model.refresh()
         if self.measured:
             self.before = novelty.measure(pl_module, trainer.datamodule)

@@ -31,13 +31,12 @@ def measure(training: Any, data: Any) -> Measured:
 
     Args:
         training: The LightningModule.
-        data: The data module, whose `earlier` says what was known.
+        data: The data module, whose `moved` says what was known.
     """
     was = training.training
     training.eval()
     training.model.refresh()
-    prepared, earlier = data.prepared, type(data.prepared).load(data.earlier)
-    rows = {name: torch.from_numpy(moved) for name, moved in prepared.rows_of(earlier).items()}
+    rows = {name: torch.from_numpy(moved) for name, moved in data.moved.items()}
     kind: Any = {"ranking": Rankings, "rating": Ratings}.get(training.task, Events)
     metrics, groups = training.metrics["test"], kind(training, data, rows)
     for batch in data.test_dataloader():

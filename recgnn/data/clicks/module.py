@@ -152,6 +152,12 @@ class CTRDataModule(Checked, LightningDataModule):
             self.earlier, self.read_run,
         )  # fmt: skip
 
+    @cached_property
+    def moved(self) -> dict[str, np.ndarray]:
+        """The rows here of the earlier run's values, by the name of their numbers."""
+        assert self.earlier is not None
+        return self.prepared.rows_of(PreparedEvents.load(self.earlier, parts=()))
+
     @property
     def fresh(self) -> np.ndarray | None:
         """The rows of train that are visited where training starts from another run, [m]; else None."""
