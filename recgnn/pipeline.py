@@ -93,7 +93,10 @@ def main(argv: list[str]) -> TrainedPipeline:
         if "val" in parts:
             plan = plan._replace(blend=best_weight(outcomes["val"], metric))
             tried = f"the best of {len(ALL_WEIGHTS)} by {metric} on validation"
-            told = f"{plan.blend:g}: {tried} (--blend 0: the ranker alone)"
+            hint = "--blend 0: the ranker alone"
+            if plan.blend == 1:
+                hint = "the ranker adds nothing there: train it with a history, and with data.hard_negatives"
+            told = f"{plan.blend:g}: {tried} ({hint})"
         notes.append(f"blend {told}")
     print("\n".join(notes))
     pipeline.plan = plan

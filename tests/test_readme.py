@@ -1,4 +1,4 @@
-"""What the README promises, run."""
+"""What the README and the manual promise, run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from recgnn.data import SyntheticLog
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MANUAL = [f"howto/{name}.md" for name in ("train", "use", "one_system", "compare", "machines")]  # in this order
+TEXT = "\n".join([README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in MANUAL)])
+START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
 CALL = re.compile(r"(?:python -m recgnn\.|recgnn )(\w+)(.*)")
 LOG = """\
 data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 200, num_items: 190}}}}
@@ -29,13 +32,13 @@ trainer: {accelerator: cpu, enable_progress_bar: false}
 """
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def lines() -> list[str]:
-    """Every command of the README, without its comment."""
-    found = [line.partition("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+def lines(text: str = TEXT) -> list[str]:
+    """Every command of the README and the manual, without its comment."""
+    found = [line.partition("  #")[0].strip() for block in blocks("bash", text) for line in block.splitlines()]
     return [line for line in found if line]
 
 
@@ -54,10 +57,10 @@ def clicks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_own_data_in_twelve_lines(clicks: Path) -> None:
-    (text,) = [b for b in blocks("yaml") if "clicks.csv" in b]
+    (text,) = [b for b in blocks("yaml", README) if "clicks.csv" in b]
     assert len(text.strip().splitlines()) <= 12
     Path("clicks.yaml").write_text(text)
-    fit, recommend = [line for line in lines() if "clicks" in line and "runs/clicks" in line]
+    fit, recommend = [line for line in lines(README) if "runs/clicks" in line]
     words = shlex.split(fit)
     assert words[:3] == ["python", "-m", "recgnn.fit"]
     cli = main("fit", [*words[3:], "--trainer.max_epochs=5", "--trainer.logger=false"])
@@ -71,8 +74,21 @@ def test_own_data_in_twelve_lines(clicks: Path) -> None:
     assert not known & set(zip(found["user"], found["item"], strict=True))
 
 
+def test_the_start_of_the_manual(clicks: Path, entry) -> None:
+    (text,) = blocks("yaml", START)
+    Path("clicks.yaml").write_text(text)
+    for line in lines(START):
+        command, *words = shlex.split(line)[2:]
+        short = ["--trainer.max_epochs=2", "--trainer.logger=false"] if command == "recgnn.fit" else []
+        code, _, error = entry(command.removeprefix("recgnn."), *words, *short)
+        assert code == 0, f"{line}\n{error}"
+    assert Path("compare/compare.html").is_file()
+    (code,) = blocks("python", START)
+    exec(code, {})
+
+
 def test_a_table_of_clicks(here: Path) -> None:
-    (text,) = [b for b in blocks("yaml") if "impressions.parquet" in b]
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/howto/clicks.md").read_text("utf-8"), re.S)
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"site": random.choice(list("abcd"), 500), "price": random.random(500)})
     frame.assign(clicked=(random.random(500) < 0.3).astype(int)).to_parquet("impressions.parquet")
@@ -126,7 +142,7 @@ def test_every_command_of_the_readme_runs(here: Path, entry, drawing) -> None:
             if option in words and "ddp" not in words:
                 assert Path(words[words.index(option) + 1]).exists(), line
     assert {"fit", "test", "recommend", "similar", "predict", "export", "compare", "benchmark", "tune"} <= set(ran)
-    (code,) = [b for b in blocks("python") if "load(" in b]
+    (code,) = blocks("python")
     exec(code, {})
     run = load("runs/a")
     assert list(run.recommend(users=[196], k=10)) == ["user", "rank", "item", "score", "title"]
@@ -143,12 +159,14 @@ def test_commands_of_the_readme_exist() -> None:
 
 
 def test_files_of_the_readme_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_models_of_the_readme_are_all_there_are() -> None:
     import recgnn.models
 
-    table = README.split("## Models")[1].split("##")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == set(recgnn.models.__all__)
+    table = (ROOT / "docs/models.md").read_text("utf-8").split("measured here")[1]
+    named = set(re.findall(r"`(\w+)`", README.split("## Models")[1].split("\n[Models]")[0]))
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == named == set(recgnn.models.__all__)

@@ -22,6 +22,7 @@ COMMANDS = {
     "recommend": "the best items for users",
     "similar": "the items most similar to given items",
     "predict": "a rating, probability or score for each row of a table",
+    "serve": "a run behind HTTP, with a page to try it",
     "evaluate": "measure anybody's recommendations as a run is measured",
     "pipeline": "a retriever and a ranker as one run",
     "export": "a run as an ONNX model, a torch program or embeddings",

@@ -15,6 +15,8 @@ from recgnn.nn.folding import Entries
 from recgnn.nn.norms import half_square
 from recgnn.nn.propagation import CSR, select_rows
 
+AT_ONCE = 64  # rows that are encoded at a time for an explanation
+
 
 class RowRecommender(Recommender):
     r"""A model :math:`\hat y = f(W z + b)` of a row of the interaction matrix, where z is its encoding.
@@ -29,6 +31,9 @@ class RowRecommender(Recommender):
         output_activation: f; `sigmoid` is stretched over the range of the training ratings.
         tied: W is the transposed weight of the first layer; for one hidden layer.
     """
+
+    explanation = "by how much the score falls without each of the user's items; they need not sum to it"
+    rest = "what no single item explains"
 
     def __init__(
         self, num_users: int, num_items: int, by: Side, hidden_dims: Sequence[Size], hidden_activation: Activation,
@@ -174,6 +179,24 @@ class RowRecommender(Recommender):
         csr = self.inputs(as_csr(place, items, values, size, self.num_columns))
         with torch.autocast(self.decoder_bias.device.type, enabled=False):
             return self.finish(self.decode(self.encode(None, self.first(csr))))
+
+    @torch.no_grad()
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Compute by how much the scores fall without each of the user's items."""
+        if self.by == "item":
+            raise ConfigError(
+                f"{type(self).__name__} by item predicts from the item's users, so the user's items explain nothing"
+            )
+        count, device = entries.others.numel(), items.device
+        found = []
+        for left_out in torch.arange(-1, count, device=device).split(AT_ONCE):  # -1 leaves nothing out
+            kept = (left_out[:, None] != torch.arange(count, device=device)).nonzero()
+            place, own = kept.T
+            rows = as_csr(place, entries.others[own], entries.values[own], left_out.numel(), self.num_columns)
+            users = torch.full_like(left_out, user)
+            found.append(self.finish(self.decode(self.encode(users, self.first(self.inputs(rows)))))[:, items])
+        scores = torch.cat(found)
+        return scores[:1] - scores[1:]
 
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
         """Return no rows, because a new row is encoded as the training rows are."""

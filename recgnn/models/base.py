@@ -49,6 +49,8 @@ class Model(Checked, nn.Module):
         l2: the weight of the regularisation that it is trained with.
         l2_on: whether that is of its `embeddings` or of the `representations` computed from them, where these differ.
         remark: what is told before it is trained, in one line; nothing by default.
+        explanation: what the parts are that an explanation of a score has, and how exact they are, in one line.
+        rest: what the parts leave of the score, by name; nothing where they sum to it.
 
     A model without gradient training defines `solve()`, which sets its parameters in closed form; it is called once.
     """
@@ -61,6 +63,8 @@ class Model(Checked, nn.Module):
     l2: float = 0.0
     l2_on: Literal["embeddings", "representations"] = "embeddings"
     remark: str = ""
+    explanation: str = ""
+    rest: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -233,6 +237,20 @@ class Recommender(Model):
         """
         unit = nn.functional.normalize(self.embeddings()[1], dim=1)
         return unit[items] @ unit.T
+
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Divide the scores of `items` [m] for a user of the training data among the n items that the user has: [n, m].
+        `explanation` says how, and `rest` what is left of the score.
+
+        Args:
+            user: row of the user.
+            entries: what this one user has, n items.
+            items: rows of the scored items, [m].
+
+        Raises:
+            ConfigError: if the model knows no such shares.
+        """
+        raise ConfigError(f"{type(self).__name__} has no explanation by the items that a user has")
 
     # ---- users and items that are not in the training data
 

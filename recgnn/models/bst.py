@@ -51,6 +51,8 @@ class BST(CTRModel):
             their noise with them, unless positions are larger than the embeddings; then the first epochs learn faster.
     """
 
+    explanation = "how the last block attends from this item to each past one, over all heads; not a share of the score"
+
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, item_slots: Sequence[int] | None = None,
         embedding_dim: Size = 16, num_heads: Depth = 8, num_blocks: Depth = 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,16 @@ from recgnn.errors import ConfigError
 from recgnn.models.base import Model
 from recgnn.nn.embedding import FieldEmbedding, FieldSum, GivenVectors
 from recgnn.nn.sequence import PaddedHistory
+
+
+class Terms(NamedTuple):
+    """The parts of the logits of B events: the bias; of fields [B, F]; of pairs of fields, those of a field with itself
+    among them, [B, F, F], zeros below the diagonal; and what else there is, [B]."""
+
+    bias: Tensor
+    fields: Tensor
+    pairs: Tensor
+    rest: Tensor
 
 
 class CTRModel(Model):
@@ -38,6 +48,7 @@ class CTRModel(Model):
     tasks = ("clicks", "regression")
     reads = "events"
     defaults = {"lr": 1e-3}
+    explanation = "what each field and each pair of fields adds to the logit of the score; exact: they sum to it"
     prior = 300.0
     uses_times = False
 
@@ -143,6 +154,25 @@ class CTRModel(Model):
             raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
         start = sum(self.field_dims[:field])
         return table(torch.arange(start, start + self.field_dims[field], device=table.weight.device)).detach()
+
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        """Compute what each pair of fields adds to the logits: [B, F, F], zeros below the diagonal.
+
+        Raises:
+            ConfigError: if the model is no sum of fields and pairs of fields.
+        """
+        raise ConfigError(f"{type(self).__name__} is no sum of fields and pairs of fields, so it explains no score")
+
+    @torch.no_grad()
+    def terms(self, ids: Tensor, values: Tensor | None = None) -> Terms:
+        """Take the logits of events apart: ids [B, S], values [B, S] or None.
+
+        Raises:
+            ConfigError: if the model is no sum of fields and pairs of fields.
+        """
+        pairs, fields = self.field_pairs(ids, values), self.sum_fields(self.linear(ids, values).squeeze(2))
+        rest = self(ids, values) - self.bias - fields.sum(1) - pairs.sum((1, 2))
+        return Terms(self.bias.detach(), fields, pairs, rest)
 
     def exportable(self) -> nn.Module:
         return EventAnswers(self)

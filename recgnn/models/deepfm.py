@@ -10,7 +10,7 @@ from recgnn.errors import NonNegative, Share, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.autoencoder import Activation
 from recgnn.nn.mlp import MLP
-from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
+from recgnn.nn.vectors import EventVectors, field_pairs, pairs_of, sum_of
 
 
 class DeepFM(CTRModel):
@@ -28,6 +28,9 @@ class DeepFM(CTRModel):
         init_std: standard deviation of the embeddings at the start.
     """
 
+    explanation = "what each field, each pair of fields and the perceptron add to the logit of the score"
+    rest = "the perceptron"
+
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, embedding_dim: Size = 16,
         hidden_dims: Sequence[Size] = (400, 400, 400), activation: Activation = "relu", dropout: Share = 0.2,
@@ -38,6 +41,9 @@ class DeepFM(CTRModel):
         self.embedding = self.table(embedding_dim, init_std)
         self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
         self.mlp = MLP(self.num_fields * embedding_dim, hidden_dims, activation, dropout, batch_norm, out_dim=1)
+
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        return field_pairs(self.embedding(ids, values), self.sum_fields)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         weights, x = self.vectors([self.linear, self.embedding], ids, values)

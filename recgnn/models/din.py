@@ -39,6 +39,8 @@ class DIN(CTRModel):
         init_std: standard deviation of the embeddings at the start.
     """
 
+    explanation = "how much weight the unit gives to each past item for this one; not a share of the score"
+
     def __init__(
         self, field_dims: Sequence[int], slots: Sequence[int] | None = None, item_slots: Sequence[int] | None = None,
         embedding_dim: Size = 16, hidden_dims: Sequence[Size] = (200, 80),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side
-from recgnn.nn.folding import Entries, features_of, neighbour_map
+from recgnn.nn.folding import DAMPING, Entries, features_of, neighbour_map
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
 
@@ -48,6 +48,11 @@ class EmbeddingRecommender(Recommender):
     """
 
     defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 2e-3}
+    explanation = (
+        "what each of the user's items adds to the vector that these items alone would give a new user; an "
+        " approximation, since the user's vector was learnt freely"
+    )
+    rest = "what was learnt beyond these items"
 
     def __init__(self, num_users: int, num_items: int, embedding_dim: Size, init_std: NonNegative = 0.1):
         super().__init__(num_users, num_items)
@@ -129,6 +134,15 @@ class EmbeddingRecommender(Recommender):
         pairs = zip(users.split(2**16), items.split(2**16), strict=True)
         return torch.cat([(user[u] * item[i]).sum(1) for u, i in pairs])
 
+    @torch.no_grad()
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Divide the scores that the user's items alone would give, by the linear map of `new_rows`."""
+        count = entries.others.numel()
+        alone = Entries(torch.arange(count, device=items.device), entries.others, entries.values, count + 1)
+        vectors = self.represent_users(EmbeddingRecommender.new_rows(self, "user", alone), alone)
+        of_mean = (vectors[:-1] - vectors[-1:]) * (1 + DAMPING) / (count + DAMPING)  # the last one has nothing
+        return of_mean @ self.embeddings()[1][items].T
+
     def exportable(self) -> nn.Module:
         return InnerProduct(*self.score_vectors())
 
@@ -177,6 +191,46 @@ class EmbeddingRecommender(Recommender):
         entries = Entries(place, items, values, size)
         user = self.represent_users(self.new_rows("user", entries), entries)
         return user @ self.embeddings()[1].T
+
+
+BY_MESSAGES = (
+    "what the paths through each of the user's items add to the score: integrated gradients over what these items send "
+    "to the user; an approximation of a score that is not linear in them"
+)
+
+
+@torch.no_grad()
+def message_shares(
+    model: EmbeddingRecommender, user: int, entries: Entries, items: Tensor, steps: int = 32
+) -> Tensor:
+    r"""Divide scores by integrated gradients (`Sundararajan et al., 2017 <https://arxiv.org/abs/1703.01365>`_, eq. 1)
+    over the weights w of the messages from the user's items, from none of them to all.
+
+    .. math:: \phi_{ji} = w_j \int_0^1 \frac{\partial \hat y_{ui}(t w)}{\partial w_j} dt
+
+    They sum to what the score is above that without messages, but for the error of the midpoint rule; the vectors of
+    the items stay as they are. Where the score is linear in the messages one step is exact.
+
+    Args:
+        model: whose `represent_users` propagates to the user alone.
+        user: row of the user.
+        entries: what this one user has, n items.
+        items: rows of the scored items, [m].
+        steps: of the midpoint rule.
+
+    Shapes: [n, m].
+    """
+    count = entries.others.numel()
+    part = (torch.arange(steps, device=items.device) + 0.5) / steps
+    sent = part.repeat_interleave(count).requires_grad_()
+    place = torch.arange(steps, device=items.device).repeat_interleave(count)
+    rows = {name: x[user].expand(steps, *x.shape[1:]) for name, x in model.own_rows("user").items()}
+    targets = model.embeddings()[1][items]
+    with torch.enable_grad():
+        vectors = model.represent_users(rows, Entries(place, entries.others.repeat(steps), sent, steps))
+        scores = (vectors @ targets.to(vectors.dtype).T).mean(0)
+        found = [torch.autograd.grad(score, sent, retain_graph=True)[0] for score in scores]
+    return torch.stack(found, 1).view(steps, count, items.numel()).sum(0)
 
 
 class InnerProduct(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor
 from recgnn.errors import ConfigError, NonNegative, Size
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.interaction import pairs_by_field
+from recgnn.nn.vectors import without_self
 
 
 class FFM(CTRModel):
@@ -43,6 +44,13 @@ class FFM(CTRModel):
         else:
             pairs = pairs_by_field(self.sum_fields(x), x[:, range(len(self.slots)), self.sum_fields.slots])
         return self.first_order(ids, values) + pairs
+
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        x = self.embedding(ids, values).unflatten(2, (self.num_fields, -1))  # [B, S, F, k]
+        own = x[:, range(len(self.slots)), self.sum_fields.slots]
+        of_fields = self.sum_fields(x)
+        pairs = (of_fields * of_fields.transpose(1, 2)).sum(3)
+        return without_self(pairs, self.sum_fields(own.square().sum(2)))
 
     def field_vectors(self, field: int) -> NoReturn:
         raise ConfigError("FFM has a vector of each value for every other field, and none for the value as such")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from recgnn.errors import NonNegative, Size
 from recgnn.models.ctr import CTRModel
-from recgnn.nn.vectors import EventVectors, pairs_of, sum_of
+from recgnn.nn.vectors import EventVectors, field_pairs, pairs_of, sum_of
 
 
 class FM(CTRModel):
@@ -36,6 +36,9 @@ class FM(CTRModel):
         self.linear = self.table(1)
         self.embedding = self.table(embedding_dim, init_std)
         self.vectors = EventVectors(self.field_dims, self.slots, embedding_dim)
+
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        return field_pairs(self.embedding(ids, values), self.sum_fields)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         weights, vectors = self.vectors([self.linear, self.embedding], ids, values)

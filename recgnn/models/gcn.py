@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recgnn.errors import Share, Size
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
+from recgnn.models.embedding import BY_MESSAGES, EmbeddingRecommender, each_side, message_shares, pick
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.propagation import BipartiteOperator, GCNLayer, csr_matmul
 
@@ -31,6 +31,8 @@ class GCN(EmbeddingRecommender):
         dropout: rate, on each layer's input but the first, as the authors; off at evaluation.
     """
 
+    explanation = BY_MESSAGES
+    rest = "the user's own vector"
     operator: BipartiteOperator
 
     def __init__(
@@ -69,6 +71,9 @@ class GCN(EmbeddingRecommender):
         if self.readout == "last":
             return layers[-1]
         return each_side(lambda *parts: torch.cat(parts, 1), *layers)
+
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        return message_shares(self, user, entries, items)
 
     # ---- users that are not in the training data
 

@@ -11,6 +11,8 @@ from recgnn.models.base import Recommender, Side
 from recgnn.nn.folding import Entries
 from recgnn.nn.propagation import CSR, dense_rows, select_rows
 
+AT_ONCE = 64  # items of a user that are scored at a time
+
 
 class HistoryRecommender(Recommender):
     """A model that scores items for a user by the items that the user has, and knows nothing else of the user.
@@ -25,6 +27,7 @@ class HistoryRecommender(Recommender):
     """
 
     training_rows = "user"
+    explanation = "what each of the user's items adds to the score, by its weight for this item; exact: they sum to it"
     row_ptr: Tensor
     row_items: Tensor
     ones: Tensor
@@ -69,6 +72,16 @@ class HistoryRecommender(Recommender):
         """Score all items for somebody who has nothing but one of `items` [B]: [B, I]."""
         places = torch.arange(items.numel(), device=items.device)
         return self.score_history(places, items, torch.ones(items.numel(), device=items.device), items.numel())
+
+    @torch.no_grad()
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Score `items` by each of the user's items alone, of which a linear score is the sum."""
+        places = torch.arange(entries.others.numel(), device=items.device)
+        found = []
+        for own in places.split(AT_ONCE):
+            alone = places[: own.numel()], entries.others[own], entries.values[own]
+            found.append(self.score_history(*alone, own.numel())[:, items])
+        return torch.cat(found)
 
     def exportable(self) -> nn.Module:
         return self

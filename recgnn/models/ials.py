@@ -8,7 +8,7 @@ from torch import Tensor
 from recgnn.errors import ConfigError, Count, NonNegative, Positive, Size
 from recgnn.models.base import Side
 from recgnn.models.embedding import EmbeddingRecommender
-from recgnn.nn.folding import Entries, ridge_rows
+from recgnn.nn.folding import Entries, ridge_rows, ridge_shares
 
 
 class iALS(EmbeddingRecommender):
@@ -34,6 +34,8 @@ class iALS(EmbeddingRecommender):
     """
 
     defaults = {"l2": 0.015}
+    explanation = "what each of the user's items adds to the score, as the user is solved for; exact: they sum to it"
+    rest = ""
     weighted = True
     unobserved: Tensor
 
@@ -79,3 +81,12 @@ class iALS(EmbeddingRecommender):
         weights, targets = None if self.confidences is None else entries.values, torch.ones_like(entries.values)
         rows = ridge_rows(entries, other, targets, ridge.to(other.dtype), weights, self.unobserved * other.T @ other)
         return {f"{side}_embedding.weight": rows}
+
+    @torch.no_grad()
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Take the solution for the user apart; the values of the entries are their confidences."""
+        other = self.item_embedding.weight
+        ridge = self.l2 * (entries.counts + self.unobserved * other.shape[0]) ** self.nu
+        own, targets = other[entries.others], torch.ones_like(entries.values)
+        gram = self.unobserved * other.T @ other
+        return ridge_shares(own, targets, ridge, other[items], entries.values, gram)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, Layers, NonNegative, Size
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender
+from recgnn.models.embedding import EmbeddingRecommender, message_shares
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
 from recgnn.nn.losses import SampledSoftmax
@@ -38,6 +38,8 @@ class LightGCN(EmbeddingRecommender):
     """
 
     defaults = {"loss": SampledSoftmax, "l2": 0.15, "l2_on": "representations", "lr": 3e-3}
+    explanation = "what the paths through each of the user's items add to the score; exact, with the user's own vector"
+    rest = "the user's own vector"
     operator: BipartiteOperator
 
     def __init__(
@@ -72,6 +74,10 @@ class LightGCN(EmbeddingRecommender):
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
         x = self.user_embedding.weight, self.item_embedding.weight
         return layer_sum_rows(self.operator, x, self.alpha, users, items)
+
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Take the score apart, which is linear in what the items send to the user."""
+        return message_shares(self, user, entries, items, steps=1)
 
     # ---- users that are not in the training data
 

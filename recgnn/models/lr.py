@@ -24,5 +24,9 @@ class LR(CTRModel):
         super().__init__(field_dims, slots)
         self.linear = self.table(1)
 
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        """Return zeros: there are no pairs."""
+        return self.bias.new_zeros(len(ids), self.num_fields, self.num_fields)
+
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         return self.first_order(ids, values)

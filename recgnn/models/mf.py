@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side
 from recgnn.models.embedding import EmbeddingRecommender
-from recgnn.nn.folding import Entries, ridge_rows
+from recgnn.nn.folding import Entries, ridge_rows, ridge_shares
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
 
@@ -97,15 +97,28 @@ class MF(EmbeddingRecommender):
         ratings."""
         if self.task == "ranking":
             return super().new_rows(side, entries)
+        vectors, targets, ridge = self._regression(side, entries)
+        rows = ridge_rows(entries, vectors, targets, ridge.to(vectors.dtype))
+        own = {f"{side}_embedding.weight": rows[:, : self.user_embedding.embedding_dim]}
+        return own | ({f"{side}_bias": rows[:, -1]} if self.user_bias is not None else {})
+
+    def _regression(self, side: Side, entries: Entries) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of the other side, with a one for the bias where there is any, the targets of the entries, and
+        the ridge of each node."""
         vectors, *bias = self.own_rows("item" if side == "user" else "user").values()
         targets = entries.values - self.mean
         if bias:
             targets = targets - bias[0][entries.others]
             vectors = torch.cat([vectors, torch.ones_like(vectors[:, :1])], 1)
-        ridge = max(self.l2 / 2, MIN_RIDGE) * entries.counts.clamp(min=1)
-        rows = ridge_rows(entries, vectors, targets, ridge.to(vectors.dtype))
-        own = {f"{side}_embedding.weight": rows[:, : self.user_embedding.embedding_dim]}
-        return own | ({f"{side}_bias": rows[:, -1]} if bias else {})
+        return vectors, targets, max(self.l2 / 2, MIN_RIDGE) * entries.counts.clamp(min=1)
+
+    @torch.no_grad()
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        """Divide, for ratings, the score that ridge regression on the user's ratings gives."""
+        if self.task == "ranking":
+            return super().shares(user, entries, items)
+        vectors, targets, ridge = self._regression("user", entries)
+        return ridge_shares(vectors[entries.others], targets, ridge, vectors[items])
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         user, bias = rows["user_embedding.weight"], rows.get("user_bias")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from recgnn.errors import Share, Size
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, each_side, pick
+from recgnn.models.embedding import BY_MESSAGES, EmbeddingRecommender, each_side, message_shares, pick
 from recgnn.nn.folding import Entries, user_rows
 from recgnn.nn.norms import embedding_l2
 from recgnn.nn.propagation import BipartiteOperator, NGCFLayer, Norm, csr_matmul
@@ -37,6 +37,8 @@ class NGCF(EmbeddingRecommender):
         node_dropout: share of nodes (edges for `authors`) that send nothing in training.
     """
 
+    explanation = BY_MESSAGES
+    rest = "the user's own vector"
     operator: BipartiteOperator
 
     def __init__(
@@ -89,6 +91,9 @@ class NGCF(EmbeddingRecommender):
         if self.variant == "paper":
             return super().penalty(l2, batch, outputs)
         return l2 * embedding_l2(*outputs)
+
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        return message_shares(self, user, entries, items)
 
     # ---- users that are not in the training data
 

@@ -47,5 +47,11 @@ class Poly2(CTRModel):
         pairs = self.pairs(batch.ids, batch.values)
         return [(self.linear, present(batch.ids, batch.values)), (self.crosses, present(*pairs))]
 
+    def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        slots, size = self.sum_fields.slots, self.num_fields
+        place = slots[self.index.left] * size + slots[self.index.right]
+        crosses = self.crosses(*self.pairs(ids, values)).squeeze(2)
+        return crosses.new_zeros(len(ids), size * size).index_add(1, place, crosses).unflatten(1, (size, size))
+
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         return self.first_order(ids, values) + self.crosses(*self.pairs(ids, values)).sum((1, 2))

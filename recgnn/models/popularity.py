@@ -40,5 +40,8 @@ class Popularity(HistoryRecommender):
     def similarity(self, items: Tensor) -> Tensor:
         raise ConfigError("Popularity ranks everything alike for everybody, so no item is similar to another")
 
+    def shares(self, user: int, entries: Entries, items: Tensor) -> Tensor:
+        raise ConfigError("Popularity ranks everything alike for everybody, so nothing that a user has counts")
+
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
         return {}

@@ -118,9 +118,36 @@ def ridge_rows(
     return found
 
 
+def ridge_shares(
+    vectors: Tensor, targets: Tensor, ridge: Tensor, others: Tensor, weights: Tensor | None = None,
+    gram: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    r"""Divide the inner products of a node's vector by `ridge_rows` with other vectors among the node's entries
+    (`Hu et al., 2008 <https://doi.org/10.1109/ICDM.2008.22>`_, eq. 7).
+
+    .. math:: x_i^\top e = \sum_j w_j t_j \, x_i^\top \Big(\sum_j w_j x_j x_j^\top + G + \lambda I\Big)^{-1} x_j
+
+    Args:
+        vectors: x of the node's entries, [n, D].
+        targets: t of each entry, [n].
+        ridge: lambda.
+        others: the other vectors, [m, D].
+        weights: w of each entry, [n]; None for ones.
+        gram: G, [D, D]; None for 0.
+
+    Shapes: [n, m].
+    """
+    x = vectors.double()
+    weighted = x if weights is None else x * weights[:, None]
+    a = weighted.T @ x + (0 if gram is None else gram)
+    a.diagonal().add_(ridge)
+    solved = torch.cholesky_solve(others.double().T, torch.linalg.cholesky(a))
+    return (weighted * targets[:, None] @ solved).to(vectors.dtype)
+
+
 def user_rows(operator: BipartiteOperator, entries: Entries) -> tuple[CSR, Tensor]:
-    """Compute the rows of new users in a graph's normalised operator, with the degrees of its items as they are, [n,
-    I], and their self-loops, zeros where the graph has none, [n, 1]."""
+    """Compute the rows of new users in a graph's normalised operator, with the degrees of its items as they are, each
+    times the entry's value, [n, I], and their self-loops, zeros where the graph has none, [n, 1]."""
     loops = 0 if operator.user_self is None else 1
     degree = entries.counts.double() + loops
     if operator.norm.startswith("sym"):
@@ -128,4 +155,4 @@ def user_rows(operator: BipartiteOperator, entries: Entries) -> tuple[CSR, Tenso
     else:
         weight = 1.0 / degree[entries.place]
     own = loops / degree.clamp(min=1)
-    return entries.rows(weight, operator.num_items), own.float()[:, None]
+    return entries.rows(weight * entries.values, operator.num_items), own.float()[:, None]

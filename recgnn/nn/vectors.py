@@ -122,6 +122,20 @@ def pairs_of(vectors: Vectors) -> Tensor:
     return _Pairs.apply(*(single(x) for x in vectors))
 
 
+def field_pairs(x: Tensor, sum_fields: FieldSum) -> Tensor:
+    """Sum the pairs of features by their fields, of the features' vectors times values, x [B, S, D]: [B, F, F], zeros
+    below the diagonal."""
+    of_fields = sum_fields(x)
+    return without_self(of_fields @ of_fields.mT, sum_fields(x.square().sum(2)))
+
+
+def without_self(products: Tensor, squares: Tensor) -> Tensor:
+    """Keep each pair of features once: of the symmetric products of fields' sums [B, F, F] what is above the diagonal,
+    and on it half of what is left without the squares of the fields' features [B, F]."""
+    within = (products.diagonal(dim1=1, dim2=2) - squares) / 2
+    return products.triu(1) + torch.diag_embed(within)
+
+
 class _Pairs(torch.autograd.Function):
     """Half the square of the sum of vectors, less half the sum of their squares; each one's gradient is the sum of the
     others."""

@@ -39,7 +39,9 @@ def agreement(retriever: TrainedRecommender, ranker: TrainedCTR) -> tuple[list[s
     log = retriever.prepared
     mine, theirs = _of_log(log), _of_events(log, ranker)
     if trouble := _trouble(log, mine, theirs, "test", str(retriever.run), str(ranker.run)):
-        raise ConfigError(f"{trouble}; train both with one split (its kind, ratios, order and seed) of the same rows")
+        rows = log.summary["positive"] or "all"
+        raise ConfigError(f"{trouble}; the retriever's split is {log.summary['split']} of {rows} rows, the ranker's "
+                          f"{ranker.summary['split']} of {ranker.summary['label']}: train both with one")  # fmt: skip
     told = f"splits agree: {len(mine.held['test']):,} test pairs are the same, and in no earlier part"
     told += f" ({theirs.unknown:,} more are of users or items that the retriever does not know)" * (theirs.unknown > 0)
     if log.summary["val_is_test"] or not len(mine.held["val"]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.clicks.encoders import KNOWN, Categorical
+from recgnn.data.clicks.history import History
 from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -24,6 +25,8 @@ from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.columns import own_columns
 from recgnn.serving.event_reader import Encoded, EventReader
+from recgnn.serving.ids import as_list
+from recgnn.serving.output import concatenated
 from recgnn.serving.trained import Score, TrainedModel
 from recgnn.serving.unknown import Unknown
 
@@ -63,7 +66,8 @@ class TrainedCTR(TrainedModel, EventReader):
             ConfigError: if the run does not know its users and items.
         """
         earlier = copy.copy(self)
-        vars(earlier).pop("_liked", None)
+        for name in ("_liked", "encoded_users", "_seen_in"):
+            vars(earlier).pop(name, None)
         earlier.tables = self.known.before(part)
         earlier.users = Vocabulary(pd.Index(earlier.tables.users[USER], dtype="str"))
         return earlier
@@ -179,8 +183,13 @@ class TrainedCTR(TrainedModel, EventReader):
         ours = {theirs: name for name, theirs in self.names.items()}
         context = {ours.get(name, name): value for name, value in (context or {}).items()}
         need_columns(context, self.encoders.reads, "context", error=ConfigError)
-        sides = self.encode(self.known.users.assign(**context)), self._candidates(context)
-        return lambda users, place, items: self._scores(sides, users, place, items)
+        goods = self._candidates(context)
+
+        def scores_of(users: Tensor, place: Tensor, items: Tensor) -> Tensor:
+            events = self._events(users, place, items, goods, context)
+            return torch.cat([torch.empty(0), *(self.model.predict_events(*event) for event in events)])
+
+        return scores_of
 
     def _candidates(self, context: dict[str, Any]) -> Encoded:
         """The items, with the numbers of their fields: of the items' own columns, or of the context for all of them.
@@ -199,24 +208,86 @@ class TrainedCTR(TrainedModel, EventReader):
                 )
         return self.encode(items.assign(**given)) if given else self.encoded_items
 
-    def _scores(self, sides: tuple[Encoded, Encoded], users: Tensor, place: Tensor, items: Tensor) -> Tensor:
-        """The scores of pairs of a place in `users` [B] and an item, both [n] and ordered by place: [n]; `sides` are
-        all users and all items."""
-        people, goods = sides
+    def _events(
+        self, users: Tensor, place: Tensor, items: Tensor, goods: Encoded, context: dict[str, Any]
+    ) -> Iterator[tuple[Tensor, Tensor | None, History | None]]:
+        """Yield blocks of events: ids, values and the past of pairs of a place in `users` [B] and an item, both [n] and
+        ordered by place; `goods` are all items, as for the context."""
+        rows = users.clamp(min=0)
+        people = self.encoded_users.of(rows)
+        if context:
+            people = self.encode(self.known.users.iloc[rows.numpy()].assign(**context))
         of_items = self.encoders.slots_of([ITEM, *self.known.items.columns])
-        scores, step = torch.empty(len(place)), BLOCK
-        memory = self.memory(users.numpy())
+        memory, step = self.memory(users.numpy()), BLOCK
         if memory is not None:
             step = max(1, BLOCK * 4 // (1 + max([0, *memory.lengths.tolist()])))
         for begin in range(0, len(place), step):
             row, item = place[begin : begin + step], items[begin : begin + step]
-            ids, values = people.of(users[row])
+            ids, values = people.of(row)
             ids[:, of_items] = goods.ids[item][:, of_items]
             if values is not None and goods.values is not None:
                 values[:, of_items] = goods.values[item][:, of_items]
-            past = None if memory is None else memory.of(row)
-            scores[begin : begin + step] = self.model.predict_events(ids, values, past)
-        return scores
+            yield ids, values, None if memory is None else memory.of(row)
+
+    def explain(self, user: object, items: object) -> pd.DataFrame:
+        """Tell why items have their scores for a user, in the context of the user's last event: columns item, score,
+        kind, of, share and, where known, title (that of `of`).
+
+        Of a model with attention (DIN, BST) the rows, of kind `past`, are the items that the user liked before, with
+        the weight that each has. Of a sum of fields and pairs of fields (LR, Poly2, FM, FFM, and DeepFM beside its
+        perceptron) they are its terms, which sum to the logit: of kind `bias`, `field`, `pair` (`of` has both names)
+        and `rest`. The largest come first. `model.explanation` says what the shares are.
+
+        Args:
+            user: raw id.
+            items: raw ids of the items whose scores are explained.
+
+        Raises:
+            DataError: for an unknown user or item.
+            ConfigError: for a model that has no such explanation.
+        """
+        rows = torch.from_numpy(self._rows(user, None)[0])
+        targets = torch.from_numpy(self.items.require(as_list(items), ITEM))
+        place, parts = torch.zeros_like(targets), list[tuple[float, pd.DataFrame]]()
+        for ids, values, past in self._events(rows, place, targets, self._candidates({}), {}):
+            scores = self.model.predict_events(ids, values, past).tolist()
+            kind = self._of_past if hasattr(self.model, "attention") else self._of_fields
+            parts += zip(scores, kind(ids, values, past), strict=True)
+        frames = []
+        for target, (score, frame) in zip(self.items.decode(targets.numpy()), parts, strict=True):
+            frame = frame.sort_values("share", ascending=False, kind="stable")
+            frame.insert(0, "item", target)
+            frame.insert(1, "score", score)
+            frames.append(frame)
+        return concatenated(frames)
+
+    def _of_past(self, ids: Tensor, values: Tensor | None, past: Any) -> list[pd.DataFrame]:
+        """The attention of each event to its past items."""
+        assert self.history is not None
+        lengths, field, names = past.lengths.tolist(), self.history.item_fields[0], np.zeros(0)
+        if self.history.columns is None:
+            names = self.items.decode(past.items.numpy())
+        else:  # items that columns hold have the names that the encoder knows
+            names = np.array(self.encoders.words(field, past.ids[:, 0].numpy()), dtype=object)
+        places = self.items.encode(names) if field == ITEM else np.full(len(names), -1)
+        weights = cast(Any, self.model).attention(ids, values, past).numpy()
+        whole = self._named(pd.DataFrame({"kind": "past", "of": names, "share": weights}), places)
+        ends = np.cumsum(lengths)
+        return [whole.iloc[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+    def _of_fields(self, ids: Tensor, values: Tensor | None, past: Any) -> list[pd.DataFrame]:
+        """The terms of each event's logit."""
+        terms, names = self.model.terms(ids, values), self.encoders.names
+        left, right = torch.triu_indices(len(names), len(names))
+        there = terms.pairs[:, left, right].abs().amax(0) > 0
+        left, right = left[there].tolist(), right[there].tolist()
+        kinds = ["bias", *["field"] * len(names), *["pair"] * len(left), *["rest"] * bool(self.model.rest)]
+        of = ["", *names, *(f"{names[i]} x {names[j]}" for i, j in zip(left, right, strict=True))]
+        found = []
+        for fields, pairs, rest in zip(terms.fields, terms.pairs, terms.rest, strict=True):
+            share = [float(terms.bias), *fields.tolist(), *pairs[left, right].tolist(), float(rest)][: len(kinds)]
+            found.append(pd.DataFrame({"kind": kinds, "of": [*of, self.model.rest][: len(kinds)], "share": share}))
+        return found
 
     # ---- representations
 

@@ -134,6 +134,11 @@ class EventReader:
         """The items of the run's events."""
         return self.encode(self.known.items)
 
+    @cached_property
+    def encoded_users(self) -> Encoded:
+        """The users of the run's events, as they were in their last."""
+        return self.encode(self.known.users)
+
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:

@@ -18,6 +18,8 @@ from recgnn.data.stored import digest_of, read_yaml, reading, sealed_text
 from recgnn.errors import ConfigError, Count, Fraction, RunError, check
 from recgnn.files import atomic_path
 from recgnn.serving.clicks import TrainedCTR
+from recgnn.serving.ids import as_list
+from recgnn.serving.output import concatenated
 from recgnn.serving.recommender import TrainedRecommender
 from recgnn.serving.trained import Score, TrainedModel
 from recgnn.training import run_folder as runs
@@ -210,6 +212,11 @@ class TrainedPipeline(TrainedModel):
             return torch.full((len(users), len(self.items)), -torch.inf).scatter_(1, candidates.items, scores)
 
         return score
+
+    def explain(self, user: object, items: object) -> pd.DataFrame:
+        """Tell why the ranker gives items their scores (see `TrainedCTR.explain`)."""
+        ids = self.items.parse(as_list(items))
+        return concatenated([self.ranker.explain(user, item).assign(item=item) for item in ids])
 
     def similarity(self) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
         return self.retrievers[0].similarity()

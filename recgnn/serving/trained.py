@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.interactions.graph import UserItems
-from recgnn.data.interactions.log import ITEM, USER
+from recgnn.data.interactions.log import ITEM, PARTS, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.progress import progress
 from recgnn.data.readers.frames import is_frame
@@ -75,6 +75,20 @@ class TrainedModel(ABC):
     @abstractmethod
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The frame with a column prediction."""
+
+    @abstractmethod
+    def explain(self, user: object, items: object) -> pd.DataFrame:
+        """Tell why items have their scores for a user: columns item, score, kind, of, share and, where known, title
+        (that of `of`), the largest shares of each item first. `model.explanation` says in a line what the shares are.
+
+        Args:
+            user: raw id.
+            items: raw ids.
+
+        Raises:
+            DataError: for an unknown user or item.
+            ConfigError: for a model that explains nothing.
+        """
 
     # ---- recommending
 
@@ -141,7 +155,7 @@ class TrainedModel(ABC):
             own = self._own_candidates(frame, self.users.parse(as_list(users)))
         rows, names = self._rows(users, fallback)
         parts = left_out(self.usual_exclusion if exclude_seen is None else exclude_seen)
-        filters = Filters(self._blocked(candidates, exclude), own, self.seen_in(*parts) if parts else None)
+        filters = Filters(self._blocked(candidates, exclude), own, self._seen(parts) if parts else None)
         score = self.scorer(context)
 
         def best(start: int, stop: int) -> Pair:
@@ -240,6 +254,33 @@ class TrainedModel(ABC):
         return concatenated(frames)
 
     # ---- ids, filters and tables
+
+    def items_of(self, user: object) -> pd.DataFrame:
+        """List the items that a user has in the run's data: columns item and, where known, title.
+
+        Raises:
+            DataError: for an unknown user.
+        """
+        rows, _ = self._rows(user, None)
+        items = self._seen(PARTS).of(torch.from_numpy(rows))[1].numpy()
+        return self._named(pd.DataFrame({"item": self.items.decode(items)}), items)
+
+    def _named(self, frame: pd.DataFrame, items: np.ndarray) -> pd.DataFrame:
+        """The frame with the titles of items [n], -1 for none, where titles are known."""
+        if self._titles is None:
+            return frame
+        return frame.assign(title=pd.Series(np.where(items < 0, None, self._titles[items]), frame.index, dtype=object))
+
+    @cached_property
+    def _seen_in(self) -> dict[tuple, UserItems]:
+        return {}
+
+    def _seen(self, parts: tuple[str, ...]) -> UserItems:
+        """`seen_in`, computed once."""
+        key = (parts, len(self.users))  # which may grow
+        if key not in self._seen_in:
+            self._seen_in[key] = self.seen_in(*parts)
+        return self._seen_in[key]
 
     def _rows(self, users: object, fallback: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Rows of users, -1 for unknown ones where there is a fallback, and their ids."""

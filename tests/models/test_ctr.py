@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from recgnn import models
 from recgnn.data.clicks.loaders import CTRBatch
-from recgnn.models import BST, DIN, LR, DCNv2, DeepFM, Poly2, WideDeep
+from recgnn.errors import ConfigError
+from recgnn.models import BST, DIN, FFM, FM, LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import GivenVectors
 
@@ -197,3 +198,43 @@ def test_given_vectors_stand_for_rows_of_every_table(kind, ctr_model, events, tr
         of = [own.maps[0] @ other.weight.grad[start : start + len(vectors)].T for own, other in
               zip(tables, (table for table in plain.tables() if table.of_values), strict=True)]  # fmt: skip
         assert_close(model.given[0].vectors.grad, sum(of).T)
+
+
+@pytest.mark.parametrize("kind", [LR, FM, FFM, Poly2, DeepFM])
+def test_terms_are_the_parts_of_the_double_sum(kind, ctr_model, events) -> None:
+    """A pair of features stands at its fields: what the logit changes by where only these two have a value."""
+    model = ctr_model(kind, **small(kind))
+    terms = model.terms(events.ids, events.values)
+    expected = torch.zeros_like(terms.pairs)
+    for event, (ids, x) in enumerate(zip(events.ids, events.values, strict=True)):
+
+        def logit(*places: int, ids=ids, x=x) -> torch.Tensor:
+            only = torch.zeros_like(x)
+            only[list(places)] = x[list(places)]
+            return fm_part(model, ids[None], only[None])
+
+        for a in range(len(ids)):
+            for b in range(a + 1, len(ids)):
+                pair = logit(a, b) - logit(a) - logit(b) + logit()
+                expected[event, events.slots[a], events.slots[b]] += pair
+        for field in range(4):
+            slots = [s for s, f in enumerate(events.slots) if f == field]
+            own = sum(model.linear.weight[ids[s], 0] * x[s] for s in slots)
+            torch.testing.assert_close(terms.fields[event, field], own.detach())
+    torch.testing.assert_close(terms.pairs, expected.detach(), atol=1e-5, rtol=1e-4)  # products in single precision
+    total = terms.bias + terms.fields.sum(1) + terms.pairs.sum((1, 2)) + terms.rest
+    torch.testing.assert_close(total, model(events.ids, events.values).detach())
+    assert (terms.rest.abs() > 1e-3).all() == (kind is DeepFM)
+
+
+def fm_part(model, ids: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The logit, without DeepFM's perceptron."""
+    if not isinstance(model, DeepFM):
+        return model(ids, values)[0]
+    v = (model.embedding.weight[ids[0]] * values[0, :, None]).double()
+    return (model.linear.weight[ids[0], 0] @ values[0]) + ((v @ v.T).sum() - v.square().sum()) / 2
+
+
+def test_other_models_say_that_they_explain_nothing(ctr_model, events) -> None:
+    with pytest.raises(ConfigError, match="DCNv2 is no sum of fields and pairs of fields, so it explains no score"):
+        ctr_model(DCNv2, **small(DCNv2)).terms(events.ids, events.values)

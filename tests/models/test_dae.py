@@ -10,6 +10,7 @@ from recgnn.data.interactions.loaders import RowBatch
 from recgnn.errors import ConfigError
 from recgnn.models import DAE
 from recgnn.models.autoencoder import RowRecommender
+from recgnn.nn.folding import Entries
 
 LOSSES = ["multinomial", "logistic", "squared"]
 ALPHA, SCALE = 1.6732632423543772, 1.0507009873554805
@@ -269,3 +270,16 @@ def test_it_learns_and_scores_by_what_it_learned(train, options) -> None:
         y = y / y.sum(1, keepdim=True).sqrt()
     model.refresh()
     assert_close(model.score(torch.arange(model.num_users)), naive_scores(model, y).detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_shares_are_what_the_score_loses(small, made, monkeypatch) -> None:
+    monkeypatch.setattr("recgnn.models.autoencoder.AT_ONCE", 2)
+    model, user, targets = made().model.eval(), int(small.edges[0].bincount().argmax()), torch.tensor([1, 5])
+    row = clean(small)[user]
+    own = row.nonzero().flatten()
+    found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)).double(), 1), targets)
+    for j, item in enumerate(own.tolist()):
+        without = row.clone()
+        without[item] = 0
+        expected = (model(row[None]) - model(without[None]))[0, targets]
+        assert_close(found[j], expected.detach())

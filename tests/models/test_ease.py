@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from recgnn.errors import ConfigError, RunError
-from recgnn.models import EASE, ease
+from recgnn.models import EASE, GraphFilter, ItemKNN, ease, history
 from recgnn.nn import gram
+from recgnn.nn.folding import Entries
 
 
 def test_weights_equal_the_dense_formula(monkeypatch) -> None:
@@ -38,3 +39,20 @@ def test_it_needs_regularisation(small) -> None:
     model.set_graph(small.edges)
     with pytest.raises(ConfigError, match="set --training.l2 above 0"):
         model.solve()
+
+
+@pytest.mark.parametrize("kind", [EASE, ItemKNN, GraphFilter])
+def test_shares_sum_to_the_score(kind, small, monkeypatch) -> None:
+    """Of linear models: the weight that a dense row with one item alone gives."""
+    monkeypatch.setattr(history, "AT_ONCE", 2)
+    model = kind(small.users, small.items).double()
+    model.l2 = 2.0
+    model.set_graph(small.edges)
+    model.solve()
+    user, targets = int(small.edges[0].bincount().argmax()), torch.tensor([1, 5, 0])
+    own = small.edges[1][small.edges[0] == user]
+    found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)).double(), 1), targets)
+    expected = model(torch.eye(small.items).double()[own])[:, targets]
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-6)
+    torch.testing.assert_close(found.sum(0), model.score(torch.tensor([user]))[0, targets], atol=1e-9, rtol=1e-6)
+    assert len(own) > 2

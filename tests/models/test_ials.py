@@ -60,3 +60,23 @@ def test_it_needs_regularisation(small) -> None:
     model.set_graph(small.edges)
     with pytest.raises(ConfigError, match="set --training.l2 above 0"):
         model.solve()
+
+
+def test_shares_take_the_solution_apart(small) -> None:
+    """Hu et al., 2008, eq. 7: y_i^T W^u y_j c_uj, with the inverse W^u."""
+    torch.manual_seed(0)
+    model = iALS(small.users, small.items, 4, alpha=0.2).double()
+    model.l2, weights = 0.05, 2 * torch.rand(small.edges.shape[1], dtype=torch.double)
+    model.confidences = weights
+    model.set_graph(small.edges)
+    model.solve()
+    y, targets = model.item_embedding.weight.detach(), torch.tensor([1, 5])
+    user = int(small.edges[0].bincount().argmax())
+    mine = small.edges[0] == user
+    own, c = small.edges[1][mine], weights[mine]
+    w = torch.linalg.inv(0.2 * y.T @ y + y[own].T @ (c[:, None] * y[own])
+                         + 0.05 * (len(own) + 0.2 * small.items) * torch.eye(4))  # fmt: skip
+    found = model.shares(user, Entries(torch.zeros_like(own), own, c, 1), targets)
+    expected = torch.stack([c[j] * y[targets] @ w @ y[item] for j, item in enumerate(own)])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(0).float(), model.score(torch.tensor([user]))[0, targets])

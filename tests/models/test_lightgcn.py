@@ -9,6 +9,7 @@ from torch_geometric import nn as pyg
 
 from recgnn.errors import ConfigError
 from recgnn.models import LightGCN
+from recgnn.nn.folding import Entries
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}  # the operator's weights are float32
 WEIGHTS = ["uniform", "learned", [0.5, 0.25, -0.25, 1.0]]
@@ -142,3 +143,24 @@ def test_state_has_no_graph_and_can_be_loaded(layer_weights, small, on_graph) ->
 def test_trains(loss: str, precision: str, train) -> None:
     before, after, _ = train(lambda *sizes: LightGCN(*sizes, 16), loss=loss, lr=0.02, precision=precision)
     assert after > before + 0.05
+
+
+@pytest.mark.parametrize("layer_weights", WEIGHTS, ids=str)
+def test_shares_are_the_terms_of_the_sum(layer_weights, small, on_graph) -> None:
+    """e_u = alpha_0 x_u + sum_j (d_u d_j)^-1/2 sum_k alpha_k x_j^(k-1), each term times e_i."""
+    model = on_graph(make(small, layer_weights=layer_weights)).model.eval()
+    degree = small.adjacency.sum(1)
+    operator = small.adjacency / degree.clamp(min=1).outer(degree.clamp(min=1)).sqrt()
+    layers = [torch.cat([model.user_embedding.weight, model.item_embedding.weight]).detach()]
+    layers += [operator @ layers[0], operator @ operator @ layers[0]]
+    targets, scores = torch.tensor([5, 0]), model.score(torch.arange(small.users))
+    for user in range(small.users - 1):
+        own = small.edges[1][small.edges[0] == user]
+        found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)), 1), targets)
+        rest = model.alpha[0] * model.user_embedding.weight[user] @ model.embeddings()[1][targets].double().T
+        assert_close(found.double().sum(0) + rest.detach(), scores[user, targets].double(), atol=1e-5, rtol=1e-5)
+        for j, row in zip(own.tolist(), found, strict=True):
+            sent = sum(a * x[small.users + j] for a, x in zip(model.alpha[1:], layers, strict=True))
+            sent = sent / (degree[user] * degree[small.users + j]).sqrt()
+            expected = torch.stack([sent @ model.embeddings()[1][i].double() for i in targets])
+            assert_close(row.double(), expected.detach(), atol=1e-5, rtol=1e-5)

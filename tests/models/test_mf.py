@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from recgnn.data.interactions.loaders import RatingBatch
 from recgnn.models import MF
+from recgnn.nn.folding import Entries
 
 
 def with_biases(small) -> MF:
@@ -145,3 +146,28 @@ def test_it_learns_ratings(fit_ratings, biases: bool, precision: str) -> None:
     options = {"epochs": 12, "size": 128, "l2": 0.05, "lr": 0.05, "precision": precision}
     rmse, mean_rmse = fit_ratings(lambda *n: MF(*n, 8, biases=biases), **options)
     assert rmse < 0.93 * mean_rmse
+
+
+def test_shares_are_of_the_vector_that_the_items_alone_give(small, on_graph) -> None:
+    model = on_graph(with_biases(small)).model.float()
+    user, targets = int(small.edges[0].bincount().argmax()), torch.tensor([1, 5])
+    own = small.edges[1][small.edges[0] == user]
+
+    def score(items: torch.Tensor) -> torch.Tensor:
+        return model.score_history(torch.zeros_like(items), items, torch.ones(len(items)), 1)[0, targets]
+
+    found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)), 1), targets)
+    assert found.shape == (len(own), 2) and len(own) > 1
+    assert_close(found.sum(0), score(own) - score(own[:0]), atol=1e-5, rtol=1e-4)
+    alone = torch.stack([score(item[None]) - score(own[:0]) for item in own])  # over 1 + 5 items, not n + 5
+    assert_close(found, alone * 6 / (len(own) + 5), atol=1e-5, rtol=1e-4)
+
+
+def test_shares_of_ratings_take_ridge_regression_apart(small, on_ratings) -> None:
+    ratings = torch.rand(small.edges.shape[1], dtype=torch.double) * 4 + 1
+    model = on_ratings(with_biases(small), small.edges, ratings, task="rating", l2=0.1).model.float()
+    user, targets = int(small.edges[0].bincount().argmax()), torch.tensor([1, 5])
+    mine = small.edges[0] == user
+    own = Entries(torch.zeros_like(small.edges[1][mine]), small.edges[1][mine], ratings[mine].float(), 1)
+    found = model.shares(user, own, targets).sum(0) + model.item_bias[targets] + model.mean
+    assert_close(found.double(), model.score_history(*own)[0, targets].double(), atol=1e-5, rtol=1e-4)

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from recgnn.models import NGCF
+from recgnn.models import GCN, NGCF
+from recgnn.nn.folding import Entries
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}  # the operator's weights are float32
 VARIANTS = ["paper", "authors"]
@@ -157,3 +158,29 @@ def test_trains(variant: str, precision: str, train) -> None:
         lambda *sizes: NGCF(*sizes, 16, [16, 16], variant, node_dropout=0.1), lr=0.02, epochs=10, precision=precision
     )
     assert after > before + 0.05
+
+
+@pytest.mark.parametrize("kind", ["paper", "authors", "GCN"])
+def test_shares_are_the_integral_of_the_gradient(kind: str, small, on_graph) -> None:
+    """By differences of the score, the user's messages scaled by t: 60 steps from none to all; and their sum."""
+    model = make(small, variant=kind) if kind != "GCN" else GCN(small.users, small.items, 4, (5, 3), "concat")
+    model = on_graph(model).model.eval()
+    user, target = int(small.edges[0].bincount().argmax()), torch.tensor([4])
+    own = small.edges[1][small.edges[0] == user]
+    item, rows = model.embeddings()[1][4].double(), {"user_embedding.weight": model.user_embedding.weight[[user]]}
+
+    def score(factors: torch.Tensor) -> float:
+        vector = model.represent_users(rows, Entries(torch.zeros_like(own), own, factors, 1))
+        return float(vector[0].detach().double() @ item)
+
+    ones, expected = torch.ones(len(own), dtype=torch.double), torch.zeros(len(own))
+    for step in range(60):
+        for j in range(len(own)):
+            nudge = torch.zeros_like(ones)
+            nudge[j] = 1e-3
+            middle = (step + 0.5) / 60 * ones
+            expected[j] += (score(middle + nudge) - score(middle - nudge)) / 2e-3 / 60
+    found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)), 1), target)[:, 0]
+    assert len(own) > 1 and found.abs().min() > 1e-3
+    assert_close(found.double(), expected.double(), atol=0.03 * float(expected.abs().max()), rtol=0.03)
+    assert float(found.sum()) == pytest.approx(score(ones) - score(0 * ones), rel=0.05, abs=0.02)

@@ -362,3 +362,28 @@ def test_past_items_have_no_numbers_of_their_own(here) -> None:
     data = CTRDataModule(EventTable("events.parquet"), fields=fields, history=Histories(["item"]))
     with pytest.raises(ConfigError, match="the numbers of 'item' are in column 'price', which past items do not have"):
         data.prepare_data()
+
+
+def test_explanations(run) -> None:
+    """Attention over the user's past, newest 3; or the terms of FM's equation, which sum to the logit."""
+    trained, (frame, _) = load(run), log()
+    found = trained.explain("u3", ["4", 2])
+    scores = trained.recommend("u3", k=9, exclude_seen=False).set_index("item")["score"]
+    for item, parts in found.groupby("item"):
+        assert parts["score"].unique() == pytest.approx([scores[item]], abs=1e-6)
+        if trained.history is None:
+            logit = np.log(scores[item] / (1 - scores[item]))
+            assert parts["share"].sum() == pytest.approx(logit, abs=1e-4)
+            fields, names = parts[parts["kind"] == "field"], ["user", "item", "place", "genre"]
+            assert sorted(fields["of"]) == sorted(names)
+            pairs = [f"{a} x {b}" for n, a in enumerate(names) for b in names[n + 1 :]]
+            assert set(pairs) <= set(parts.loc[parts["kind"] == "pair", "of"]) <= {*pairs, "genre x genre"}
+            continue
+        mine = frame[(frame["user"] == "u3") & (frame["rating"] >= 4)].sort_values("time").tail(3)
+        assert sorted(parts["of"].astype(int)) == sorted(mine["item"]) and set(parts["kind"]) == {"past"}
+        assert parts["title"].tolist() == [f"film {i}" for i in parts["of"]]
+        past = trained.memory(trained.users.encode(["u3"])).of()
+        row = as_rows("u3", [int(item)])
+        encoded = trained.encode(row)
+        expected = trained.model.attention(*encoded, past)
+        assert sorted(parts["share"]) == pytest.approx(sorted(expected.tolist()), abs=1e-6)

@@ -213,16 +213,28 @@ def test_the_folder_is_a_run_and_refuses_a_part_that_was_trained_anew(runs: Path
     (line,), left = find([moved / "pair"])
     assert not left and line.model == "EASE > FM" and line.seed == "7, None" and line.num_users == USERS
     for options, message in (
-        (["--config", str(here / "pair.yaml")], "no such file"),
+        (["--config", str(here / "pair.yaml")], "pair.yaml: no such configuration"),
         (["--retriever", "a", "--ranker", "b", "--run_dir", str(moved / "pair")], "holds a pipeline already"),
         (["--retriever", "a", "--ranker", "b", "--run_dir", str(moved / "ease")], "holds other files"),
         (["--retriever", "a", "--run_dir", "x"], "--ranker is missing"),
         (["--retriever", "a", "--ranker", "b", "--run_dir", "x", "--blend", "2"], "blend is 2.0; expected a number"),
     ):
-        with pytest.raises((ConfigError, RunError), match=message) if message != "no such file" else pytest.raises(
-            Exception, match="pair.yaml"
-        ):
+        with pytest.raises((ConfigError, DataError, RunError), match=message):
             main("pipeline", options)
+    plan = (moved / "pair/pipeline.yaml").read_text()
+    (moved / "pair/pipeline.yaml").write_text(plan.replace("candidates: 5", "candidates: 6"))
+    with pytest.raises(RunError, match="pipeline.yaml: is damaged, or was changed"):
+        recgnn.load(moved / "pair")
+    (moved / "pair/pipeline.yaml").write_text(plan)
     shutil.copy(moved / "knn/checkpoints/best.ckpt", moved / "ease/checkpoints/best.ckpt")
     with pytest.raises(RunError, match=r"ease: was trained anew since .*pipeline.yaml was written \(checkpoints/best"):
         recgnn.load(moved / "pair")
+
+
+def test_explanations_are_the_rankers(runs) -> None:
+    pipeline = made(runs, "ease")
+    item = int(pipeline.recommend("u3", k=1)["item"].iloc[0])
+    found = pipeline.explain("u3", [item])
+    expected = pipeline.ranker.explain("u3", item).assign(item=item)
+    pd.testing.assert_frame_equal(found, expected)
+    assert set(found["kind"]) >= {"bias", "field", "pair"} and found["item"].tolist()[0] == item

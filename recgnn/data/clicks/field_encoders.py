@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,12 @@ class FieldEncoders:
     def names(self) -> list[str]:
         """The fields, F of them."""
         return list(self.encoders)
+
+    def words(self, name: str, rows: np.ndarray) -> list[str]:
+        """The values of a categorical field, from rows of the table of all fields, [n]."""
+        start = sum(self.dims[: self.names.index(name)])
+        words = ["unknown", "missing", *cast(Categorical, self.encoders[name]).values]
+        return [words[row - start] for row in rows.tolist()]
 
     @property
     def dims(self) -> list[int]:

@@ -220,11 +220,8 @@ class CTRDataModule(Checked, LightningDataModule):
         Args:
             rows: of the first item field, in the table of all fields, [n].
         """
-        encoders, name = self.prepared.encoders, self.prepared.summary["history"]["item_fields"][0]
-        names = list(encoders.encoders)
-        start = sum(encoders.dims[: names.index(name)])
-        words = ["unknown", "missing", *cast(Categorical, encoders.encoders[name]).values]
-        found = [words[row - start] for row in rows.tolist()]
+        name = self.prepared.summary["history"]["item_fields"][0]
+        found = self.prepared.encoders.words(name, rows.numpy())
         return found if name != ITEM else [self._titles.get(word) or word for word in found]
 
     @cached_property

@@ -1,0 +1,1 @@
+"""A run behind HTTP: what `python -m recgnn.serve` starts. It needs the extra `serve`."""
