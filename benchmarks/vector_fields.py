@@ -57,9 +57,9 @@ def main() -> None:
     print(f"{given.retriever}: ndcg@10 {retriever['test']['ndcg@10']:.4f} in {retriever['seconds']:.0f} s", flush=True)
     own = {side: {"kind": "categorical", "vectors": str(base)} for side in ("user", "item")}
     found: dict[str, list[float]] = {}
-    for name, fields in (("without", FIELDS), ("frozen", FIELDS | own),
-                         ("trained", FIELDS | {side: of | {"trained": True} for side, of in own.items()})):  # fmt: skip
-        for seed in given.seeds:
+    trained = {side: of | {"trained": True} for side, of in own.items()}
+    for seed in given.seeds:
+        for name, fields in (("without", FIELDS), ("frozen", FIELDS | own), ("trained", FIELDS | trained)):
             options = ["--data=CTRDataModule", *source, "--data.label=rating >= 4",
                        f"--data.fields={json.dumps(fields)}", f"--model={given.ranker}", f"--seed_everything={seed}",
                        *more]  # fmt: skip
