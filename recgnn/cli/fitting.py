@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
+from recgnn.cli.classes import path_of
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI, described
 from recgnn.data.stored import digest_of, sealed_text, write_json
@@ -94,6 +95,8 @@ class FitCLI(TrainingCLI):
             self._hold(Path(given).expanduser())  # before the data are prepared, which may take long
         if given := self._get(self.config, "from_run"):
             self.parent = Parent(given)
+            if self.line.model is not None and (kind := path_of(self.line.model)) != self.parent.kind:
+                raise RunError(f"--from_run {given}: is a run of {self.parent.kind}, and the configuration's is {kind}")
         super().instantiate_classes()
 
     def _hold(self, folder: Path) -> None:
