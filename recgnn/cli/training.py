@@ -23,6 +23,7 @@ from recgnn.data.interactions.usual_split import UsualSplit
 from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed, Whole, check, hints_of
 from recgnn.evaluation.reports import REPORTS
 from recgnn.models.base import SIZES, Model
+from recgnn.serving.vectors import vectors_of_run
 from recgnn.training.base import Training
 from recgnn.training.checkpoints import AtomicCheckpointIO
 from recgnn.training.from_run import Parent
@@ -199,6 +200,8 @@ class TrainingCLI(LightningCLI):
 
         def make_data(cls: type, *args: Any, **kwargs: Any) -> Any:
             made["data"] = cls(*args, **kwargs)
+            if hasattr(cls, "read_run"):
+                made["data"].read_run = vectors_of_run
             if self.parent is not None:
                 if not hasattr(cls, "earlier") or made["data"].prepared_folder is not None:
                     raise ConfigError(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from recgnn.errors import ConfigError
 from recgnn.models.base import Model
-from recgnn.nn.embedding import FieldEmbedding, FieldSum
+from recgnn.nn.embedding import FieldEmbedding, FieldSum, GivenVectors
 from recgnn.nn.sequence import PaddedHistory
 
 
@@ -58,12 +58,31 @@ class CTRModel(Model):
         self.num_fields, self.num_rows = len(self.field_dims), sum(self.field_dims)
         self.sum_fields = FieldSum(self.slots)
         self.bias = nn.Parameter(torch.zeros(()))
+        self.given: Sequence[GivenVectors] = cast(Any, nn.ModuleList())
         self.register_buffer("calibration", None)
         self.reads_history = "history" in signature(self.forward).parameters
 
     def table(self, dim: int, std: float = 1e-4, num_rows: int | None = None) -> FieldEmbedding:
         """Make a table of vectors, by default with a row for every value of every field."""
-        return FieldEmbedding(num_rows or self.num_rows, dim, std)
+        found = FieldEmbedding(num_rows or self.num_rows, dim, std)
+        found.of_values = num_rows is None
+        return found
+
+    def set_vectors(self, given: Sequence[GivenVectors]) -> None:
+        """Take the vectors of some fields' values, which every table of values maps to its own width."""
+        self.given = cast(Any, nn.ModuleList(given))
+        for table in self.tables():
+            if table.of_values:
+                table.take(given)
+
+    def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
+        found: dict[str, Tensor | None] = {}
+        for number, own in enumerate(self.given):
+            field = max(f for f in range(self.num_fields) if sum(self.field_dims[:f]) <= own.start)
+            offset = own.start - sum(self.field_dims[:field])
+            moved = rows["field_dims"].split(earlier.field_dims)[field][offset:] - own.start
+            found[f"given.{number}.vectors"] = moved if own.trained else torch.full_like(moved, -1)  # as they are now
+        return found
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Compute the logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
@@ -109,9 +128,17 @@ class CTRModel(Model):
         return image[place] + slope[place] * (logits - corner[place])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Make room for the calibration that a state has, or for none."""
+        """Make room for the calibration and the given vectors that a state has, or for none."""
         own = state_dict.get(f"{prefix}calibration")
         self.calibration = None if own is None else torch.empty_like(own, device=self.bias.device)
+        start, number = f"{prefix}given.", 0
+        given = []
+        while (about := state_dict.get(f"{start}{number}.about")) is not None and not self.given:
+            vectors = torch.empty_like(state_dict[f"{start}{number}.vectors"], device=self.bias.device)
+            given.append(GivenVectors(int(about[0]), vectors, bool(about[1])))
+            number += 1
+        if given:
+            self.set_vectors(given)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     # ---- in use
@@ -126,7 +153,7 @@ class CTRModel(Model):
         if not isinstance(table, FieldEmbedding):
             raise ConfigError(f"{type(self).__name__} has a weight for each value of a field, and no vectors of values")
         start = sum(self.field_dims[:field])
-        return table.weight.detach()[start : start + self.field_dims[field]]
+        return table(torch.arange(start, start + self.field_dims[field], device=table.weight.device)).detach()
 
     def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
         """Compute what each pair of fields adds to the logits: [B, F, F], zeros below the diagonal.

@@ -40,7 +40,8 @@ class Poly2(CTRModel):
         return self.index(ids), x
 
     def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
-        return {"crosses.weight": self.index.moved_rows(earlier.index, rows["field_dims"])}
+        own = self.index.moved_rows(earlier.index, rows["field_dims"])
+        return {**super().moved_rows(earlier, rows), "crosses.weight": own}
 
     def rows_of_batch(self, batch) -> list[tuple[FieldEmbedding, Tensor]]:
         pairs = self.pairs(batch.ids, batch.values)

@@ -77,8 +77,10 @@ class WideDeep(CTRModel):
         return self.index(ids), x
 
     def moved_rows(self, earlier: Any, rows: dict[str, Tensor]) -> dict[str, Tensor | None]:
-        own = None if self.index is None else self.index.moved_rows(earlier.index, rows["field_dims"])
-        return {} if self.index is None else {"crosses.weight": own}
+        found = super().moved_rows(earlier, rows)
+        if self.index is not None:
+            found["crosses.weight"] = self.index.moved_rows(earlier.index, rows["field_dims"])
+        return found
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:
         rows = present(batch.ids, batch.values)

@@ -20,11 +20,25 @@ class FieldEmbedding(nn.Embedding):
         sparse: whether the gradient is sparse: the batch's rows, each once, for an optimizer that moves only those
             (see `recgnn.nn.optimizers`).
 
+    Attributes:
+        of_values: whether its rows are those of the table of all fields.
+
     Shapes: ids [B, S], values [B, S] or None (all 1); the features' vectors times their values, [B, S, D].
     """
 
+    of_values = True
+
     def __init__(self, num_rows: int, dim: int, std: float = 1e-2, sparse: bool = False):
         super().__init__(num_rows, dim, sparse=sparse, _weight=torch.empty(num_rows, dim).normal_(std=std))
+        self.std, self.given = std, list[GivenVectors]()
+        self.maps = nn.ParameterList()
+
+    def take(self, given: Sequence[GivenVectors]) -> None:
+        """Take the vectors of some rows from elsewhere, each by a learnt linear map to D."""
+        self.given = list(given)
+        std = [self.std / own.vectors.shape[1] ** 0.5 for own in given]  # their numbers have variance 1
+        shapes = [(own.vectors.shape[1], self.embedding_dim) for own in given]
+        self.maps = nn.ParameterList(self.weight.new_empty(s).normal_(std=d) for s, d in zip(shapes, std, strict=True))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         (vectors,) = look_up([self], ids)
@@ -41,9 +55,53 @@ def look_up(tables: Sequence[FieldEmbedding], ids: Tensor) -> tuple[Tensor, ...]
     """Look up the rows `ids` (of any shape) in several tables with the same number of rows: for each, `[..., D]`."""
     weights = [table.weight for table in tables]
     custom = any(table.sparse for table in tables) or not weights[0].is_cuda
+    found: tuple[Tensor, ...]
     if custom and torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
-        return _LookUp.apply(ids, [table.sparse for table in tables], *weights)
-    return tuple(F.embedding(ids, weight) for weight in weights)
+        found = _LookUp.apply(ids, [table.sparse for table in tables], *weights)
+    else:
+        found = tuple(F.embedding(ids, weight) for weight in weights)
+    if not any(table.given for table in tables):
+        return found
+    return tuple(_with_given(table, ids, x) for table, x in zip(tables, found, strict=True))
+
+
+def _with_given(table: FieldEmbedding, ids: Tensor, x: Tensor) -> Tensor:
+    """Put the given vectors in their places: ids of any shape, x [..., D]; [..., D]."""
+    for own, linear in zip(table.given, table.maps, strict=True):
+        x = own(ids, x, linear)
+    return x
+
+
+class GivenVectors(nn.Module):
+    """Vectors that are known before training, of some consecutive rows of the table of all fields.
+
+    Args:
+        start: the first of these rows.
+        vectors: [n, d].
+        trained: whether they are trained on, or stay as they are.
+
+    Shapes: ids of any shape, x [..., D] what other rows have, linear [d, D]; [..., D].
+    """
+
+    vectors: Tensor
+
+    def __init__(self, start: int, vectors: Tensor, trained: bool = False):
+        super().__init__()
+        self.start, self.trained = start, trained
+        self.register_buffer("about", torch.tensor([start, int(trained)]))  # for whoever makes the model again
+        if trained:
+            self.vectors = nn.Parameter(vectors.clone())
+        else:
+            self.register_buffer("vectors", vectors)
+
+    def forward(self, ids: Tensor, x: Tensor, linear: Tensor) -> Tensor:
+        place = ids.long() - self.start
+        own = (place >= 0) & (place < self.vectors.shape[0])
+        if torch.compiler.is_compiling():  # of a fixed number of places
+            y = F.embedding(place.clamp(0, self.vectors.shape[0] - 1), self.vectors) @ linear
+            return torch.where(own[..., None], y.to(x.dtype), x)
+        rows, which = place[own].unique(return_inverse=True)
+        return x.index_put((own,), (self.vectors[rows] @ linear).to(x.dtype)[which])
 
 
 class _LookUp(torch.autograd.Function):

@@ -19,7 +19,7 @@ from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
-from recgnn.nn.embedding import FieldEmbedding
+from recgnn.nn.embedding import FieldEmbedding, GivenVectors
 from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, weighted_mean
 from recgnn.nn.norms import half_square
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
@@ -150,6 +150,8 @@ class ClickTraining(Training):
                 f"calibrate: {self.calibrate} needs a validation part apart from test, and the split has none "
                 f"({prepared.summary['split']}); take none, or another split"
             )
+        if not self.model.given and (vectors := prepared.vectors()):
+            self.model.set_vectors([GivenVectors(s, torch.from_numpy(v), trained) for s, v, trained in vectors])
         if stage == "fit" and self.l2_on == "mba":
             self.set_counts(data.row_counts())
             self._ddp_params_and_buffers_to_ignore = ["counts"]  # the same on every rank

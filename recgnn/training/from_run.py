@@ -76,7 +76,7 @@ class Parent:
     def counts(self, data: Any) -> dict[str, list[int]]:
         """Return how many users and items, or values of fields, the run knew, and how many are new."""
         names, found = {"num_users": "users", "num_items": "items", "field_dims": "values"}, {}
-        for size, rows in data.prepared.rows_of(type(data.prepared).load(self.prepared)).items():
+        for size, rows in data.moved.items():
             if size in names:
                 known, total = int((rows >= 0).sum()), getattr(data, size)
                 found[names[size]] = [known, (sum(total) if isinstance(total, list) else total) - known]
@@ -105,12 +105,20 @@ class StartFrom(Callback):
         self.before: novelty.Measured | None = None
         self.notes: list[str] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was measured, for a run that is continued."""
+        return {"before": None if self.before is None else self.before._asdict(), "notes": self.notes}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.notes = list(state_dict["notes"])
+        self.before = None if state_dict["before"] is None else novelty.Measured(**state_dict["before"])
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.ckpt_path or hasattr(pl_module.model, "solve"):
             return
-        prepared = trainer.datamodule.prepared
-        moved = {k: torch.from_numpy(v) for k, v in prepared.rows_of(type(prepared).load(self.parent.prepared)).items()}
+        moved = {size: torch.from_numpy(rows) for size, rows in trainer.datamodule.moved.items()}
         self.notes += move(pl_module, trainer.optimizers[0], self.parent, moved)
+        self.parent.checkpoint = {}  # as large as the model
         pl_module.model.refresh()
         if self.measured:
             self.before = novelty.measure(pl_module, trainer.datamodule)

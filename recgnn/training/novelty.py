@@ -31,13 +31,12 @@ def measure(training: Any, data: Any) -> Measured:
 
     Args:
         training: The LightningModule.
-        data: The data module, whose `earlier` says what was known.
+        data: The data module, whose `moved` says what was known.
     """
     was = training.training
     training.eval()
     training.model.refresh()
-    prepared, earlier = data.prepared, type(data.prepared).load(data.earlier)
-    rows = {name: torch.from_numpy(moved) for name, moved in prepared.rows_of(earlier).items()}
+    rows = {name: torch.from_numpy(moved) for name, moved in data.moved.items()}
     kind: Any = {"ranking": Rankings, "rating": Ratings}.get(training.task, Events)
     metrics, groups = training.metrics["test"], kind(training, data, rows)
     for batch in data.test_dataloader():
@@ -109,11 +108,11 @@ class Events:
         self.task, self.new = training.task, new_ones(sum(data.field_dims), rows["field_dims"], device)
         self.slots: dict[str, list[int]] = {}
         start = 0
-        for name, encoder in encoders.encoders.items():
+        for place, (name, encoder) in enumerate(encoders.encoders.items()):
             if isinstance(encoder, Categorical):
                 self.new[start + UNKNOWN] = 1
                 if name in (USER, ITEM):
-                    self.slots[f"{name}s"] = encoders.slots_of([name])
+                    self.slots[f"{name}s"] = [slot for slot, field in enumerate(data.slots) if field == place]
             start += encoder.num_rows
         self.slots = self.slots or {"values": list(range(len(data.slots)))}
         self.sample = SampledEvents().to(device)

@@ -12,6 +12,7 @@ from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.errors import ConfigError
 from recgnn.models import BST, DIN, FFM, FM, LR, DCNv2, DeepFM, Poly2, WideDeep
 from recgnn.models.ctr import CTRModel
+from recgnn.nn.embedding import GivenVectors
 
 EVERY = [m for m in (getattr(models, name) for name in models.__all__) if issubclass(m, CTRModel)]
 
@@ -164,6 +165,39 @@ def test_sparse_gradients_are_clipped(algorithm, ctr_model, click_step, events) 
     training.configure_gradient_clipping(None, 1e-3, algorithm)
     for ours, theirs in zip(sparse.parameters(), dense.parameters(), strict=True):
         assert_close(ours.grad.to_dense() if ours.grad.is_sparse else ours.grad, theirs.grad, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("trained", [False, True])
+def test_given_vectors_stand_for_rows_of_every_table(kind, ctr_model, events, trained) -> None:
+    """The model is one whose tables have the mapped vectors in these rows; a copy made from its state is the same."""
+    options = small(kind)
+    if kind is WideDeep:
+        options |= {"field_names": list("abcd"), "crosses": [["a", "b"], ["c", "b"]]}
+    model = ctr_model(kind, **options)
+    start, vectors = sum(model.field_dims[:1]) + 2, torch.randn(model.field_dims[1] - 2, 5).to(model.bias.dtype)
+    model.set_vectors([GivenVectors(start, vectors, trained)])
+    plain = ctr_model(kind, **options)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if "maps." not in k and "given." not in k})
+    tables = [table for table in model.tables() if table.of_values]
+    assert len(tables) == sum(table.of_values for table in plain.tables()) >= 1
+    for own, other in zip(tables, (table for table in plain.tables() if table.of_values), strict=True):
+        other.weight.data[start : start + len(vectors)] = vectors @ own.maps[0]
+    expected = plain(events.ids, events.values)
+    assert_close(model(events.ids, events.values), expected)
+    copy = type(model)(**model.arguments).to(model.bias.dtype)
+    copy.load_state_dict(model.state_dict())
+    assert_close(copy.eval()(events.ids, events.values), model.eval()(events.ids, events.values))
+    model(events.ids, events.values).sum().backward()
+    plain(events.ids, events.values).sum().backward()
+    for own, other in zip(tables, (table for table in plain.tables() if table.of_values), strict=True):
+        gradient = other.weight.grad[start : start + len(vectors)]
+        assert_close(own.maps[0].grad, vectors.T @ gradient)
+        assert not own.weight.grad[start : start + len(vectors)].any()
+    if trained:
+        of = [own.maps[0] @ other.weight.grad[start : start + len(vectors)].T for own, other in
+              zip(tables, (table for table in plain.tables() if table.of_values), strict=True)]  # fmt: skip
+        assert_close(model.given[0].vectors.grad, sum(of).T)
 
 
 @pytest.mark.parametrize("kind", [LR, FM, FFM, Poly2, DeepFM])

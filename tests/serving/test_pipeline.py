@@ -100,6 +100,9 @@ def test_lists_are_those_of_a_naive_loop(runs: Path, retrievers: list[str], blen
         assert found.loc[found["user"] == user, "item"].tolist() == expected
     shown = pipeline.recommend("u3", 2, exclude=[expected[0]], context={"place": "home"})
     assert expected[0] not in shown["item"].tolist() and len(shown) == 2
+    with pytest.raises(ConfigError, match="k is 7, and the pipeline has 6 candidates"):
+        pipeline.recommend("u3", 7)
+    assert len(pipeline.similar_items(3, k=9)) == 9
 
 
 def test_figures_are_those_of_a_naive_loop_that_knows_nothing_later(runs: Path, tmp_path: Path) -> None:

@@ -193,6 +193,9 @@ def test_what_does_not_fit_is_refused(days: tuple[str, Path], tmp_path: Path) ->
     start = f"--from_run={folder / 'a'}"
     with pytest.raises(RunError, match="its embedding_dim is 4, and the configuration's 8"):
         main("fit", options(folder / "second.csv", tmp_path / "x", start, "--model.embedding_dim=8", kind=kind))
+    other = "FM" if kind == "MF" else "MF"
+    with pytest.raises(RunError, match=rf"a: is a run of recgnn.*{kind}, and the configuration's is .*{other}"):
+        main("fit", options(folder / "second.csv", tmp_path / "x", start, kind=other))
     with pytest.raises(DataError, match="train has no row that this run was not trained on"):
         main("fit", options(folder / "first.csv", tmp_path / "x", start, kind=kind))
     with pytest.raises(ConfigError, match="--from_run DIR starts from another run"):

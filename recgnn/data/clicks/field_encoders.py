@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recgnn.data.clicks.encoders import KNOWN, UNKNOWN, Categorical, Encoded, Encoder, Multi, Time
 from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.number_encoders import LogBucket, Numeric, Quantile
+from recgnn.data.clicks.vectors import IdVectors, ReadRun, Vectors, read_vectors
 from recgnn.data.readers.lists import plain_lists
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin
@@ -91,7 +92,7 @@ class FieldEncoders:
         """Learn from a block of train, of all fields or, of the items of a past, of theirs."""
         known = self._readable([column for column in self.fields if column in frame], frame)
         for name, encoder in self.encoders.items():
-            if self.columns[name] in known and (encoder.grows or not self.earlier):
+            if self.columns[name] in known and (encoder.grows or not self.earlier or isinstance(encoder, Vectors)):
                 encoder.observe(known[self.columns[name]])
         return self
 
@@ -138,11 +139,19 @@ class FieldEncoders:
             ConfigError: if its fields are others.
         """
         found = cls.load(folder)
+        own = ("vectors", "trained", "missing")  # may be those of another day
         for name in {**found.fields, **fields}:
-            then, now = (None if name not in of else of[name].describe() for of in (found.fields, fields))
+            then, now = (of.get(name) for of in (found.fields, fields))
+            if then is not None and now is not None and (then.vectors is None) == (now.vectors is None):
+                same: dict[str, Any] = {option: getattr(now, option) for option in own}
+                then = replace(then, **same)
             if then != now:
-                raise ConfigError(f"fields: {name} is {now or 'none'}, and {then or 'none'} in the run to start from, "
+                told = ["none" if field is None else field.describe() for field in (now, then)]
+                raise ConfigError(f"fields: {name} is {told[0]}, and {told[1]} in the run to start from, "
                                   f"{folder.parent}; its fields must be the same")  # fmt: skip
+        found.fields = {name: fields[name] for name in found.fields}
+        for name, encoder in found.encoders.items():
+            encoder.field = found.fields[found.columns[name]]
         found.earlier = {name: encoder.num_rows for name, encoder in found.encoders.items()}
         return found
 
@@ -158,6 +167,15 @@ class FieldEncoders:
             found.append(np.where(rows < 0, -1, rows + start))
             start += encoder.num_rows
         return np.concatenate(found)
+
+    def take_vectors(self, read_run: ReadRun | None) -> dict[str, IdVectors]:
+        """Read the vectors of the fields that have given ones: by the field's name."""
+        found: dict[str, IdVectors] = {}
+        for name, encoder in self.encoders.items():
+            if isinstance(encoder, Vectors):
+                found[name] = read_vectors(self.columns[name], encoder.field, read_run)
+                encoder.take(found[name].ids)
+        return found
 
     def fit(self, frame: pd.DataFrame) -> FieldEncoders:
         """Learn from all of train at once."""
@@ -191,7 +209,7 @@ class FieldEncoders:
         found = dict.fromkeys(self.fields, 0)
         starts, slots = np.cumsum([0, *self.dims]), np.array(self.slots)
         for place, (name, encoder) in enumerate(self.encoders.items()):
-            if not isinstance(encoder, Numeric):
+            if not isinstance(encoder, Numeric | Vectors):
                 rows = int((ids[:, slots == place] == starts[place] + UNKNOWN).any(1).sum())
                 found[self.columns[name]] = max(rows, found[self.columns[name]])
         return found
@@ -257,7 +275,10 @@ def encoders_of(name: str, field: Field) -> dict[str, Encoder]:
         kinds = {"log2": LogBucket, "quantile": Quantile}
         found: dict[str, Encoder] = {name: kinds.get(field.transform, Numeric)(field)}
         return found | ({f"{name}.bins": Quantile(field)} if field.binned else {})
-    return {name: (Multi if field.kind == "multi" else Categorical)(field)}
+    if field.kind == "vector":
+        return {name: Vectors(field)}
+    beside: dict[str, Encoder] = {} if field.vectors is None else {f"{name}.vectors": Vectors(field)}
+    return {name: (Multi if field.kind == "multi" else Categorical)(field), **beside}
 
 
 def _of(frame: pd.DataFrame, column: str) -> pd.Series:

@@ -36,7 +36,7 @@ _AMOUNT = re.compile(
 """Last words of names of quantities."""
 _ROW = re.compile(r"(?i)(?:id|index|row|row_?(?:id|no|nr|num|number)|unnamed.*)$")
 _TIME = re.compile(r"time|date|(^|_)(ts|at)$", re.IGNORECASE)
-Kind = Literal["categorical", "numeric", "multi", "time", "drop"]
+Kind = Literal["categorical", "numeric", "multi", "time", "vector", "drop"]
 TimePart = Literal["hour", "weekday", "weekend", "month"]
 
 
@@ -46,7 +46,8 @@ class Field:
 
     Args:
         kind: `categorical`, one of many values; `numeric`; `multi`, several values in a list or in one text, as genres;
-            `time`, moments in any notation, of which each part becomes a field; `drop`, left out.
+            `time`, moments in any notation, of which each part becomes a field; `vector`, ids whose vectors are given;
+            `drop`, left out.
         min_count: categorical, multi: rarer values of train share the row of unknown ones.
         buckets: categorical, multi: values are hashed into so many rows instead of having one each.
         values: categorical: the column with the number x of each row's value. A row without a number has no value.
@@ -69,6 +70,12 @@ class Field:
         time_format: time: how the moments are written (see `Written`); None: as the source says, or found out.
         time_unit: time: of numbers, likewise.
         time_zone: time: of moments that name none, likewise.
+        vectors: vector; or categorical, which has a second field `<column>.vectors` beside it then: where the vectors
+            come from: a run of a recommender, for columns user and item; a Parquet file of ids (`id`, or named as the
+            column) and lists of numbers (`vector`) or columns of numbers; or a .npz file of arrays `ids` and `vectors`.
+            Every model gets them by a learnt linear map to the width of its own vectors.
+        trained: vectors: whether they are trained on; else they stay as they are.
+        missing: vectors: what ids without one share: a `learnt` vector, or `zero`.
     """
 
     kind: Kind = "categorical"
@@ -87,6 +94,9 @@ class Field:
     time_format: str | None = None
     time_unit: str | None = None
     time_zone: str | None = None
+    vectors: str | None = None
+    trained: bool = False
+    missing: Literal["learnt", "zero"] = "learnt"
 
     def check(self, column: str) -> None:
         """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
@@ -114,6 +124,13 @@ class Field:
             raise ConfigError(
                 f"fields: {column}: binned puts categories beside a number, found kind {self.kind}, transform "
                 f"{self.transform}; take kind numeric with transform standard, log or linear"
+            )
+        if (self.kind == "vector") > (self.vectors is not None) or (
+            self.vectors is not None and (self.kind not in ("vector", "categorical") or self.buckets or self.values)
+        ):
+            raise ConfigError(
+                f"fields: {column}: vectors is {self.vectors} of kind {self.kind}; expected a run folder or a file, of "
+                "kind vector, or categorical without buckets and values"
             )
         self.written(UNSAID)
 

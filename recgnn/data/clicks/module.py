@@ -22,6 +22,7 @@ from recgnn.data.clicks.prepare import prepare_events
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.screen import screen
 from recgnn.data.clicks.tables import EventTables
+from recgnn.data.clicks.vectors import ReadRun
 from recgnn.data.interactions.log import ITEM, TITLE, AnySource
 from recgnn.data.interactions.split import Split
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
@@ -85,9 +86,11 @@ class CTRDataModule(Checked, LightningDataModule):
         earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
             are prepared: values of fields keep their rows, and of the events of train those are visited that are later
             than all that it was trained on; all, where the split of either does not go by time.
+        read_run: reads the vectors of a run, for fields that have such; `fit` sets it.
     """
 
     earlier: Path | None = None
+    read_run: ReadRun | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
 
@@ -146,8 +149,14 @@ class CTRDataModule(Checked, LightningDataModule):
         return prepare_events(
             self.source, self.label, self.fields, split, self.group, self.cache_dir, self.task,
             Drawn(self.negatives, self.negatives_seed, self.hard_negatives), self.history, self.whose, self.weight,
-            self.earlier,
+            self.earlier, self.read_run,
         )  # fmt: skip
+
+    @cached_property
+    def moved(self) -> dict[str, np.ndarray]:
+        """The rows here of the earlier run's values, by the name of their numbers."""
+        assert self.earlier is not None
+        return self.prepared.rows_of(PreparedEvents.load(self.earlier, parts=()))
 
     @property
     def fresh(self) -> np.ndarray | None:

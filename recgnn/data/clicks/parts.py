@@ -15,6 +15,7 @@ from recgnn.data.clicks.fields import Field, Guess, as_field, declared, guess
 from recgnn.data.clicks.history import Histories, Past, order_of, past_of, past_of_columns, tuples
 from recgnn.data.clicks.negatives import Drawn, with_negatives
 from recgnn.data.clicks.owners import Kind, Owner, Timeline, has_value, owners_of
+from recgnn.data.clicks.vectors import ReadRun
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, POSITION, SPLIT, TIMESTAMP, USER
 from recgnn.data.interactions.split import LeaveOneOut, RatioSplit, Split, TemporalSplit
@@ -45,6 +46,7 @@ class Asked(NamedTuple):
     times: Notation | None = None  # of `timestamp`, where that has been found
     at: At = Origin().at
     earlier: Path | None = None
+    read_run: ReadRun | None = None
 
     @property
     def negatives(self) -> int:

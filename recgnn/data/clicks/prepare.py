@@ -17,7 +17,7 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.clicks.history import Histories, Past, order_of
 from recgnn.data.clicks.negatives import Drawn
 from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
@@ -34,8 +34,9 @@ from recgnn.data.clicks.parts import (
     whole_of,
     with_past,
 )
-from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, FRESH, PreparedEvents
+from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, FRESH, VECTORS, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
+from recgnn.data.clicks.vectors import IdVectors, ReadRun, Vectors, check_split
 from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, USER, AnySource, Source
@@ -65,6 +66,7 @@ def prepare_events(
     whose: Mapping[str, Kind] | None = None,
     weight: str | None = None,
     earlier: Path | None = None,
+    read_run: ReadRun | None = None,
 ) -> PreparedEvents:
     """Read, label, split and encode events; the result is cached by content.
 
@@ -81,6 +83,7 @@ def prepare_events(
         whose: Whether columns belong to the item, the user or the event, as far as that is said.
         weight: The column with the weight of each event; None: all count alike.
         earlier: Folder of prepared events whose values keep their rows; new ones come behind them.
+        read_run: Reads the vectors of a run, for fields that have such.
 
     Raises:
         DataError: For labels, fields or parts that cannot be.
@@ -95,6 +98,7 @@ def prepare_events(
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     steps += [json.dumps(whose)] * bool(whose) + [f"weight {weight}"] * (weight is not None)
+    steps += _sources_of(fields)
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
@@ -102,6 +106,7 @@ def prepare_events(
         beside = Path(tempfile.gettempdir()) if scratch else place  # once more, where the cache's disk is full
         scratch.append(_scratch(beside))
         asked = Asked(label, fields, split, group, task, drawn, history, whose or {}, weight, earlier=earlier)
+        asked = asked._replace(read_run=read_run)
         try:
             with writing(beside, Path(scratch[-1].name)):
                 return compute_events(source, asked, Path(scratch[-1].name))
@@ -175,7 +180,10 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         past_items = None
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
-        encoders, chosen = _fit(events, asked, past_items, strict, step)
+        encoders, chosen, vectors = _fit(events, asked, past_items, strict, step)
+    _check_vectors(name, events, vectors, columns, encoders)
+    for number, own in enumerate(vectors.values()):
+        np.save(folder / VECTORS.format(number), own.vectors)
     grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
         unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step, asked)
@@ -224,7 +232,11 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         "reasons": chosen.reasons,
         "unnamed": unnamed // (1 + asked.negatives),
         "layout": known.layout,
-        "notes": [*(getattr(source, "notes", ()) or notes), *notes_of(asked.split, named, columns), *told_later(later)],
+        "vectors": list(vectors),
+        "notes": [
+            *_told(vectors, encoders), *(getattr(source, "notes", ()) or notes),
+            *notes_of(asked.split, named, columns), *told_later(later),
+        ],  # fmt: skip
         "history": None if asked.history is None else asked.history.as_dict(),
         "times": {column: asdict(how) for column, how in events.times.items()},
         "untimed": max(untimed, default=0),
@@ -235,6 +247,11 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     encoders.save(folder)
     write_summary(folder, summary)
     return PreparedEvents.load(folder)
+
+
+def _told(vectors: dict[str, IdVectors], encoders: FieldEncoders) -> list[str]:
+    found = ((name, encoders.encoders[name], own) for name, own in vectors.items())
+    return [encoder.told(name, own.vectors) for name, encoder, own in found if isinstance(encoder, Vectors)]
 
 
 def _write_fresh(events: Labelled, until: float | None, folder: Path) -> None:
@@ -260,12 +277,13 @@ def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histori
 
 def _fit(
     events: Labelled, asked: Asked, past_items: pd.DataFrame | None, strict: bool, step: Callable[[int], None]
-) -> tuple[FieldEncoders, Chosen]:
+) -> tuple[FieldEncoders, Chosen, dict[str, IdVectors]]:
     """Fit the encoding on train and the items of its past, where columns hold that; also choose the fields.
 
     Fields that are neither declared nor known to the source are guessed from the first block.
     """
     encoders: FieldEncoders | None = None
+    vectors: dict[str, IdVectors] = {}
     chosen, start = events.chosen, 0
     for block in events.blocks():
         own = slice(start, start + len(block))
@@ -276,6 +294,7 @@ def _fit(
             chosen = chosen or Chosen(*fields_of(asked, train, events.excluded, labels), {})
             of, earlier = chosen.fields, asked.earlier
             encoders = FieldEncoders(of) if earlier is None else FieldEncoders.behind(earlier, of)
+            vectors = encoders.take_vectors(asked.read_run)
             encoders.times = {column: how for column, how in events.times.items() if column in encoders.fields}
             _check_item_fields(asked.history, encoders)
         if encoders is not None and len(train):
@@ -284,7 +303,28 @@ def _fit(
     assert encoders is not None and chosen is not None, "no event of train, which splits refuse"
     if past_items is not None:
         encoders.observe(past_items)
-    return encoders.finish(strict), chosen
+    return encoders.finish(strict), chosen, vectors
+
+
+def _sources_of(fields: dict[str, str | dict | Field] | None) -> list[str]:
+    """Return the sha256 of the files and runs that vectors come from."""
+    given = [as_field(field, str(name)).vectors for name, field in (fields or {}).items()]
+    found = []
+    for path in (Path(one).expanduser() for one in given if one is not None):
+        files = [path] if path.is_file() else [path / "vocabulary" / SUMMARY, *sorted(path.glob("checkpoints/*.ckpt"))]
+        found += [f"vectors {path}", *(digest_of(file) for file in files if file.is_file())]
+    return found
+
+
+def _check_vectors(
+    name: str, events: Labelled, vectors: dict[str, IdVectors], columns: list[str], encoders: FieldEncoders
+) -> None:
+    """Refuse the vectors of runs that were trained on what is tested here."""
+    runs = {str(encoders.encoders[field].field.vectors): own.pairs for field, own in vectors.items()}
+    pairs = {run: own for run, own in runs.items() if own is not None}
+    if pairs:
+        need_columns((USER, ITEM), columns, f"vectors of a run: {name}", error=ConfigError)
+        check_split(name, (block[[USER, ITEM]] for block in events.blocks((USER, ITEM))), events.part, pairs)
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recgnn.data.clicks.encoders import KNOWN
 from recgnn.data.clicks.field_encoders import FILES as FIELDS
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.tables import FILES as TABLES
@@ -27,7 +28,7 @@ FORMAT = 13
 """Version of what `prepare_events` computes and `save` writes; part of the cache key."""
 EVENT_ARRAYS = {"ids": np.int32, "values": np.float32, "labels": np.float32, "groups": np.int64}
 EVENT_ARRAYS |= {"weights": np.float32, "starts": np.int64, "lengths": np.int32, "times": np.float64}
-FRESH = "train.fresh.npy"
+FRESH, VECTORS = "train.fresh.npy", "vectors.{}.npy"
 ALL_ARRAYS = (*EVENT_ARRAYS, "past_items", "past_times")
 FEW = 8  # fields that have a line each
 MAPPED = 2**20  # bytes from which an array stays on disk
@@ -111,6 +112,19 @@ class PreparedEvents:
     def rows_of(self, earlier: PreparedEvents) -> dict[str, np.ndarray]:
         """Return the rows here of the values that an earlier run had, -1 for none, by their size's name."""
         return {"field_dims": self.encoders.rows_of(earlier.encoders)}
+
+    def vectors(self) -> list[tuple[int, np.ndarray, bool]]:
+        """Return the given vectors of fields: where their rows begin in the table of all fields, the vectors [n, d],
+        whether they are trained on. Where ids without one have zeros, two such vectors stand before the others."""
+        found: list[tuple[int, np.ndarray, bool]] = []
+        start = 0
+        for name, encoder in self.encoders.encoders.items():
+            if name in self.summary.get("vectors", []):
+                own = np.load(self.folder / VECTORS.format(len(found)))
+                zeros = np.zeros((KNOWN * (encoder.field.missing == "zero"), own.shape[1]), dtype=own.dtype)
+                found.append((start + KNOWN - len(zeros), np.concatenate([zeros, own]), encoder.field.trained))
+            start += encoder.num_rows
+        return found
 
     def save(self, folder: str | Path) -> None:
         """Write them to another folder, all or nothing; large files that lie on the same disk are linked, not copied.
@@ -228,7 +242,8 @@ def listed(files: Mapping[str, str], *parts: str) -> list[str]:
     """Return those of a folder's files that all parts share, and those of some parts."""
     arrays = [f"{part}.{kind}.npy" for part in parts for kind in ALL_ARRAYS]
     shared = (*TABLES, "item.ids.npy", "item.values.npy", FRESH)
-    return [*FIELDS, *(name for name in (*shared, *arrays) if name in files)]
+    given = [name for name in files if name.startswith(VECTORS.partition("{")[0])]
+    return [*FIELDS, *given, *(name for name in (*shared, *arrays) if name in files)]
 
 
 def _array(path: Path) -> np.ndarray:

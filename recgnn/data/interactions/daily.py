@@ -36,7 +36,7 @@ class DailySplit(Split):
     order = "time"
 
     def __init__(
-        self, day: str | Whole = 0, val_days: Whole = 1, test_days: Count = 1, time_zone: str | None = None
+        self, day: Whole | str = 0, val_days: Whole = 1, test_days: Count = 1, time_zone: str | None = None
     ) -> None:
         Written(time_zone=time_zone)  # refuses what is no zone
         self.day, self.val_days, self.test_days, self.time_zone = day, val_days, test_days, time_zone

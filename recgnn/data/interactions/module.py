@@ -115,6 +115,12 @@ class GraphDataModule(Checked, LightningDataModule):
         )  # fmt: skip
 
     @cached_property
+    def moved(self) -> dict[str, np.ndarray]:
+        """The rows here of the earlier run's users, items and parts of users, by the name of their number."""
+        assert self.earlier is not None
+        return self.prepared.rows_of(PreparedLog.load(self.earlier))
+
+    @cached_property
     def fresh(self) -> Tensor | None:
         """The rows of train that the earlier run was not trained on, [m]; None where there is no such run."""
         if self.earlier is None:

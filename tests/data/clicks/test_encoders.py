@@ -430,3 +430,27 @@ def test_numbers_after_a_round_trip(tmp_path) -> None:
     encoders.save(tmp_path)
     for ours, theirs in zip(FieldEncoders.load(tmp_path).encode(train), encoders.encode(train), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_encoding_goes_on_from_an_earlier_one(tmp_path) -> None:
+    """Known values keep their rows, also those that are absent; numbers keep scale and bins; hashed rows stay."""
+    fields = {"city": Field(), "tags": Field("multi"), "age": Field("numeric", binned=True, bins=2),
+              "shop": Field(buckets=4), "views": Field("numeric", transform="log2")}  # fmt: skip
+    first = pd.DataFrame({"city": ["b", "a", "b", "c"], "tags": ["x|y", "x", "", "y"], "age": [1, 2, 3, 4],
+                          "shop": ["p", "q", "r", "s"], "views": [1, 2, 9, 30]})  # fmt: skip
+    later = pd.DataFrame({"city": ["d", "a", "d"], "tags": ["z|x|w", "x", "z"], "age": [50, 60, 70],
+                          "shop": ["t", "p", "q"], "views": [1, 500, 2]})  # fmt: skip
+    FieldEncoders(fields).fit(first).save(tmp_path)
+    before, now = FieldEncoders.load(tmp_path), FieldEncoders.behind(tmp_path, fields).fit(later)
+    assert [*now.encoders["city"].values] == ["b", "a", "c", "d"] and now.encoders["tags"].num_slots == 3
+    assert [*now.encoders["tags"].values] == ["x", "y", "z", "w"]
+    for name in ("mean", "scale"):
+        assert getattr(now.encoders["age"], name) == getattr(before.encoders["age"], name)
+    assert (now.encoders["age.bins"].edges == before.encoders["age.bins"].edges).all()
+    assert [*now.encoders["views"].values][:4] == [*before.encoders["views"].values]
+    rows, (old, _), (new, _) = now.rows_of(before), before.encode(first), now.encode(first)
+    assert (rows[old] == np.delete(new, 3, axis=1)).all()  # the third slot of tags, which only later rows fill
+    with pytest.raises(ConfigError, match="fields: city is categorical, min_count 2, and categorical in the run"):
+        FieldEncoders.behind(tmp_path, fields | {"city": Field(min_count=2)})
+    with pytest.raises(ConfigError, match="fields: shop is none, and categorical, buckets 4 in the run"):
+        FieldEncoders.behind(tmp_path, {k: v for k, v in fields.items() if k != "shop"})

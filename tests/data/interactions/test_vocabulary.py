@@ -99,3 +99,17 @@ def test_what_is_no_vocabulary() -> None:
         Vocabulary([1.5])
     with pytest.raises(DataError, match="as many"):
         Vocabulary([1, 2], frequency=np.array([1]))
+
+
+def test_new_ids_come_behind_those_of_an_earlier_vocabulary() -> None:
+    """What is absent keeps its row; ids of another type are the same ids; what is known of an item now comes first."""
+    titles = pd.DataFrame({"item": [5, 9], "title": ["five", "nine"]})
+    earlier = Vocabulary.fit(pd.Series([9, 5, 7], name="item"), titles)
+    others = pd.DataFrame({"item": ["9"], "title": ["neun"]})
+    later = Vocabulary.fit(pd.Series(["9", "x", "3", "9"], name="item"), others)
+    grown = later.behind(earlier)
+    assert grown.ids.tolist() == ["5", "7", "9", "3", "x"] and grown.frequency.tolist() == [0, 0, 2, 1, 1]
+    assert grown.title(np.arange(5)).tolist() == ["five", None, "neun", None, None]
+    assert grown.encode(earlier.ids.to_series()).tolist() == [0, 1, 2]
+    numbers = Vocabulary.fit(pd.Series([4, 1])).behind(Vocabulary.fit(pd.Series([2, 4])))
+    assert numbers.is_integer and numbers.ids.tolist() == [2, 4, 1]

@@ -17,6 +17,7 @@ import torch
 
 pytest.importorskip("onnxruntime")
 from recgnn import load
+from recgnn.data import CTRDataModule, Field, Histories, RatioSplit, TableLog
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.serving.exporting import export, programs
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
@@ -102,6 +103,27 @@ def test_raw_rows_score_as_by_the_run(name: str, exported, rows) -> None:
     assert lengths.min() == 0 and lengths.max() > 4 and expected.std() > 0.01
     np.testing.assert_allclose(Scorer(folder).score(rows), expected, atol=1e-5)
     assert Scorer(folder).score(rows.iloc[[7]]) == pytest.approx(expected[7], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["DeepFM", "DIN"])
+def test_given_vectors_score_as_by_the_run(name: str, events, items, rows, make_run, tmp_path) -> None:
+    """Vectors of the target and, in DIN, of the past items, two of which have none."""
+    np.savez(tmp_path / "v.npz", ids=np.arange(13), vectors=np.random.default_rng(0).normal(size=(13, 5)))
+    events.to_csv(tmp_path / "log.csv", index=False)
+    data = CTRDataModule(
+        TableLog(tmp_path / "log.csv", timestamp="time"), label="rating >= 4",
+        history=Histories(["item"], max_length=4),
+        fields={"user": "categorical", "item": Field("categorical", vectors=str(tmp_path / "v.npz"), trained=True)},
+        split=RatioSplit(by="user", order="time"), batch_size=64,
+    )  # fmt: skip
+    run = make_run(tmp_path / "run", data, name, {**SMALL, "init_std": 0.5}, epochs=1)
+    export(run, "onnx", tmp_path / "onnx")
+    rows = rows.drop(columns="history_genre")
+    trained = load(run)
+    expected, given = trained.predict(rows)["prediction"].to_numpy(), trained.model.given[0]
+    np.testing.assert_allclose(Scorer(tmp_path / "onnx").score(rows), expected, atol=1e-5)
+    given.vectors.data.zero_()
+    assert np.abs(trained.predict(rows)["prediction"].to_numpy() - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("name", CLICKS)
