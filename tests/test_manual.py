@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-BUILD = Path(__file__).parents[1] / "docs/build"
+BUILD = Path(__file__).parents[1] / "docs/manual"
 pytest.importorskip("latex2mathml", reason="the manual's packages (extra docs) are not installed")
 pytest.importorskip("mkdocs", reason="the manual's packages (extra docs) are not installed")
 
