@@ -18,6 +18,7 @@ ELSEWHERE = {  # files of the repository that are pages
     "README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security.md", "benchmarks/RESULTS.md": "results.md",
 }  # fmt: skip
+DRAWN = "<!-- drawn from the imports -->"
 ROOMS = {
     "load.md": ("Python", ["recgnn.serving.loading", "recgnn.serving.recommender", "recgnn.serving.clicks"]),
     "data.md": (
@@ -74,7 +75,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return f"{text}({os.path.relpath(page_, os.path.dirname(source) or '.')}{anchor})"
 
     markdown = re.sub(r"(!?\[[^\]]*\])\(([^)#\s]*)(#[^)\s]*)?\)", link, markdown)
-    return markdown.replace("<!-- drawn from the imports -->", rooms())
+    return markdown.replace(DRAWN, rooms()) if DRAWN in markdown else markdown
 
 
 def models() -> dict[str, str]:
