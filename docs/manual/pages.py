@@ -24,9 +24,8 @@ ROOMS = {
     "data.md": (
         "Data",
         [
-            *("recgnn.data.interactions.module", "recgnn.data.interactions.sources", "recgnn.data.interactions.filters"),
-            *("recgnn.data.interactions.split", "recgnn.data.interactions.log", "recgnn.data.clicks.module"),
-            *("recgnn.data.clicks.events", "recgnn.data.clicks.fields"),
+            *(f"recgnn.data.interactions.{name}" for name in ("module", "sources", "filters", "split", "daily", "log")),
+            *(f"recgnn.data.clicks.{name}" for name in ("module", "events", "fields")),
         ],
     ),
     "datasets.md": ("Public data", ["recgnn.data.datasets"]),
@@ -50,12 +49,11 @@ def on_files(files: Files, config: Any) -> Files:
     made["reference/configurations.md"] = configurations()
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
-    models_, reference_ = (sorted(page for page in made if page.startswith(room)) for room in ("models/", "reference/"))
     for place in config.nav:
-        (title, entry), = place.items()
-        if isinstance(entry, list):
-            place[title] = [*(one for one in entry if one not in ("models/", "reference/")),
-                            *(models_ if "models/" in entry else reference_ if "reference/" in entry else [])]  # fmt: skip
+        ((title, entry),) = place.items()
+        if isinstance(entry, list):  # a folder stands for its pages
+            place[title] = [page for one in entry for page in
+                            (sorted(p for p in made if p.startswith(one)) if str(one).endswith("/") else [one])]  # fmt: skip
     return files
 
 
@@ -85,10 +83,10 @@ def models() -> dict[str, str]:
     for name in names:
         model = getattr(importlib.import_module("recgnn.models"), name)
         file = Path(sys.modules[model.__module__].__file__ or "").stem
-        path = next((p for p in (ROOT / "conf" / f"{file}.yaml", ROOT / "conf" / f"{name.lower()}.yaml") if p.is_file()), None)
         text = f"# {name}\n\n::: {model.__module__}.{name}\n    options: {{show_root_heading: false, members: false}}\n"
-        if path is not None:
-            text += f"\n## Configuration\n\n`python -m recgnn.fit --config {path.stem}`\n\n```yaml\n{path.read_text('utf-8')}```\n"
+        if path := next((p for stem in (file, name.lower()) if (p := ROOT / f"conf/{stem}.yaml").is_file()), None):
+            text += f"\n## Configuration\n\n`python -m recgnn.fit --config {path.stem}`\n\n"
+            text += f"```yaml\n{path.read_text('utf-8')}```\n"
         of[name] = text + "\n[Which model to begin with, and what was measured](../models.md)\n"
     return of
 
@@ -103,7 +101,8 @@ def commands() -> str:
     from recgnn.cli.entry import COMMANDS
 
     text = "# Commands\n\nEach is `python -m recgnn.NAME` or `recgnn NAME`.\n"
-    environment = os.environ | {"COLUMNS": "110", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"COLUMNS": "110", "PYTHONPATH": path}
     for name, about in COMMANDS.items():
         call = [sys.executable, "-m", f"recgnn.{name}", "--help"]
         told = subprocess.run(call, capture_output=True, text=True, check=True, env=environment, cwd=ROOT).stdout
@@ -119,7 +118,8 @@ def configurations() -> str:
     for name, path in shipped().items():
         first = path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
         rows.append(f"| `{name}` | {re.split(r'[:?]? python -m', first)[0].replace('|', '/')} |")
-    return "# Configurations\n\n`python -m recgnn.fit --config NAME`\n\n| name | what it is |\n|---|---|\n" + "\n".join(rows) + "\n"
+    head = "# Configurations\n\n`python -m recgnn.fit --config NAME`\n\n| name | what it is |\n|---|---|\n"
+    return head + "\n".join(rows) + "\n"
 
 
 def rooms() -> str:
