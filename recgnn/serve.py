@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 from recgnn.cli.entry import run
 from recgnn.cli.options import OptionParser
@@ -32,6 +33,8 @@ def parser() -> OptionParser:
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="port (default: 8000; 0 for a free one)")
     parser.add_argument("--watch", type=float, default=5.0, metavar="SECONDS", help="how often to look whether the run "
                         "folder holds another run, which then answers (default: 5; 0 for never)")  # fmt: skip
+    parser.add_argument("--mcp", action="store_true", help="answer by the Model Context Protocol, on standard input "
+                        "and output, instead of HTTP: the same questions, as an assistant's tools")  # fmt: skip
     return parser
 
 
@@ -40,17 +43,27 @@ def main(argv: list[str]) -> None:
     options = parser().read(argv)
     key = os.environ.get(KEY)
     _check(options, key)
-    listening = _listen(options.host, options.port)
     try:
-        import uvicorn
-
-        from recgnn.serving.http.app import build_app
-        from recgnn.serving.http.guard import is_loopback
+        _serve_tools(options) if options.mcp else _serve(options, key)
     except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "starlette", "prometheus_client", "pydantic"):
+        if error.name not in ("fastapi", "uvicorn", "starlette", "prometheus_client", "pydantic", "mcp"):
             raise
-        raise ConfigError(f"serve needs {error.name}: pip install 'recgnn[serve]'") from None
-    from pathlib import Path
+        extra = "mcp" if options.mcp else "serve"
+        raise ConfigError(f"serve needs {error.name}: pip install 'recgnn[{extra}]'") from None
+
+
+def _serve_tools(options: Namespace) -> None:
+    from recgnn.serving.http.tools import serve_tools
+
+    serve_tools(Path(options.run), options.trust, options.watch)
+
+
+def _serve(options: Namespace, key: str | None) -> None:
+    listening = _listen(options.host, options.port)
+    import uvicorn
+
+    from recgnn.serving.http.app import build_app
+    from recgnn.serving.http.guard import is_loopback
 
     host, port = listening.getsockname()[:2]
     local = is_loopback(host)

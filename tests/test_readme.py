@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import uvicorn
 import yaml
 
 from recgnn import load
@@ -109,16 +112,32 @@ def prepared(words: list[str]) -> list[str]:
         return [*options[:place], "--config", "events.yaml" if ctr else "log.yaml", *options[place:], *short]
     if command == "benchmark":
         return [*options, "--seeds", "1", "--", "--data.source=SyntheticLog", *short]
+    if command == "serve":
+        return [*options, "--port", "0"]
     if command == "tune":
         options[options.index("--trials") + 1] = "2"
         return [*options, "--data.source=SyntheticLog", *short[:1]]
     return options
 
 
-def test_every_command_of_the_readme_runs(here: Path, entry, drawing) -> None:
+def answered(server, sockets) -> None:
+    """In the place of serving: the manual's question, asked in this process."""
+    (line,) = [line for line in lines() if line.startswith("curl")]
+    _, _, url, _, header, _, body = shlex.split(line)
+
+    async def asked():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(server.config.app)) as client:
+            return await client.post(url, content=body, headers=[header.split(": ")])
+
+    (found,) = asyncio.run(asked()).json()["lists"]
+    assert found["user"] == 196 and len(found["items"]) == 5
+
+
+def test_every_command_of_the_readme_runs(here: Path, entry, drawing, monkeypatch) -> None:
     """In the order of the README, on made-up data: a later one uses what an earlier one left behind."""
     for name in ("conf", "recgnn"):
         Path(name).symlink_to(ROOT / name)
+    monkeypatch.setattr(uvicorn.Server, "run", answered)
     Path("log.yaml").write_text(LOG)
     Path("events.yaml").write_text(EVENTS)
     frame = SyntheticLog(num_users=200, num_items=190).read().interactions

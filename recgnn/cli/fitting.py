@@ -14,7 +14,7 @@ from recgnn.cli.classes import path_of
 from recgnn.cli.entry import Terminated
 from recgnn.cli.training import TrainingCLI, described
 from recgnn.data.stored import digest_of, sealed_text, write_json
-from recgnn.errors import ConfigError, RunError, did_you_mean
+from recgnn.errors import ConfigError, RunError, did_you_mean, printable
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
 from recgnn.training import click_yardsticks, new_run, report, yardsticks
@@ -203,7 +203,8 @@ class FitCLI(TrainingCLI):
         if validated and best is None:
             extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
         assert self.run_dir is not None
-        header = f"# python -m recgnn.fit --config {self.run_dir}/config.yaml --run_dir <another folder>\n"
+        here = printable(str(self.run_dir))
+        header = f"# python -m recgnn.fit --config {here}/config.yaml --run_dir <another folder>\n"
         folder = RunFolder(self.run_dir, sealed_text(header, (self.chosen or self).config_text()), self.stage)
         last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, DataError, Size
-from recgnn.models.base import Pair, Recommender, Side
+from recgnn.models.base import Pair, Recommender, Side, with_mean
 from recgnn.nn.autoencoder import Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
 from recgnn.nn.norms import half_square
@@ -194,9 +194,10 @@ class RowRecommender(Recommender):
             place, own = kept.T
             rows = as_csr(place, entries.others[own], entries.values[own], left_out.numel(), self.num_columns)
             users = torch.full_like(left_out, user)
-            found.append(self.finish(self.decode(self.encode(users, self.first(self.inputs(rows)))))[:, items])
-        scores = torch.cat(found)
-        return scores[:1] - scores[1:]
+            scores = self.finish(self.decode(self.encode(users, self.first(self.inputs(rows)))))
+            found.append(with_mean(scores, 1)[:, items])
+        whole = torch.cat(found)
+        return whole[:1] - whole[1:]
 
     def new_rows(self, side: Side, entries: Entries) -> dict[str, Tensor]:
         """Return no rows, because a new row is encoded as the training rows are."""

@@ -245,7 +245,7 @@ class Recommender(Model):
         Args:
             user: row of the user.
             entries: what this one user has, n items.
-            items: rows of the scored items, [m].
+            items: rows of the scored items, [m]; -1 is the mean of all items.
 
         Raises:
             ConfigError: if the model knows no such shares.
@@ -283,6 +283,11 @@ class Recommender(Model):
         state = self.state_dict()
         model.load_state_dict(state | {name: torch.cat([state[name], new]) for name, new in rows.items()})
         return model.train(self.training)
+
+
+def with_mean(x: Tensor, dim: int = 0) -> Tensor:
+    """Append the mean over a dimension, at which it then has the index -1."""
+    return torch.cat([x, x.mean(dim, keepdim=True)], dim)
 
 
 def top_k(scores: Tensor, k: int, seen: Pair | None) -> Pair:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.errors import NonNegative, Size
-from recgnn.models.base import Pair, Recommender, Side
+from recgnn.models.base import Pair, Recommender, Side, with_mean
 from recgnn.nn.folding import DAMPING, Entries, features_of, neighbour_map
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
@@ -141,7 +141,7 @@ class EmbeddingRecommender(Recommender):
         alone = Entries(torch.arange(count, device=items.device), entries.others, entries.values, count + 1)
         vectors = self.represent_users(EmbeddingRecommender.new_rows(self, "user", alone), alone)
         of_mean = (vectors[:-1] - vectors[-1:]) * (1 + DAMPING) / (count + DAMPING)  # the last one has nothing
-        return of_mean @ self.embeddings()[1][items].T
+        return of_mean @ with_mean(self.embeddings()[1])[items].T
 
     def exportable(self) -> nn.Module:
         return InnerProduct(*self.score_vectors())
@@ -215,7 +215,7 @@ def message_shares(
         model: whose `represent_users` propagates to the user alone.
         user: row of the user.
         entries: what this one user has, n items.
-        items: rows of the scored items, [m].
+        items: rows of the scored items, [m]; -1 is the mean of all items.
         steps: of the midpoint rule.
 
     Shapes: [n, m].
@@ -225,7 +225,7 @@ def message_shares(
     sent = part.repeat_interleave(count).requires_grad_()
     place = torch.arange(steps, device=items.device).repeat_interleave(count)
     rows = {name: x[user].expand(steps, *x.shape[1:]) for name, x in model.own_rows("user").items()}
-    targets = model.embeddings()[1][items]
+    targets = with_mean(model.embeddings()[1])[items]
     with torch.enable_grad():
         vectors = model.represent_users(rows, Entries(place, entries.others.repeat(steps), sent, steps))
         scores = (vectors @ targets.to(vectors.dtype).T).mean(0)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recgnn.errors import ConfigError
-from recgnn.models.base import Recommender, Side
+from recgnn.models.base import Recommender, Side, with_mean
 from recgnn.nn.folding import Entries
 from recgnn.nn.propagation import CSR, dense_rows, select_rows
 
@@ -80,7 +80,7 @@ class HistoryRecommender(Recommender):
         found = []
         for own in places.split(AT_ONCE):
             alone = places[: own.numel()], entries.others[own], entries.values[own]
-            found.append(self.score_history(*alone, own.numel())[:, items])
+            found.append(with_mean(self.score_history(*alone, own.numel()), 1)[:, items])
         return torch.cat(found)
 
     def exportable(self) -> nn.Module:

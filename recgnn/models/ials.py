@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recgnn.errors import ConfigError, Count, NonNegative, Positive, Size
-from recgnn.models.base import Side
+from recgnn.models.base import Side, with_mean
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows, ridge_shares
 
@@ -89,4 +89,4 @@ class iALS(EmbeddingRecommender):
         ridge = self.l2 * (entries.counts + self.unobserved * other.shape[0]) ** self.nu
         own, targets = other[entries.others], torch.ones_like(entries.values)
         gram = self.unobserved * other.T @ other
-        return ridge_shares(own, targets, ridge, other[items], entries.values, gram)
+        return ridge_shares(own, targets, ridge, with_mean(other)[items], entries.values, gram)

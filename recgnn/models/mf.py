@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.errors import NonNegative, Size
-from recgnn.models.base import Pair, Rated, Side
+from recgnn.models.base import Pair, Rated, Side, with_mean
 from recgnn.models.embedding import EmbeddingRecommender
 from recgnn.nn.folding import Entries, ridge_rows, ridge_shares
 from recgnn.nn.losses import SampledSoftmax
@@ -118,7 +118,7 @@ class MF(EmbeddingRecommender):
         if self.task == "ranking":
             return super().shares(user, entries, items)
         vectors, targets, ridge = self._regression("user", entries)
-        return ridge_shares(vectors[entries.others], targets, ridge, vectors[items])
+        return ridge_shares(vectors[entries.others], targets, ridge, with_mean(vectors)[items])
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         user, bias = rows["user_embedding.weight"], rows.get("user_bias")

@@ -19,9 +19,9 @@ from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.frames import as_pandas, like
-from recgnn.data.readers.lists import hold_lists, plain_lists
+from recgnn.data.readers.lists import LISTS, hold_lists, plain_lists
 from recgnn.data.readers.origin import need_columns
-from recgnn.errors import ConfigError, DataError, RunError
+from recgnn.errors import ConfigError, DataError, RunError, shown
 from recgnn.models.ctr import CTRModel
 from recgnn.serving.columns import own_columns
 from recgnn.serving.event_reader import Encoded, EventReader
@@ -183,6 +183,10 @@ class TrainedCTR(TrainedModel, EventReader):
         ours = {theirs: name for name, theirs in self.names.items()}
         context = {ours.get(name, name): value for name, value in (context or {}).items()}
         need_columns(context, self.encoders.reads, "context", error=ConfigError)
+        several = {name for name, field in self.encoders.fields.items() if field.kind == "multi"}
+        for name, value in context.items():
+            if isinstance(value, LISTS) and name not in several:
+                raise ConfigError(f"context: {name} is {shown(value)}; expected one value")
         goods = self._candidates(context)
 
         def scores_of(users: Tensor, place: Tensor, items: Tensor) -> Tensor:
@@ -206,7 +210,7 @@ class TrainedCTR(TrainedModel, EventReader):
                     f"the numbers of field {name!r} are in column {field.values!r}: one of the two belongs to an item, "
                     f"the other to an event; say the number that counts for all candidates: --context {field.values}=1"
                 )
-        return self.encode(items.assign(**given)) if given else self.encoded_items
+        return self.encode(_with(items, given)) if given else self.encoded_items
 
     def _events(
         self, users: Tensor, place: Tensor, items: Tensor, goods: Encoded, context: dict[str, Any]
@@ -216,7 +220,7 @@ class TrainedCTR(TrainedModel, EventReader):
         rows = users.clamp(min=0)
         people = self.encoded_users.of(rows)
         if context:
-            people = self.encode(self.known.users.iloc[rows.numpy()].assign(**context))
+            people = self.encode(_with(self.known.users.iloc[rows.numpy()], context))
         of_items = self.encoders.slots_of([ITEM, *self.known.items.columns])
         memory, step = self.memory(users.numpy()), BLOCK
         if memory is not None:
@@ -319,3 +323,8 @@ class TrainedCTR(TrainedModel, EventReader):
         table = self.model.field_vectors(list(self.encoders.encoders).index(field))
         rows = torch.from_numpy(encoder.encode(ids.rename(field))[0][:, 0]).long()
         return table[rows], rows >= KNOWN
+
+
+def _with(frame: pd.DataFrame, values: dict[str, Any]) -> pd.DataFrame:
+    """The frame with the same value in every row of some columns; it may be a list."""
+    return frame.assign(**{name: pd.Series([value] * len(frame), frame.index) for name, value in values.items()})

@@ -11,7 +11,8 @@ import torch
 
 from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.data.readers.origin import need_columns
+from recgnn.data.readers.origin import Origin, need_columns
+from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError
 from recgnn.nn.folding import Entries
 from recgnn.serving.ids import HINT, clean_ratings, required
@@ -38,8 +39,8 @@ def histories_of(
         lenient: Whether unknown items are left out and histories may be empty.
 
     Raises:
-        DataError: If ratings do not fit or are no numbers, and, unless lenient, if an item is unknown or a history
-            empty.
+        DataError: If a row has no user, if ratings do not fit or are no numbers, and, unless lenient, if an item is
+            unknown or a history empty.
         ConfigError: If ratings are given beside a frame.
     """
     values: np.ndarray | None = None
@@ -48,7 +49,10 @@ def histories_of(
         need_columns((USER, ITEM), histories.columns, WHAT)
         if ratings is not None:
             raise ConfigError("the ratings of a frame of histories are its column rating; leave ratings out")
-        place, distinct = pd.factorize(histories[USER], use_na_sentinel=False)
+        nobody = as_text(histories[USER]).isna().to_numpy()
+        if nobody.any():
+            raise DataError(f"{Origin(WHAT).at(int(nobody.argmax()), USER)}: no user id; remove the row or fill it in")
+        place, distinct = pd.factorize(histories[USER])
         names, items = np.asarray(distinct), histories[ITEM]
         if highest is not None and RATING in histories:
             values = clean_ratings(histories, WHAT).to_numpy()

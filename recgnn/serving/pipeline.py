@@ -199,6 +199,11 @@ class TrainedPipeline(TrainedModel):
 
     # ---- as any run
 
+    def _length(self, k: int) -> int:
+        if k > (num := min(self.plan.candidates, len(self.items))):
+            raise ConfigError(f"k is {k}, and the pipeline has {num} candidates; make it with more --candidates")
+        return super()._length(k)
+
     def seen_in(self, *parts: str) -> UserItems:
         return self.retrievers[0].seen_in(*parts)
 
@@ -217,6 +222,10 @@ class TrainedPipeline(TrainedModel):
         """Tell why the ranker gives items their scores (see `TrainedCTR.explain`)."""
         ids = self.items.parse(as_list(items))
         return concatenated([self.ranker.explain(user, item).assign(item=item) for item in ids])
+
+    def similar_items(self, *given: Any, **named: Any) -> pd.DataFrame:
+        """List the most similar items of the first retriever (see `TrainedModel.similar_items`)."""
+        return self.retrievers[0].similar_items(*given, **named)
 
     def similarity(self) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
         return self.retrievers[0].similarity()

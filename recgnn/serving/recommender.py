@@ -92,11 +92,12 @@ class TrainedRecommender(TrainedModel):
 
     def explain(self, user: object, items: object) -> pd.DataFrame:
         """Tell what each of the user's items in train adds to the scores of items: columns item, score, kind, of,
-        share, both (how many users have both items) and, where known, title (that of `of`).
+        share, above, both (how many users have both items) and, where known, title (that of `of`).
 
-        Rows of kind `item` have an item of the user in `of`, the largest shares first; a last one of kind `rest` has
-        what they leave of the score. `model.explanation` says what the shares are: for linear propagation (LightGCN,
-        XSimGCL), iALS, EASE, ItemKNN and GraphFilter they are exact.
+        Rows of kind `item` have an item of the user in `of`; a last one of kind `rest` has what they leave of the
+        score. What an item adds to the scores of all items alike ranks none of them: `above` is its share above the
+        mean of its shares over all items, and those come first that have most of it. `model.explanation` says what the
+        shares are: for linear propagation (LightGCN, XSimGCL), iALS, EASE, ItemKNN and GraphFilter they are exact.
 
         Args:
             user: raw id.
@@ -116,11 +117,12 @@ class TrainedRecommender(TrainedModel):
         targets, train = torch.from_numpy(self.items.require(as_list(items), ITEM)), self._seen(("train",))
         own = train.of(torch.from_numpy(rows))[1]
         entries = Entries(torch.zeros_like(own), own, self._values_of(int(rows[0]), own), 1)
-        shares = self.model.shares(int(rows[0]), entries, targets)
+        shares = self.model.shares(int(rows[0]), entries, torch.cat([targets, targets.new_tensor([-1])]))
+        shares, mean = shares[:, :-1], shares[:, -1]
         scores = self.model.score(torch.from_numpy(rows))[0, targets]
         frames = []
         for target, share, score in zip(targets.tolist(), shares.T, scores, strict=True):
-            order, rest = share.argsort(descending=True), float(score - share.sum())
+            order, rest = (share - mean).argsort(descending=True), float(score - share.sum())
             known = bool(self.model.rest) or abs(rest) > 1e-4 * float(share.abs().sum() + score.abs())
             of, parts = own[order].numpy(), share[order].tolist() + [rest] * known
             name = self.model.rest or "what is not due to single items"
@@ -128,6 +130,7 @@ class TrainedRecommender(TrainedModel):
             frame.insert(0, "item", self.items.decode([target])[0])
             frame.insert(1, "score", float(score))
             frame.insert(3, "of", pd.Series([*self.items.decode(of).tolist(), *[name] * known], dtype=object))
+            frame["above"] = np.append((share - mean)[order].numpy(), [np.nan] * known)
             frame["both"] = np.append(self._have_both(target)[of], [0] * known).astype(int)
             frames.append(self._named(frame, np.append(of, [-1] * known).astype(int)))
         return concatenated(frames)

@@ -79,7 +79,7 @@ class TrainedModel(ABC):
     @abstractmethod
     def explain(self, user: object, items: object) -> pd.DataFrame:
         """Tell why items have their scores for a user: columns item, score, kind, of, share and, where known, title
-        (that of `of`), the largest shares of each item first. `model.explanation` says in a line what the shares are.
+        (that of `of`), the largest of each item first. `model.explanation` says in a line what the shares are.
 
         Args:
             user: raw id.

@@ -98,7 +98,9 @@ def test_a_run_is_finished_when_its_figures_are_there(tiny, tmp_path, monkeypatc
 
 
 def test_another_seed_is_another_run(tiny, tiny_run, tmp_path):
-    other = main("fit", ["--config", str(tiny), "--seed_everything=8", "--run_dir", str(tmp_path / "run")])
+    name = "run \x1b[31m"  # a folder's name must not break the configuration that names it
+    other = main("fit", ["--config", str(tiny), "--seed_everything=8", "--run_dir", str(tmp_path / name)])
+    assert yaml.safe_load((other.run_dir / "config.yaml").read_text())["seed_everything"] == 8
     assert metrics(other.run_dir)["test"] != metrics(tiny_run)["test"]
 
 

@@ -287,7 +287,8 @@ def check_lists(outcome: Outcome, asked: list[str], known: dict[str, list[list[s
     need({*found} == wanted, f"lists of {sorted(found)[:4]}, asked for {sorted(wanted)[:4]}")
     for key, rows in found.items():
         known_rows = known.get(key, [])
-        need(same([row[:4] for row in rows[:5]], known_rows), f"another list of {key}: {rows}, {known_rows}")
+        once = [list(row[:4]) for row in dict.fromkeys(map(tuple, rows))]  # who is asked for twice is answered twice
+        need(same(once[:5], known_rows), f"another list of {key}: {rows}, {known_rows}")
 
 
 def histories(world: World, draw: random.Random, folder: Path) -> Verdict:

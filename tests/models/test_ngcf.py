@@ -162,7 +162,7 @@ def test_trains(variant: str, precision: str, train) -> None:
 
 @pytest.mark.parametrize("kind", ["paper", "authors", "GCN"])
 def test_shares_are_the_integral_of_the_gradient(kind: str, small, on_graph) -> None:
-    """By differences of the score, the user's messages scaled by t: 60 steps from none to all; and their sum."""
+    """By differences of the score, the user's messages scaled by t: 25 steps from none to all; and their sum."""
     model = make(small, variant=kind) if kind != "GCN" else GCN(small.users, small.items, 4, (5, 3), "concat")
     model = on_graph(model).model.eval()
     user, target = int(small.edges[0].bincount().argmax()), torch.tensor([4])
@@ -174,12 +174,12 @@ def test_shares_are_the_integral_of_the_gradient(kind: str, small, on_graph) -> 
         return float(vector[0].detach().double() @ item)
 
     ones, expected = torch.ones(len(own), dtype=torch.double), torch.zeros(len(own))
-    for step in range(60):
+    for step in range(25):
         for j in range(len(own)):
             nudge = torch.zeros_like(ones)
             nudge[j] = 1e-3
-            middle = (step + 0.5) / 60 * ones
-            expected[j] += (score(middle + nudge) - score(middle - nudge)) / 2e-3 / 60
+            middle = (step + 0.5) / 25 * ones
+            expected[j] += (score(middle + nudge) - score(middle - nudge)) / 2e-3 / 25
     found = model.shares(user, Entries(torch.zeros_like(own), own, torch.ones(len(own)), 1), target)[:, 0]
     assert len(own) > 1 and found.abs().min() > 1e-3
     assert_close(found.double(), expected.double(), atol=0.03 * float(expected.abs().max()), rtol=0.03)

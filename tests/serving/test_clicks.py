@@ -97,6 +97,10 @@ def test_candidates_and_context(run) -> None:
     np.testing.assert_allclose(found["score"], trained.predict(rows)["prediction"], atol=1e-6)
     with pytest.raises(ConfigError, match="context: no column 'plac' .did you mean 'place'"):
         trained.recommend(["u3"], context={"plac": "x"})
+    with pytest.raises(ConfigError, match=r"context: place is \['work', 'home'\]; expected one value"):
+        trained.recommend(["u3"], context={"place": ["work", "home"]})
+    lists = [trained.recommend("u3", 5, False, context={"genre": value}) for value in (["b", "c"], "b|c")]
+    assert lists[0].equals(lists[1]) and len(lists[0]) == 5
     with pytest.raises(DataError, match="unknown item '?99'?: 9 items are known"):
         trained.recommend(["u3"], candidates=[99])
     with pytest.raises(DataError, match="unknown user 'u33': 12 users are known .*nearest: u3"):

@@ -24,7 +24,7 @@ def test_shares_of_the_own_items(trained, train_log) -> None:
     kind = type(trained.model).__name__
     best = trained.recommend(5, k=3)
     found = trained.explain("5", best["item"].tolist())
-    assert found.columns.tolist() == ["item", "score", "kind", "of", "share", "both", "title"]
+    assert found.columns.tolist() == ["item", "score", "kind", "of", "share", "above", "both", "title"]
     log = train_log(trained.run)
     log = pd.DataFrame({side: getattr(trained, f"{side}s").decode(log[side]) for side in ("user", "item")})
     own = set(log.loc[log["user"] == 5, "item"])
@@ -36,13 +36,20 @@ def test_shares_of_the_own_items(trained, train_log) -> None:
         of_items = rows[rows["kind"] == "item"]
         assert rows["score"].unique() == pytest.approx([score], abs=1e-6)
         assert rows["share"].sum() == pytest.approx(score, abs=1e-4), "with the rest they are the score"
-        assert set(of_items["of"]) == own and of_items["share"].is_monotonic_decreasing
+        assert set(of_items["of"]) == own and of_items["above"].is_monotonic_decreasing
         expected = ["rest"] if trained.model.rest else []
         assert rows["kind"].tolist() == ["item"] * len(own) + expected
         title = dict(zip(trained.items.ids, trained.items.title(np.arange(40)), strict=True))
         assert of_items["title"].tolist() == [title[one] for one in of_items["of"]]
         users = log.groupby("item")["user"].agg(set)
         assert of_items["both"].tolist() == [len(users[one] & users[item]) for one in of_items["of"]]
+
+
+def test_above_is_the_share_without_what_all_items_have(trained) -> None:
+    found = trained.explain(5, trained.items.ids.tolist())
+    found = found[found["kind"] == "item"]
+    mean = found.groupby("of")["share"].transform("mean")
+    np.testing.assert_allclose(found["above"], found["share"] - mean, atol=1e-5)
 
 
 def test_what_cannot_be_explained(trained) -> None:

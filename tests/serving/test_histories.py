@@ -222,6 +222,10 @@ def test_what_is_refused_in_python(runs) -> None:
         trained.recommend_history([[1], []])
     with pytest.raises(DataError, match="unknown item 0"):
         trained.recommend_history([[1, 0]])
+    for nobody in (None, "", " "):
+        frame = pd.DataFrame({"user": ["a", nobody, nobody], "item": [1, 2, 3]})
+        with pytest.raises(DataError, match="the histories, row 2, column 'user': no user id"):
+            trained.recommend_history(frame)
     with pytest.raises(ConfigError, match="k must be at least 1"):
         trained.recommend_history([[1]], k=0)
     with pytest.raises(DataError, match="3 ratings for a history of 2 items"):

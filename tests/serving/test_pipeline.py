@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import shutil
 from functools import cache
@@ -19,6 +20,8 @@ from recgnn.data.stored import read_json, write_json
 from recgnn.errors import ConfigError, DataError, RunError
 from recgnn.serving.agreement import agreement
 from recgnn.serving.candidates import TopOfRun
+from recgnn.serving.http.bodies import Recommend
+from recgnn.serving.http.current import Current
 from recgnn.serving.pipeline import Plan, TrainedPipeline
 
 load = cache(recgnn.load)
@@ -97,6 +100,9 @@ def test_lists_are_those_of_a_naive_loop(runs: Path, retrievers: list[str], blen
         assert found.loc[found["user"] == user, "item"].tolist() == expected
     shown = pipeline.recommend("u3", 2, exclude=[expected[0]], context={"place": "home"})
     assert expected[0] not in shown["item"].tolist() and len(shown) == 2
+    with pytest.raises(ConfigError, match="k is 7, and the pipeline has 6 candidates"):
+        pipeline.recommend("u3", 7)
+    assert len(pipeline.similar_items(3, k=9)) == 9
 
 
 def test_figures_are_those_of_a_naive_loop_that_knows_nothing_later(runs: Path, tmp_path: Path) -> None:
@@ -209,7 +215,9 @@ def test_the_folder_is_a_run_and_refuses_a_part_that_was_trained_anew(runs: Path
     main("test", ["--run", str(moved / "pair"), "--output", str(tmp_path / "again.json")])
     assert read_json(tmp_path / "again.json")["test"] == chosen["test"]
     assert read_json(moved / "pair/metrics.json")["test_reads"] == 2
-    assert len(main("recommend", ["--run", str(moved / "pair"), "--users", "u1", "--k", "3"])) == 3
+    best = main("recommend", ["--run", str(moved / "pair"), "--users", "u1", "--k", "3"])
+    (served,), _ = asyncio.run(Current(moved / "pair").recommend(Recommend(users="u1", k=3)))
+    assert [row["item"] for row in served["items"]] == best["item"].tolist() and len(best) == 3
     (line,), left = find([moved / "pair"])
     assert not left and line.model == "EASE > FM" and line.seed == "7, None" and line.num_users == USERS
     for options, message in (

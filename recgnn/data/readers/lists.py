@@ -62,11 +62,11 @@ def lists_as_json(table: pa.Table) -> pa.Table:
 
 
 def plain_lists(column: pd.Series) -> pd.Series:
-    """Return a column of lists as JSON; others as they are."""
+    """Return a column of lists, or with lists among other values, as JSON; others as they are."""
     if isinstance(column.dtype, pd.ArrowDtype) and is_list(column.dtype.pyarrow_dtype):
         return as_json(column.array.__arrow_array__().combine_chunks()).to_pandas().set_axis(column.index)
     known = column.dropna() if column.dtype == object else column[:0]
-    if not len(known) or not isinstance(known.iloc[0], LISTS):
+    if not any(isinstance(value, LISTS) for value in known):
         return column
     try:
         text = as_json(pa.array(column, from_pandas=True)).to_pylist()

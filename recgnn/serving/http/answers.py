@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from recgnn.errors import ConfigError, RecGNNError, first_line
-from recgnn.serving.http.bodies import Explain, Predict, Recommend, Similar
+from recgnn.serving.http.bodies import Body, Explain, History, Predict, Recommend, Similar
 
 EXACT = 2**53  # larger whole numbers are written as text, since readers of JSON round them
 
@@ -82,13 +82,14 @@ def _of_history(run: Any, question: Recommend) -> Any:
     return [_list(None, records(frame, ("item", "score", "title", "source")))]
 
 
-def similar(run: Any, question: Similar) -> list[dict[str, Any]]:
+def similar(run: Any, question: Similar) -> dict[str, Any]:
     """The items similar to each of some."""
     frame = ability(run, "similar_items")(question.items, question.k, question.candidates, question.exclude)
     parts = {query: rows for query, rows in frame.groupby("query", sort=False)}
     queries = run.items.parse(question.items)
     columns = ("item", "score", "title")
-    return [{"query": plain(q), "items": records(parts[q], columns) if q in parts else []} for q in queries]
+    lists = [{"query": plain(q), "items": records(parts[q], columns) if q in parts else []} for q in queries]
+    return {"lists": lists}
 
 
 def predict(run: Any, question: Predict) -> dict[str, Any]:
@@ -108,11 +109,17 @@ def explain(run: Any, question: Explain) -> dict[str, Any]:
     for item in run.items.parse(question.items):
         rows = frame[frame["item"] == item]
         score = plain(rows["score"].iloc[0]) if len(rows) else None
-        parts = records(rows.iloc[: question.parts], ("kind", "of", "share", "both", "title"))
+        parts = records(rows.iloc[: question.parts], ("kind", "of", "share", "above", "both", "title"))
         found.append({"item": plain(item), "score": score, "parts": parts})
     return {"how": run.model.explanation, "items": found}
 
 
-def history(run: Any, user: Any) -> list[dict[str, Any]]:
+def history(run: Any, question: History) -> dict[str, Any]:
     """The items that a user has."""
-    return records(ability(run, "items_of")(user), ("item", "title"))
+    return {"items": records(ability(run, "items_of")(question.user), ("item", "title"))}
+
+
+ONE_BY_ONE: dict[type[Body], Callable[[Any, Any], dict[str, Any]]] = {
+    Similar: similar, Predict: predict, Explain: explain, History: history
+}  # fmt: skip
+"""Answers to questions that are not answered together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from recgnn import __version__
 from recgnn.errors import RecGNNError, RunError, printable
 from recgnn.serving.http import answers
-from recgnn.serving.http.bodies import Explain, History, Predict, Recommend, Similar, one_line
+from recgnn.serving.http.bodies import QUESTIONS, Body, one_line
 from recgnn.serving.http.current import Busy, Current, Loaded
 from recgnn.serving.http.guard import Guard, refusal
 
@@ -69,8 +69,8 @@ def build_app(run: Path, key: str | None = None, trust: bool = False, watch: flo
     Raises:
         RunError: if the run cannot be loaded.
     """
-    metrics = Metrics({*PAGES, *("/recommend", "/similar", "/predict", "/explain", "/history", "/reload", "/health",
-                                "/metrics", "/openapi.json")})  # fmt: skip
+    own = ("/reload", "/health", "/metrics", "/openapi.json")
+    metrics = Metrics({*PAGES, *own, *(f"/{name}" for name in QUESTIONS)})
     current = Current(run, trust, metrics.together.observe)
 
     def told(line: str) -> None:
@@ -90,33 +90,8 @@ def build_app(run: Path, key: str | None = None, trust: bool = False, watch: flo
     app.add_middleware(Guard, key=key, local=local, done=metrics.done)
     _refuse_in_one_line(app)
 
-    def answered(content: dict[str, Any], by: Loaded) -> JSONResponse:
-        return JSONResponse({"version": by.version, **content})
-
-    @app.post("/recommend", responses=ERRORS, summary="The best items for users, or for a new user's history")
-    async def recommend(question: Recommend) -> Response:
-        lists, by = await current.recommend(question)
-        return answered({"lists": lists}, by)
-
-    @app.post("/similar", responses=ERRORS, summary="The items most similar to others")
-    async def similar(question: Similar) -> Response:
-        lists, by = await current.ask(answers.similar, question)
-        return answered({"lists": lists}, by)
-
-    @app.post("/predict", responses=ERRORS, summary="A rating, probability or score for each row")
-    async def predict(question: Predict) -> Response:
-        found, by = await current.ask(answers.predict, question)
-        return answered(found, by)
-
-    @app.post("/explain", responses=ERRORS, summary="Why items have their scores for a user")
-    async def explain(question: Explain) -> Response:
-        found, by = await current.ask(answers.explain, question)
-        return answered(found, by)
-
-    @app.post("/history", responses=ERRORS, summary="The items that a user has in the run's data")
-    async def history(question: History) -> Response:
-        items, by = await current.ask(answers.history, question.user)
-        return answered({"items": items}, by)
+    for name, kind in QUESTIONS.items():
+        app.post(f"/{name}", responses=ERRORS, summary=kind.__doc__)(_endpoint(current, name, kind))
 
     @app.post("/reload", summary="Load what the run folder holds now; needs a key")
     async def reload() -> Response:
@@ -128,11 +103,11 @@ def build_app(run: Path, key: str | None = None, trust: bool = False, watch: flo
             told(f"not reloaded, the run before goes on: {error}")
             return refusal(409, f"not reloaded, the run before goes on: {error}")
         told(f"reloaded {run}: {by.run}")
-        return answered(_about(by), by)
+        return JSONResponse(_about(by))
 
     @app.get("/health", summary="What is served")
     async def health() -> Response:
-        return answered({"status": "ok", **_about(current.loaded)}, current.loaded)
+        return JSONResponse({"status": "ok", **_about(current.loaded)})
 
     @app.get("/metrics", include_in_schema=False)
     async def prometheus() -> Response:
@@ -149,9 +124,20 @@ def build_app(run: Path, key: str | None = None, trust: bool = False, watch: flo
     return app
 
 
+def _endpoint(current: Current, name: str, kind: type[Body]) -> Callable[[Any], Awaitable[Response]]:
+    """What answers a kind of questions."""
+
+    async def endpoint(question: Any) -> Response:
+        return JSONResponse(await current.answer(question))
+
+    endpoint.__name__, endpoint.__annotations__ = name, {"question": kind, "return": Response}
+    return endpoint
+
+
 def _about(by: Loaded) -> dict[str, Any]:
     """What a run is, and some of its users, to try it with."""
-    found: dict[str, Any] = {"run": str(by.run), "model": type(by.run.model).__name__, "since": by.since}
+    model = type(by.run.model).__name__
+    found: dict[str, Any] = {"version": by.version, "run": str(by.run), "model": model, "since": by.since}
     users, items = getattr(by.run, "users", None), getattr(by.run, "items", None)
     if users is not None and items is not None:
         some = [answers.plain(user) for user in users.decode(range(min(3, len(users)))).tolist()]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from recgnn.errors import did_you_mean, shown
 
 MAX_K, MAX_IDS, MAX_FILTER, MAX_ROWS, MAX_EXPLAINED, MAX_TEXT = 1000, 1000, 10_000, 1000, 50, 500
+MAX_LISTED = 100_000  # items of all lists of an answer
 
 
 def _id(value: Any) -> Any:
@@ -56,7 +57,7 @@ class Body(BaseModel):
 
 
 class Recommend(Body):
-    """Whom to recommend to, how many items, and which."""
+    """The best items for users, or for a new user by what that one has."""
 
     users: Ids | None = Field(None, description="ids of users, or one", examples=[[196, 22]])
     history: Ids | None = Field(None, description="instead of users: ids of the items that a new user has")
@@ -77,48 +78,63 @@ class Recommend(Body):
     def _either(self) -> Recommend:
         if (self.users is None) == (self.history is None):
             raise ValueError("expected either users or history")
+        _not_too_many(self.users, self.k)
         if self.history is not None and (self.exclude_seen or self.context):
             raise ValueError("a history has neither exclude_seen nor context")
         return self
 
 
+def _not_too_many(ids: list | None, k: int) -> None:
+    """Refuse a question whose answer would be too long."""
+    if len(ids or ()) * k > MAX_LISTED:
+        raise ValueError(f"{len(ids or ()):,} lists of {k:,} items; expected at most {MAX_LISTED:,} items in all")
+
+
 class Similar(Body):
-    """Which items others are to be similar to."""
+    """The items most similar to given items."""
 
     items: Ids = Field(description="ids of items, or one", examples=[[50]])
     k: Length = 10
     candidates: Filter | None = None
     exclude: Filter | None = None
 
+    @model_validator(mode="after")
+    def _short(self) -> Similar:
+        _not_too_many(self.items, self.k)
+        return self
+
 
 class Predict(Body):
-    """Rows with the columns of the run's data; at least user and item, where it knows these."""
+    """A rating, probability or score for each row, which has the columns of the run's data (user, item …)."""
 
     rows: Annotated[list[Row], Field(min_length=1, max_length=MAX_ROWS)] = Field(examples=[[{"user": 196, "item": 50}]])
 
 
 class Explain(Body):
-    """Whose scores of which items to explain, and by how many parts each."""
+    """Why items have their scores for a user: the parts of each score, the largest first."""
 
     user: Id = Field(examples=[196])
     items: Annotated[list[Id], Field(min_length=1, max_length=MAX_EXPLAINED), BeforeValidator(_listed)] = Field(
         examples=[[50]]
     )
-    parts: Annotated[int, Field(ge=1, strict=True)] | None = Field(
-        None, description="the largest parts of each item alone; by default all"
-    )
+    parts: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(100, description="how many of each, the largest")
 
 
 class History(Body):
-    """Whose items to list."""
+    """The items that a user has in the run's data."""
 
     user: Id = Field(examples=[196])
+
+
+QUESTIONS: dict[str, type[Body]] = {
+    kind.__name__.lower(): kind for kind in (Recommend, Similar, Predict, Explain, History)
+}
 
 
 def one_line(errors: Iterable[Any]) -> str:
     """Tell the first of pydantic's errors in one line: where, what was found, and what was expected."""
     error = next(iter(errors))
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part) for part in error["loc"]) or "the question"
     own, text = error["type"] == "value_error", str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "json_invalid":
         return f"the body is no JSON: {error.get('ctx', {}).get('error', text)}"

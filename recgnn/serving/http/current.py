@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from typing import Any
 
 from recgnn.errors import RecGNNError, RunError
 from recgnn.serving.http import answers
-from recgnn.serving.http.bodies import MAX_IDS, Recommend
+from recgnn.serving.http.bodies import MAX_IDS, MAX_LISTED, Body, Recommend
 from recgnn.serving.loading import load
 from recgnn.training import run_folder as runs
 
@@ -38,20 +40,27 @@ class Loaded:
     since: float = field(default_factory=time.time)
 
 
-def version_of(run: Path) -> str:
-    """Name what a run folder holds: the place that it really is at, and when its figures or checkpoint were written.
+def version_of(run: Path, finished: bool = False) -> str:
+    """Name what a run folder holds: the place that it really is at, and when its files were written.
+
+    Args:
+        run: the run folder, or a link to it.
+        finished: whether to refuse a run in the middle of its training.
 
     Raises:
         RunError: if it is no run folder.
     """
     folder = runs.existing_run(run).resolve()
-    # The first two are written when all else is there, so that no run is taken in the middle of its training.
-    files = [folder / name for name in (runs.PIPELINE, "metrics.json") if (folder / name).is_file()]
-    file = files[0] if files else runs.best_checkpoint(folder)
+    last = [folder / name for name in (runs.PIPELINE, "metrics.json") if (folder / name).is_file()]
+    if finished and not last:
+        raise RunError(f"{run}: is not finished, it has no metrics.json")
+    if folder / runs.PIPELINE not in last:
+        last += [runs.best_checkpoint(folder), folder / "vocabulary/summary.json"]
     try:
-        return f"{folder.name}-{file.stat().st_mtime_ns:x}"
+        times = json.dumps([str(folder), *(file.stat().st_mtime_ns for file in last)])
     except OSError as error:
-        raise RunError(f"{file}: {error.strerror}") from error
+        raise RunError(f"{error.filename}: {error.strerror}") from error
+    return f"{folder.name}-{hashlib.sha256(times.encode()).hexdigest()[:12]}"
 
 
 def loaded(run: Path, trust: bool = False) -> Loaded:
@@ -82,7 +91,6 @@ class Current:
     def __init__(self, run: Path, trust: bool = False, batched: Callable[[int], None] = lambda count: None):
         self.folder, self.trust, self.batched = run, trust, batched
         self.loaded = loaded(run, trust)
-        self._refused: str | None = None  # the version that could not be loaded
         self._thread = ThreadPoolExecutor(1, "answers")
         self._questions: list[tuple[Recommend, asyncio.Future]] = []
         self._waiting, self._reloading = 0, asyncio.Lock()
@@ -90,16 +98,20 @@ class Current:
 
     # ---- answering
 
-    async def ask(self, function: Callable[..., Any], *question: Any) -> tuple[Any, Loaded]:
-        """Answer by a function of the run and the question, which is the only one at work.
+    async def answer(self, question: Body) -> dict[str, Any]:
+        """Answer any question, with the version of the run that did.
 
         Raises:
             Busy: if too many wait.
+            RecGNNError: if it is refused.
         """
-        current = self.loaded
+        if isinstance(question, Recommend):
+            lists, by = await self.recommend(question)
+            return {"version": by.version, "lists": lists}
+        by, function = self.loaded, answers.ONE_BY_ONE[type(question)]
         with _Counted(self):
-            work = asyncio.get_running_loop().run_in_executor(self._thread, function, current.run, *question)
-            return await work, current
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, function, by.run, question)
+        return {"version": by.version, **found}
 
     async def recommend(self, question: Recommend) -> tuple[Any, Loaded]:
         """Answer a question about users, together with those like it that came while others were answered.
@@ -129,7 +141,7 @@ class Current:
                     )
                 self._questions = []
                 for group in alike.values():
-                    for some in _of_at_most(group, MAX_IDS):
+                    for some in _of_at_most(group, min(MAX_IDS, MAX_LISTED // group[0][0].k)):
                         await self._answer(some)
         finally:
             self._runner = None
@@ -164,19 +176,21 @@ class Current:
             return self.loaded
 
     async def watch(self, seconds: float, told: Callable[[str], None]) -> None:
-        """Reload whenever the run folder holds another run; what cannot be loaded is told once."""
+        """Reload whenever the run folder holds another finished run; what cannot be loaded is told once."""
+        refused = line = ""
         while True:
             await asyncio.sleep(seconds)
             try:
-                now = await asyncio.to_thread(version_of, self.folder)
-                if now in (self.loaded.version, self._refused):
+                now = await asyncio.to_thread(version_of, self.folder, finished=True)
+                if now in (self.loaded.version, refused):
                     continue
-                self._refused = now
-                told(f"reloaded {self.folder}: {(await self.reload()).run}")
-            except RecGNNError as error:
-                told(f"not reloaded, the run before goes on: {error}")
-            except Exception as error:  # the watch must not end
-                told(f"not reloaded, the run before goes on: {type(error).__name__}: {error}")
+                refused, before = now, line
+                line = f"reloaded {self.folder}: {(await self.reload()).run}"
+            except Exception as error:  # of any kind: the watch must not end
+                kind = "" if isinstance(error, RecGNNError) else f"{type(error).__name__}: "
+                before, line = line, f"not reloaded, the run before goes on: {kind}{error}"
+            if line != before or line.startswith("reloaded"):
+                told(line)
 
 
 def _of_at_most(group: list[tuple[Recommend, asyncio.Future]], size: int) -> list[list]:

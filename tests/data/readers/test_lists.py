@@ -69,6 +69,8 @@ def test_slices_and_missing_lists() -> None:
     assert as_json(pa.array([[[1], []], [[2, 3]]])).to_pylist() == ["[[1],[]]", "[[2,3]]"]
     mixed = plain_lists(pd.Series([["a", 1], None, ("b",)], dtype=object))
     assert pieces_of(mixed, "|") == [["a", "1"], [], ["b"]]
+    later = plain_lists(pd.Series(["x|y", 3, ["a", 1]], dtype=object))
+    assert pieces_of(later, "|") == [["x", "y"], ["3"], ["a", "1"]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from recgnn.serving.http.current import Current
 @pytest.fixture(scope="module")
 def runs(tiny_run, make_run, synthetic, tmp_path_factory) -> list[Path]:
     """Two runs of the same data with other answers."""
-    return [tiny_run, make_run(tmp_path_factory.mktemp("other") / "other", synthetic(), "EASE", {})]
+    other = make_run(tmp_path_factory.mktemp("other") / "other", synthetic(), "EASE", {})
+    (other / "metrics.json").write_text("{}")
+    return [tiny_run, other]
 
 
 @pytest.fixture
@@ -79,6 +81,8 @@ def test_a_run_that_cannot_be_loaded_changes_nothing(link, serve, tmp_path) -> N
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "config.yaml").write_text("")
     (broken / "checkpoints/best.ckpt").write_bytes(b"no checkpoint")
+    (broken / "vocabulary").mkdir()
+    (broken / "vocabulary/summary.json").write_text("{}")
     become(link, broken)
     answer = client.ask("POST", "/reload", headers={"X-API-Key": "k"})
     assert answer.status_code == 409 and "best.ckpt: is damaged" in answer.json()["error"]
@@ -92,18 +96,21 @@ def test_the_folder_is_watched(runs, link, tmp_path) -> None:
 
     async def watched() -> None:
         task = asyncio.create_task(current.watch(0.01, told.append))
-        await asyncio.sleep(0.05)
-        assert not told, "nothing has changed"
-        link.unlink()
         while not told:
             await asyncio.sleep(0.01)
+        assert told == [f"not reloaded, the run before goes on: {link}: is not finished, it has no metrics.json"]
+        link.unlink()
+        while len(told) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert len(told) == 2, "told once"
         link.symlink_to(runs[1])
-        while len(told) < 2 or "EASE" not in told[-1]:
+        while len(told) < 3:
             await asyncio.sleep(0.01)
         task.cancel()
 
     asyncio.run(asyncio.wait_for(watched(), 60))
-    assert told[0].startswith("not reloaded, the run before goes on:") and "no such run folder" in told[0]
+    assert told[1].startswith("not reloaded, the run before goes on:") and "no such run folder" in told[1]
     assert told[-1].startswith("reloaded ") and type(current.loaded.run.model).__name__ == "EASE"
 
 

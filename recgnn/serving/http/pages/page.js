@@ -31,13 +31,14 @@ function entry(row) {
 
 function because(parts) {
   const made = element("div", "", "why");
-  const most = Math.max(...parts.map((part) => Math.abs(part.share ?? 0)), 1e-12);
+  const weight = (part) => part.above ?? part.share ?? 0;
+  const most = Math.max(...parts.map((part) => Math.abs(weight(part))), 1e-12);
   for (const part of parts) {
     const bar = element("meter");
     bar.max = most;
-    bar.value = Math.max(0, part.share ?? 0);
+    bar.value = Math.max(0, weight(part));
     const both = part.kind === "item" ? ` (${part.both} users have both)` : "";
-    made.append(element("span", named(part, "of") + both), bar, element("span", part.share?.toFixed(4), "number"));
+    made.append(element("span", named(part, "of") + both), bar, element("span", weight(part).toFixed(4), "number"));
   }
   return made;
 }
