@@ -17,7 +17,7 @@ import pandas as pd
 from recgnn.data.cache import prepared_once
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
-from recgnn.data.clicks.fields import Field, as_field
+from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.history import Histories, Past, order_of
 from recgnn.data.clicks.negatives import Drawn
 from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
@@ -36,7 +36,7 @@ from recgnn.data.clicks.parts import (
 )
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, FRESH, VECTORS, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
-from recgnn.data.clicks.vectors import IdVectors, ReadRun, Vectors, check_split
+from recgnn.data.clicks.vectors import IdVectors, ReadRun, check_split, sources_of, told_vectors
 from recgnn.data.interactions.by_time import later_than_test, told_later
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.log import ITEM, PARTS, USER, AnySource, Source
@@ -98,7 +98,7 @@ def prepare_events(
     steps += [] if history is None else [json.dumps(asdict(history))]
     steps += ["with last histories"] if history is not None and history.columns is not None else []
     steps += [json.dumps(whose)] * bool(whose) + [f"weight {weight}"] * (weight is not None)
-    steps += _sources_of(fields)
+    steps += sources_of(fields)
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     place, scratch = cache_folder(cache_dir) / "events", list[tempfile.TemporaryDirectory]()
 
@@ -181,7 +181,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         if items is not None and asked.history is not None and asked.history.columns is not None:
             past_items = items.iloc[pasts["train"].seen_items()]
         encoders, chosen, vectors = _fit(events, asked, past_items, strict, step)
-    _check_vectors(name, events, vectors, columns, encoders)
+    check_split(name, events.blocks, events.part, columns, vectors)
     for number, own in enumerate(vectors.values()):
         np.save(folder / VECTORS.format(number), own.vectors)
     grouped = asked.group or (USER if USER in columns else known.group)
@@ -234,7 +234,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         "layout": known.layout,
         "vectors": list(vectors),
         "notes": [
-            *_told(vectors, encoders), *(getattr(source, "notes", ()) or notes),
+            *told_vectors(encoders.encoders, vectors), *(getattr(source, "notes", ()) or notes),
             *notes_of(asked.split, named, columns), *told_later(later),
         ],  # fmt: skip
         "history": None if asked.history is None else asked.history.as_dict(),
@@ -247,11 +247,6 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     encoders.save(folder)
     write_summary(folder, summary)
     return PreparedEvents.load(folder)
-
-
-def _told(vectors: dict[str, IdVectors], encoders: FieldEncoders) -> list[str]:
-    found = ((name, encoders.encoders[name], own) for name, own in vectors.items())
-    return [encoder.told(name, own.vectors) for name, encoder, own in found if isinstance(encoder, Vectors)]
 
 
 def _write_fresh(events: Labelled, until: float | None, folder: Path) -> None:
@@ -304,27 +299,6 @@ def _fit(
     if past_items is not None:
         encoders.observe(past_items)
     return encoders.finish(strict), chosen, vectors
-
-
-def _sources_of(fields: dict[str, str | dict | Field] | None) -> list[str]:
-    """Return the sha256 of the files and runs that vectors come from."""
-    given = [as_field(field, str(name)).vectors for name, field in (fields or {}).items()]
-    found = []
-    for path in (Path(one).expanduser() for one in given if one is not None):
-        files = [path] if path.is_file() else [path / "vocabulary" / SUMMARY, *sorted(path.glob("checkpoints/*.ckpt"))]
-        found += [f"vectors {path}", *(digest_of(file) for file in files if file.is_file())]
-    return found
-
-
-def _check_vectors(
-    name: str, events: Labelled, vectors: dict[str, IdVectors], columns: list[str], encoders: FieldEncoders
-) -> None:
-    """Refuse the vectors of runs that were trained on what is tested here."""
-    runs = {str(encoders.encoders[field].field.vectors): own.pairs for field, own in vectors.items()}
-    pairs = {run: own for run, own in runs.items() if own is not None}
-    if pairs:
-        need_columns((USER, ITEM), columns, f"vectors of a run: {name}", error=ConfigError)
-        check_split(name, (block[[USER, ITEM]] for block in events.blocks((USER, ITEM))), events.part, pairs)
 
 
 def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> None:

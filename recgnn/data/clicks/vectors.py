@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recgnn.data.clicks.encoders import UNKNOWN, Categorical
-from recgnn.data.clicks.fields import Field
+from recgnn.data.clicks.encoders import UNKNOWN, Categorical, Encoder
+from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.interactions.log import ITEM, USER
+from recgnn.data.readers.origin import need_columns
 from recgnn.data.readers.values import as_text, distinct_of, texts_as, type_of
-from recgnn.data.stored import reading
+from recgnn.data.stored import SUMMARY, digest_of, reading
 from recgnn.errors import ConfigError, DataError, RunError, first_line
 
 
@@ -135,27 +136,50 @@ def _of_parquet(path: Path, column: str) -> IdVectors:
     return IdVectors(table[key].to_pandas(), vectors)
 
 
-def check_split(name: str, blocks: Iterable[pd.DataFrame], part: np.ndarray, runs: dict[str, pd.DataFrame]) -> None:
+def sources_of(fields: Mapping[str, str | dict | Field] | None) -> list[str]:
+    """Return the sha256 of the files and runs that the vectors of declared fields come from."""
+    given = [as_field(field, str(name)).vectors for name, field in (fields or {}).items()]
+    found = []
+    for path in (Path(one).expanduser() for one in given if one is not None):
+        files = [path] if path.is_file() else [path / "vocabulary" / SUMMARY, *sorted(path.glob("checkpoints/*.ckpt"))]
+        found += [f"vectors {path}", *(digest_of(file) for file in files if file.is_file())]
+    return found
+
+
+def told_vectors(encoders: Mapping[str, Encoder], vectors: Mapping[str, IdVectors]) -> list[str]:
+    """Tell, in a line for each field that has them, what its vectors are."""
+    return [e.told(name, vectors[name].vectors) for name, e in encoders.items() if isinstance(e, Vectors)]
+
+
+def check_split(
+    name: str, blocks: Callable[..., Iterable[pd.DataFrame]], part: np.ndarray, columns: Sequence[str],
+    vectors: Mapping[str, IdVectors],
+) -> None:  # fmt: skip
     """Refuse vectors of a run that was trained on what is tested here.
 
     Args:
         name: Of the events.
-        blocks: Their columns user and item.
+        blocks: Gives named columns of the events.
         part: Of each event, [n].
-        runs: The training pairs of each run.
+        columns: Of the events.
+        vectors: By field.
 
     Raises:
-        DataError: Tells how many pairs of validation and test it has seen.
+        ConfigError: If the events have no users and items.
+        DataError: Tells how many pairs of validation and test a run has seen.
     """
-    frame = pd.concat(list(blocks), ignore_index=True)
-    keys = pair_keys(frame)
+    runs = {field: own.pairs for field, own in vectors.items() if own.pairs is not None}
+    if not runs:
+        return
+    need_columns((USER, ITEM), columns, f"vectors of a run: {name}", error=ConfigError)
+    keys = np.concatenate([pair_keys(block) for block in blocks((USER, ITEM))])
     later = np.unique(keys[(part > 0) & ~np.isin(keys, keys[part == 0])])
-    for run, pairs in runs.items():
+    for field, pairs in runs.items():
         if seen := int(np.isin(later, pair_keys(pairs)).sum()):
             raise DataError(
-                f"vectors {run}: this run was trained on {seen:,} of the {len(later):,} pairs of user and item in "
-                f"{name}'s validation and test parts, which its vectors would give away; train it with the same split "
-                "of the same rows"
+                f"{field}: the run was trained on {seen:,} of the {len(later):,} pairs of user and item in {name}'s "
+                "validation and test parts, which its vectors would give away; train it with the same split of the "
+                "same rows"
             )
 
 

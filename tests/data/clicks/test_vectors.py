@@ -95,7 +95,7 @@ def test_a_run_that_was_trained_on_what_is_tested_is_refused(tmp_path: Path) -> 
         return ["--data=CTRDataModule", "--data.source=EventTable", "--model=FM", f"--data.fields={fields}",
                 f"--run_dir={tmp_path / 'clicks'}", "--data.split=GivenSplit", *common]  # fmt: skip
 
-    with pytest.raises(DataError, match=r"this run was trained on \d+ of the \d+ pairs of user and item"):
+    with pytest.raises(DataError, match=r"item.vectors: the run was trained on \d+ of the \d+ pairs of user and item"):
         main("fit", options("other"))
     model = main("fit", options("same")).model.model
     items = load(tmp_path / "same").embeddings()[1]
