@@ -16,11 +16,15 @@ DESCRIPTION = """\
 Print the versions of recgnn and of what it stands on, the threads and devices that it can use, and where its cache is,
 for a report of a problem: nothing of your data, and no variable but those that set threads, devices and the cache.
 """
+EXAMPLES = """\
+example:
+  python -m recgnn.env > env.txt
+"""
 
 
 def main(argv: list[str]) -> None:
     """Print a line per fact."""
-    OptionParser("env", DESCRIPTION, "").read(argv)
+    OptionParser("env", DESCRIPTION, "[--help]", epilog=EXAMPLES).read(argv)
     import torch
 
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

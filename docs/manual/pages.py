@@ -52,8 +52,8 @@ def on_files(files: Files, config: Any) -> Files:
     for place in config.nav:
         ((title, entry),) = place.items()
         if isinstance(entry, list):  # a folder stands for its pages
-            within = {one: sorted(page for page in made if page.startswith(one)) for one in entry if one[-1] == "/"}
-            place[title] = [page for one in entry for page in within.get(one, [one])]
+            rooms = {room: sorted(page for page in made if page.startswith(room)) for room in ("models/", "reference/")}
+            place[title] = [page for one in entry for page in rooms.get(str(one), [one])]
     return files
 
 

@@ -182,10 +182,11 @@ class TrainingCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Refuse names that Lightning knows and we do not; no hyper-parameters are taken from a checkpoint."""
         path = self.config[self.command].get("ckpt_path")
-        if self.command == "fit" and path not in (None, "last"):
-            raise ConfigError(f"--ckpt_path {path}: expected last; --from_run DIR starts from another run")
-        if path in ("", "best", "hpc", "last") and self.command != "fit":
-            raise ConfigError(f"--ckpt_path {path}: expected the file of a checkpoint")
+        if path in ("", "best", "hpc") or (path == "last" and self.command != "fit"):
+            last = "last, or " if self.command == "fit" else ""
+            raise ConfigError(f"--ckpt_path {path}: expected {last}the file of a checkpoint")
+        if path not in (None, "last") and self.config[self.command].get("from_run"):
+            raise ConfigError(f"--ckpt_path {path} and --from_run both say what training starts from; give one of them")
 
     # ---- the objects
 

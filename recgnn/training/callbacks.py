@@ -81,12 +81,15 @@ class RunFolder(Callback):
                 logger.define_metrics({name: mode for name, mode in [pl_module.monitor]})
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """A run folder may have been moved: the savers' memory of their best files moves with it.
+        """A run folder may have been moved: the savers' memory of their best files moves with it. Savers of a run that
+        goes on from another folder's checkpoint begin anew.
 
         Raises:
             RunError: if training is to go on and the best checkpoint until then is gone.
         """
         here = os.path.realpath(self.folder / "checkpoints")
+        if os.path.dirname(os.path.realpath(trainer.ckpt_path or "")) != here:
+            return
         for state in checkpoint["callbacks"].values():
             there = state.get("dirpath") if isinstance(state, dict) else None
             if not there or Path(there).name != "checkpoints":

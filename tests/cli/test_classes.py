@@ -24,7 +24,8 @@ from recgnn.training.recommenders import RankingTraining, RatingTraining
 NAMES = {
     "data": "CTRDataModule GraphDataModule",
     "data.filters": "Deduplicate KCore MinRating RatingRange",
-    "data.split": "GivenSplit LeaveOneOut RatioSplit TemporalSplit",
+    "data.hard_negatives": "TopOfRun",
+    "data.split": "DailySplit GivenSplit LeaveOneOut RatioSplit TemporalSplit",
     "model": "AutoRec BST CDAE DAE DCNv2 DIN DeepFM FFM FM GCN LR LightGCN MF NGCF Poly2 WideDeep",
     "training": "ClickTraining RankingTraining RatingTraining RegressionTraining",
     "training.loss": "BCE BPR CrossEntropy Logistic MeanSquaredError Multinomial SampledSoftmax Squared SquaredError",

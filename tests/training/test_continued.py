@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from recgnn.cli.entry import main
 from recgnn.data.stored import read_json
@@ -66,6 +67,25 @@ def test_a_run_that_was_stopped_early_goes_on_with_more_patience(tmp_path: Path)
 
 
 def test_parameters_do_not_go_to_other_ids(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    run = shutil.copytree(trained[1], tmp_path / "run")
+    last = trained[1] / "checkpoints" / "last.ckpt"
+    other = options(log(tmp_path / "log.csv", first=100), tmp_path / "run", f"--ckpt_path={last}")
     with pytest.raises(RunError, match="trained on other users and items than the data have now"):
-        main("fit", options(log(tmp_path / "log.csv", first=100), run, "--ckpt_path=last", "--trainer.max_epochs=4"))
+        main("fit", other)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    same = options(trained[0], tmp_path / "again", f"--ckpt_path={last}", "--trainer.max_epochs=4")
+    assert main("fit", same).trainer.current_epoch == 4  # the same ids are the same rows
+
+
+def test_fields_of_other_values_are_refused(tmp_path: Path) -> None:
+    for name, values in (("a", "xyz"), ("b", "pqr")):
+        rows = [(values[k % 3], k % 2) for k in range(60)]
+        pd.DataFrame(rows, columns=["ad", "label"]).to_csv(tmp_path / f"{name}.csv", index=False)
+    given = ["--data=CTRDataModule", "--data.source=EventTable", "--model=LR", "--trainer.accelerator=cpu",
+             "--trainer.max_epochs=1", "--trainer.enable_progress_bar=false",
+             "--data.fields", "{ad: categorical}"]  # fmt: skip
+    main("fit", [*given, f"--data.source.path={tmp_path / 'a.csv'}", f"--run_dir={tmp_path / 'a'}"])
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    assert len(torch.load(last, weights_only=True)["recgnn"]["data"]) == 64
+    with pytest.raises(RunError, match="trained on other fields and values"):
+        main("fit", [*given, f"--data.source.path={tmp_path / 'b.csv'}", f"--run_dir={tmp_path / 'b'}",
+                     f"--ckpt_path={last}"])  # fmt: skip

@@ -198,8 +198,10 @@ def test_what_does_not_fit_is_refused(days: tuple[str, Path], tmp_path: Path) ->
         main("fit", options(folder / "second.csv", tmp_path / "x", start, kind=other))
     with pytest.raises(DataError, match="train has no row that this run was not trained on"):
         main("fit", options(folder / "first.csv", tmp_path / "x", start, kind=kind))
-    with pytest.raises(ConfigError, match="--from_run DIR starts from another run"):
-        last = f"--ckpt_path={folder / 'a' / 'checkpoints' / 'last.ckpt'}"
+    last = f"--ckpt_path={folder / 'a' / 'checkpoints' / 'last.ckpt'}"
+    with pytest.raises(ConfigError, match="both say what training starts from"):
+        main("fit", options(folder / "second.csv", tmp_path / "x", start, last, kind=kind))
+    with pytest.raises(RunError, match="trained on other"):
         main("fit", options(folder / "second.csv", tmp_path / "x", last, kind=kind))
     if kind == "FM":
         with pytest.raises(ConfigError, match="fields: label2 is|fields: item is multi"):

@@ -140,6 +140,7 @@ def test_clear_errors(monkeypatch, tmp_path):
 
 def test_an_offline_run(tmp_path, capfd, monkeypatch, recwarn):
     monkeypatch.setenv("WANDB_SILENT", "false")
+    monkeypatch.delitem(sys.modules, "mcp", raising=False)  # of other tests; W&B has an advertisement for its users
     save_dir = tmp_path / "runs" / "a run"
     logger = WandbLogger(name="one", tags=["t"], group="g", save_dir=str(save_dir))
     assert logger.sync_command is None and not save_dir.exists()  # nothing before it is needed
