@@ -220,6 +220,9 @@ def check(owner: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) ->
     """
     for name, value in arguments.items():
         if name in hints and not fits(value, hints[name]):
+            if type(value).__name__ == "NestedArg":  # jsonargparse's, of an option of an object that is not there
+                told = f"{owner}.{name}".removeprefix(".")
+                raise ConfigError(f"{told}: there is none that {value.key} could belong to; name its class, too")
             expected = describe(hints[name])
             near = did_you_mean(value, expected.split(" or ")) if isinstance(value, str) else ""
             raise ConfigError(f"{owner}.{name} is {shown(value)}{near}; expected {expected}".removeprefix("."))

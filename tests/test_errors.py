@@ -196,3 +196,10 @@ def test_a_long_value_is_cut() -> None:
     with pytest.raises(ConfigError) as error:
         check("", {"x": [0] * 1000}, {"x": Sequence[Size]})
     assert len(str(error.value)) < 150 and str(error.value).startswith("x is [0, 0, ") and len(shown("y" * 99)) == 60
+
+
+def test_an_option_of_what_is_not_there() -> None:
+    from jsonargparse._typehints import NestedArg
+
+    with pytest.raises(ConfigError, match="^Data.source: there is none that root could belong to; name its"):
+        check("Data", {"source": NestedArg("root", "a folder")}, {"source": MF | None})
