@@ -226,6 +226,8 @@ def _keys(names: tuple[str, ...], values: tuple[str, ...]) -> list[list[str]]:
             one = ["", "999"] if value in NULLS else [plain if plain in map(str, ids) else "999"]
             if value != plain and value not in NULLS:
                 one.append("999")  # 007 may be another id than 7
+            if value.lower() == "true":
+                one.append("1")  # as a number
             if (found := number(value)) is not None and found.is_integer() and int(found) in ids:
                 one.append(str(int(found)))
         elif name == "place":

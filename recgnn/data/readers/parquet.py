@@ -76,6 +76,8 @@ class ParquetTable:
                 raise DataError(
                     f"{self.path}: is no readable Parquet file, from row {row + 1} on: {first_line(error)}"
                 ) from error
+            if names and row != (told := file.metadata.num_rows):
+                raise DataError(f"{self.path}: is damaged: its footer tells of {told:,} rows, and it holds {row:,}")
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:

@@ -334,9 +334,12 @@ def blocks_of(file: Path):
     """A table, some rows at a time; every column of a text file as text."""
     try:
         if file.suffix == ".parquet":
-            table = pq.ParquetFile(file, page_checksum_verification=True)
+            table, found = pq.ParquetFile(file, page_checksum_verification=True), 0
             for batch in table.iter_batches(READ) if table.metadata.num_rows else [table.schema_arrow.empty_table()]:
+                found += batch.num_rows
                 yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+            if found != table.metadata.num_rows:
+                raise DataError(f"is damaged: it tells of {table.metadata.num_rows:,} rows and holds {found:,}")
         else:
             yield from text_blocks(file)
     except (UnicodeError, OSError, EOFError, zlib.error, pa.ArrowException) as error:

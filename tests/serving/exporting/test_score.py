@@ -262,6 +262,16 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
             list(score.blocks_of(tmp_path / f"{number}.parquet"))
 
 
+def test_a_footer_that_tells_of_other_rows_is_refused(tmp_path, monkeypatch) -> None:
+    pd.DataFrame({"who": range(50)}).to_parquet(tmp_path / "rows.parquet")
+    whole = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *args, **more: [*whole(*args, **more)][:-1])
+    with pytest.raises(score.DataError, match="^is damaged: it tells of 50 rows and holds 0"):
+        list(score.blocks_of(tmp_path / "rows.parquet"))
+    with pytest.raises(DataError, match="rows.parquet: is damaged: its footer tells of 50 rows, and it holds 0"):
+        list(text_blocks(tmp_path / "rows.parquet"))
+
+
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
