@@ -123,7 +123,6 @@ class StartFrom(Callback):
         if self.measured:
             self.before = novelty.measure(pl_module, trainer.datamodule)
 
-
     def compared(self, training: Any, data: Any) -> tuple[dict[str, Any], list[str]]:
         """Return what metrics.json is to say of the run and of what has been learnt since, and the lines that tell it.
 

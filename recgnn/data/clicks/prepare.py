@@ -91,8 +91,7 @@ def prepare_events(
     drawn = drawn or Drawn()
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
     kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
-    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group)]
-    steps += [f"{task}, events format {FORMAT}, until told"]
+    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {drawn.number}, seed {drawn.seed}"] * (drawn.number > 0)
     steps += [] if drawn.hard is None else [f"{drawn.hard.share} of {drawn.hard.fingerprint()}"]
     steps += [] if history is None else [json.dumps(asdict(history))]

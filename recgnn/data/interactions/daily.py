@@ -28,7 +28,7 @@ class DailySplit(Split):
             says it.)
 
     Raises:
-        ConfigError: If the day or the zone is none.
+        ConfigError: If the day or the zone is none, or the days are beyond the calendar.
         DataError: If the log has no dates, or a part is empty.
     """
 
@@ -56,9 +56,15 @@ class DailySplit(Split):
             raise DataError("DailySplit: times are an order here, and no dates; take TemporalSplit, or name their unit")
         zone = ZoneInfo(self.time_zone or "UTC")
         last = datetime.fromtimestamp(float(time.max()), zone).date()
-        day = date.fromisoformat(self.day) if isinstance(self.day, str) else last - timedelta(days=self.day)
-        days = (day - timedelta(days=self.val_days), day, day + timedelta(days=self.test_days))
-        val, test, end = (datetime(d.year, d.month, d.day, tzinfo=zone).timestamp() for d in days)
+        try:
+            day = date.fromisoformat(self.day) if isinstance(self.day, str) else last - timedelta(days=self.day)
+            days = (day - timedelta(days=self.val_days), day, day + timedelta(days=self.test_days))
+            val, test, end = (datetime(d.year, d.month, d.day, tzinfo=zone).timestamp() for d in days)
+        except (OverflowError, ValueError):
+            raise ConfigError(
+                f"DailySplit: day {self.day}, with {self.val_days} days before it and {self.test_days} from it on, is "
+                f"beyond the calendar; the log's last day is {last}"
+            ) from None
         part = np.select([time >= end, time >= test, time >= val], [DROPPED, TEST, VAL], TRAIN).astype(np.int8)
         first, final = (date_of(t) for t in (time.min(), time.max()))
         where = f"test begins {date_of(test)}, validation {date_of(val)}, and the log spans {first} to {final} (UTC)"

@@ -47,3 +47,6 @@ def test_what_cannot_be_is_refused() -> None:
         parts(DailySplit("2025-01-01", val_days=1))
     with pytest.raises(DataError, match="an order here"):
         DailySplit().split(pd.DataFrame({"user": 1, "timestamp": np.arange(9)}))
+    for day, days in ((10**7, 1), ("0001-01-01", 1), ("9999-12-31", 5), (0, 10**6)):
+        with pytest.raises(ConfigError, match=f"day {day}, with .* is beyond the calendar; the log's last day is 2024"):
+            parts(DailySplit(day, val_days=days, test_days=days))
