@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -15,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
+from recgnn.data.clicks.arrays import write_fresh, write_items, write_parts
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
-from recgnn.data.clicks.history import Histories, Past, order_of
+from recgnn.data.clicks.history import Histories, order_of
 from recgnn.data.clicks.negatives import Drawn
-from recgnn.data.clicks.owners import Kind, Timeline, has_value, owners_of
+from recgnn.data.clicks.owners import Kind, Timeline, owners_of
 from recgnn.data.clicks.parts import (
     Asked,
     Chosen,
@@ -34,7 +33,7 @@ from recgnn.data.clicks.parts import (
     whole_of,
     with_past,
 )
-from recgnn.data.clicks.prepared import EVENT_ARRAYS, FORMAT, FRESH, VECTORS, PreparedEvents
+from recgnn.data.clicks.prepared import FORMAT, VECTORS, PreparedEvents
 from recgnn.data.clicks.tables import MOST, EventTables
 from recgnn.data.clicks.vectors import IdVectors, ReadRun, check_split, sources_of, told_vectors
 from recgnn.data.interactions.by_time import later_than_test, told_later
@@ -47,7 +46,7 @@ from recgnn.data.progress import progress
 from recgnn.data.readers.lists import without_lists
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.times import Written
-from recgnn.data.readers.values import as_text, clean_weights, distinct_of, type_of
+from recgnn.data.readers.values import type_of
 from recgnn.data.stored import SUMMARY, digest_of, read_json, write_summary
 from recgnn.errors import ConfigError, DataError, did_you_mean
 from recgnn.files import cache_folder, temporary_beside, writing
@@ -185,9 +184,9 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         np.save(folder / VECTORS.format(number), own.vectors)
     grouped = asked.group or (USER if USER in columns else known.group)
     with progress(f"encoding {name}", len(labels)) as step:
-        unnamed, encoders.usual = _encode(events, encoders, grouped, pasts, folder, step, asked)
+        unnamed, encoders.usual = write_parts(events, encoders, grouped, pasts, folder, step, asked)
     if items is not None and asked.history is not None:
-        _encode_items(items, encoders, asked.history, folder)
+        write_items(items, encoders, asked.history, folder)
     owners, later = chosen.owners, None
     if whole is not None and whole.times is not None:
         own_part = part[:: 1 + asked.negatives]
@@ -203,7 +202,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     if events.seconds is not None:
         until = float(np.fmax.reduce(events.seconds[part == 0].astype(np.float64), initial=-np.inf))
     if asked.earlier is not None:
-        _write_fresh(events, read_json(asked.earlier / SUMMARY, sealed=True).get("until"), folder)
+        write_fresh(events, read_json(asked.earlier / SUMMARY, sealed=True).get("until"), folder)
     counts = {p: int((part == code).sum()) for code, p in enumerate(PARTS)}
     positive = {p: float(labels[part == code].mean()) if counts[p] else 0.0 for code, p in enumerate(PARTS)}
     if asked.split.val_is_test:
@@ -246,27 +245,6 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     encoders.save(folder)
     write_summary(folder, summary)
     return PreparedEvents.load(folder)
-
-
-def _write_fresh(events: Labelled, until: float | None, folder: Path) -> None:
-    """Write the rows of train later than a moment (all, where times are not known), in an order that follows from their
-    times and features alone."""
-    ids, seconds = np.load(folder / "train.ids.npy", mmap_mode="r"), np.zeros(int((events.part == 0).sum()))
-    fresh = np.arange(len(seconds))
-    if events.seconds is not None:
-        seconds = events.seconds[events.part == 0]
-        fresh = np.flatnonzero(~(seconds <= (-np.inf if until is None else until)))
-    keys = [events.labels[events.part == 0][fresh], *np.asarray(ids[fresh]).T, seconds[fresh]]
-    np.save(folder / FRESH, fresh[np.lexsort(keys)])
-
-
-def _encode_items(items: pd.DataFrame, encoders: FieldEncoders, history: Histories, folder: Path) -> None:
-    """Write the features of the items that occur in a past."""
-    slots = encoders.slots_of(history.item_fields)
-    ids, values = encoders.encode(items)
-    np.save(folder / "item.ids.npy", ids[:, slots])
-    if values is not None and np.array(encoders.weighted)[slots].any():
-        np.save(folder / "item.values.npy", values[:, slots])
 
 
 def _fit(
@@ -312,73 +290,3 @@ def _check_item_fields(history: Histories | None, encoders: FieldEncoders) -> No
                 f"history: the numbers of {name!r} are in column {own!r}, which past items do not have; take a multi "
                 "field with weights, or leave values out"
             )
-
-
-def _encode(
-    events: Labelled,
-    encoders: FieldEncoders,
-    grouped: str | None,
-    pasts: dict[str, Past],
-    folder: Path,
-    step: Callable[[int], None],
-    asked: Asked,
-) -> tuple[int, dict[str, float]]:
-    """Write every part's arrays, a block at a time; returns how many events have no user, and the share of those of
-    validation (or test) with a value that train does not have, by column."""
-    unknown: Counter[str] = Counter()
-    told = min((code for code in (1, 2) if (events.part == code).any()), default=0)
-    weighted = np.flatnonzero(encoders.weighted)
-    shapes = {"ids": (len(encoders.slots),), "labels": ()}
-    shapes |= {"values": (len(weighted),)} if len(weighted) else {}
-    shapes |= {"groups": ()} if grouped is not None else {}
-    shapes |= {"weights": ()} if asked.weight is not None else {}
-    total = 0.0  # of train's weights
-    unnamed = 0
-    with ExitStack() as stack:
-        files = {}
-        for code, name in enumerate(PARTS):
-            for kind, shape in shapes.items():
-                file = stack.enter_context(open(folder / f"{name}.{kind}.npy", "wb"))
-                described = np.dtype(EVENT_ARRAYS[kind]).str, False, (int((events.part == code).sum()), *shape)
-                header = dict(zip(("descr", "fortran_order", "shape"), described, strict=True))
-                np.lib.format.write_array_header_1_0(file, header)
-                files[code, kind] = file
-        start = 0
-        for block in events.blocks():
-            stop = start + len(block)
-            ids, values = encoders.encode(block)
-            unknown.update(encoders.unknown(ids[events.part[start:stop] == told]))
-            arrays = {"ids": ids, "labels": events.labels[start:stop]}
-            arrays |= {"values": values[:, weighted]} if values is not None else {}
-            arrays |= {"groups": hashed(block[grouped])} if grouped is not None else {}
-            if asked.weight is not None:
-                where = Origin("the events", start=start)
-                arrays["weights"] = clean_weights(block[asked.weight], asked.weight, where).to_numpy()
-                total += float(arrays["weights"][events.part[start:stop] == 0].sum())
-            if USER in block:
-                named = has_value(block[USER]) if grouped != USER else arrays["groups"] >= 0
-                unnamed += int((~named).sum())
-            for code in range(len(PARTS)):
-                rows = events.part[start:stop] == code
-                for kind, array in arrays.items():
-                    files[code, kind].write(np.ascontiguousarray(array[rows], dtype=EVENT_ARRAYS[kind]).data)
-            start = stop
-            step(len(block))
-    for name, past in pasts.items():
-        own = {"starts": past.starts, "lengths": past.lengths, "times": past.times}
-        own |= {"past_items": past.items, "past_times": past.item_times}
-        for kind, past_array in own.items():
-            if past_array is not None:
-                np.save(folder / f"{name}.{kind}.npy", past_array)
-    if asked.weight is not None and not total:
-        raise DataError(f"all weights ({asked.weight}) of the train part are 0; expected some above 0")
-    rows = max(1, int((events.part == told).sum()))
-    return unnamed, {column: unknown[column] / rows for column in encoders.fields}
-
-
-def hashed(column: pd.Series) -> np.ndarray:
-    """Return a number for each value, the same in every block, and -1 for none: [n] int64."""
-    which, values = distinct_of(column)
-    texts = as_text(values)
-    digest = pd.util.hash_array(texts.fillna("").to_numpy(object), categorize=False)
-    return np.where(texts.isna(), -1, (digest >> np.uint64(2)).astype(np.int64))[which]

@@ -15,7 +15,7 @@ from recgnn.data.clicks.encoders import UNKNOWN, Categorical, Encoder
 from recgnn.data.clicks.fields import Field, as_field
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.readers.origin import need_columns
-from recgnn.data.readers.values import as_text, distinct_of, texts_as, type_of
+from recgnn.data.readers.values import hashed, texts_as, type_of
 from recgnn.data.stored import SUMMARY, digest_of, reading
 from recgnn.errors import ConfigError, DataError, RunError, first_line
 
@@ -185,9 +185,5 @@ def check_split(
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:
     """Return a number for each pair of user and item, the same in every table: [n] uint64."""
-    found = np.zeros(len(frame), dtype=np.uint64)
-    for factor, column in ((0x9E3779B97F4A7C15, USER), (0xC2B2AE3D27D4EB4F, ITEM)):
-        which, values = distinct_of(frame[column])
-        digest = pd.util.hash_array(as_text(values).fillna("").to_numpy(object), categorize=False)
-        found += digest[which] * np.uint64(factor)
-    return found
+    user, item = (hashed(frame[side]).astype(np.uint64) for side in (USER, ITEM))
+    return user * np.uint64(0x9E3779B97F4A7C15) + item * np.uint64(0xC2B2AE3D27D4EB4F)

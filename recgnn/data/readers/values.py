@@ -71,6 +71,14 @@ def distinct_of(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
     return which, pd.Series(values, name=column.name, dtype=column.dtype if len(values) else object)
 
 
+def hashed(column: pd.Series) -> np.ndarray:
+    """Return a number for each value, the same in every block, and -1 for none: [n] int64."""
+    which, values = distinct_of(column)
+    texts = as_text(values)
+    digest = pd.util.hash_array(texts.fillna("").to_numpy(object), categorize=False)
+    return np.where(texts.isna(), -1, (digest >> np.uint64(2)).astype(np.int64))[which]
+
+
 def numbers(column: pd.Series) -> np.ndarray:
     """Return a column as float64, NaN where there is no value.
 

@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 
 from recgnn.data.clicks.encoders import Categorical
-from recgnn.data.clicks.prepare import hashed
 from recgnn.data.clicks.prepared import PreparedEvents
 from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import USER
+from recgnn.data.readers.values import hashed
 from recgnn.evaluation import figures
 from recgnn.evaluation.metrics.clicks import auc, by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import SampledEvents
