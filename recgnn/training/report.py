@@ -73,8 +73,10 @@ def summary(content: dict[str, Any]) -> dict[str, float]:
 
 
 def curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int) -> dict[str, Any]:
-    """The learning curves, as `analysis.save_figures` takes them."""
-    return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)} if rows else {}
+    """The learning curves, as `save_figures` takes them; none of a model that was solved, which has no loss."""
+    if not any(math.isfinite(row.get("train/loss", math.nan)) for row in rows):
+        return {}
+    return {"learning_curves": figures.learning_curves(rows, monitor, best_epoch)}
 
 
 def print_metrics(parts: dict[str, dict[str, float | None]], notes: Iterable[str] = ()) -> None:
