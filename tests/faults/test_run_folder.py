@@ -166,7 +166,7 @@ def module(path: Path, **options: Any) -> CTRDataModule:
 
 def full_disk(monkeypatch, times: int) -> None:
     """The disk is full when events are encoded, so many times."""
-    encode, calls = prepare._encode, []
+    encode, calls = prepare.write_parts, []
 
     def full(*args: Any) -> Any:
         calls.append(1)
@@ -174,7 +174,7 @@ def full_disk(monkeypatch, times: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return encode(*args)
 
-    monkeypatch.setattr(prepare, "_encode", full)
+    monkeypatch.setattr(prepare, "write_parts", full)
 
 
 def test_a_full_cache_disk_goes_on_without_the_cache(tmp_path, monkeypatch) -> None:
