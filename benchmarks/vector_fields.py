@@ -5,8 +5,10 @@ runs have it. The recommender is trained on all ratings of train, whatever their
 a user has seen, and not the labels that DeepFM is trained on. (`--positive "rating >= 4"` shows what happens if they
 do.)
 
-    python benchmarks/vector_fields.py --data ml-1m --seeds 1 2 3 --output /tmp/vectors
-    python benchmarks/vector_fields.py --data ml-1m --seeds 1 2 3 --output /tmp/vectors --test    # reads the test part
+    python benchmarks/vector_fields.py --data ml-1m --every 3 --seeds 1 2 3 --output /tmp/vectors
+    python benchmarks/vector_fields.py --data ml-1m --every 3 --seeds 1 2 3 --output /tmp/vectors --test
+
+The second command trains nothing, and reads the test part.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ FIELDS = {"user": "categorical", "item": "categorical", "age": "categorical", "g
           "genres": {"kind": "multi", "separator": "|", "combine": "mean"}}  # fmt: skip
 
 
-def written(name: str, folder: Path) -> list[str]:
-    """Write the log with its split, and return the options of the source."""
+def written(name: str, every: int, folder: Path) -> list[str]:
+    """Write the log of every n-th user with its split, and return the options of the source."""
     root = Path(os.environ["RECGNN_DATA"]) / name
     log = pd.read_parquet(root / "ratings.parquet")
-    log = log.sort_values(["user", "pos" if "pos" in log else "timestamp"], kind="stable")
+    log = log[log["user"] % every == 0].sort_values(["user", "pos" if "pos" in log else "timestamp"], kind="stable")
     count, place = log.groupby("user")["item"].transform("size"), log.groupby("user").cumcount()
     tenth = np.maximum(1, (count * 0.1).round())
     log["split"] = np.select([place >= count - tenth, place >= count - 2 * tenth], ["test", "val"], "train")
@@ -56,6 +58,7 @@ def fitted(options: list[str], run: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="ml-100k", choices=("ml-100k", "ml-1m"))
+    parser.add_argument("--every", type=int, default=1, help="take every n-th user")
     parser.add_argument("--retriever", default="LightGCN")
     parser.add_argument("--retriever_options", nargs="*", default=["--trainer.max_epochs=40"])
     parser.add_argument("--positive", help="what the retriever is trained on; all ratings by default")
@@ -64,7 +67,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--test", action="store_true", help="print the figures of test, not those of validation")
     given, more = parser.parse_known_args()  # what is left are options of DeepFM
-    source, base = written(given.data, given.output), given.output / given.retriever
+    source, base = written(given.data, given.every, given.output), given.output / given.retriever
     liked = [] if given.positive is None else [f"--data.positive={given.positive}"]
     base = base.with_name(base.name + "-liked" * bool(liked))
     retriever = fitted(["--data=GraphDataModule", *source, *liked, f"--model={given.retriever}",
