@@ -71,9 +71,9 @@ def _serve(options: Namespace, key: str | None) -> None:
     local = is_loopback(host)
     app = build_app(Path(options.run), key, options.trust, options.watch, local, options.index is not None)
     loaded = app.state.current.loaded.run
-    notes = [str(loaded)] + [loaded.index.told] * (loaded.index is not None)
+    told = str(loaded) if loaded.index is None else f"{loaded}\n{loaded.index.told}"
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print("\n".join(notes) + f"\nserved at {place}, the API at {place}/docs; Ctrl-C stops", file=sys.stderr)
+    print(f"{told}\nserved at {place}, the API at {place}/docs; Ctrl-C stops", file=sys.stderr)
     if not local and key is None:
         print(f"warning: whoever reaches {place} is answered; set {KEY} to ask for a key", file=sys.stderr)
     settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
