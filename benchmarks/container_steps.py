@@ -74,7 +74,8 @@ def main() -> None:
             elif word == "HEALTHCHECK":
                 health = json.loads(rest.partition("CMD ")[2])
         shutil.rmtree(folder / "src")  # the last stage does not have it
-        own = ["setpriv", "--reuid", user.partition(":")[0], "--regid", user.partition(":")[2], "--clear-groups"]
+        own = ["setpriv", "--reuid", user.partition(":")[0], "--regid", user.partition(":")[2], "--clear-groups",
+               "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]  # Python may be root's here
         environment = {key: value for key, value in environment.items() if not key.startswith("PIP_")}
         start = time.perf_counter()
         server = subprocess.Popen([*own, *command], cwd=place, env=environment)

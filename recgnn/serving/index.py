@@ -31,8 +31,8 @@ class ItemIndex:
     """The items of a model whose score is an inner product, by direction in lists of which a search reads the nearest:
     an inverted file (`Jégou et al., 2011 <https://doi.org/10.1109/TPAMI.2010.57>`_, section IV) of whole vectors.
 
-    A search reads so many lists, 1, 2, 4 …, that a sample of the model's users gets that share of the exact best items.
-    Items that are filtered out are passed over while it reads. Where few items are left, or fewer are found than asked
+    A search reads as many lists as a sample of the model's users needs to get a share of the exact best items. Items
+    that are filtered out are passed over while it reads. Where few items are left, or fewer are found than asked
     for, all are scored.
 
     Args:
@@ -46,7 +46,7 @@ class ItemIndex:
         ConfigError: if the model has no vectors, or FAISS is not installed.
     """
 
-    def __init__(self, model: Recommender, recall: float = 0.99):
+    def __init__(self, model: Recommender, recall: float = 0.95):
         need_faiss()
         import faiss
 
@@ -64,7 +64,7 @@ class ItemIndex:
         best = torch.cat([(block @ torch.from_numpy(self.items).T).topk(depth).indices
                           for block in torch.from_numpy(users).split(max(1, 2**24 // size))]).numpy()  # fmt: skip
         while (found := self._recall(users, best)) < recall and self.read < self.lists:
-            self.read = min(2 * self.read, self.lists)
+            self.read = min(-(-3 * self.read // 2), self.lists)
         built = f"index: {size:,} items in {self.lists:,} lists, of which a search reads {self.read:,}"
         self.told = f"{built}: {found:.2%} of the exact {depth} best items of {len(users)} users"
 

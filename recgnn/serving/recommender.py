@@ -76,14 +76,14 @@ class TrainedRecommender(TrainedModel):
         users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in rows])) for side in (USER, ITEM))
         return UserItems.from_pairs(users, items, len(self.users))
 
-    def use_index(self, recall: float = 0.99) -> str:
+    def use_index(self, recall: float = 0.95) -> str:
         """Let `recommend` search an index of the items instead of scoring all, which is worth it for 100,000 and more.
 
         It reads a part of the items, with all filters inside, and gives the scores of the model; a list may lack an
         item of the exact one. Unknown users, new ones (`recommend_history`) and similar items are answered exactly.
 
         Args:
-            recall: the share of the exact best items that it is to find, over a sample of users.
+            recall: the share of the exact 100 best items that it is to find, over a sample of users.
 
         Returns:
             How it was built, and the share that it does find.

@@ -39,7 +39,7 @@ def model() -> models.MF:
 
 @pytest.fixture(scope="module")
 def index(model: models.MF) -> ItemIndex:
-    return ItemIndex(model, recall=0.95)
+    return ItemIndex(model)
 
 
 def by_scores(model: models.MF, user: int, hidden: set[int], k: int) -> list[int]:
