@@ -9,9 +9,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
+
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {  # files of the repository that are pages
@@ -42,6 +44,8 @@ ROOMS = {
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
+    from mkdocs.structure.files import File
+
     made = {page: (ROOT / file).read_text("utf-8") for file, page in ELSEWHERE.items()}
     made |= {f"models/{name.lower()}.md": page for name, page in models().items()}
     made |= {f"reference/{page}": reference(*of) for page, of in ROOMS.items()}
