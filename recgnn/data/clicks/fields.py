@@ -99,7 +99,7 @@ class Field:
     missing: Literal["learnt", "zero"] = "learnt"
 
     def check(self, column: str) -> None:
-        """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
+        """Refuse options that cannot be; not when it is made, since a parser that tries types would hide the reason.
 
         Args:
             column: Whose field it is.
