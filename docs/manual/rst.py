@@ -37,8 +37,8 @@ def _example(found: re.Match[str]) -> str:
 
 
 def _shapes(found: re.Match[str]) -> str:
-    lines = dedent(found[2]).splitlines()
-    return "\n".join([f"{found[1]}**Shapes:**\n", *(found[1] + re.sub(r"^(?=\S)", "- ", line) for line in lines)]) + "\n"
+    lines = [found[1] + re.sub(r"^(?=\S)", "- ", line) for line in dedent(found[2]).splitlines()]
+    return "\n".join([f"{found[1]}**Shapes:**\n", *lines, ""])
 
 
 def _block(found: re.Match[str]) -> str:
