@@ -17,8 +17,7 @@ from recgnn.nn.norms import embedding_l2
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
     """Return the distinct rows of [n] and the place of each row among them; on a GPU the rows as they are, since
-    finding
-    duplicates would synchronise."""
+    finding duplicates would synchronise."""
     if rows.device.type == "cpu":
         return rows.unique(return_inverse=True)
     return rows, slice(None)
@@ -184,8 +183,7 @@ class EmbeddingRecommender(Recommender):
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         """Compute the representations of new users from their rows (see `new_rows`) and their items (`entries`), while
-        everything
-        trained stays as it is: [n, D']."""
+        everything trained stays as it is: [n, D']."""
         return rows["user_embedding.weight"]
 
     @torch.no_grad()

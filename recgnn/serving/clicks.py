@@ -60,8 +60,7 @@ class TrainedCTR(TrainedModel, EventReader):
 
     def before(self, part: str) -> TrainedCTR:
         """Return this run as it could have answered before a `part`, `val` or `test`: it knows the users' fields,
-        context and
-        past from the events of earlier parts alone.
+        context and past from the events of earlier parts alone.
 
         Raises:
             ConfigError: if the run does not know its users and items.
