@@ -117,7 +117,7 @@ class GraphFilter(HistoryRecommender):
         return found
 
     def scores(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Score users by their scaled rows x [I, n] and the projections of these on V [n, k]: [I, n]."""
+        """Score users by their scaled rows x [I, n] and the projections of these on V, `codes` [n, k]: [I, n]."""
         y = self.filtered(x)
         if self.beta != self.ideal_beta:
             y.mul_(self.degree ** (self.beta - self.ideal_beta))
@@ -148,7 +148,12 @@ def orthonormal(basis: Tensor) -> Tensor:
 
 
 def plateau(flatness: float, order: int) -> list[float]:
-    r"""Compute Chebyshev's coefficients of :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` by interpolation."""
+    r"""Compute Chebyshev's coefficients of :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` by interpolation.
+
+    Args:
+        flatness: the power.
+        order: the degree.
+    """
     angles = [math.pi * (2 * j + 1) / (2 * order + 2) for j in range(order + 1)]
     values = [0.5 - 0.5 * math.copysign(abs(math.cos(a)) ** flatness, math.cos(a)) for a in angles]
     sums = [sum(v * math.cos(k * a) for v, a in zip(values, angles, strict=True)) for k in range(order + 1)]
