@@ -1,4 +1,4 @@
-"""Writing checkpoints."""
+"""How a checkpoint is put on disk: whole or not at all (cli/fitting.py says which ones and when)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints whole or not at all, and says so in one line when the disk is full."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            OSError: If the disk is full.
+        """
         with atomic_path(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
