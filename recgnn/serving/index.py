@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +50,7 @@ class ItemIndex:
 
     def __init__(self, model: Recommender, recall: float = 0.95):
         need_faiss()
-        import faiss
+        faiss: Any = import_module("faiss")  # whose types are not those of its own Python layer
 
         self.model = model
         self.users, self.items = (x.detach().float().contiguous().numpy() for x in model.score_vectors())
@@ -80,7 +82,7 @@ class ItemIndex:
     def best(self, users: Tensor, k: int, filters: Filters) -> Pair:
         """Find the k best items of users [B] whom it knows: scores and items [B, k], and at the end of
         a list for which there are no more items, scores of -inf."""
-        import faiss
+        faiss: Any = import_module("faiss")
 
         allowed = None if filters.blocked is None else ~filters.blocked.numpy()
         left = len(self.items) if allowed is None else int(allowed.sum())
