@@ -294,9 +294,8 @@ def of_users(
     found = [metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks]
     for (metric, _), value in zip(product(metrics, ks), found, strict=True):
         if value.shape != label_count.shape:
-            shape, expected = tuple(value.shape), tuple(label_count.shape)
-            name = type(metric).__name__
-            raise ConfigError(f"{name}.of_users gave the shape {shape}, expected {expected}, a number for each user")
+            name, shape, users = type(metric).__name__, tuple(value.shape), label_count.numel()
+            raise ConfigError(f"{name}.of_users gave the shape {shape}, expected ({users},), a number for each user")
     values = torch.stack(found)
     if ties is not None:
         for row, (metric, k) in zip(values, product(metrics, ks), strict=True):
