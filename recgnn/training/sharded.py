@@ -28,9 +28,11 @@ class ShardedStrategy(DDPStrategy):
     Attributes:
         partition: which rows this process has; None on one process.
         divided: the parameters of which it has some rows, and how many all have.
+        num_parameters: of the model, on all processes together.
     """
 
     partition: Partition | None = None
+    num_parameters: int | None = None
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -43,6 +45,7 @@ class ShardedStrategy(DDPStrategy):
             return
         training: Any = self.lightning_module
         check(trainer, training)
+        self.num_parameters = self.num_parameters or sum(p.numel() for p in training.model.parameters())
         self.partition = Partition(self.global_rank, self.world_size)
         divided = training.model.divide(self.partition, self.root_device)
         self.divided = {PREFIX + name: total for name, total in divided.items()}
