@@ -3,8 +3,9 @@
     RECGNN_DATA=<folder with gowalla/ and ml-100k/> python benchmarks/sharded.py graph [--model LightGCN] [--steps 20]
     RECGNN_DATA=<folder with gowalla/ and ml-100k/> python benchmarks/sharded.py tables [--model DeepFM]
 
-graph, `--trainer.strategy sharded`: Gowalla, embedding 64, LightGCN of 3 layers (NGCF of 3, without dropout; MF), in-batch softmax, Adam, global batches of
-2,048, seed 3; the real Trainer, strategy and data module, on one process and on two (gloo, on the loopback). Told are
+graph, `--trainer.strategy sharded`: Gowalla, embedding 64, LightGCN of 3 layers (NGCF of 3, without dropout; MF),
+in-batch softmax, Adam, global batches of 2,048, seed 3; the real Trainer, strategy and data module, on one process and
+on two (gloo, on the loopback). Told are
 
 - the largest difference of a step's loss, and of a gradient over the largest gradient of its table, in all steps;
 - the bytes of a process at a step's peak: parameters and optimizer state, counted, plus the peak of what torch's
@@ -146,11 +147,12 @@ def table_worker(args: argparse.Namespace) -> None:
     rule = {"table_optimizer": "rowwise_adagrad", "table_lr": 0.05}
     training = ClickTraining(model, l2=0.0, metrics=["auc", "logloss"], **rule)
     watch = Watch(False)
+    steps, strategy = len(data.prepared.train) // CLICKS, "torchrec" if args.world > 1 else "auto"
     saver = ModelCheckpoint(Path(args.out).parent, Path(args.out).stem, save_on_train_epoch_end=True)
     trainer = Trainer(
-        accelerator="cpu", devices=args.world, strategy="torchrec" if args.world > 1 else "auto", max_epochs=args.epochs,
+        accelerator="cpu", devices=args.world, strategy=strategy, max_epochs=args.epochs, limit_train_batches=steps,
         logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        limit_train_batches=len(data.prepared.train) // CLICKS, callbacks=[watch, saver], plugins=[AtomicCheckpointIO()],
+        callbacks=[watch, saver], plugins=[AtomicCheckpointIO()],
     )  # fmt: skip
     trainer.fit(training, datamodule=data, ckpt_path=args.start, weights_only=True if args.start else None)
     tables = getattr(trainer.strategy, "tables", {})

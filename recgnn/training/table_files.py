@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ OURS = {
     "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
     "torch": {"Size", "float32"},
     "torch.serialization": {"_get_layout"},
+    "pathlib": {"PosixPath"},
 }  # fmt: skip
 
 
@@ -117,5 +119,7 @@ def _read(folder: Path, layouts: dict[str, Layout]) -> dict[str, tuple[torch.Ten
             if torch.Size(shape).numel() != size.numel():
                 raise ValueError(f"{name} has the shape {list(size)}, expected {list(shape)}")
             state[f"{name}/{part}"] = torch.empty(size)
-    dcp.load(state, storage_reader=Reader(folder), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is one process which reads
+        dcp.load(state, storage_reader=Reader(folder), no_dist=True)
     return {n: (own.unfold(state[f"{n}/weight"]), own.unfold_sums(state[f"{n}/sum"])) for n, own in layouts.items()}
