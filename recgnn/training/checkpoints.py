@@ -1,4 +1,4 @@
-"""Writing checkpoints."""
+"""How a checkpoint is put on disk: whole or not at all (cli/fitting.py says which ones and when)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return completed(super().load_checkpoint(path, map_location, weights_only), Path(path))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            OSError: If the disk is full.
+        """
         with atomic_path(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)
