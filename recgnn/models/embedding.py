@@ -129,6 +129,10 @@ class EmbeddingRecommender(Recommender):
         """Keep the rows of users and items that a process owns, of the parameters and of the graph; called again, of
         the graph.
 
+        Args:
+            partition: which rows.
+            device: where the graph goes.
+
         Returns:
             The names of the parameters of which it has some rows, and how many all processes have.
         """

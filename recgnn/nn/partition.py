@@ -246,9 +246,15 @@ class DividedOperator(BipartiteOperator):
 
     @property
     def num_edges(self) -> int:
+        """Edges of the own users."""
         return sum(block.col.numel() for block in self.four[0].blocks)
 
     def halves(self, drop: float = 0.0) -> tuple:
+        """Return the own rows of (R_ui, R_ui^T, R_iu, R_iu^T).
+
+        Raises:
+            ConfigError: if edges are to be dropped.
+        """
         if drop:
             raise ConfigError(
                 "node_dropout: the two processes that an edge joins would not drop the same ones; set it to 0, or take "

@@ -59,10 +59,12 @@ class Layout(NamedTuple):
 
     @property
     def width(self) -> int:
+        """Columns."""
         return -(-self.dim // WIDTH) * WIDTH
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
         return -(-self.rows // self.packed), self.width
 
     @property

@@ -17,6 +17,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     that lie beside them."""
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint, with the tables that lie beside it."""
         return completed(super().load_checkpoint(path, map_location, weights_only), Path(path))
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:

@@ -74,17 +74,21 @@ class ShardedStrategy(DDPStrategy):
     # ---- checkpoints: of all rows
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Return the parameters with all rows, on the first process."""
         return {n: self._whole(x, self.divided.get(n)) for n, x in super().lightning_module_state_dict().items()}
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Take the own rows of a checkpoint's parameters."""
         state = {n: self._own(x, self.divided.get(n)) for n, x in checkpoint["state_dict"].items()}
         super().load_model_state_dict({"state_dict": state}, strict)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return what an optimizer keeps, of all rows, on the first process."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
         return state | {"state": self._each(optimizer, state["state"], self._whole)}
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take what optimizers keep of the own rows."""
         pairs = zip(self.optimizers, checkpoint["optimizer_states"], strict=True)
         states = [whole | {"state": self._each(optimizer, whole["state"], self._own)} for optimizer, whole in pairs]
         super().load_optimizer_state_dict({"optimizer_states": states})

@@ -43,6 +43,7 @@ class TorchRecStrategy(DDPStrategy):
         self.num_parameters: int | None = None
 
     def setup(self, trainer: Any) -> None:
+        """Hand the tables to TorchRec, and the rest to DDP."""
         if self.world_size > 1 and not self.tables:
             torchrec_modules()
             check(trainer, self.lightning_module)
@@ -80,7 +81,8 @@ class TorchRecStrategy(DDPStrategy):
     # ---- checkpoints
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """With a group for the tables, as one process has it; what it keeps of them lies beside the checkpoint."""
+        """Return what an optimizer keeps, with a group for the tables, as one process has it; what is kept of these lies
+        beside the checkpoint."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
         if not self.tables:
             return state
@@ -94,6 +96,7 @@ class TorchRecStrategy(DDPStrategy):
         return state | {"param_groups": [*state["param_groups"], own]}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint, and the tables beside it; called by all processes."""
         if not self.tables:
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
@@ -103,17 +106,20 @@ class TorchRecStrategy(DDPStrategy):
             table_files.sweep(Path(filepath), about["folder"])
 
     def remove_checkpoint(self, filepath: Any) -> None:
+        """Remove a checkpoint, and the tables beside it."""
         super().remove_checkpoint(filepath)
         if self.is_global_zero:
             table_files.sweep(Path(filepath), "")
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Take the parameters of a checkpoint, the tables among them."""
         state = dict(checkpoint["state_dict"])
         for name, table in self.tables.items():
             table.put(state.pop(name), None)
         super().load_model_state_dict({"state_dict": state}, strict)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take what optimizers keep, that of the tables among it."""
         states = checkpoint["optimizer_states"]
         if self.tables:
             *rest, last = states[0]["param_groups"]
