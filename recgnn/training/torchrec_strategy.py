@@ -81,7 +81,7 @@ class TorchRecStrategy(DDPStrategy):
     # ---- checkpoints
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return what an optimizer keeps, with a group for the tables, as one process has it; what is kept of these lies
+        """Return what an optimizer keeps, with a group for the tables as one process has it, whose sums of squares lie
         beside the checkpoint."""
         state: dict[str, Any] = super().optimizer_state(optimizer)
         if not self.tables:
