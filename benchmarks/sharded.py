@@ -15,8 +15,8 @@ on two (gloo, on the loopback). Told are
 
 tables, `--trainer.strategy torchrec`: MovieLens-100K as clicks, rating >= 4, with histories; row-wise Adagrad, no
 dropout, no Dice (its statistics are of a process's batch), global batches of 1,536, two epochs on one process and on
-two, and the second one on one and on three from the checkpoint of two. Told are the largest differences of a step's loss
-and of the AUC and log loss on validation, and the bytes of tables and of what the optimizer keeps of them.
+two, and the second one on one and on three from the checkpoint of two. Told are the largest differences of a step's
+loss and of the AUC and log loss on validation, and the bytes of tables and of what the optimizer keeps of them.
 """
 
 from __future__ import annotations

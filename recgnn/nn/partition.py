@@ -233,9 +233,11 @@ class DividedOperator(BipartiteOperator):
                 which, width = mine.col[there] // world, num_cols
             wanted.append(columns // world)
             counts = torch.bincount(place[there], minlength=rows.numel())
-            start = nn.functional.pad(counts.cumsum(0), (1, 0))
+            start = nn.functional.pad(counts.cumsum(0), (1, 0)).to(device)
+            which, edges = which.to(device), mine.weight[there]
+            own_weights = {id(weight): weight[edges].to(device) for weight in weights}  # one of a symmetric operator
             for made, weight in zip(blocks, weights, strict=True):
-                made.append(CSR(start.to(device), which.to(device), weight[mine.weight[there]].to(device), width))
+                made.append(CSR(start, which, own_weights[id(weight)], width))
         # to the process that is `step` back, which rows are wanted of it
         back = [wanted[(own.rank - other) % world].to(device) for other in range(world)]
         sizes = torch.tensor([len(x) for x in back], device=device)
