@@ -1,4 +1,4 @@
-"""Several values in one cell: Parquet's and Arrow's lists, JSON, text with separators."""
+"""Several values in one cell: Parquet's and Arrow's lists and objects, JSON, text with separators."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from recgnn.data.readers.values import as_text
 
 LISTS = (list, tuple, set, np.ndarray)
+NESTED = (*LISTS, dict)
 LOOKED_AT = 10_000  # lists that are looked at for padding
 FEWEST = 10  # lists among which something can be told
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
@@ -53,25 +54,35 @@ def words_as_json(column: pd.Series) -> pd.Series:
 
 
 def lists_as_json(table: pa.Table) -> pa.Table:
-    """Return a table whose columns of lists are JSON."""
+    """Return a table whose columns of lists, or of objects, are JSON."""
     for place, field in enumerate(table.schema):
-        if is_list(field.type):
-            made = [as_json(chunk) for chunk in table.column(place).chunks]
+        if is_list(field.type) or pa.types.is_nested(field.type):
+            make = as_json if is_list(field.type) and not _of_objects(field.type) else _objects_as_json
+            made = [make(chunk) for chunk in table.column(place).chunks]
             table = table.set_column(place, field.name, pa.chunked_array(made, pa.string()))
     return table
 
 
+def _of_objects(kind: pa.DataType) -> bool:
+    return _of_objects(kind.value_type) if is_list(kind) else pa.types.is_nested(kind)
+
+
+def _objects_as_json(values: pa.Array) -> pa.Array:
+    rows = values.to_pylist(maps_as_pydicts="lossy")
+    return pa.array([None if row is None else _as_text(row) for row in rows], pa.string())
+
+
 def plain_lists(column: pd.Series) -> pd.Series:
-    """Return a column of lists, or with lists among other values, as JSON; others as they are."""
+    """Return a column of lists or objects, or with such among other values, as JSON; others as they are."""
     if isinstance(column.dtype, pd.ArrowDtype) and is_list(column.dtype.pyarrow_dtype):
         return as_json(column.array.__arrow_array__().combine_chunks()).to_pandas().set_axis(column.index)
     known = column.dropna() if column.dtype == object else column[:0]
-    if not any(isinstance(value, LISTS) for value in known):
+    if not any(isinstance(value, NESTED) for value in known):
         return column
     try:
         text = as_json(pa.array(column, from_pandas=True)).to_pylist()
-    except (pa.ArrowException, NotImplementedError, AttributeError):  # of several types
-        text = [json.dumps(x, default=_plain_list) if isinstance(x, LISTS) else x for x in column]
+    except (pa.ArrowException, NotImplementedError, AttributeError):  # of several types, or objects
+        text = [_as_text(x) if isinstance(x, NESTED) else x for x in column]
     return pd.Series(text, index=column.index, name=column.name, dtype="str")
 
 
@@ -91,8 +102,14 @@ def hold_lists(column: pd.Series) -> bool:
     return 2 * len(texts) > len(some) and sum(one is not None for one in _parsed(texts)) * 2 > len(some)
 
 
-def _plain_list(value: object) -> object:
-    return list(value) if isinstance(value, set | np.ndarray) else str(value)
+def hold_objects(column: pd.Series) -> bool:
+    """Return whether all values of a column are objects in JSON."""
+    some = as_text(column.dropna().iloc[:1000]).dropna()
+    return len(some) > 0 and all(text[0] == "{" and text[-1] == "}" and '":' in text for text in some)
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value, default=lambda x: list(x) if isinstance(x, set | np.ndarray) else str(x))
 
 
 def pieces_of(column: pd.Series, separator: str, places: bool = False) -> list[list[str]]:
