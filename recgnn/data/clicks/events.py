@@ -138,11 +138,11 @@ class EventTable(EventSource):
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
         how = (self.quotes, self.encoding, self.decimal)
         beside = [Attributes(side, key, *how) for key, side in self.sides.items() if side is not None]
-        wanted = None if columns is None else {*columns, *(name for one in beside for name in one.names)}
+        wanted = None if columns is None else {*columns, *(name for one in beside for name in one.names if name)}
         for frame in self._blocks(wanted):
             for one in beside:
                 frame = one.join(frame)
-            self.owners = {name: cast(Kind, one.key) for one in beside for name in one.columns}
+            self.owners = {str(name): cast(Kind, one.key) for one in beside for name in one.columns}
             yield frame if columns is None else frame[[c for c in frame if c in columns]]
         for one in beside:
             one.check()
@@ -179,7 +179,7 @@ class EventTable(EventSource):
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
         options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
-        options += [side and side[1:] for side in self.sides.values()]
+        options += [repr(side and side[1:]) for side in self.sides.values()]
         files = [path for file in self.files.values() for path in existing_files(file)]
         return fingerprint(self, options, [*files, *(side and side.path for side in self.sides.values())])
 
@@ -291,7 +291,8 @@ def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarr
     for column in columns:
         values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
         if rule is None and task == "clicks" and np.isnan(values).all():  # as pandas writes true and false
-            values = as_text(frame[column]).str.lower().map(TRUTH).astype("Float64").to_numpy(np.float64, na_value=np.nan)
+            truth = as_text(frame[column]).str.lower().map(TRUTH).astype("Float64")
+            values = truth.to_numpy(np.float64, na_value=np.nan)
         if rule is not None:
             text = not any(condition.numeric for condition in rule.conditions if condition.column == column)
             wrong = frame[column].isna().to_numpy() if text else np.isnan(values)

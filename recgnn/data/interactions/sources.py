@@ -122,7 +122,7 @@ class TableLog(Source):
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
         options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
         sides = (self.users, self.items)
-        options += [side and side[1:] for side in sides]
+        options += [repr(side and side[1:]) for side in sides]
         return fingerprint(self, options, [*existing_files(self.path), *(side and side.path for side in sides)])
 
 

@@ -40,7 +40,7 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
         raise DataError(f"{origin.at(int(null.argmax()), column)}: no {column} id; remove the row or fill it in")
     if isinstance(ids.dtype, pd.StringDtype):
         if hold_lists(ids.iloc[:1000]):
-            raise DataError(f"{origin.at(0, column)}: {shown(ids.iloc[0])} is a list; expected one {column} in each row")
+            raise DataError(f"{origin.at(0, column)}: {shown(ids.iloc[0])} is a list; expected one {column} a row")
         return ids.astype("str")
     if pd.api.types.is_bool_dtype(ids.dtype):
         kind = "true or false"
@@ -62,8 +62,9 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
 
 
 def told_twins(ids: pd.Series, column: str) -> tuple[str, ...]:
-    """Return a line about clean ids that look like another one, by invisible characters or forms of Unicode; or none."""
-    if not isinstance(ids.dtype, pd.StringDtype) or pc.all(pc.string_is_ascii(pa.array(ids, pa.large_string()))).as_py():
+    """Return a line about clean ids that look like another one by invisible characters or forms of Unicode, or none."""
+    text = isinstance(ids.dtype, pd.StringDtype)
+    if not text or pc.all(pc.string_is_ascii(pa.array(ids, pa.large_string()))).as_py():
         return ()
     names = pd.Series(ids.unique(), dtype="str")
     seen = names.map(lambda name: name if name.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)))

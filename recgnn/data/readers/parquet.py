@@ -60,7 +60,7 @@ class ParquetTable:
                 pa.unify_schemas([one, two], promote_options="permissive")
             except (pa.ArrowInvalid, pa.ArrowTypeError):
                 types = f"{one[0].type} in {other.path} and {two[0].type}"
-                raise DataError(f"{self.path}: column '{name}' is {types} here; expected one type in all files") from None
+                raise DataError(f"{self.path}: column '{name}' is {types} here; expected one type in all") from None
 
     def line_of(self, row: int) -> None:
         """Return None: a Parquet file has no lines."""

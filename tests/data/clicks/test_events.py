@@ -90,6 +90,14 @@ def test_labels_that_cannot_be(label, parts) -> None:
     assert all(part in str(error.value) for part in parts), error.value
 
 
+def test_true_and_false_are_labels_however_they_are_written() -> None:
+    expected = [1, 0, 1]
+    for values in ([True, False, True], ["True", "False", "True"], ["TRUE", "false", "true"], ["1.0", "0", "01"]):
+        assert labels_of(pd.DataFrame({"clicked": values}), "clicked").tolist() == expected
+    with pytest.raises(DataError, match="row 2, column 'clicked': 'no'.*label: clicked == 'no'"):
+        labels_of(pd.DataFrame({"clicked": ["true", "no"]}), "clicked")
+
+
 @pytest.mark.parametrize("rule", ["x >= 4..5", "x >= ."])
 def test_a_rule_without_a_number(rule) -> None:
     with pytest.raises((ConfigError, DataError)):

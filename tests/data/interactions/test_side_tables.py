@@ -1,4 +1,4 @@
-"""Tables of users and items beside a log or events: whatever their columns are called, with or without a header line."""
+"""Tables of users and items beside a log or events, whatever their columns are called."""
 
 from __future__ import annotations
 
