@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
@@ -12,8 +13,8 @@ import pandas as pd
 
 from recgnn.data.clicks.evidence import FAR, evidence_of
 from recgnn.data.readers.lists import hold_lists, hold_objects
-from recgnn.data.readers.origin import need_columns, shown
-from recgnn.data.readers.times import UNSAID, Written
+from recgnn.data.readers.origin import Origin, need_columns, shown
+from recgnn.data.readers.times import UNSAID, Finder, Written
 from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, Count, DataError, Size, check, describe, did_you_mean, hints_of
 
@@ -206,7 +207,7 @@ def guess(frame: pd.DataFrame, excluded: set[str], labels: np.ndarray | None = N
 
     - `user`, `item` and names that end in id or say as much (`userId`, `ad_id`, `zip`, `brand`) are categorical,
       whatever their values; where each row has another one, those that come twice in train have a row of the table.
-    - `timestamp`, dates, and moments in a column whose name says so are times.
+    - `timestamp`, dates, and moments in a column whose name says so are times; so are texts of more than 100 moments.
     - Numbers of at most 20 values are categorical; fractions of more are numeric.
     - Integers of more are categorical, unless they are plainly quantities (see `_as_number`).
     - Text is multi-valued where most rows are lists, or a tenth have the separator |, else categorical.
@@ -262,8 +263,17 @@ def _guess(name: str, known: pd.Series, labels: np.ndarray | None) -> tuple[Fiel
     if hold_objects(known):
         return Field("drop"), "it holds objects"
     if len(counts) > 100 and len(counts) > 0.5 * len(known):
-        return Field("drop"), _why_texts(counts.index)
+        return (Field("time"), "") if _are_times(counts.index) else (Field("drop"), _why_texts(counts.index))
     return Field("multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical"), ""
+
+
+def _are_times(values: pd.Index) -> bool:
+    """Return whether texts are times of one notation."""
+    finder = Finder("")
+    with suppress(DataError):
+        finder.look(values.to_series(index=range(len(values))), Origin().at)
+        return finder.found().first is not None
+    return False
 
 
 def _why_texts(values: pd.Index) -> str:

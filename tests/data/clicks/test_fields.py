@@ -201,6 +201,15 @@ def test_numbers_with_a_text_among_them_are_no_field_and_it_is_said(odd, why, tm
     assert guess(names, set()).left_out == {"name": "nearly every row has another text"}
 
 
+@pytest.mark.parametrize("style", ["%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S +0000 %Y"])
+def test_texts_that_are_moments_are_times_in_any_notation(style) -> None:
+    moments = [datetime.datetime(2024, 3, 1) + datetime.timedelta(hours=7 * n) for n in range(200)]
+    frame = pd.DataFrame({"seen": [one.strftime(style) for one in moments], "x": ["a", "b"] * 100})
+    assert guess(frame, set()).fields["seen"].kind == "time"
+    odd = guess(frame.assign(seen=[*frame["seen"][:-1], "yesterday"]), set())
+    assert odd.left_out == {"seen": "nearly every row has another text"}
+
+
 def told(column: np.ndarray, chance: np.ndarray, name: str = "x") -> tuple[Field, str]:
     """The field that is guessed of a column by labels of those chances, and why."""
     labels = (np.random.default_rng(1).random(len(column)) < chance).astype(np.float32)
