@@ -271,7 +271,7 @@ def _are_times(values: pd.Index) -> bool:
     """Return whether texts are times of one notation."""
     finder = Finder("")
     with suppress(DataError):
-        finder.look(values.to_series(index=range(len(values))), Origin().at)
+        finder.look(pd.Series(values), Origin().at)
         return finder.found().first is not None
     return False
 
