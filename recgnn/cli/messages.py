@@ -45,7 +45,11 @@ def _while_restoring(error: Exception) -> bool:
 
 
 def check_names(argv: list[str]) -> None:
-    """Refuse unknown options of the trainer, which the parser would take for abbreviations."""
+    """Refuse unknown options of the trainer, which the parser would take for abbreviations.
+
+    Raises:
+        ConfigError: Names the option, and the nearest that there is.
+    """
     known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
     for option in argv:
         name = option.partition("=")[0].removesuffix("+")

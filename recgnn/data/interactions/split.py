@@ -31,7 +31,8 @@ class Split(Checked, ABC):
 
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
-        """Codes `[n]` int8. Raises DataError when a part that was asked for is empty."""
+        """Return the part of each row of `frame`, [n] int8: 0 train, 1 validation, 2 test. Raises DataError when a
+        part that was asked for is empty."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -263,7 +264,7 @@ class GivenSplit(Split):
 def part_sizes(
     count: np.ndarray, ratios: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes of train, val and test of groups of `count` rows, as RecBole counts them.
+    """Sizes of train, val and test of groups of `count` rows by `ratios`, as RecBole counts them.
 
     Shapes:
         count: `[G]`; returns three `[G]` int64.
@@ -290,7 +291,11 @@ def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
-    """Check that no part that was asked for is empty, and return the codes."""
+    """Check that no part of which `wanted` is above 0 is empty, and return the codes; `how` names the split.
+
+    Raises:
+        DataError: Names the empty part.
+    """
     for code, name in enumerate(PARTS):
         if wanted[code] and not (part == code).any():
             raise DataError(
