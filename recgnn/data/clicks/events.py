@@ -25,7 +25,7 @@ from recgnn.data.interactions.log import (
     InteractionLog,
     clean_split,
 )
-from recgnn.data.readers.frames import as_pandas
+from recgnn.data.readers.frames import named_frame
 from recgnn.data.readers.notation import as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
@@ -205,7 +205,7 @@ class EventFrame(EventSource):
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
-        self.frame, self.name = as_pandas(frame).reset_index(drop=True), name
+        self.frame, self.name = named_frame(frame).reset_index(drop=True), name
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def events(self) -> pd.DataFrame:

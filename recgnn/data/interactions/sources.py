@@ -18,7 +18,7 @@ from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.interactions.columns import TITLES, Side, build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.adjacency import adjacency_lists
-from recgnn.data.readers.frames import as_pandas
+from recgnn.data.readers.frames import named_frame
 from recgnn.data.readers.lists import words_as_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
@@ -320,8 +320,8 @@ class FrameLog(Source):
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
-        self.frame = as_pandas(frame)
-        self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
+        self.frame = named_frame(frame)
+        self.users, self.items = (None if table is None else named_frame(table) for table in (users, items))
         self.chosen: Mapping[str, Any] = {
             USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight
         }  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import chain
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recgnn.data.readers.values import as_text
+from recgnn.errors import DataError
 
 LISTS = (list, tuple, set, np.ndarray)
 NESTED = (*LISTS, dict)
@@ -73,12 +75,27 @@ def _objects_as_json(values: pa.Array) -> pa.Array:
 
 
 def plain_lists(column: pd.Series) -> pd.Series:
-    """Return a column of lists or objects, or with such among other values, as JSON; others as they are."""
+    """Return a column of lists or objects, or with such among other values, as JSON; others as they are.
+
+    Decimals are numbers, durations seconds, and texts among other values make texts of all.
+
+    Raises:
+        DataError: If it holds complex numbers.
+    """
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.sparse.to_dense()
+    if column.dtype.kind == "c":
+        raise DataError(f"column '{column.name}' holds complex numbers; expected numbers, text, dates or lists")
+    if column.dtype == np.float16 or column.dtype.kind == "m":
+        return column.astype(np.float32) if column.dtype == np.float16 else column.dt.total_seconds()
     if isinstance(column.dtype, pd.ArrowDtype) and is_list(column.dtype.pyarrow_dtype):
         return as_json(column.array.__arrow_array__().combine_chunks()).to_pandas().set_axis(column.index)
     known = column.dropna() if column.dtype == object else column[:0]
-    if not any(isinstance(value, NESTED) for value in known):
-        return column
+    kinds = {*map(type, known)}
+    if not any(issubclass(kind, NESTED) for kind in kinds):
+        if Decimal in kinds and not kinds - {Decimal, int, float}:
+            return column.astype(np.float64)
+        return as_text(column).astype("str") if str in kinds and len(kinds) > 1 else column
     try:
         text = as_json(pa.array(column, from_pandas=True)).to_pylist()
     except (pa.ArrowException, NotImplementedError, AttributeError):  # of several types, or objects
@@ -87,11 +104,11 @@ def plain_lists(column: pd.Series) -> pd.Series:
 
 
 def without_lists(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose columns of lists are JSON."""
+    """Return a frame whose columns of lists are JSON, and others of the usual types (see `plain_lists`)."""
     found = frame.copy(deep=False)
     for name in frame.columns:
-        if frame[name].dtype == object or isinstance(frame[name].dtype, pd.ArrowDtype):
-            found[name] = plain_lists(frame[name])
+        if (plain := plain_lists(frame[name])) is not frame[name]:
+            found[name] = plain
     return found
 
 

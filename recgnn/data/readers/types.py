@@ -62,7 +62,7 @@ def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
     """Return a table as a frame; integers with gaps stay integers, dates are dates, decimals are numbers, durations
-    are seconds, and bytes that are UTF-8 are text."""
+    are seconds, halves are float32, and bytes that are UTF-8 are text."""
     for place, field in enumerate(table.schema):
         if (plain := _plain(table.column(place))) is not None:
             table = table.set_column(place, field.name, plain)
@@ -83,6 +83,8 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
             low, high = pc.min_max(values).as_py().values()
             exact = low is None or (low >= INT64.min and high <= INT64.max)
             return values.cast(pa.int64() if exact else pa.large_string())
+        if pa.types.is_float16(kind):
+            return values.cast(pa.float32())
         if pa.types.is_duration(kind):
             return pc.divide(values.cast(pa.int64()).cast(pa.float64()), 1000.0 ** _UNITS.index(kind.unit))
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):

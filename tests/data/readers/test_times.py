@@ -88,6 +88,8 @@ def test_two_notations_in_one_column_are_refused(drawn, two) -> None:
         (["01/02/2024", "03/04/2024"], "'01/02/2024' can be two dates.*'%d/%m/%Y' or '%m/%d/%Y'"),
         (["01/01/2024", "24-05-02"], "row"),
         ([True, False], "row 1, column 'when': True"),
+        (["2020-W01-1", "2020-W02-1"], "row 1, column 'when': '2020-W01-1'"),
+        (["2024 Q1 01", "2024 Q2 01"], "row 1, column 'when': '2024 Q1 01'"),
         (["2024-05-01", "9999-12-31"], "row 2, column 'when': '9999-12-31'"),
         (["13/05/2024", "01/01/0001"], "row 2, column 'when': '01/01/0001'"),
         (["2024-05-01 10:00:00 EST", "2024-05-01 11:00:00 EST"], "row 1, column 'when': '2024-05-01 10:00:00 EST'"),

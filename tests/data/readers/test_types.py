@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recgnn.data import EventFrame, EventTable, FrameLog, TableLog
+from recgnn.data import CTRDataModule, EventFrame, EventTable, FrameLog, TableLog
 from recgnn.data.clicks.fields import guess
 from recgnn.data.readers.lists import hold_objects, plain_lists
 from recgnn.data.readers.tables import read_table
@@ -95,3 +95,33 @@ def test_files_of_one_pattern_have_one_type_for_a_column(tmp_path: Path) -> None
     for source in (TableLog, EventTable):
         with pytest.raises(DataError, match="3.parquet: column 'user' is int64 in .*1.parquet and string here"):
             source(tmp_path / "*.parquet").read() if source is TableLog else source(tmp_path / "*.parquet").events()
+
+
+@pytest.mark.parametrize(
+    ("values", "plain"),
+    [
+        ([Decimal(n) / 8 for n in range(40)], [n / 8 for n in range(40)]),
+        (pd.to_timedelta(range(40), unit="min"), [60.0 * n for n in range(40)]),
+        (np.arange(40).astype("float16") / 4, [n / 4 for n in range(40)]),
+        (pd.arrays.SparseArray([float(n % 3) for n in range(40)]), [float(n % 3) for n in range(40)]),
+        ([n if n % 2 else f"{n}" for n in range(40)], [str(n) for n in range(40)]),
+        ([{"a": n} for n in range(40)], [f'{{"a": {n}}}' for n in range(40)]),
+    ],
+    ids="decimals durations halves sparse mixed objects".split(),
+)
+def test_columns_of_a_frame_are_of_the_usual_types(values, plain, tmp_path: Path) -> None:
+    """Each of them ended in a traceback, or was read as text where it is a number."""
+    assert plain_lists(pd.Series(values)).tolist() == plain
+    frame = pd.DataFrame({"user": range(40), "item": [n % 7 for n in range(40)], 3: values, "label": [0, 1] * 20})
+    data = CTRDataModule(EventFrame(frame), fields={"item": "categorical", "3": "categorical"}, cache_dir=str(tmp_path))
+    assert data.prepared.encoders.encoders["3"].num_rows > 3
+
+
+def test_frames_that_cannot_be(tmp_path: Path) -> None:
+    frame = pd.DataFrame([[1, 2, 0], [1, 3, 1]])
+    assert FrameLog(frame, user="0", item="1").read().interactions["item"].tolist() == [2, 3]
+    for make in (EventFrame, FrameLog):
+        with pytest.raises(DataError, match="the frame: two columns are named '0'"):
+            make(frame.set_axis([0, 1, "0"], axis=1))
+    with pytest.raises(DataError, match="column 'x' holds complex numbers"):
+        plain_lists(pd.Series([1j, 2j], name="x"))
