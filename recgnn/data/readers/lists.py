@@ -83,7 +83,7 @@ def plain_lists(column: pd.Series) -> pd.Series:
         DataError: If it holds complex numbers.
     """
     if isinstance(column.dtype, pd.SparseDtype):
-        column = column.sparse.to_dense()
+        column = pd.Series(column.to_numpy(), column.index, name=column.name)
     if column.dtype.kind == "c":
         raise DataError(f"column '{column.name}' holds complex numbers; expected numbers, text, dates or lists")
     if column.dtype == np.float16 or column.dtype.kind == "m":
