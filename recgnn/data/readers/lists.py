@@ -107,7 +107,8 @@ def without_lists(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose columns of lists are JSON, and others of the usual types (see `plain_lists`)."""
     found = frame.copy(deep=False)
     for name in frame.columns:
-        if (plain := plain_lists(frame[name])) is not frame[name]:
+        column = frame[name]
+        if (plain := plain_lists(column)) is not column:
             found[name] = plain
     return found
 
