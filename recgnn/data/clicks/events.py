@@ -97,7 +97,8 @@ class EventTable(EventSource):
         users: A table with a row per user, whose columns become columns of the events: a file, or a mapping of its
             path, id (the column of the ids, there and perhaps in the events, where it else is `user`), columns (of a
             file without a header line) and separator.
-        items: A table with a row per item, likewise; its titles are no column, and shown in recommendations.
+        items: A table with a row per item, likewise; its titles are no column, and shown in recommendations. Rows to
+            predict need the columns of these tables themselves.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.

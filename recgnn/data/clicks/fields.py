@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.evidence import FAR, evidence_of
+from recgnn.data.clicks.evidence import FAR, are_times, evidence_of, why_texts
 from recgnn.data.readers.lists import hold_lists, hold_objects
-from recgnn.data.readers.origin import Origin, need_columns, shown
-from recgnn.data.readers.times import UNSAID, Finder, Written
-from recgnn.data.readers.values import as_text
+from recgnn.data.readers.origin import need_columns
+from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, Count, DataError, Size, check, describe, did_you_mean, hints_of
 
 _ID = re.compile(
@@ -264,27 +262,8 @@ def _guess(name: str, known: pd.Series, labels: np.ndarray | None) -> tuple[Fiel
     if hold_objects(known):
         return Field("drop"), "it holds objects"
     if len(counts) > 100 and len(counts) > 0.5 * len(known):
-        return (Field("time"), "") if _are_times(counts.index) else (Field("drop"), _why_texts(counts.index))
+        return (Field("time"), "") if are_times(counts.index) else (Field("drop"), why_texts(counts.index))
     return Field("multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical"), ""
-
-
-def _are_times(values: pd.Index) -> bool:
-    """Return whether texts are times of one notation."""
-    finder = Finder("")
-    with suppress(DataError):
-        finder.look(pd.Series(values), Origin().at)
-        return finder.found().first is not None
-    return False
-
-
-def _why_texts(values: pd.Index) -> str:
-    """Return why texts that are others in nearly every row are no field: most of them may be meant as numbers."""
-    texts = as_text(values.to_series())
-    bare = texts.str.replace(r"[$€£¥%,\s]", "", regex=True)
-    if pd.to_numeric(bare, errors="coerce").notna().mean() < 0.9:
-        return "nearly every row has another text"
-    odd = texts[pd.to_numeric(texts, errors="coerce").isna()].iloc[0]
-    return f"most of it is numbers, and {shown(odd)} is none; mend the column, or say decimal: ,"
 
 
 def last_word(name: str) -> str:
