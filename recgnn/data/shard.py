@@ -19,6 +19,7 @@ class Shard(NamedTuple):
         world: number of processes.
         epoch: counted from 0.
         seed: of everything that is drawn.
+        owned: whether rows of users are divided over the processes (row r is that of process r mod world).
     """
 
     device: torch.device = torch.device("cpu")
@@ -26,6 +27,7 @@ class Shard(NamedTuple):
     world: int = 1
     epoch: int = 0
     seed: int = 0
+    owned: bool = False
 
     @classmethod
     def of(cls, trainer: Any, seed: int | None) -> Shard:
@@ -33,7 +35,12 @@ class Shard(NamedTuple):
         if trainer is None:
             return cls(seed=seed or 0)
         where = trainer.strategy.root_device
-        return cls(where, trainer.global_rank, trainer.world_size, trainer.current_epoch, seed or 0)
+        owned = getattr(trainer.strategy, "partition", None) is not None
+        return cls(where, trainer.global_rank, trainer.world_size, trainer.current_epoch, seed or 0, owned)
+
+    def share(self, users: torch.Tensor) -> torch.Tensor:
+        """This process's share of distinct users: those whose rows it has, or every world-th."""
+        return users[users % self.world == self.rank] if self.owned else users[self.rank :: self.world]
 
     def generator(self, rank: int, device: torch.device | None = None) -> torch.Generator:
         """A generator that follows from the seed, the epoch and `rank` alone."""
