@@ -14,7 +14,7 @@ from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.by_time import later_than_test
 from recgnn.data.interactions.compound import with_known_parts
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
-from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
+from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
 from recgnn.data.interactions.split import Split, TemporalSplit
 from recgnn.data.interactions.usual_split import notes_of
@@ -86,6 +86,8 @@ def compute(
         DataError: If a part is empty, or nothing is left after the filters.
     """
     log = source.read()
+    if not isinstance(log, InteractionLog):
+        raise DataError(f"{type(source).__name__}.read gave a {type(log).__name__}, expected an InteractionLog of rows")
     named, split = split, split.for_columns(log.interactions.columns)
     asked = Asked(filters, split, positive, repeats, earlier)
     frame, dropped = _filtered(log.name, log.interactions, asked)
