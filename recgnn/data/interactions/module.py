@@ -28,7 +28,7 @@ from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepar
 from recgnn.data.interactions.split import Split
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
-from recgnn.data.shard import Shard, batch_size_for
+from recgnn.data.shard import Position, Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, DataError
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class GraphDataModule(Checked, LightningDataModule):
     """
 
     earlier: Path | None = None
+    position: Position | None = None  # where a stopped epoch goes on
 
     def __init__(
         self,
@@ -265,7 +266,7 @@ class GraphDataModule(Checked, LightningDataModule):
 
     def shard(self) -> Shard:
         """The share of the work that this process has now."""
-        return Shard.of(self.trainer, self.seed)
+        return Shard.of(self.trainer, self.seed, self.position)
 
     def train_dataloader(self) -> Any:
         """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""

@@ -15,6 +15,8 @@ from recgnn.data.interactions.log import PARTS, SPLIT, USER
 from recgnn.data.readers.notation import ORDER, date_of
 from recgnn.errors import Checked, ConfigError, DataError, NonNegative, Seed, Share
 
+KEY = "random key"
+"""Column of numbers that rows of a part of a log have been given to be ordered by at random."""
 TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
 EXACT = 10_000_000  # rows up to which shares are exact where no user matters
 
@@ -32,6 +34,25 @@ class Split(Checked, ABC):
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         """Codes `[n]` int8. Raises DataError when a part that was asked for is empty."""
+
+    by_user = False
+    """Whether `parts` is there, by which the parts of a user follow from the user's rows alone (and their `KEY`)."""
+
+    def parts(self, frame: pd.DataFrame) -> np.ndarray:
+        """Codes `[n]` int8, unchecked: some part may be empty."""
+        raise AttributeError(f"{type(self).__name__} splits whole logs")
+
+    def check(self, sizes: Sequence[int]) -> None:
+        """Check the sizes of train, val and test of what `parts` gave.
+
+        Raises:
+            DataError: If one that was asked for is empty.
+        """
+
+    @property
+    def draws(self) -> int | None:
+        """The seed of the numbers that rows are ordered by at random, drawn in the log's order; None for none."""
+        return self.seed if getattr(self, "order", "") == "random" else None  # type: ignore[attr-defined]
 
     @abstractmethod
     def describe(self) -> str:
@@ -74,7 +95,10 @@ class RatioSplit(Split):
         self.by, self.order, self.seed = by, order, seed
         self.follows_log = self.order != "random"
 
-    @untimed_in_train
+    @property
+    def by_user(self) -> bool:  # type: ignore[override]
+        return self.by == "user"
+
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
             part = np.empty(len(frame), dtype=np.int8)
@@ -83,15 +107,23 @@ class RatioSplit(Split):
                 drawn = random.random(len(part[start : start + EXACT]))
                 part[start : start + EXACT] = np.searchsorted(np.cumsum(self.ratios)[:2], drawn, side="right")
             return part
+        part = self.parts(frame)
+        self.check(np.bincount(part, minlength=3))
+        return part
+
+    @untimed_in_train
+    def parts(self, frame: pd.DataFrame) -> np.ndarray:
         group = codes(frame[USER]) if self.by == "user" else np.zeros(len(frame), dtype=np.int64)
         if self.order == "time":
             key = times(frame, "RatioSplit(order='time')", within_user=self.by == "user")
         else:
-            key = np.random.default_rng(self.seed).random(len(frame))
+            key = random_keys(frame, self.seed)
         rank, count = _ranks(group, key)
         train, val, _ = part_sizes(count, self.ratios)
-        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
-        return checked_parts(part, self.ratios, "add rows, or raise the ratio of that part")
+        return ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
+
+    def check(self, sizes: Sequence[int]) -> None:
+        check_sizes(sizes, self.ratios, "add rows, or raise the ratio of that part")
 
     def describe(self) -> str:
         shares = "/".join(f"{r:g}" for r in self.ratios)
@@ -121,12 +153,19 @@ class LeaveOneOut(Split):
         self.order, self.val, self.seed = order, val, seed
         self.follows_log = self.order != "random"
 
-    @untimed_in_train
+    by_user = True
+
     def split(self, frame: pd.DataFrame) -> np.ndarray:
+        part = self.parts(frame)
+        self.check(np.bincount(part, minlength=3))
+        return part
+
+    @untimed_in_train
+    def parts(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
             key = times(frame, "LeaveOneOut(order='time')", within_user=True)
         elif self.order == "random":
-            key = np.random.default_rng(self.seed).random(len(frame))
+            key = random_keys(frame, self.seed)
         else:
             key = np.zeros(len(frame))
         group = codes(frame[USER])
@@ -137,8 +176,11 @@ class LeaveOneOut(Split):
         part[enough & (from_last == 0)] = TEST
         if self.val:
             part[enough & (from_last == 1)] = VAL
+        return part
+
+    def check(self, sizes: Sequence[int]) -> None:
         least = "three" if self.val else "two"
-        return checked_parts(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
+        check_sizes(sizes, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
 
     def describe(self) -> str:
         seed = f", seed {self.seed}" if self.order == "random" else ""
@@ -260,6 +302,11 @@ class GivenSplit(Split):
         return f"given; val {val}, seed {self.seed}"
 
 
+def random_keys(frame: pd.DataFrame, seed: int) -> np.ndarray:
+    """Return the numbers that rows are ordered by at random: drawn now, or those that they have been given, `[n]`."""
+    return frame[KEY].to_numpy() if KEY in frame else np.random.default_rng(seed).random(len(frame))
+
+
 def part_sizes(
     count: np.ndarray, ratios: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -291,12 +338,15 @@ def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
     """Check that no part that was asked for is empty, and return the codes."""
-    for code, name in enumerate(PARTS):
-        if wanted[code] and not (part == code).any():
-            raise DataError(
-                f"the split leaves the {name} part of {len(part)} interactions empty: {how}"
-            )
+    check_sizes(np.bincount(part, minlength=3), wanted, how)
     return part
+
+
+def check_sizes(sizes: Sequence[int], wanted: Sequence[float], how: str) -> None:
+    """Check that no part that was asked for is empty, by the sizes of all."""
+    for code, name in enumerate(PARTS):
+        if wanted[code] and not sizes[code]:
+            raise DataError(f"the split leaves the {name} part of {sum(sizes)} interactions empty: {how}")
 
 
 def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
