@@ -105,8 +105,8 @@ class Shard(NamedTuple):
         """This process's batches of the rows that are left, each row in one batch of one process.
 
         A step takes the next `size` rows for each process. All processes take the same number of steps, and their
-        batches of a step differ by one row at most: the last step, where it would have fewer than `least` rows for each,
-        gets some of the step before it. Only where fewer rows than processes are left do rows come twice.
+        batches of a step differ by one row at most: the last step, where it would have fewer than `least` rows for
+        each, gets some of the step before it. Only where fewer rows than processes are left do rows come twice.
 
         Args:
             order: the rows of the epoch in its order, [n].

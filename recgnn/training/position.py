@@ -102,12 +102,14 @@ class LastInEpoch(ModelCheckpoint):
     """
 
     def __init__(self, given: ModelCheckpoint, folder: Any):
-        when = {"every_n_train_steps": given._every_n_train_steps, "train_time_interval": given._train_time_interval}
-        super().__init__(folder, "last", enable_version_counter=False, **{k: v for k, v in when.items() if v})
+        steps, interval = given._every_n_train_steps or None, given._train_time_interval
+        super().__init__(
+            folder, "last", every_n_train_steps=steps, train_time_interval=interval, enable_version_counter=False
+        )  # fmt: skip
 
     @staticmethod
     def is_meant_by(callback: Any) -> bool:
-        """Whether a callback of the configuration asks for it: a saver by steps or time that has nothing to watch, and no
+        """Whether a callback of the configuration asks for it: a saver by steps or time that watches nothing and has no
         name of its own."""
         return (
             isinstance(callback, ModelCheckpoint) and callback.monitor is None and callback.filename is None

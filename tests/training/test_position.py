@@ -92,7 +92,8 @@ def test_one_process_goes_on_as_if_it_had_not_been_stopped(name, tmp_path, monke
     assert ours["global_step"] == theirs["global_step"] == 3 * per_epoch
     for key, value in theirs["state_dict"].items():
         assert ours["state_dict"][key].equal(value), key
-    rows = [pd.read_csv(r / "metrics.csv").drop(columns=["seconds", "evaluation_seconds"]) for r in (run, tmp_path / "whole")]
+    tables = [pd.read_csv(r / "metrics.csv") for r in (run, tmp_path / "whole")]
+    rows = [table.drop(columns=["seconds", "evaluation_seconds"]) for table in tables]
     pd.testing.assert_frame_equal(*rows, check_exact=True)
     results = [json.loads((r / "metrics.json").read_text()) for r in (run, tmp_path / "whole")]
     assert results[0]["test"] == results[1]["test"]
@@ -114,7 +115,8 @@ def killed(tmp_path_factory) -> Path:
     """A folder with a run by two processes that were killed before step 5 of epoch 1."""
     folder = tmp_path_factory.mktemp("position")
     (folder / "seen.py").write_text(SEEN)
-    config = configured(folder, "NGCF", {"class_path": "seen.Seen", "init_args": {"name": "two", "epoch": 1, "step": 5}})
+    kill = {"class_path": "seen.Seen", "init_args": {"name": "two", "epoch": 1, "step": 5}}
+    config = configured(folder, "NGCF", kill)
     for process in pair("fit", "--config", config, "--run_dir", "run", cwd=folder):
         _, err = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, err

@@ -120,4 +120,5 @@ def share_of(pieces: list[Rows], rank: int, world: int) -> list[Rows]:
 
 def steps_of(pieces: list[Rows], world: int, size: int) -> int:
     """Return how many steps the processes take for pieces."""
-    return -(--(-count(pieces) // world) // size)
+    share = -(-count(pieces) // world)
+    return -(-share // size)

@@ -141,7 +141,7 @@ class EventBatches:
         return DiskOrder(pieces, shard, self.batch_size, self.least, CHUNK, TOGETHER * CHUNK)
 
     def _from_disk(self) -> Iterator[CTRBatch]:
-        """This process's batches of what is left of the epoch, read in chunks, several of which are shuffled together."""
+        """This process's batches of what is left of the epoch: of chunks, several of which are shuffled together."""
         order = self._on_disk()
         bounds, step = order.bounds(), 1
         at = bounds[0]

@@ -102,6 +102,8 @@ class RatingRange(Filter):
         DataError: If the log has no ratings, or one outside the range; names the row.
     """
 
+    by_user = True
+
     def __init__(self, low: float, high: float, drop: bool = False) -> None:
         if not low < high:
             raise ConfigError(f"RatingRange: low is {low:g} and high {high:g}; expected low < high")

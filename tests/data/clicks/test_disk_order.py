@@ -1,4 +1,4 @@
-"""The order of events on disk: every event once, however often the epoch was stopped and among how many it was shared."""
+"""The order of events on disk: every event once, however often the epoch was stopped and whoever shares it."""
 
 from __future__ import annotations
 
