@@ -1,4 +1,4 @@
-"""The CLI of `fit`: the run folder, callbacks and loggers before training; test, metrics.json and figures after it."""
+"""The CLI of `fit`: run folder, best.ckpt, last.ckpt, loggers before training; test, metrics.json, figures after it."""
 
 from __future__ import annotations
 

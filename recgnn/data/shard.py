@@ -1,4 +1,4 @@
-"""The share of the work that a process has, and the seeds of what it draws."""
+"""The share of the work that a process has, and the seeds of what it draws: an epoch's order, its negatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New users, items and interactions in a trained recommender, without training it again."""
+"""New users, items and interactions in a trained recommender, without training it again (`new_rows` of its model)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run does around its training: seeds, and what it leaves in its folder."""
+"""What a run leaves in its folder beside checkpoints (config.yaml, vocabulary/, metrics.csv), and its epochs' seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing checkpoints."""
+"""How a checkpoint is put on disk: whole or not at all (cli/fitting.py says which ones and when)."""
 
 from __future__ import annotations
 

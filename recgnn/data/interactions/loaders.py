@@ -1,4 +1,4 @@
-"""What is trained and measured on, and the loaders that make it on the training device."""
+"""What is trained on, which users are measured, and the loaders that make both on the training device."""
 
 from __future__ import annotations
 

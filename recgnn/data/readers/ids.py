@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recgnn.data.readers.origin import Origin, shown
-from recgnn.data.readers.values import INT64, as_text
+from recgnn.data.readers.values import INT64, NULLS, as_text
 from recgnn.errors import DataError
 
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
@@ -18,8 +18,8 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
     """Return the ids of a log as int64 (integers and whole floats) or as str (trimmed text).
 
     Raises:
-        DataError: Names the place of a missing id, of one that is neither, or of one that differs from another by
-            blanks only.
+        DataError: Names the place of a missing id (among whole numbers also NA, null and the like), of one that is
+            neither, or of one that differs from another by blanks only.
     """
     if isinstance(ids.dtype, pd.CategoricalDtype):
         ids = ids.astype(ids.cat.categories.dtype)
@@ -34,6 +34,13 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
     if null.any():
         raise DataError(f"{origin.at(int(null.argmax()), column)}: no {column} id; remove the row or fill it in")
     if isinstance(ids.dtype, pd.StringDtype):
+        word = ids.isin(NULLS).to_numpy(bool)
+        if word.any() and ids[~word].str.fullmatch(_INTEGER).all():
+            row = int(word.argmax())
+            raise DataError(
+                f"{origin.at(row, column)}: {ids.iloc[row]!r} among whole numbers is no {column} id; remove the row or "
+                "fill it in"
+            )
         return ids.astype("str")
     if pd.api.types.is_bool_dtype(ids.dtype):
         kind = "true or false"

@@ -1,4 +1,4 @@
-"""Where the quoted fields of separated text begin and end, and quotes that cannot be meant."""
+"""Where the quoted fields of separated text begin and end, and quotes that cannot be meant (text.py: unclosed)."""
 
 from __future__ import annotations
 

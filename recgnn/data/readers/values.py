@@ -82,6 +82,8 @@ def hashed(column: pd.Series) -> np.ndarray:
 def numbers(column: pd.Series) -> np.ndarray:
     """Return a column as float64, NaN where there is no value.
 
+    In a column of 0 and 1, true is 1 and false is 0; beside other numbers they are none.
+
     Raises:
         DataError: If a text is no number; names the first.
     """
@@ -91,7 +93,7 @@ def numbers(column: pd.Series) -> np.ndarray:
     text = text.mask(text.isin(NULLS))
     values = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = np.isnan(values) & text.notna().to_numpy()
-    if wrong.any():
+    if wrong.any() and np.isin(values[~np.isnan(values)], (0, 1)).all():
         values[wrong] = text[wrong].str.lower().map(TRUTH).astype("Float64").to_numpy(np.float64, na_value=np.nan)
         wrong &= np.isnan(values)
     if wrong.any():

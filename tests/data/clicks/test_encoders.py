@@ -85,6 +85,10 @@ def test_numbers() -> None:
     np.testing.assert_allclose(logs[:, 1], [2 * 1.5**0.5, -np.log(6) * 1.5**0.5, 1], rtol=1e-6)
     with pytest.raises(DataError, match="row 2, column 'x': 'two' is no number"):
         encoded([1.0, 3.0], ["1", "two"], kind="numeric")
+    flags = encoded([1.0, 3.0], ["1", "True", None, "0"], kind="numeric", transform="linear")
+    assert flags[:, 1].tolist() == [1, 1, 1, 0]
+    with pytest.raises(DataError, match="row 2, column 'x': 'true' is no number"):
+        encoded([1.0, 3.0], ["7.5", "true", "1"], kind="numeric")
 
 
 def test_criteos_logarithmic_categories() -> None:

@@ -47,6 +47,7 @@ def test_ids_become_int64_or_str(ids, clean) -> None:
     [
         ([1, None], "row 2, column 'user': no user id"),
         (["a", ""], "row 2, column 'user': no user id"),
+        (["7", "NA", "12"], "row 2, column 'user': 'NA' among whole numbers is no user id"),
         ([1, "a"], "row 2, column 'user': str 'a' among int; expected integers or strings"),
         ([1.0, 2.5], "row 2, column 'user': 2.5 is no id"),
         ([True, False], "true or false"),
