@@ -243,8 +243,9 @@ class BigLog:
             for column, counts in self.counts.items():
                 np.add.at(counts, frames["train"][column], 1)
             columns = [c for c in (USER, ITEM, RATING, TIMESTAMP, WEIGHT, ROW) if c in frame]
-            for code, name in enumerate(PARTS):
-                self._insert("result", frames[name][columns].assign(part=np.int8(code)))
+            kept = pd.concat([frames[name][columns] for name in PARTS])
+            codes = np.repeat(np.arange(3, dtype=np.int8), [len(frames[name]) for name in PARTS])
+            self._insert("result", kept.assign(part=codes))
         self._check(seen)
         if not sizes.sum():
             return dict.fromkeys(PARTS, 0), lost

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
+from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.summary import Asked
 
 
@@ -26,10 +27,13 @@ def merged(frames: dict[str, pd.DataFrame], asked: Asked) -> tuple[dict[str, pd.
     merge = next((step for step in asked.filters if isinstance(step, Deduplicate)), Deduplicate("last"))
     found = {name: merge.apply(frame) for name, frame in frames.items()}
     lost = {f"{merge.describe()}, within each part": sum(len(frames[name]) - len(found[name]) for name in frames)}
-    joined = pair_keys(pd.concat(found.values(), ignore_index=True))
+    joined, distinct = pd.factorize(pair_keys(pd.concat([frame[[USER, ITEM]] for frame in found.values()])))
     pairs = dict(zip(found, np.split(joined, np.cumsum([len(frame) for frame in found.values()])[:-1]), strict=True))
     for name, before in (("val", ["train"]), ("test", ["train", "val"])):
-        known = np.isin(pairs[name], np.concatenate([pairs[part] for part in before]))
+        seen = np.zeros(len(distinct), dtype=bool)
+        for part in before:
+            seen[pairs[part]] = True
+        known = seen[pairs[name]]
         found[name] = found[name][~known]
         lost[f"{name} labels that are known from {' and '.join(before)}"] = int(known.sum())
     return found, lost

@@ -27,7 +27,7 @@ from recgnn.data.readers import tables
 from recgnn.errors import ConfigError, DataError, RecGNNError
 
 
-def log(seed: int, rows: int = 3000) -> pd.DataFrame:
+def log(seed: int, rows: int = 1000) -> pd.DataFrame:
     """Rows with repeats, equal times, and users of all sizes."""
     draw = np.random.default_rng(seed)
     user, item = (200 * draw.random(rows) ** 2).astype(int), (90 * draw.random(rows) ** 2).astype(int)
@@ -76,7 +76,7 @@ def small_blocks(monkeypatch) -> None:
     """Of some hundred rows, so that a log has many."""
     monkeypatch.setattr(tables, "SMALL", 0)
     for module in (big, big_read):
-        monkeypatch.setattr(module, "ROWS", 256)
+        monkeypatch.setattr(module, "ROWS", 300)
 
 
 CASES = {
@@ -86,7 +86,7 @@ CASES = {
     "one of each at random": {"split": LeaveOneOut(order="random")},
     "by moment": {"split": TemporalSplit()},
     "by date": {"split": TemporalSplit(test_start=1_600_000_400, val_start=1_600_000_300)},
-    "core": {"filters": [MinRating(2), KCore(6, 4), Where("kind == 'buy'"), KCore(2, 2)]},
+    "core": {"filters": [MinRating(2), KCore(4, 4), Where("kind == 'buy'"), KCore(2, 2)]},
     "core at random": {"filters": [KCore(5, 5)], "split": RatioSplit((0.6, 0.2, 0.2), seed=3)},
     "highest": {"filters": [Deduplicate("max"), RatingRange(1, 4, drop=True)], "split": RatioSplit()},
     "positives": {"positive": "rating >= 3"},
@@ -120,7 +120,7 @@ def test_given_parts(split: Split | None, with_val: bool, tmp_path) -> None:
 
 
 def test_several_files_of_text_with_weights_tables_and_missing_times(tmp_path) -> None:
-    frame = log(6).assign(weight=np.random.default_rng(2).random(3000))
+    frame = log(6).assign(weight=np.random.default_rng(2).random(1000))
     when = pd.to_datetime(frame["timestamp"], unit="s").dt.strftime("%d/%m/%Y %H:%M:%S")
     frame["when"] = when.where(frame.index % 9 > 0, "")
     frame = frame.drop(columns="timestamp")
@@ -131,12 +131,11 @@ def test_several_files_of_text_with_weights_tables_and_missing_times(tmp_path) -
     for missing in ("keep", "drop", "refuse"):
         source = TableLog(tmp_path / "x*.csv", timestamp="when", items=tmp_path / "items.csv", on_missing=missing,
                           keep="rating >= 2", time_format="%d/%m/%Y %H:%M:%S")  # fmt: skip
-        for split in (None, RatioSplit()):
-            one, other = both(source, tmp_path / missing, split=split)
-            if missing == "refuse":
-                assert one == other
-            else:
-                assert_same(one, other)
+        one, other = both(source, tmp_path / missing, split=RatioSplit() if missing == "drop" else None)
+        if missing == "refuse":
+            assert one == other
+        else:
+            assert_same(one, other)
 
 
 @pytest.mark.parametrize("ids", [["1", "2", "03", "4"], ["1.0", "2.0", "3.0", "4.0"], ["1", "2.0", "3", "4"]])
@@ -155,8 +154,8 @@ def test_what_needs_the_whole_log_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match="data.memory_limit is 'much'"):
         GraphDataModule(TableLog(tmp_path / "x.parquet"), memory_limit="much")
     frame = log(8)
-    frame.loc[2000, "item"] = None
+    frame.loc[700, "item"] = None
     frame.to_parquet(tmp_path / "y.parquet")
-    with pytest.raises(DataError, match="row 2001, column 'item': no item id"):
+    with pytest.raises(DataError, match="row 701, column 'item': no item id"):
         _ = GraphDataModule(TableLog(tmp_path / "y.parquet"), engine="duckdb", cache_dir=str(tmp_path)).prepared
     assert not list((tmp_path / "prepared").glob(".tmp-*"))
