@@ -59,8 +59,9 @@ def epoch(part: EventPart) -> None:
         most = max(most, resident("RssAnon")) if number % 50 == 0 else most
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     assert seen.all() and number + 1 == len(batches)
-    print(f"{len(part):,} rows, each once: {len(part) / seconds / 1e6:.2f}M rows/s ({len(part) / cpu / 1e6:.2f}M per CPU "
-          f"s), {most:.2f} GiB, of which {len(part) / 2**30:.2f} are the count")  # fmt: skip
+    speed, own = (len(part) / each / 1e6 for each in (seconds, cpu))
+    counts = len(part) / 2**30  # of which rows have been seen
+    print(f"{len(part):,} rows, each once: {speed:.2f}M rows/s ({own:.2f}M per CPU s), {most - counts:.2f} GiB")
 
 
 def main() -> None:

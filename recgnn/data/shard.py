@@ -21,11 +21,12 @@ class Steps(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where an epoch goes on: the epoch, its steps until now, and this process's random draws of it (see
-    `Shard.generator`), where the processes are as many as before."""
+    """Where an epoch goes on: the epoch, its steps until now, the seed of its order, and the state of this process's
+    generator (see `Shard.own_generator`), where the processes are as many as before."""
 
     epoch: int
     done: tuple[Steps, ...]
+    seed: int
     drawn: Tensor | None = None
 
 
@@ -56,8 +57,8 @@ class Shard(NamedTuple):
         if trainer is None:
             return cls(seed=seed or 0)
         where, epoch = trainer.strategy.root_device, trainer.current_epoch
-        then = position if position is not None and position.epoch == epoch else Position(epoch, ())
-        return cls(where, trainer.global_rank, trainer.world_size, epoch, seed or 0, then.done, then.drawn)
+        then = position if position is not None and position.epoch == epoch else Position(epoch, (), seed or 0)
+        return cls(where, trainer.global_rank, trainer.world_size, epoch, then.seed, then.done, then.drawn)
 
     def generator(self, *of: int, device: torch.device | None = None) -> torch.Generator:
         """A generator that follows from the seed, the epoch and the numbers `of` alone."""

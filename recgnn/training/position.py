@@ -48,7 +48,8 @@ class EpochPosition(Callback):
         ranks = [mine] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(ranks, mine)
-        checkpoint[KEY] = {"epoch": trainer.current_epoch, "done": [list(steps) for steps in done], "ranks": ranks}
+        found = {"epoch": trainer.current_epoch, "seed": shard.seed, "done": [list(steps) for steps in done]}
+        checkpoint[KEY] = found | {"ranks": ranks}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if KEY not in checkpoint or trainer.state.fn != "fit" or not hasattr(trainer.datamodule, "position"):
@@ -58,7 +59,8 @@ class EpochPosition(Callback):
             done = tuple(Steps(*map(int, steps)) for steps in stored["done"])
             ranks = stored["ranks"]
             self.saved = dict(ranks[trainer.global_rank]) if len(ranks) == trainer.world_size else {}
-            trainer.datamodule.position = Position(int(stored["epoch"]), done, self.saved.get("own"))
+            epoch, seed = int(stored["epoch"]), int(stored["seed"])
+            trainer.datamodule.position = Position(epoch, done, seed, self.saved.get("own"))
             self.stopped = True
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -75,7 +77,9 @@ class EpochPosition(Callback):
             return
         for hooks in (*trainer.callbacks, pl_module):  # which Lightning does not call where an epoch goes on
             hooks.on_train_epoch_start(*(() if hooks is pl_module else (trainer, pl_module)))
-        if self.saved:
+        if not self.saved:
+            return
+        with reading(trainer.ckpt_path, "its random numbers cannot be read"):
             torch.set_rng_state(self.saved["random"])
             pl_module.total = self.saved["total"].to(pl_module.device)
             if self.saved["device"] is not None and pl_module.device.type == "cuda":
@@ -117,5 +121,5 @@ class LastInEpoch(ModelCheckpoint):
         )  # fmt: skip
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not trainer.is_last_batch:
+        if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -19,7 +19,7 @@ from tests.tools.processes import Command, pair
 
 SOURCE = {"class_path": "SyntheticLog", "init_args": {"num_users": 61, "num_items": 40, "seed": 3}}
 CLICKS = {"source": SOURCE, "label": "rating >= 4", "fields": {"user": "categorical", "item": "categorical"}}
-SIZES = {"NGCF": 40, "CDAE": 8, "DeepFM": 64}
+SIZES = {"NGCF": 40, "CDAE": 8, "DeepFM": 40}
 FAMILIES = {
     "NGCF": ({"embedding_dim": 8, "layer_dims": [8], "message_dropout": 0.3}, {"source": SOURCE}),
     "CDAE": ({"hidden_dim": 8}, {"source": SOURCE}),
@@ -29,6 +29,9 @@ WITHIN = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 
 SEEN = """\
 import os, signal
 from lightning import Callback
+from recgnn.data.clicks import loaders, prepared
+
+loaders.IN_MEMORY, loaders.CHUNK, loaders.TOGETHER, prepared.MAPPED = 0, 32, 4, 0  # clicks stay on disk
 
 class Seen(Callback):
     \"\"\"Writes what each step visits; kills its process before a step of an epoch.\"\"\"
@@ -39,7 +42,8 @@ class Seen(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.step):
             os.kill(os.getpid(), signal.SIGKILL)
-        pairs = zip(batch.users.tolist(), batch.positives.tolist())
+        columns = batch.ids.T[:2] if hasattr(batch, "ids") else (batch.users, batch.positives)
+        pairs = zip(*(column.tolist() for column in columns))
         with open(f"{self.name}-{trainer.global_rank}", "a") as file:
             file.writelines(f"{trainer.current_epoch} {trainer.global_step} {u} {i}\\n" for u, i in pairs)
 """
@@ -110,30 +114,23 @@ def visited(folder: Path, name: str, before: int = 10**9) -> dict[int, Counter]:
     return found
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Path:
-    """A folder with a run by two processes that were killed before step 5 of epoch 1."""
-    folder = tmp_path_factory.mktemp("position")
-    (folder / "seen.py").write_text(SEEN)
+@pytest.mark.parametrize(("name", "world"), [("NGCF", 1), ("DeepFM", 3)])
+def test_every_row_once_whoever_goes_on(name: str, world: int, tmp_path) -> None:
+    """Two processes are killed before step 5 of epoch 1, and one or three go on, from step 4; clicks stay on disk."""
+    (tmp_path / "seen.py").write_text(SEEN)
     kill = {"class_path": "seen.Seen", "init_args": {"name": "two", "epoch": 1, "step": 5}}
-    config = configured(folder, "NGCF", kill)
-    for process in pair("fit", "--config", config, "--run_dir", "run", cwd=folder):
+    config = configured(tmp_path, name, kill)
+    for process in pair("fit", "--config", config, "--run_dir", "run", cwd=tmp_path):
         _, err = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, err
-    return folder
-
-
-@pytest.mark.parametrize("world", [1, 3])
-def test_every_row_once_whoever_goes_on(killed, world: int) -> None:
-    run = shutil.copytree(killed / "run", killed / f"run-{world}")
-    last = runs.read_checkpoint(run / "checkpoints/last.ckpt")
-    config = configured(killed, "NGCF", {"class_path": "seen.Seen", "init_args": {"name": f"on-{world}"}})
-    words = ("fit", "--config", config, "--run_dir", run, "--ckpt_path", "last")
-    processes = pair(*words, cwd=killed, count=world) if world > 1 else [Command(*words, cwd=killed)]
+    last = runs.read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")
+    config = configured(tmp_path, name, {"class_path": "seen.Seen", "init_args": {"name": "others"}})
+    words = ("fit", "--config", config, "--run_dir", "run", "--ckpt_path", "last")
+    processes = pair(*words, cwd=tmp_path, count=world) if world > 1 else [Command(*words, cwd=tmp_path)]
     for process in processes:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-    first, then = visited(killed, "two", last["global_step"]), visited(killed, f"on-{world}")
+    first, then = visited(tmp_path, "two", last["global_step"]), visited(tmp_path, "others")
     assert 0 < first[1].total() < first[0].total() and 0 not in then
     assert first[0] == first[1] + then[1] == then[2] and set(first[0].values()) == {1}
-    assert last["position"]["done"] == [[2, SIZES["NGCF"], 4]]
+    assert last["position"]["done"] == [[2, SIZES[name], 4]]

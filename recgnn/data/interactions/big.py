@@ -125,8 +125,10 @@ class BigLog:
         rest: list[pd.DataFrame] = []
         for batch in self.con.cursor().sql("FROM log").to_arrow_reader(ROWS):
             frame = batch.to_pandas().astype({USER: np.int64, ITEM: np.int64})
+            if not frame[USER].is_monotonic_increasing:
+                raise RunError("DuckDB gave the rows in another order than it was asked for; take engine: memory")
             if SPLIT in frame:
-                frame[SPLIT] = pd.Categorical.from_codes(frame[SPLIT].tolist(), list(PARTS))
+                frame[SPLIT] = pd.Categorical.from_codes(frame[SPLIT].to_numpy(), pd.Index(PARTS))
             last = int(frame[USER].searchsorted(frame[USER].iloc[-1]))
             if last:
                 yield pd.concat([*rest, frame[:last]], ignore_index=True)

@@ -68,7 +68,7 @@ class RatioSplit(Split):
                 part[start : start + EXACT] = np.searchsorted(np.cumsum(self.ratios)[:2], drawn, side="right")
             return part
         part = self.parts(frame)
-        self.check(np.bincount(part, minlength=3))
+        self.check(np.bincount(part, minlength=3).tolist())
         return part
 
     @untimed_in_train
@@ -117,7 +117,7 @@ class LeaveOneOut(Split):
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         part = self.parts(frame)
-        self.check(np.bincount(part, minlength=3))
+        self.check(np.bincount(part, minlength=3).tolist())
         return part
 
     @untimed_in_train
@@ -183,7 +183,7 @@ class TemporalSplit(Split):
         time = times(frame, "TemporalSplit", within_user=False)
         parts = self.of_moments(len(time), np.sort(time).__getitem__)
         part = parts.parts(frame)
-        check_sizes(np.bincount(part, minlength=3), parts.wanted, parts.how)
+        check_sizes(np.bincount(part, minlength=3).tolist(), parts.wanted, parts.how)
         return part
 
     def of_moments(self, rows: int, moment: Callable[[int], float]) -> TimedParts:

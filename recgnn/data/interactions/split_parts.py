@@ -97,7 +97,7 @@ class GivenParts(Split):
 
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         part = self.parts(frame)
-        self.check(np.bincount(part, minlength=3))
+        self.check(np.bincount(part, minlength=3).tolist())
         return part
 
     def parts(self, frame: pd.DataFrame) -> np.ndarray:

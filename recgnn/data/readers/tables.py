@@ -17,7 +17,7 @@ from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.parquet import ParquetTable, is_parquet
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.text import TextTable
-from recgnn.data.readers.types import Kind, as_kind, frame_of, id_kind_of, kind_of, typed, wider
+from recgnn.data.readers.types import IdKind, Kind, as_kind, frame_of, id_kind_of, kind_of, typed, wider
 from recgnn.errors import DataError
 from recgnn.files import existing_files
 
@@ -224,7 +224,7 @@ def table_blocks(
         for batch in cast(ParquetTable, table).tables(chosen, ROWS):
             yield from slices(frame_of(lists_as_json(batch)))
         return
-    kinds: dict[str, Kind | None] = {}
+    kinds, id_kinds = dict[str, Kind | None](), dict[str, IdKind]()
     held: list[pa.Table] | None = []
     for piece in table.tables(chosen):
         if held is not None:
@@ -233,12 +233,12 @@ def table_blocks(
                 continue
         for part in [piece] if held is None else held:
             for name in part.column_names:
-                if kinds.get(name) == "text":
-                    continue
-                if name not in ids:
+                if name in ids:
+                    if id_kinds.get(name) != "text":
+                        own = id_kind_of(part[name])
+                        id_kinds[name] = own if id_kinds.get(name, own) == own else "text"
+                elif kinds.get(name) != "text":
                     kinds[name] = wider(kinds.get(name), kind_of(part[name]))
-                elif kinds.setdefault(name, id_kind_of(part[name])) != id_kind_of(part[name]):
-                    kinds[name] = "text"
         held = None
     if held is not None and not held:
         raise DataError(f"{table.path}: has a header line and no rows")
@@ -248,8 +248,8 @@ def table_blocks(
         yield from slices(frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})))
         return
     for piece in table.tables(chosen):
-        made = {name: as_kind(piece[name], kinds[name] or "text") for name in piece.column_names}
-        made |= {name: piece[name] for name in ids if kinds.get(name) == "text"}
+        made = {n: as_kind(piece[n], id_kinds.get(n) or kinds.get(n) or "text") for n in piece.column_names}
+        made |= {name: piece[name] for name, kind in id_kinds.items() if kind == "text"}
         yield from slices(frame_of(pa.table(made)))
 
 
