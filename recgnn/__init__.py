@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from recgnn.serving.loading import TrainedRecommender, load
 
 __all__ = ["TrainedRecommender", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,7 @@ def printable(text: str) -> str:
 
 
 def in_markdown(text: str) -> str:
-    """Escape what Markdown would take for a tag, a link, a picture or the end of a table's cell.
+    """Escape in a `text` what Markdown would take for a tag, a link, a picture or the end of a table's cell.
 
     >>> in_markdown("<script> a|b [x](y), p < 0.05")
     '&lt;script> a\\\\|b [x]\\\\(y), p < 0.05'
@@ -55,7 +55,7 @@ def in_markdown(text: str) -> str:
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuse a value that is none of those allowed.
+    """Refuse a `value` of the argument `name` that is none of those allowed.
 
     Raises:
         ConfigError: with the nearest.
@@ -235,7 +235,7 @@ def shown(value: Any) -> str:
 
 
 def checked(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a constructor so that its arguments are checked before anything is made of them."""
+    """Wrap a constructor `init` so that its arguments are checked before anything is made of them."""
 
     @wraps(init)
     def checking(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -268,7 +268,11 @@ def locked(path: str | Path, refusal: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path, temporary: Path) -> Iterator[None]:
-    """Turn a failure to write `temporary` into one line about `path`; other files' errors pass."""
+    """Turn a failure to write `temporary` into one line about `path`; other files' errors pass.
+
+    Raises:
+        RunError: If `path` cannot be written.
+    """
     try:
         yield
     except OSError as error:

@@ -34,7 +34,7 @@ ARROWS = {  # each room, and the rooms that it may know; rooms further down know
     "search": SHARED | {"data", "cli", "comparison", "evaluation", "training"},
 }
 COMMANDS = {"fit", "validate", "test", "recommend", "similar", "predict", "evaluate", "export", "compare", "benchmark",
-            "pipeline", "tune", "dashboard", "configs", "env", "serve"}  # fmt: skip
+            "pipeline", "tune", "dashboard", "configs", "env", "serve", "completion"}  # fmt: skip
 HEAVY = {"lightning", "pytorch_lightning", "torchmetrics", "torch_geometric"}
 OF_TRAINING = {"serving": {"run_folder"}, "comparison": {"run_folder"}}  # the modules of training that they may know
 

@@ -9,9 +9,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.structure.files import File, Files
+import yaml
+
+sys.path.append(str(Path(__file__).parent))
+from drawing import svg  # noqa: E402
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {  # files of the repository that are pages
@@ -25,13 +31,21 @@ ROOMS = {
         "Data",
         [
             *(f"recgnn.data.interactions.{name}" for name in ("module", "sources", "filters", "split", "daily", "log")),
-            *(f"recgnn.data.clicks.{name}" for name in ("module", "events", "fields")),
+            "recgnn.data.interactions.sampling",
+            *(f"recgnn.data.clicks.{name}" for name in ("module", "events", "fields", "negatives")),
         ],
     ),
     "datasets.md": ("Public data", ["recgnn.data.datasets"]),
+    "models.md": (
+        "Classes of models to extend",
+        [f"recgnn.models.{name}" for name in ("base", "embedding", "autoencoder", "history", "ctr")],
+    ),
     "training.md": ("Training", ["recgnn.training.recommenders", "recgnn.training.clicks", "recgnn.training.base"]),
     "losses.md": ("Losses", ["recgnn.nn.losses", "recgnn.nn.contrastive"]),
-    "metrics.md": ("Metrics", [f"recgnn.evaluation.metrics.{name}" for name in ("ranking", "clicks", "regression")]),
+    "metrics.md": (
+        "Metrics",
+        [f"recgnn.evaluation.metrics.{kind}" for kind in ("base", "ranking", "clicks", "regression")],
+    ),
     "layers.md": (
         "Layers",
         [f"recgnn.nn.{name}" for name in ("propagation", "interaction", "sequence", "embedding", "mlp", "optimizers")],
@@ -42,6 +56,8 @@ ROOMS = {
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
+    from mkdocs.structure.files import File
+
     made = {page: (ROOT / file).read_text("utf-8") for file, page in ELSEWHERE.items()}
     made |= {f"models/{name.lower()}.md": page for name, page in models().items()}
     made |= {f"reference/{page}": reference(*of) for page, of in ROOMS.items()}
@@ -72,22 +88,33 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return "" if text.startswith("!") else text[1:-1]
         return f"{text}({os.path.relpath(page_, os.path.dirname(source) or '.')}{anchor})"
 
+    if DRAWN in markdown:
+        markdown = markdown.replace(DRAWN, rooms())
     markdown = re.sub(r"(!?\[[^\]]*\])\(([^)#\s]*)(#[^)\s]*)?\)", link, markdown)
-    return markdown.replace(DRAWN, rooms()) if DRAWN in markdown else markdown
+    return re.sub(r"```mermaid\n(.*?)```", lambda found: svg(found[1]), markdown, flags=re.S)
 
 
 def models() -> dict[str, str]:
-    """A page for each model: what its docstring says, its signature, its configuration."""
+    """A page for each model: idea, drawing, when to use it, what was measured, its docstring, its configuration."""
     names = importlib.import_module("recgnn.models").__all__
+    told = yaml.safe_load((ROOT / "docs/manual/models.yaml").read_text("utf-8"))
+    table = (ROOT / "docs/models.md").read_text("utf-8")
     of = {}
     for name in names:
         model = getattr(importlib.import_module("recgnn.models"), name)
         file = Path(sys.modules[model.__module__].__file__ or "").stem
-        text = f"# {name}\n\n::: {model.__module__}.{name}\n    options: {{show_root_heading: false, members: false}}\n"
+        about = told[name]
+        figures = re.search(rf"(?m)^\| `{name}` \|(.*)\|(.*)\|(.*)\|$", table)
+        text = f"# {name}\n\n{about['idea']}\n\n```mermaid\n{about['drawing']}```\n\n"
+        text += f"- **Use it when:** {about['use']}\n- **Take another when:** {about['avoid']}\n"
+        assert figures, f"docs/models.md has no row of {name}"
+        text += f"- **Measured here** (published, or a peer's): {figures[3].strip()}; [all figures](../results.md)\n"
+        text += f"\n## Equations and arguments\n\n::: {model.__module__}.{name}\n"
+        text += "    options: {show_root_heading: false, show_root_toc_entry: false, members: false}\n"
         if path := next((p for stem in (file, name.lower()) if (p := ROOT / f"conf/{stem}.yaml").is_file()), None):
             text += f"\n## Configuration\n\n`python -m recgnn.fit --config {path.stem}`\n\n"
             text += f"```yaml\n{path.read_text('utf-8')}```\n"
-        of[name] = text + "\n[Which model to begin with, and what was measured](../models.md)\n"
+        of[name] = text + "\n[Which model to begin with](../models.md)\n"
     return of
 
 
@@ -123,7 +150,7 @@ def configurations() -> str:
 
 
 def rooms() -> str:
-    """The rooms of the package and which import which, drawn from the sources."""
+    """Which room of the package imports which, drawn from the sources; arrows that others imply are left out."""
     arrows = set()
     for path in (ROOT / "recgnn").rglob("*.py"):
         own = path.relative_to(ROOT / "recgnn").parts
@@ -133,5 +160,8 @@ def rooms() -> str:
                 other = node.module.split(".")[1]  # type: ignore[union-attr]
                 if mine and other != mine and (ROOT / "recgnn" / other).is_dir():
                     arrows.add((mine, other))
-    lines = "\n".join(f"  {one} --> {other}" for one, other in sorted(arrows))
+    implied = {(one, last) for one, other in arrows for first, last in arrows if other == first}
+    for _ in arrows:
+        implied |= {(one, last) for one, other in implied for first, last in arrows if other == first}
+    lines = "\n".join(f"  {one} --> {other}" for one, other in sorted(arrows - implied))
     return f"```mermaid\nflowchart TD\n{lines}\n```"

@@ -21,11 +21,24 @@ def markdown(text: str) -> str:
     >>> markdown("See `a paper <https://b.org>`_ and :class:`X`.")
     'See [a paper](https://b.org) and `X`.'
     """
+    text = re.sub(r"(?m)^( *)>>> .*(?:\n\1 *\S.*)*", _example, text)
     text = re.sub(r"(?m)^( *)\.\. math::((?:.*\n)(?:\1 +\S.*\n|\n(?=\1 +\S))*)", _block, text + "\n")
+    text = re.sub(r"(?m)^( *)Shapes?:(?= \S)", r"\1**Shapes:**", text)
+    text = re.sub(r"(?m)^( *)Shapes?:\n((?:\1 +\S.*\n)+)", _shapes, text)
     text = re.sub(r":math:`([^`]*)`", lambda found: formula(found[1]), text)
     text = re.sub(r"`([^`<]+?)\s*<(https?://[^>`]+)>`_", r"[\1](\2)", text)
     text = re.sub(r":(?:class|func|meth|mod):`~?([^`]*)`", r"`\1`", text)
     return text.replace("\\|", "|").removesuffix("\n")
+
+
+def _example(found: re.Match[str]) -> str:
+    lines = [re.sub(r"  # doctest: .*$", "", line) for line in found[0].splitlines()]
+    return "\n".join([f"{found[1]}```pycon", *lines, f"{found[1]}```"])
+
+
+def _shapes(found: re.Match[str]) -> str:
+    lines = [found[1] + re.sub(r"^(?=\S)", "- ", line) for line in dedent(found[2]).splitlines()]
+    return "\n".join([f"{found[1]}**Shapes:**\n", *lines, ""])
 
 
 def _block(found: re.Match[str]) -> str:

@@ -31,6 +31,7 @@ COMMANDS = {
     "tune": "search for better values of a configuration",
     "dashboard": "build a W&B workspace for the runs of a project",
     "configs": "the configurations that come with recgnn, by name",
+    "completion": "a script by which the shell completes commands and options",
     "env": "versions, threads and devices, to paste into a report",
 }
 MISTAKE, INTERRUPTED, TERMINATED = 2, 130, 143

@@ -92,6 +92,11 @@ class FitCLI(TrainingCLI):
         return type(self.model.model).__name__
 
     def instantiate_classes(self) -> None:
+        """Make the objects, from a parent run where there is one.
+
+        Raises:
+            RunError: If the parent is a run of another kind.
+        """
         if self.chosen is None and (given := self._get(self.config, "run_dir")) is not None:
             self._hold(Path(given).expanduser())  # before the data are prepared, which may take long
         if given := self._get(self.config, "from_run"):
@@ -108,6 +113,11 @@ class FitCLI(TrainingCLI):
             self.held.enter_context(locked(folder / runs.LOCK, refusal))
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:
+        """Set the trainer's callbacks, logger and folder.
+
+        Raises:
+            ConfigError: If no checkpoint would be kept.
+        """
         if config["barebones"] or config["enable_checkpointing"] is False:
             given = "barebones true" if config["barebones"] else "enable_checkpointing false"
             raise ConfigError(f"--trainer.{given}: no checkpoint would be kept, and fit tests the best; leave it out")
@@ -255,6 +265,7 @@ class FitCLI(TrainingCLI):
             raise ConfigError("--log_checkpoints true sends them to W&B, which is off; leave out --trainer.logger")
 
     def before_fit(self) -> None:
+        """Say what is trained now, before Lightning starts."""
         if new_run.rank() == 0:
             if self.stage == "select":
                 print("first, the number of epochs is chosen on validation data")

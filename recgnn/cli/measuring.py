@@ -56,6 +56,11 @@ class MeasureCLI(TrainingCLI):
         parser.add_argument("--output", type=str | None, default=None, help="The metrics, as a JSON file.")
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:
+        """Check where the result goes.
+
+        Raises:
+            ConfigError: If its name does not end in .json.
+        """
         super().prepare_trainer(config, callbacks)
         output = self._get(self.config, "output")
         if output and Path(output).suffix != ".json":
@@ -83,11 +88,17 @@ class MeasureCLI(TrainingCLI):
         return "val" if self.command == "validate" else "test"
 
     def before_validate(self) -> None:
+        """Refuse a part that is empty.
+
+        Raises:
+            DataError: If the data have no such part.
+        """
         prepared = self.datamodule.prepared
         if not len(getattr(prepared, self.part)):
             raise DataError(f"{prepared.name}: has no {self.part} part to measure on ({prepared.summary['split']})")
 
     def after_validate(self) -> None:
+        """Print what was measured, and write it where it is asked for."""
         values = report.part_metrics(self.trainer.callback_metrics, self.part)
         output = self._get(self.config, "output")
         if self.trainer.is_global_zero:

@@ -45,7 +45,11 @@ def _while_restoring(error: Exception) -> bool:
 
 
 def check_names(argv: list[str]) -> None:
-    """Refuse unknown options of the trainer, which the parser would take for abbreviations."""
+    """Refuse unknown options of the trainer, which the parser would take for abbreviations.
+
+    Raises:
+        ConfigError: Names the option, and the nearest that there is.
+    """
     known = [f"--trainer.{name}" for name in Trainer.__init__.__annotations__]
     for option in argv:
         name = option.partition("=")[0].removesuffix("+")
@@ -87,6 +91,9 @@ def one_line(message: str, parser: LightningArgumentParser) -> str:
     name = key.rpartition(".")[2]
     if name in hints and (match := re.search(r"(?:Got|Given) value: (.+?)(?: Expected| Import path|$)", text)):
         whose = owner.rpartition(".")[2] if owner else key.rpartition(".")[0]
+        if nested := re.match(r"NestedArg\(key='([\w.]+)'", match[1]):
+            option = ".".join(keys).replace("init_args.", "")
+            return f"{whose}.{name} has no class that could take {nested[1]}; say which before: --{option} CLASS"
         return f"{whose}.{name} is {match[1]}; expected {describe(hints[name])}"
     if match := re.search(r"Expected an? (.+?)\. Got value: (.+?)(?: Expected|$)", text):
         expected = match[1].replace("typing.", "").replace("<class ", "").replace(">", "").replace("'", "")

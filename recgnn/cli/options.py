@@ -32,6 +32,11 @@ class OptionParser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Refuse the options.
+
+        Raises:
+            ConfigError: Always.
+        """
         raise ConfigError(f"{message}; --help lists the options")
 
     def read(self, argv: list[str]) -> argparse.Namespace:
@@ -52,6 +57,7 @@ class OptionParser(argparse.ArgumentParser):
         return self.parse_args(joined)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the options, without argparse's reading of `--` as a value."""
         for text in args or []:
             if text.startswith("--") and text.endswith("=--"):  # of which argparse makes an empty list
                 self.error(f"{text}: -- is no value")

@@ -66,6 +66,9 @@ def measured(pipeline: TrainedPipeline, part: str, asked: Asked, weights: Sequen
         part: `val` or `test`.
         asked: What is measured.
         weights: Of the retrievers in the order of the candidates; a pipeline each.
+
+    Raises:
+        ConfigError: If there are fewer candidates than the longest list has items.
     """
     log, earlier = pipeline.prepared, pipeline.before(part)
     labels, ks = Labels.of(log, part), check_ks(asked.ks, log.num_items)

@@ -223,6 +223,11 @@ class TrainingCLI(LightningCLI):
             self.parser.add_instantiator(make, base, subclasses=True)
 
     def instantiate_classes(self) -> None:
+        """Make the objects, with their arguments checked before the data are read.
+
+        Raises:
+            ConfigError: For a section that is null, or a value out of its range.
+        """
         for section, cls in (("model", self.line.model), ("training", self.line.training)):
             given = self._get(self.config, section)
             if given is None:
@@ -240,6 +245,11 @@ class TrainingCLI(LightningCLI):
         self.trainer = self.instantiate_trainer()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make Lightning's trainer.
+
+        Raises:
+            ConfigError: For arguments that it refuses.
+        """
         config = self._get(self.config_init, "trainer")
         check("trainer", config, TRAINER)
         callbacks = config["callbacks"] or []

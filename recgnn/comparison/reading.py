@@ -55,10 +55,12 @@ class Run:
 
     @property
     def task(self) -> str:
+        """`ranking`, `rating`, `clicks` or `regression`."""
         return task_of(self.content)
 
     @property
     def dataset(self) -> dict[str, Any]:
+        """What `metrics.json` tells of the data."""
         return self.content["dataset"]
 
     @cached_property
@@ -227,7 +229,11 @@ def numbers(record: dict[str, Any]) -> dict[str, float | None]:
 
 
 def group(record: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return the metrics of a group, or a point of the calibration: numbers but for the group's label."""
+    """Return the metrics of a group, or a point of the calibration: numbers but for the group's label.
+
+    Raises:
+        ValueError: If one is missing.
+    """
     needed = ("predicted", "observed") if kind == "calibration" else ("group", "rows")
     if any(record[name] is None for name in needed):
         raise ValueError(f"a group of {kind} has no {' or '.join(needed)}")

@@ -31,6 +31,7 @@ class Row:
 
     @property
     def model(self) -> str:
+        """The class of the model."""
         return self.runs[0].model
 
     @property
@@ -56,6 +57,7 @@ class Row:
 
     @property
     def seconds_per_epoch(self) -> float:
+        """The mean over the runs."""
         return statistics.mean(run.content["seconds_per_epoch"] or 0.0 for run in self.runs)
 
     @property
@@ -77,6 +79,7 @@ class Row:
         return [value for value in values if value is not None and value == value]
 
     def mean(self, metric: str) -> float | None:
+        """Average a metric over the runs; None where none has it."""
         values = self.values(metric)
         return statistics.mean(values) if values else None
 

@@ -33,14 +33,17 @@ class Table:
 
     @property
     def first(self) -> Run:
+        """The first run of the first row."""
         return self.rows[0].runs[0]
 
     @property
     def task(self) -> str:
+        """The task of all runs."""
         return self.first.task
 
     @property
     def title(self) -> str:
+        """The data and the task."""
         return f"{self.first.dataset['name']}: {TASKS[self.task]}"
 
     @property
@@ -65,6 +68,7 @@ class Table:
 
     @property
     def parts(self) -> list[str]:
+        """The parts that a run was measured on, `val` or `test`."""
         return list(dict.fromkeys(part for row in self.rows for part in row.parts))
 
     @property

@@ -122,7 +122,11 @@ class RowRecommender(Recommender):
 
     @torch.no_grad()
     def codes(self) -> Tensor:
-        """Encode all training rows without corruption, once until training goes on: [R, D]."""
+        """Encode all training rows without corruption, once until training goes on: [R, D].
+
+        Raises:
+            DataError: If the model has no training log.
+        """
         if self._codes is None:
             if self._matrix is None:
                 raise DataError(f"{type(self).__name__} has not been given the training log (set_graph)")

@@ -99,12 +99,13 @@ class Model(Checked, nn.Module):
 
         Args:
             earlier: a model of the same architecture and other sizes.
-            rows: the rows here of its users, items or values, -1 for none, by the name of the size.
+            rows: the rows here of its users, items or values, -1 for none, by the name of the size, each [n].
         """
         return {}
 
     def penalty(self, l2: float, batch: Any, outputs: Any) -> Tensor | float:
-        """Compute the L2 regularisation of a training step with the weight `l2`: a scalar."""
+        """Compute the L2 regularisation of a training step with the weight `l2`, of a `batch` and the `outputs` for
+        it: a scalar."""
         return 0.0
 
     def extra_loss(self, batch: Any, outputs: Any) -> Tensor | float:
@@ -286,7 +287,7 @@ class Recommender(Model):
 
 
 def with_mean(x: Tensor, dim: int = 0) -> Tensor:
-    """Append the mean over a dimension, at which it then has the index -1."""
+    """Append the mean of x [..., n, ...] over the dimension `dim`, at which it then has the index -1."""
     return torch.cat([x, x.mean(dim, keepdim=True)], dim)
 
 

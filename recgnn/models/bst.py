@@ -86,7 +86,8 @@ class BST(CTRModel):
         return self.blocks[-1]  # type: ignore[return-value]  # a ModuleList tells no class
 
     def positions(self, segments: Segments | Padded, gaps: Tensor | None) -> Tensor:
-        """Return the position of each past item, from its seconds before the target or from its place in the order:
+        """Return the position of each past item of `segments`, from its `gaps`, seconds before the target, or from its
+        place in the order:
         [N]."""
         if self.position_kind == "time" and gaps is not None:
             return time_buckets(gaps.flatten(), TIME_BUCKETS)
@@ -94,7 +95,8 @@ class BST(CTRModel):
         return (segments.to_end() + 1).clamp(max=self.position.num_embeddings - 1)
 
     def before_last(self, vectors: ItemVectors, gaps: Tensor | None) -> tuple[Tensor, Segments | Padded]:
-        """Run all blocks but the last: the past items and, behind them, the target, [N + B, d], and their segments."""
+        """Run all blocks but the last: the past items and, behind them, the target, [N + B, d], and their segments;
+        `gaps` [N], in seconds."""
         past, target = vectors.history, vectors.target
         if self.position is not None:
             of_past = self.position.weight.index_select(0, self.positions(vectors.segments, gaps))
@@ -118,7 +120,8 @@ class BST(CTRModel):
 
     @torch.no_grad()
     def attention(self, ids: Tensor, values: Tensor | None, history: Any) -> Tensor:
-        """Return how the target attends to each past item in the last block, averaged over the heads: [N].
+        """Return how the target of each of `ids` [B, S] attends to each past item in the last block, averaged over the
+        heads: [N].
 
         An event's weights and that of the target itself, which is not among them, sum to 1.
         """

@@ -34,6 +34,7 @@ class CTRModel(Model):
     Args:
         field_dims: rows of each field, given by the data, [F].
         slots: the field of each feature of an event, given by the data, [S]; by default each field has one.
+        field_names, item_slots: names of the fields [F], and the features that are the item; some models ask for them.
 
     Attributes:
         reads_history: whether `forward` takes a third argument `history`: what the user did before.
@@ -63,7 +64,8 @@ class CTRModel(Model):
         self.reads_history = "history" in signature(self.forward).parameters
 
     def table(self, dim: int, std: float = 1e-4, num_rows: int | None = None) -> FieldEmbedding:
-        """Make a table of vectors, by default with a row for every value of every field."""
+        """Make a table of vectors, [num_rows, dim], by default with a row for every value of every field; `std` at the
+        start."""
         found = FieldEmbedding(num_rows or self.num_rows, dim, std)
         found.of_values = num_rows is None
         return found
@@ -96,7 +98,8 @@ class CTRModel(Model):
         return self.logits(batch)
 
     def first_order(self, ids: Tensor, values: Tensor | None) -> Tensor:
-        r"""Compute :math:`w_0 + \sum_i w_i x_i`, for models that have a table `linear` of weights: [B]."""
+        r"""Compute :math:`w_0 + \sum_i w_i x_i`of the features `ids` [B, S], for models that have a table `linear` of
+        weights: [B]."""
         return self.bias + self.linear(ids, values).sum((1, 2))
 
     def tables(self) -> list[FieldEmbedding]:
@@ -110,7 +113,7 @@ class CTRModel(Model):
 
     @torch.no_grad()
     def predict_events(self, ids: Tensor, values: Tensor | None, history: Any = None) -> Tensor:
-        """Predict the probabilities of events, or numbers where trained for regression: [B]."""
+        """Predict the probabilities of events `ids` [B, S], or numbers where trained for regression: [B]."""
         return self.answers(self(ids, values, *([history] if self.reads_history else [])))
 
     def answers(self, logits: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ class CTRModel(Model):
         return table(torch.arange(start, start + self.field_dims[field], device=table.weight.device)).detach()
 
     def field_pairs(self, ids: Tensor, values: Tensor | None) -> Tensor:
-        """Compute what each pair of fields adds to the logits: [B, F, F], zeros below the diagonal.
+        """Compute what each pair of fields adds to the logits of `ids` [B, S]: [B, F, F], zeros below the diagonal.
 
         Raises:
             ConfigError: if the model is no sum of fields and pairs of fields.
@@ -204,5 +207,5 @@ class EventAnswers(nn.Module):
 
 
 def present(ids: Tensor, values: Tensor | None) -> Tensor:
-    """Return the distinct rows in `ids` whose value is not 0, ascending: [n]."""
+    """Return the distinct rows in `ids` whose value (in `values`, 1 where None) is not 0, ascending: [n]."""
     return (ids if values is None else ids[values != 0]).unique()

@@ -58,7 +58,7 @@ class DAE(RowRecommender):
         return csr._replace(weight=csr.weight / torch.repeat_interleave(count.sqrt(), csr.ptr.diff()))
 
     def corrupted(self, csr: CSR) -> Tensor:
-        """Corrupt rows and compute the first layer's sums: [B, D_1]."""
+        """Corrupt rows (`csr`, B of them) and compute the first layer's sums: [B, D_1]."""
         if self.corruption == "mask":
             return self.first(csr._replace(weight=mask_out(csr.weight, self.corruption_rate)))
         size = csr.ptr.numel() - 1

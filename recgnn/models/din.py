@@ -74,7 +74,7 @@ class DIN(CTRModel):
 
     @torch.no_grad()
     def attention(self, ids: Tensor, values: Tensor | None, history: Any) -> Tensor:
-        """Return the weight of each past item in `forward`: [N]."""
+        """Return the weight of each past item in `forward` of `ids` [B, S]: [N]."""
         return self.weights(self.items(self.embedding, ids, values, history))
 
     def rows_of_batch(self, batch: Any) -> list[tuple[FieldEmbedding, Tensor]]:

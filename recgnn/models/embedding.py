@@ -16,20 +16,20 @@ from recgnn.nn.norms import embedding_l2
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
-    """Return the distinct rows and the place of each row among them; on a GPU the rows as they are, since finding
-    duplicates would synchronise."""
+    """Return the distinct rows of [n] and the place of each row among them; on a GPU the rows as they are, since
+    finding duplicates would synchronise."""
     if rows.device.type == "cpu":
         return rows.unique(return_inverse=True)
     return rows, slice(None)
 
 
 def pick(x: Pair, rows: Pair | None) -> Pair:
-    """Select the rows (users, items) of a pair; all of it when `rows` is None."""
+    """Select the rows (users, items) of a pair `x`; all of it when `rows` is None."""
     return x if rows is None else (x[0][rows[0]], x[1][rows[1]])
 
 
 def each_side(function: Callable[..., Tensor], *pairs: Pair) -> Pair:
-    """Apply a function to the users' tensors and to the items' of pairs."""
+    """Apply a function to the users' tensors [U, ...] and to the items' [I, ...] of pairs."""
     users, items = zip(*pairs, strict=True)
     return function(*users), function(*items)
 
@@ -149,7 +149,7 @@ class EmbeddingRecommender(Recommender):
     # ---- users and items that are not in the training data
 
     def own_rows(self, side: Side) -> dict[str, Tensor]:
-        """Return the parameters that have a row for each user or item, by name: [n, ...]."""
+        """Return the parameters that have a row for each user or item (`side`), by name: [n, ...]."""
         return {f"{side}_embedding.weight": getattr(self, f"{side}_embedding").weight}
 
     def propagate_layers(self) -> list[Pair]:
@@ -182,8 +182,8 @@ class EmbeddingRecommender(Recommender):
         return {n: part.reshape(-1, *x.shape[1:]) for (n, x), part in zip(own.items(), parts, strict=True)}
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        """Compute the representations of new users from their rows (see `new_rows`) and their items, while everything
-        trained stays as it is: [n, D']."""
+        """Compute the representations of new users from their rows (see `new_rows`) and their items (`entries`), while
+        everything trained stays as it is: [n, D']."""
         return rows["user_embedding.weight"]
 
     @torch.no_grad()
@@ -234,7 +234,8 @@ def message_shares(
 
 
 class InnerProduct(nn.Module):
-    """Scores of all items by the inner product with fixed vectors: users [B]; [B, I]."""
+    """Scores of all items by the inner product with fixed vectors, `user` [U, D] and `item` [I, D]: users [B]; [B,
+    I]."""
 
     def __init__(self, user: Tensor, item: Tensor):
         super().__init__()

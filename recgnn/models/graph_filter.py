@@ -20,11 +20,12 @@ class GraphFilter(HistoryRecommender):
     r"""A low-pass filter of users' rows on the graph, with a norm by degree and an ideal low-pass part.
 
     .. math::
-        \tilde R = D_u^{-1/2} R D_i^{-1/2}, \quad P = \tilde R^\top \tilde R, \quad
+        \tilde R = D_u^{-\gamma} R D_i^{-1/2}, \quad P = \tilde R^\top \tilde R / \sigma_1^2, \quad
         \hat y = s D_i^{-\beta} \, h(P) \, D_i^{\beta} + \alpha \, s D_i^{-\beta'} V_k V_k^\top D_i^{\beta'}
 
-    for a user's row s, with the k leading right singular vectors :math:`V_k` of :math:`\tilde R`. P has a value for
-    every pair of items and is never formed: its products are two of the sparse :math:`\tilde R`. Others' settings:
+    for a user's row s, with the k leading right singular vectors :math:`V_k` of :math:`\tilde R`, and its largest
+    singular value :math:`\sigma_1`, which is 1 for γ ½. P has a value for every pair of items and is never formed: its
+    products are two of the sparse :math:`\tilde R`. Others' settings, all with γ ½:
 
     - GF-CF (`Shen et al., 2021 <https://arxiv.org/abs/2108.07567>`_): β 0, β' 0.5, k 256, α 0.3, `sharpening` 0
     - BSPM-EM (`Choi et al., 2023 <https://arxiv.org/abs/2211.09324>`_): the same, with `sharpening` 2.5 of order 4
@@ -35,6 +36,7 @@ class GraphFilter(HistoryRecommender):
         alpha: α, the weight of the ideal low-pass part.
         beta: β, by how much items with many users are held back.
         ideal_beta: β' of the ideal part; β when None.
+        gamma: γ, by how much users with many items are held back.
         flatness: φ: h is the plateau :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` of x = 1 - 2 P; 1 is h(P) = P.
         order: the degree of the polynomial in P that interpolates h in Chebyshev's points.
         sharpening: the time for which :math:`dz/dt = -z P` then sharpens the scores z; 0 for none.
@@ -42,17 +44,20 @@ class GraphFilter(HistoryRecommender):
     """
 
     vectors: Tensor
+    largest: Tensor  # the square of the largest singular value
 
     def __init__(
         self, num_users: int, num_items: int, dim: Size = 256, alpha: NonNegative = 0.3, beta: Fraction = 0.3,
-        ideal_beta: Fraction | None = None, flatness: Positive = 1.0, order: Depth = 1, sharpening: NonNegative = 1.0,
-        sharpening_order: Depth = 1,
+        ideal_beta: Fraction | None = None, gamma: Fraction = 0.5, flatness: Positive = 1.0, order: Depth = 1,
+        sharpening: NonNegative = 1.0, sharpening_order: Depth = 1,
     ):  # fmt: skip
         super().__init__(num_users, num_items)
         self.alpha, self.beta, self.ideal_beta = alpha, beta, beta if ideal_beta is None else ideal_beta
+        self.gamma = gamma
         self.coefficients = None if flatness == 1 else plateau(flatness, order)
         self.sharpening, self.sharpening_order = sharpening, sharpening_order
         self.register_buffer("vectors", torch.zeros(num_items, min(dim, num_items)))  # V
+        self.register_buffer("largest", torch.ones(()))
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
@@ -74,6 +79,7 @@ class GraphFilter(HistoryRecommender):
     def solve(self) -> None:
         """Find V by subspace iteration on P from random vectors (`Halko et al., 2011
         <https://arxiv.org/abs/0909.4061>`_)."""
+        self.largest.fill_(1)
         wanted = self.vectors.shape[1]
         random = torch.Generator().manual_seed(0)
         basis = torch.randn(self.num_items, min(wanted + MORE, self.num_items), generator=random).to(self.vectors)
@@ -81,13 +87,16 @@ class GraphFilter(HistoryRecommender):
             basis = self.smooth(orthonormal(basis))
         basis = orthonormal(basis)
         values, rotation = torch.linalg.eigh((basis.mT @ self.smooth(basis)).double())
-        found = (rotation * (values > 1e-6)).flip(1)[:, :wanted]  # P may have fewer directions than k
+        found = (rotation * (values > 1e-6 * values[-1])).flip(1)[:, :wanted]  # P may have fewer directions than k
         self.vectors.copy_(basis @ found.to(basis.dtype))
+        if self.gamma != 0.5:
+            self.largest.copy_(values[-1])
 
     def smooth(self, x: Tensor) -> Tensor:
         """Compute P x for x [I, n]: [I, n]."""
         scale = self.degree.rsqrt()
-        of_users = csr_matmul(self.rows, x * scale).div_(self.row_ptr.diff().clamp(min=1)[:, None])
+        of_users = csr_matmul(self.rows, x * scale)
+        of_users.div_(self.largest * self.row_ptr.diff().clamp(min=1)[:, None] ** (2 * self.gamma))
         return csr_matmul(self.columns, of_users).mul_(scale)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -108,7 +117,7 @@ class GraphFilter(HistoryRecommender):
         return found
 
     def scores(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Score users by their scaled rows x [I, n] and the projections of these on V [n, k]: [I, n]."""
+        """Score users by their scaled rows x [I, n] and the projections of these on V, `codes` [n, k]: [I, n]."""
         y = self.filtered(x)
         if self.beta != self.ideal_beta:
             y.mul_(self.degree ** (self.beta - self.ideal_beta))
@@ -139,7 +148,12 @@ def orthonormal(basis: Tensor) -> Tensor:
 
 
 def plateau(flatness: float, order: int) -> list[float]:
-    r"""Compute Chebyshev's coefficients of :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` by interpolation."""
+    r"""Compute Chebyshev's coefficients of :math:`\frac12 (1 - \mathrm{sign}(x) |x|^\varphi)` by interpolation.
+
+    Args:
+        flatness: the power.
+        order: the degree.
+    """
     angles = [math.pi * (2 * j + 1) / (2 * order + 2) for j in range(order + 1)]
     values = [0.5 - 0.5 * math.copysign(abs(math.cos(a)) ** flatness, math.cos(a)) for a in angles]
     sums = [sum(v * math.cos(k * a) for v, a in zip(values, angles, strict=True)) for k in range(order + 1)]

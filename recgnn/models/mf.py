@@ -130,7 +130,10 @@ class MF(EmbeddingRecommender):
 
 
 def with_biases(user: Tensor, item: Tensor, user_bias: Tensor | None, item_bias: Tensor | None) -> Pair:
-    """Append the biases as two dimensions, so that the inner product adds them: (e_u, b_u, 1), (e_i, 1, b_i)."""
+    """Append the biases as two dimensions, so that the inner product adds them: (e_u, b_u, 1), (e_i, 1, b_i).
+
+    Shapes: user [U, D], item [I, D], user_bias [U] and item_bias [I] or None; [U, D + 2], [I, D + 2].
+    """
     if user_bias is None or item_bias is None:
         return user, item
     return (

@@ -25,6 +25,7 @@ class PITF(EmbeddingRecommender):
     ranked has vectors for each. A pair that is not in the training data is ranked for by its parts.
 
     Args:
+        part_sizes: how many values each part of a user has, given by the data.
         embedding_dim: D, the width of the embeddings of each part.
         init_std: standard deviation of the embeddings at the start.
     """
@@ -45,7 +46,7 @@ class PITF(EmbeddingRecommender):
         self.refresh()
 
     def set_parts(self, codes: Tensor) -> None:
-        """Take the parts of each user's id, each numbered by itself: [U, F]."""
+        """Take the parts of each user's id, each numbered by itself: `codes` [U, F]."""
         self.num_users = len(codes)
         self.user_embedding.set_parts(codes)
         self.refresh()
@@ -80,7 +81,7 @@ class PartEmbedding(nn.Module):
         self.register_buffer("starts", torch.tensor([0, *sizes[:-1]]).cumsum(0), persistent=False)
 
     def set_parts(self, codes: Tensor) -> None:
-        """Take the parts of each id, each numbered by itself: [n, F]."""
+        """Take the parts of each id, each numbered by itself: `codes` [n, F]."""
         self.rows = codes.to(self.rows.device) + self.get_buffer("starts")
 
     def forward(self, ids: Tensor | slice) -> Tensor:

@@ -35,7 +35,7 @@ class Poly2(CTRModel):
         self.crosses = self.table(1, num_rows=self.index.num_rows)
 
     def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of the pairs of features, and their values: [B, P]."""
+        """Return the rows of the pairs of features of `ids` [B, S], and their values: [B, P]."""
         x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         return self.index(ids), x
 

@@ -71,7 +71,7 @@ class WideDeep(CTRModel):
         return [self.linear] if self.crosses is None else [self.linear, self.crosses]
 
     def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the rows of the cross products, and their values: [B, P]."""
+        """Return the rows of the cross products of `ids` [B, S], and their values: [B, P]."""
         assert self.index is not None
         x = None if values is None else values[:, self.index.left] * values[:, self.index.right]
         return self.index(ids), x

@@ -70,6 +70,6 @@ class XSimGCL(LightGCN):
         return self.contrast_weight * (self.contrast(users) + self.contrast(items))
 
     def contrast(self, pair: Pair) -> Tensor:
-        """Compute InfoNCE of two views of n nodes, each [n, D]: a scalar."""
+        """Compute InfoNCE of two views of n nodes, a `pair` of [n, D]: a scalar."""
         one, two = (F.normalize(x, dim=1) for x in pair)
         return F.cross_entropy(one @ two.T / self.temperature, torch.arange(len(one), device=one.device))

@@ -139,8 +139,8 @@ class DirectAU(PairLoss):
 
 
 def uniformity(x: Tensor) -> Tensor:
-    r"""Compute :math:`\ln` of the mean of :math:`e^{-2 \lVert x_a - x_b \rVert^2}` over pairs of rows of length 1: a
-    scalar; 0 of a single row."""
+    r"""Compute :math:`\ln` of the mean of :math:`e^{-2 \lVert x_a - x_b \rVert^2}` over pairs of rows of x [n, D] of
+    length 1: a scalar; 0 of a single row."""
     size, twice = len(x), 2 * x
     if size < 2:
         return x.new_zeros(())

@@ -34,7 +34,7 @@ class FieldEmbedding(nn.Embedding):
         self.maps = nn.ParameterList()
 
     def take(self, given: Sequence[GivenVectors]) -> None:
-        """Take the vectors of some rows from elsewhere, each by a learnt linear map to D."""
+        """Take the vectors of some rows from elsewhere (`given`), each by a learnt linear map to D."""
         self.given = list(given)
         std = [self.std / own.vectors.shape[1] ** 0.5 for own in given]  # their numbers have variance 1
         shapes = [(own.vectors.shape[1], self.embedding_dim) for own in given]

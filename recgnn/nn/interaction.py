@@ -141,7 +141,7 @@ class CrossIndex(nn.Module):
 
 
 def hashed(left: Tensor, right: Tensor) -> Tensor:
-    """Hash pairs of rows to numbers below 2^31, the same on every machine: like `left` and `right`."""
+    """Hash pairs of rows to numbers below 2^31, the same on every machine: like `left` and `right`, [n]."""
     x = (left * 0x9E3779B1 + right * 0x85EBCA77 + 0x165667B1) & 0xFFFFFFFF
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF

@@ -198,7 +198,7 @@ class _Pick(torch.autograd.Function):
 
 
 def single(x: Tensor) -> Tensor:
-    """Convert half precision to single, which sums over many columns need."""
+    """Convert x [...] of half precision to single, which sums over many columns need."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 

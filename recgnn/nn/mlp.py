@@ -10,7 +10,7 @@ from recgnn.nn.autoencoder import Activation, activation
 
 
 def linear(in_dim: int, out_dim: int) -> nn.Linear:
-    """Make a linear layer with Xavier's weights and no bias at the start."""
+    """Make a linear layer of `in_dim` to `out_dim` with Xavier's weights and no bias at the start."""
     layer = nn.Linear(in_dim, out_dim)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)

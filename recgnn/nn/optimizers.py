@@ -24,6 +24,7 @@ class RowOptimizer(Checked, Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]  # of floats
+        """Take a step: dense parameters [*] as they are, tables by the rows of the batch."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -38,7 +39,10 @@ class RowOptimizer(Checked, Optimizer):
         return loss
 
     def update(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:
-        """Move the rows of a table: table [V, D], rows [n], gradient [n, D]."""
+        """Move the rows of a table: table [V, D], rows [n], gradient [n, D].
+
+        `group` has the options (`lr` and so on), `state` what is kept between steps, empty before the first.
+        """
         raise NotImplementedError
 
 
@@ -204,6 +208,7 @@ class Together(Optimizer):
         self._share()
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]  # of floats
+        """Take a step of each optimizer; returns the loss of `closure`, a scalar."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -26,7 +26,7 @@ class CSR(NamedTuple):
 
 
 def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
-    """Compute A x for x [C, D], by the fastest kernel of the device, without autograd: [R, D].
+    """Compute A x for `csr` A [R, C] and x [C, D], by the fastest kernel of the device, without autograd: [R, D].
 
     On CPU `embedding_bag` (a fused gather, scale and sum) beats torch's CSR product; on a GPU cuSPARSE wins.
     """
@@ -46,7 +46,7 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
 
 def select_rows(csr: CSR, rows: Tensor) -> CSR:
-    """Select `rows` [n] of a matrix (any order, repeats allowed): a CSR of shape [n, C]."""
+    """Select `rows` [n] of a matrix `csr` (any order, repeats allowed): a CSR of shape [n, C]."""
     start = csr.ptr[rows]
     count = csr.ptr[rows + 1] - start
     ptr = F.pad(count.cumsum(0), (1, 0))
@@ -56,7 +56,7 @@ def select_rows(csr: CSR, rows: Tensor) -> CSR:
 
 
 def dense_rows(csr: CSR) -> Tensor:
-    """Make a dense matrix of one in compressed rows: [R, C]."""
+    """Make a dense matrix of one in compressed rows (`csr`): [R, C]."""
     rows = csr.ptr.numel() - 1
     place = torch.repeat_interleave(torch.arange(rows, device=csr.ptr.device), csr.ptr.diff())
     dense = csr.weight.new_zeros(rows, csr.num_cols)
@@ -167,6 +167,7 @@ class BipartiteOperator(nn.Module):
 
     @property
     def num_edges(self) -> int:
+        """E, each edge counted once."""
         return self.user_col.numel()
 
     def halves(self, drop: float = 0.0) -> tuple[CSR, CSR, CSR, CSR]:
@@ -187,14 +188,15 @@ class BipartiteOperator(nn.Module):
         )
 
     def forward(self, x: Tensor | Pair, drop: float = 0.0) -> Tensor | Pair:
-        """Compute Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x."""
+        """Compute Â x for x [N, D] or the pair ([U, D], [I, D]); the result has the form of x. `drop` is the share of
+        edges left out."""
         if isinstance(x, Tensor):
             x_user, x_item = x.split([self.num_users, self.num_items])
             return torch.cat(self.product((x_user, x_item), drop))
         return self.product(x, drop)
 
     def product(self, x: Pair, drop: float) -> Pair:
-        """Compute Â x for a pair."""
+        """Compute Â x for a pair, [U, D] and [I, D]; `drop` as in `forward`."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user, out_item = _Product.apply(x_item, ui, ui_t), _Product.apply(x_user, iu, iu_t)
@@ -204,7 +206,8 @@ class BipartiteOperator(nn.Module):
         return out_user, out_item
 
     def rows(self, x: Pair, users: Tensor, items: Tensor, drop: float = 0.0) -> Pair:
-        """Compute the rows `users` [n] and `items` [m] of Â x, without the others: ([n, D], [m, D])."""
+        """Compute the rows `users` [n] and `items` [m] of Â x, without the others (`drop` as in `forward`): ([n, D],
+        [m, D])."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
         out_user = _RowsProduct.apply(x_item, users, ui, ui_t)

@@ -53,6 +53,7 @@ class Padded(NamedTuple):
         return cls(lengths, following >= 0, following.clamp(min=0))
 
     def to_end(self) -> Tensor:
+        """Return how many rows of its event follow each row, [M]."""
         return self.following.flatten()
 
     def rows(self, x: Tensor) -> Tensor:

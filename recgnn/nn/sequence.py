@@ -20,7 +20,7 @@ GROUPS = 16  # of events of like length, for attention on CPU; 32 are no faster
 def time_buckets(gaps: Tensor, num_buckets: int) -> Tensor:
     r""":math:`\min(\lfloor\log_2(1 + \Delta)\rfloor, n - 1)`: 0 for no time, then 1, 2 to 3, 4 to 7 seconds.
 
-    Shapes: gaps [N], in seconds; [N], int64.
+    `num_buckets` is n. Shapes: gaps [N], in seconds; [N], int64.
     """
     if torch.compiler.is_compiling():  # ONNX has no frexp
         bounds = 2.0 ** torch.arange(1, num_buckets, device=gaps.device)
@@ -69,13 +69,14 @@ class ActivationUnit(nn.Module):
 
 
 def padded_attention(qkv: Tensor, mask: Tensor, num_heads: int) -> Tensor:
-    """Compute multi-head self-attention over padded events: qkv [B, L, 3E], mask [B, L]; [B, L, E]."""
+    """Compute `num_heads`-head self-attention over padded events: qkv [B, L, 3E], mask [B, L]; [B, L, E]."""
     q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None]).transpose(1, 2).flatten(2)
 
 
 def attention_by_length(qkv: Tensor, segments: Segments | Padded, num_heads: int, groups: int) -> Tensor:
-    """Compute multi-head self-attention within each event: qkv [M, 3E], every event with a row at least; [M, E].
+    """Compute `num_heads`-head self-attention within each event (`segments`): qkv [M, 3E], every event with a row at
+    least; [M, E].
 
     Events are sorted by length and cut into groups, and each group is padded to its longest. Forward and backward of
     1024 events of 1 to 101 rows, 21 in the mean, on 2 CPU cores: 620 ms in one group, 180 in 4, 130 in 8, 105 in 16
@@ -240,6 +241,7 @@ class ItemSide(nn.Module):
 
 
 def rows_of_batch(ids: Tensor, values: Tensor | None, history) -> Tensor:
-    """Return the distinct rows that events and their histories read with a value other than 0, ascending."""
+    """Return the distinct rows that events (`ids`, `values`) and their `history` read with a value not 0, ascending:
+    [n]."""
     parts = [(ids, values)] if history is None else [(ids, values), (history.ids, history.values)]
     return torch.cat([i.flatten() if x is None else i[x != 0] for i, x in parts]).unique()

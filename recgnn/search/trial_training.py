@@ -67,6 +67,11 @@ class TrialCLI(FitCLI):
         return [self.watch, *super().training_callbacks(callbacks, checkpoints)]
 
     def before_fit(self) -> None:
+        """Refuse a metric that is not measured.
+
+        Raises:
+            ConfigError: Names those that are.
+        """
         known = [name for name in self.model.metric_names if name.startswith("val/")]
         if self.watch.metric not in known:
             hint = did_you_mean(self.watch.metric, known) or f"; there are: {', '.join(known)}"

@@ -59,8 +59,8 @@ class TrainedCTR(TrainedModel, EventReader):
             self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
 
     def before(self, part: str) -> TrainedCTR:
-        """Return this run as it could have answered before `val` or `test`: it knows the users' fields, context and
-        past from the events of earlier parts alone.
+        """Return this run as it could have answered before a `part`, `val` or `test`: it knows the users' fields,
+        context and past from the events of earlier parts alone.
 
         Raises:
             ConfigError: if the run does not know its users and items.
@@ -137,7 +137,8 @@ class TrainedCTR(TrainedModel, EventReader):
         return found
 
     def answers(self, frame: pd.DataFrame, unknown: Unknown) -> np.ndarray:
-        """The predictions of rows whose columns have the run's names, [n]; those with unknown values are counted."""
+        """The predictions of the rows of `frame` whose columns have the run's names, [n]; those with unknown values
+        are counted."""
         answers = torch.empty(len(frame))
         for start in range(0, len(frame), BLOCK):
             block = frame.iloc[start : start + BLOCK]
@@ -160,7 +161,8 @@ class TrainedCTR(TrainedModel, EventReader):
     # ---- recommending
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
-        """Score those items alone that are asked for, each as an event of its own."""
+        """Score those items alone that are asked for, each as an event of its own in the `context` (values by
+        field)."""
         scores_of = self.pair_scorer(context)
 
         def score(users: Tensor, hide: Any) -> Tensor:

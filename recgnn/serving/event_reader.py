@@ -142,7 +142,11 @@ class EventReader:
     # ---- histories
 
     def past(self, frame: pd.DataFrame) -> History | None:
-        """What the rows' users did before; None for a model that does not read it."""
+        """What the rows' users did before; None for a model that does not read it.
+
+        Raises:
+            DataError: Names the row and the column that is not as in training.
+        """
         if self.history is None:
             return None
         times = None

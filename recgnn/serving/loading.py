@@ -53,7 +53,7 @@ def load(run: str | Path, trust: bool = False) -> TrainedRecommender | TrainedCT
 
 
 def build_model(checkpoint: dict[str, Any], run: Path, trust: bool = False) -> Model:
-    """Make the model that a checkpoint holds.
+    """Make the model that a checkpoint of `run` holds; `trust` lets it import a class that is not of recgnn.
 
     Raises:
         RunError: if another version wrote it, its class is not found or not to be imported, or does not fit.
@@ -72,7 +72,8 @@ def build_model(checkpoint: dict[str, Any], run: Path, trust: bool = False) -> M
 
 
 def model_class(path: str, run: Path, trust: bool) -> type[Model]:
-    """The class of a dotted path: recgnn's own, or one whose module is imported already or may be.
+    """The class of a dotted path: recgnn's own, or one whose module is imported already, or may be (`trust`). `run` is
+    for errors.
 
     Raises:
         RunError: if it may not be imported, or is no model.

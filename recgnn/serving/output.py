@@ -52,7 +52,11 @@ def concatenated(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def check_output(output: str) -> None:
-    """Refuse an unknown format before any work is done."""
+    """Refuse an unknown format before any work is done.
+
+    Raises:
+        ConfigError: Names those that there are.
+    """
     if output != "-" and Path(output).suffix not in FORMATS:
         raise ConfigError(f"--output {output}: expected a name that ends in .csv or .parquet, or -")
 

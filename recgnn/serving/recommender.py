@@ -86,6 +86,14 @@ class TrainedRecommender(TrainedModel):
         return cold / max(1, cold + len(getattr(self.prepared, part)))
 
     def scorer(self, context: dict[str, Any] | None) -> Score:
+        """Score all items: the model's own method.
+
+        Args:
+            context: Must be None.
+
+        Raises:
+            ConfigError: If there is a context.
+        """
         if context is not None:
             raise ConfigError(f"context is for CTR models, and {type(self.model).__name__} is none; leave it out")
         return lambda users, hide: self.model.score(users.clamp(min=0))
@@ -205,7 +213,8 @@ class TrainedRecommender(TrainedModel):
         exclude: object = None,
         fallback: str | None = None,
     ) -> Iterator[pd.DataFrame]:
-        """`recommend_history` in blocks of users."""
+        """`recommend_history` in blocks of users, with its arguments (histories, k, ratings, candidates, exclude,
+        fallback)."""
         k = self._length(k)
         check_fallback(fallback)
         if isinstance(ratings, Mapping) and isinstance(histories, Mapping):
@@ -288,6 +297,8 @@ class TrainedRecommender(TrainedModel):
     def rows_of(self, frame: pd.DataFrame, what: str = "the frame", remedy: str = "") -> tuple[np.ndarray, np.ndarray]:
         """The rows of the users and items of a frame to predict, -1 for unknown ones: [n], [n].
 
+        `what` and `remedy` are the subject and the end of its errors.
+
         Raises:
             DataError: for a missing column, or one that is called prediction.
         """
@@ -307,7 +318,7 @@ class TrainedRecommender(TrainedModel):
 
 
 def as_lists(histories: Any) -> Any:
-    """Histories of several users; those of a single user become a list of one."""
+    """Return `histories` of several users; those of a single user become a list of one."""
     if isinstance(histories, Mapping):
         return {user: as_list(items) for user, items in histories.items()}
     if histories is None or is_frame(histories):

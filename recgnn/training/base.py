@@ -161,11 +161,11 @@ class Training(Checked, LightningModule):
         raise AttributeError(f"{type(self).__name__} does not define data_loss")
 
     def measure(self, part: str, batch: Any) -> dict[str, Any]:
-        """Count a batch of `val` or `test` in the metrics; returns the model's answers."""
+        """Count a batch of a `part`, `val` or `test`, in the metrics; returns the model's answers."""
         raise AttributeError(f"{type(self).__name__} does not define measure")
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
-        """The L2 regularisation of a training step, weighted: a scalar."""
+        """Compute the weighted L2 regularisation of a step, from a `batch` and the `outputs` for it: a scalar."""
         return self.model.penalty(self.l2, batch, outputs)
 
     # ---- training
@@ -196,7 +196,8 @@ class Training(Checked, LightningModule):
         return self.adam(self.parameters())
 
     def adam(self, parameters: Any) -> Optimizer:
-        """Adam, fused unless gradients are clipped, which Lightning refuses together in mixed precision."""
+        """Return Adam of `parameters`, fused unless gradients are clipped, which Lightning refuses together in mixed
+        precision."""
         clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
         return torch.optim.Adam(parameters, lr=self.lr, fused=not clipped)
 

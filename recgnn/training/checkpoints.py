@@ -15,6 +15,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints whole or not at all, and says so in one line when the disk is full."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            OSError: If the disk is full.
+        """
         with atomic_path(path) as temporary:
             try:
                 torch.save(checkpoint, temporary)

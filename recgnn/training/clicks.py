@@ -173,7 +173,7 @@ class ClickTraining(Training):
         return [f"{wanted} has no meaning ({why}): the best epoch is chosen by {self.monitor[0]}"]
 
     def set_counts(self, counts: Tensor) -> None:
-        """Take the number of training events that have each row, as target, context or past item: [V]."""
+        """Take the number of training events that have each row, as target, context or past item: `counts` [V]."""
         self.counts = counts.to(self.model.bias.device)
 
     # ---- training

@@ -71,9 +71,11 @@ class Rankings:
         self.recall = GroupedRecall(self.k, users, items, 2, 2).to(device)
 
     def update(self, batch: Any, answers: dict[str, Any]) -> None:
+        """Count the lists of a batch."""
         self.recall.update(batch.users, answers["items"], batch.label_rows, batch.label_items, answers.get("ties"))
 
     def compute(self) -> dict[str, list[Group]]:
+        """Return the recall of known and new users and items."""
         values = {name: value.cpu() for name, value in self.recall.compute().items()}
         return {
             f"{side}s": as_groups(GROUPS, values[f"by_{side}_count"], **{f"recall@{self.k}": values[f"by_{side}"]})
@@ -91,10 +93,12 @@ class Ratings:
         self.errors = {side: GroupedErrors(2).to(device) for side in sizes}
 
     def update(self, batch: Any, answers: dict[str, Any]) -> None:
+        """Count the errors of a batch."""
         for side, errors in self.errors.items():
             errors.update(answers["predictions"], batch.ratings, self.new[side][getattr(batch, side)])
 
     def compute(self) -> dict[str, list[Group]]:
+        """Return the RMSE of known and new users and items."""
         found = {side: {k: v.cpu() for k, v in errors.compute().items()} for side, errors in self.errors.items()}
         return {side: as_groups(GROUPS, values["count"], rmse=values["rmse"]) for side, values in found.items()}
 
@@ -118,11 +122,13 @@ class Events:
         self.sample = SampledEvents().to(device)
 
     def update(self, batch: Any, answers: dict[str, Any]) -> None:
+        """Count the logits of a batch."""
         new = self.new[batch.ids.long()]
         code = torch.stack([new[:, slots].amax(1) << place for place, slots in enumerate(self.slots.values())]).sum(0)
         self.sample.update(answers["logits"], batch.labels, code, None)
 
     def compute(self) -> dict[str, list[Group]]:
+        """Return the metrics of events with known and with new users and items."""
         logits, labels, codes, *_ = self.sample.compute()
         found = {}
         for place, side in enumerate(self.slots):

@@ -102,7 +102,11 @@ class WandbLogger(LightningWandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run, started on first use; a stand-in that does nothing if disabled."""
+        """The W&B run, started on first use; a stand-in that does nothing if disabled.
+
+        Raises:
+            RunError: If its folder cannot be made.
+        """
         if self.mode == "disabled":
             return _Nothing()
         if self._experiment is None:

@@ -122,6 +122,11 @@ def test_filters_and_splits_that_leave_nothing(tiny, table):
     assert "timestamp" in message
 
 
+def test_an_option_of_a_class_that_was_not_said(here) -> None:
+    words = ["--data", "GraphDataModule", "--data.source.path", "log.csv", "--model", "MF"]
+    assert "could take path; say which before: --data.source CLASS" in refused(here, words, RecGNNError)
+
+
 @pytest.mark.parametrize(
     ("option", "parts"),
     [

@@ -45,6 +45,18 @@ def test_a_norm_by_degree(dense) -> None:
     np.testing.assert_allclose(scores(r, alpha=0.2, beta=0.4), expected, atol=1e-5)
 
 
+def test_a_norm_by_the_users_degree(dense) -> None:
+    """P is divided by its largest eigenvalue, so that sharpening means the same."""
+    r, d = dense["r"], dense["d"]
+    norm = np.diag(np.maximum(1, r.sum(1)) ** -0.3) @ r @ np.diag(d**-0.5)
+    values, vectors = np.linalg.eigh(norm.T @ norm)
+    p, v = norm.T @ norm / values[-1], vectors[:, -4:]
+    expected = r @ np.diag(d**-0.4) @ (p + 0.2 * v @ v.T) @ np.diag(d**0.4) @ (np.eye(14) - 0.5 * p)
+    found = scores(r, alpha=0.2, beta=0.4, gamma=0.3, sharpening=0.5)
+    assert abs(values[-1] - 1) > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("order", [1, 4])
 def test_bspm(dense, order: int) -> None:
     r, p, v, d = dense.values()

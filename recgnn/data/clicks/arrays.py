@@ -26,7 +26,11 @@ def write_parts(
     step: Callable[[int], None], asked: Asked,
 ) -> tuple[int, dict[str, float]]:  # fmt: skip
     """Write every part's arrays, a block at a time; returns how many events have no user, and the share of those of
-    validation (or test) with a value that train does not have, by column."""
+    validation (or test) with a value that train does not have, by column.
+
+    Raises:
+        DataError: If all weights of train are 0.
+    """
     unknown: Counter[str] = Counter()
     told = min((code for code in (1, 2) if (events.part == code).any()), default=0)
     weighted = np.flatnonzero(encoders.weighted)

@@ -243,6 +243,11 @@ class Multi(Categorical):
         return flat.take(first), as_float32(x)
 
     def observe(self, column: pd.Series) -> None:
+        """See values, and how many there are in a row.
+
+        Raises:
+            DataError: If lists seem to be filled up with a value, and none is said to be padding.
+        """
         which, owner, code, words, _ = self.pieces(column)
         times = np.bincount(which)
         if self.field.padding is None and not self.lengths.any():

@@ -62,7 +62,7 @@ class EventSource(AnySource):
         yield from slices(self.events(), columns)
 
     def at(self, row: int, column: str) -> str:
-        """Return the place of a row of those that have been read, for an error."""
+        """Return the place of `column` in a row of those that have been read, for an error."""
         return Origin(self.name).at(row, column)
 
 
@@ -192,7 +192,8 @@ class EventFrame(EventSource):
 def part_files(
     who: str, path: str | Path | None, train: str | Path | None, val: str | Path | None, test: str | Path | None
 ) -> dict[str, str]:
-    """Return the file of each part; one file for all is called train.
+    """Return the file of each part, of `train`, `val`, `test`; one file for all is called train. `who` asks, for
+    errors.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -222,7 +223,7 @@ def events_of(log: InteractionLog) -> tuple[pd.DataFrame, pd.DataFrame | None, d
 
 
 def check_classes(low: float, high: float, count: int, label: str) -> None:
-    """Check that labels are of two classes.
+    """Check that the labels (column `label`, `count` of them, from `low` to `high`) are of two classes.
 
     Raises:
         DataError: If the lowest is the highest.

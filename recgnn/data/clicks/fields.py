@@ -99,7 +99,7 @@ class Field:
     missing: Literal["learnt", "zero"] = "learnt"
 
     def check(self, column: str) -> None:
-        """Refuse options that cannot be. (Not when it is made: a parser that tries types would hide the reason.)
+        """Refuse options that cannot be; not when it is made, since a parser that tries types would hide the reason.
 
         Args:
             column: Whose field it is.
@@ -154,11 +154,12 @@ class Field:
         return ", ".join([self.kind, *more])
 
     def as_dict(self) -> dict:
+        """Return the declaration as plain values."""
         return asdict(self)
 
 
 def as_field(given: str | dict | Field, name: str) -> Field:
-    """Return a field from its declaration: a kind, or a mapping with one.
+    """Return a field from its declaration: `given` is a kind, or a mapping with one; `name` is for errors.
 
     Raises:
         ConfigError: for an unknown kind or option.
@@ -177,7 +178,7 @@ def as_field(given: str | dict | Field, name: str) -> Field:
 
 
 def declared(given: Mapping[str, str | dict | Field], columns: list[str]) -> dict[str, Field]:
-    """Return the declared fields, each of which must be a column, as must be that of its numbers.
+    """Return the fields declared in `given`, each of which must be one of `columns`, as must be that of its numbers.
 
     Raises:
         ConfigError: if one is not, or none is left.

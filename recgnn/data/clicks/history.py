@@ -68,7 +68,7 @@ class Histories:
 
 
 class History(NamedTuple):
-    """Past items of a batch of B events, packed: those of the first event, oldest first, then of the second, …
+    """Past items of a batch of B events, packed: those of the first event, oldest first, then of the second.
 
     Shapes:
         ids: [N, H] rows of the table of all fields.

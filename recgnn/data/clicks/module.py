@@ -166,6 +166,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
+        """The name of the data."""
         return self.prepared.name
 
     def describe(self, task: str, verbose: bool = False) -> str:
@@ -178,18 +179,22 @@ class CTRDataModule(Checked, LightningDataModule):
 
     @property
     def field_dims(self) -> list[int]:
+        """Rows of each field, [F]."""
         return self.prepared.encoders.dims
 
     @property
     def field_names(self) -> list[str]:
+        """Names of the fields, [F]."""
         return self.prepared.encoders.names
 
     @property
     def slots(self) -> list[int]:
+        """The field of each feature of an event, [S]."""
         return self.prepared.encoders.slots
 
     @property
     def item_slots(self) -> list[int] | None:
+        """The features that are the item and its fields; None without an item."""
         return self.prepared.item_slots
 
     def usual_pace(self) -> tuple[int, int]:

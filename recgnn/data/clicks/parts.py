@@ -88,6 +88,7 @@ class Labelled(NamedTuple):
 
 
 def of_frame(frame: pd.DataFrame) -> Blocks:
+    """Return a frame as one block, of the columns that are asked for."""
     return lambda columns=None: iter([frame if columns is None else frame[[*columns]]])
 
 
@@ -153,7 +154,11 @@ def times_of(finders: dict[str, Finder], asked: Asked) -> dict[str, Notation]:
 
 
 def whole_of(name: str, frame: pd.DataFrame, asked: Asked) -> Whole:
-    """Return the events, or the positive ones alone, where negatives are to be sampled."""
+    """Return the events, or the positive ones alone, where negatives are to be sampled.
+
+    Raises:
+        DataError: If there is no positive event, or one has no item.
+    """
     columns = [str(c) for c in frame.columns]
     if asked.history is not None:
         asked.history.check(columns)
@@ -282,7 +287,11 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def parts_of(name: str, blocks: Blocks, columns: list[str], asked: Asked) -> Labelled:
-    """Return labels [n] uint8 (or float32, numbers) and parts [n] int8."""
+    """Return labels [n] uint8 (or float32, numbers) and parts [n] int8.
+
+    Raises:
+        DataError: If there are no events, or their labels are of one class.
+    """
     label, split, task = asked.label, asked.split, asked.task
     found, keys = [], []
     finders = finders_of(asked, columns)

@@ -142,6 +142,9 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     The events are read three times, block by block: for labels and parts, for the fields, which see train alone, and
     for the encoding, which is written as it is made. What grows with their number is two bytes an event, and the times
     and users that the split needs. Negatives and histories take the whole table at once.
+
+    Raises:
+        DataError: If all labels of the train part are the same, or an event is not what it should be.
     """
     titles, known, names, notes = None, Known(), dict[str, str](), tuple[str, ...]()
     untimed: list[int] = []  # rows that were dropped, by each pass

@@ -97,6 +97,7 @@ class PreparedEvents:
 
     @property
     def name(self) -> str:
+        """The name of the data."""
         return self.summary["name"]
 
     @cached_property

@@ -125,6 +125,7 @@ class Layout:
     grouped: bool
 
     def as_dict(self) -> dict:
+        """Return the layout as plain values."""
         return asdict(self)
 
     @classmethod
@@ -134,6 +135,7 @@ class Layout:
         return cls(**content | by_number)
 
     def name(self, code: int) -> str:
+        """Return the name of the column of an index."""
         return self.stem if self.stem == "indices" else f"{self.stem}{code}"
 
     def fields(self) -> dict[str, Field]:

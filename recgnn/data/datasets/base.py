@@ -53,6 +53,7 @@ class PublicData:
         return self.locate()[1]
 
     def fingerprint(self) -> str:
+        """Return a hash of the options and the files."""
         return fingerprint(self, self.name, self.files())
 
     def locate(self) -> tuple[Path, list[Path], Callable[[Path], Any]]:
@@ -159,5 +160,5 @@ class PublicEvents(PublicData, EventSource):
 
 
 def say(text: str) -> None:
-    """Print one line on stderr: what is being waited for."""
+    """Print `text` as one line on stderr: what is being waited for."""
     print(text, file=sys.stderr)

@@ -100,6 +100,7 @@ class KuaiRec(PublicTable):
     written = Written(on_missing="keep")
 
     def built(self, folder, frame, origin, chosen) -> InteractionLog:
+        """Build the log, whose weight is the share of a video that was watched (`chosen` is as in the base)."""
         more = {WEIGHT: "watch_weight"} if "watch_ratio" in frame else {}
         if more:
             frame = frame.assign(watch_weight=frame["watch_ratio"])

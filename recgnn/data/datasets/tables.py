@@ -52,7 +52,7 @@ class TableFile:
         return frame if self.kept is None else frame[[c for c in frame.columns if c in self.kept]], origin
 
     def table(self, folder: Path, key: str) -> pd.DataFrame | None:
-        """Read a table of users or of items; None where it is not there."""
+        """Read a table of users or of items (`key` is its column of ids); None where it is not there."""
         if not (folder / self.file).is_file():
             return None
         frame, origin = self.read(folder)
@@ -91,7 +91,14 @@ class PublicTable(PublicLog):
         return read
 
     def built(self, folder: Path, frame: pd.DataFrame, origin: Origin, chosen: Mapping[str, Any]) -> InteractionLog:
-        """Build the log of a frame with the file's own names of columns."""
+        """Build the log of a frame with the file's own names of columns.
+
+        Args:
+            folder: Where the files lie.
+            frame: The rows.
+            origin: Names their places, for errors.
+            chosen: Arguments for `InteractionLog`.
+        """
         users = None if self.users is None else self.users.table(folder, USER)
         items = None if self.items is None else self.items.table(folder, ITEM)
         title = None if items is None or self.title is None or self.title not in items else self.title

@@ -33,7 +33,11 @@ def untimed_in_train(split: Callable[[Any, pd.DataFrame], np.ndarray]) -> Callab
 
 
 def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
-    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts."""
+    """Return the times to order by: `timestamp`, or `pos` where only the order within a user counts.
+
+    Raises:
+        DataError: If the log has none.
+    """
     if TIMESTAMP in frame:
         return frame[TIMESTAMP].to_numpy()
     if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):

@@ -21,7 +21,7 @@ class Filter(Checked, ABC):
 
     @abstractmethod
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows that are kept, in their order."""
+        """Return the rows of `frame` that are kept, in their order."""
 
     @abstractmethod
     def describe(self) -> str:
@@ -218,6 +218,6 @@ def codes(ids: pd.Series) -> np.ndarray:
 
 
 def pair_keys(frame: pd.DataFrame) -> np.ndarray:
-    """Return one int64 per row that is equal for equal (user, item)."""
+    """Return one int64 per row of `frame` that is equal for equal (user, item)."""
     item = codes(frame[ITEM])
     return codes(frame[USER]) * (int(item.max(initial=0)) + 1) + item

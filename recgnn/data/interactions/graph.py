@@ -61,6 +61,7 @@ class UserItems(NamedTuple):
         return cls(compressed(key // width, num_users), key % width)
 
     def to(self, device: torch.device) -> UserItems:
+        """Copy to a device."""
         return UserItems(self.ptr.to(device), self.items.to(device))
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,6 +79,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def from_entries(cls, row: Tensor, column: Tensor, value: Tensor, num_rows: int) -> Rows:
+        """Make compressed rows of entries in any order, each [n]."""
         order = torch.argsort(row * (int(column.max()) + 1 if column.numel() else 1) + column)
         return cls(compressed(row, num_rows), column[order], value[order])
 

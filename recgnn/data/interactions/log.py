@@ -103,7 +103,8 @@ class Source(AnySource):
 def clean_interactions(
     frame: pd.DataFrame, origin: Origin, written: Written
 ) -> tuple[pd.DataFrame, Notation | None]:
-    """Return a checked copy of the interactions with the types of `InteractionLog`, and how its times were written.
+    """Return a checked copy of the interactions in `frame` (`origin` names places) with the types of `InteractionLog`,
+    and how its times were written.
 
     Raises:
         DataError: Names the place of the first mistake.
@@ -134,7 +135,8 @@ def clean_interactions(
 
 
 def clean_table(frame: pd.DataFrame, key: str, origin: Origin) -> pd.DataFrame:
-    """Return a checked copy of a user or item table: column `key` first, one row per id.
+    """Return a checked copy of the user or item table `frame` (`origin` names places): column `key` first, one row per
+    id.
 
     Raises:
         DataError: Names the place of a missing or repeated id.
@@ -152,7 +154,7 @@ def clean_table(frame: pd.DataFrame, key: str, origin: Origin) -> pd.DataFrame:
 
 
 def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
-    """Return the part of each row as a category of train, val, test.
+    """Return the part of each row, of `values` (`origin` names places), as a category of train, val, test.
 
     Raises:
         DataError: Names the place of the first value that is no part.

@@ -141,10 +141,11 @@ class GraphDataModule(Checked, LightningDataModule):
 
     @property
     def name(self) -> str:  # type: ignore[override]  # Lightning's is a plain attribute
+        """The name of the data."""
         return self.prepared.name
 
     def describe(self, task: str, verbose: bool = False) -> str:
-        """What the data are, as text.
+        """What the data are for a `task`, as text; `verbose` with what was decided.
 
         Raises:
             DataError: as `check`.
@@ -174,10 +175,12 @@ class GraphDataModule(Checked, LightningDataModule):
 
     @property
     def num_users(self) -> int:
+        """U."""
         return self.prepared.num_users
 
     @property
     def num_items(self) -> int:
+        """I."""
         return self.prepared.num_items
 
     @cached_property
@@ -187,6 +190,7 @@ class GraphDataModule(Checked, LightningDataModule):
 
     @property
     def part_sizes(self) -> list[int]:
+        """How many values each part of a user's id has."""
         return self.parts.sizes
 
     @property

@@ -24,7 +24,7 @@ def random_keys(frame: pd.DataFrame, seed: int) -> np.ndarray:
 def part_sizes(
     count: np.ndarray, ratios: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes of train, val and test of groups of `count` rows, as RecBole counts them.
+    """Sizes of train, val and test of groups of `count` rows by `ratios`, as RecBole counts them.
 
     Shapes:
         count: `[G]`; returns three `[G]` int64.
@@ -51,7 +51,11 @@ def ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
-    """Check that no part that was asked for is empty, and return the codes."""
+    """Check that no part of which `wanted` is above 0 is empty, and return the codes; `how` names the split.
+
+    Raises:
+        DataError: Names the empty part.
+    """
     check_sizes([int((part == code).sum()) for code in range(len(PARTS))], wanted, how, len(part))
     return part
 

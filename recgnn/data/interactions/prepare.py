@@ -107,7 +107,11 @@ def compute(
     source: Source, filters: Sequence[Filter], split: Split, positive: str | None = None, repeats: str = "merge",
     earlier: Path | None = None,
 ) -> PreparedLog:  # fmt: skip
-    """`prepare` without the cache."""
+    """`prepare` without the cache.
+
+    Raises:
+        DataError: If a part is empty, or nothing is left after the filters.
+    """
     log = source.read()
     named, split = split, split.for_columns(log.interactions.columns)
     asked = Asked(filters, split, positive, repeats, earlier)

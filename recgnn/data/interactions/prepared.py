@@ -85,14 +85,17 @@ class PreparedLog:
 
     @property
     def num_users(self) -> int:
+        """U."""
         return len(self.users)
 
     @property
     def num_items(self) -> int:
+        """I."""
         return len(self.items)
 
     @property
     def name(self) -> str:
+        """The name of the data."""
         return self.summary["name"]
 
     @cached_property
@@ -104,7 +107,11 @@ class PreparedLog:
         return digest.hexdigest()
 
     def rows_of(self, earlier: PreparedLog) -> dict[str, np.ndarray]:
-        """Return the rows here of an earlier run's users, items and parts of users, -1 for none: by the size's name."""
+        """Return the rows here of an earlier run's users, items and parts of users, -1 for none: by the size's name.
+
+        Raises:
+            RunError: If users' ids are made of other columns.
+        """
         then, now = Parts(earlier.users), Parts(self.users)
         if then.names != now.names:
             of = [", ".join(p.removeprefix("part:") for p in parts.names) or "one column" for parts in (then, now)]

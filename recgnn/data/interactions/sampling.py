@@ -18,7 +18,7 @@ RESOLUTION = 2**40  # total integer weight of the items under popularity samplin
 
 
 def random_below(limit: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform integers in [0, limit), elementwise, for limits up to 2^52."""
+    """Draw integers of [0, limit) by a `generator`, elementwise, for limits up to 2^52."""
     draw = torch.rand(limit.shape, dtype=torch.float64, device=limit.device, generator=generator)
     return torch.minimum((draw * limit).long(), limit - 1).clamp_(min=0)
 
@@ -67,7 +67,7 @@ class NegativeSampler:
         return torch.searchsorted(self.upper, t, right=True)
 
     def shared(self, num: int, generator: torch.Generator) -> Tensor:
-        """`num` items for a whole batch, not caring who knows them: [num]."""
+        """Draw `num` items for a whole batch by a `generator`, not caring who knows them: [num]."""
         total = torch.full((num,), self.total, device=self.upper.device)
         return torch.searchsorted(self.upper, random_below(total, generator), right=True)
 
@@ -84,7 +84,13 @@ class Negatives(Checked):
     exponent: float = 0.0
 
     def prepare(self, known: UserItems, num_items: int, counts: Tensor) -> Negatives:
-        """Take what is drawn from: each user's items, I, and the training counts of items [I]; returns itself."""
+        """Take what is drawn from, and return itself.
+
+        Args:
+            known: each user's items.
+            num_items: I.
+            counts: interactions of each item in the training data, [I].
+        """
         return self
 
     def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
@@ -145,7 +151,8 @@ class InBatch(Negatives):
 
 
 def user_uniform(known: UserItems, active: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`size` users drawn uniformly from `active` [A], each with one of its items: (users, items), [size]."""
+    """Draw `size` users uniformly from `active` [A] by a `generator`, each with one of its `known` items: two of
+    [size]."""
     limit = torch.full((size,), active.numel(), device=active.device)
     users = active[random_below(limit, generator)]
     start = known.ptr[users]

@@ -27,13 +27,14 @@ class Split(Checked, ABC):
 
     @abstractmethod
     def split(self, frame: pd.DataFrame) -> np.ndarray:
-        """Codes `[n]` int8. Raises DataError when a part that was asked for is empty."""
+        """Return the part of each row of `frame`, [n] int8: 0 train, 1 validation, 2 test. Raises DataError when a
+        part that was asked for is empty."""
 
     by_user = False
     """Whether `parts` is there, by which the parts of a user follow from the user's rows alone (and their `KEY`)."""
 
     def parts(self, frame: pd.DataFrame) -> np.ndarray:
-        """Codes `[n]` int8, unchecked: some part may be empty."""
+        """Return the part of each row of `frame`, [n] int8, unchecked: some part may be empty."""
         raise AttributeError(f"{type(self).__name__} splits whole logs")
 
     def check(self, sizes: Sequence[int]) -> None:

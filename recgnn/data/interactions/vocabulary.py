@@ -138,7 +138,11 @@ class Vocabulary:
         return np.where(clean.isna(), -1, rows)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept."""
+        """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept.
+
+        Raises:
+            IndexError: If a row is not in the vocabulary.
+        """
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}")

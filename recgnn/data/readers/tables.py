@@ -59,7 +59,11 @@ class SeveralTables:
             self.counts.append(0)
 
     def line_of(self, row: int) -> Any:
-        """Return the place of a row, of those that have been read: `12 of part-3.csv`."""
+        """Return the place of a row, of those that have been read: `12 of part-3.csv`.
+
+        Raises:
+            IndexError: If it has not been read.
+        """
         for part, count in zip(self.parts, self.counts, strict=False):
             if row < count:
                 return f"{part.line_of(row)} of {part.path.name}"

@@ -120,7 +120,11 @@ class TextTable:
                 yield table
 
     def line_of(self, row: int) -> int:
-        """Return the number of the line in which a row, of those that have been read, begins."""
+        """Return the number of the line in which a row, of those that have been read, begins.
+
+        Raises:
+            IndexError: If it has not been read.
+        """
         for piece, count in zip(self._pieces(), list(self._rows), strict=False):
             if row < count:
                 header = self._header(piece)[0] if self.has_header and piece.line == 1 else 0

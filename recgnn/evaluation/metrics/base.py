@@ -61,7 +61,7 @@ def chosen(metrics: Sequence[str | M], table: Mapping[str, type[M]], kinds: tupl
 
 
 def monitored(metrics: Sequence[Metric], preferred: str | None = None) -> tuple[str, str]:
-    """Choose the metric that tells the best epoch: the preferred one, or else the first that has a direction.
+    """Choose of `metrics` the one that tells the best epoch: the preferred one, or else the first that has a direction.
 
     Returns:
         Its name, and "max" or "min".

@@ -70,7 +70,7 @@ class LogitCounts(Totals):
 
     @staticmethod
     def places(logits: Tensor) -> Tensor:
-        """Find the step of each logit: [n] -> [n]."""
+        """Find the step of each logit: `logits` [n] -> [n]."""
         inside = logits.double().nan_to_num().clamp(-REACH, REACH)
         return ((inside / REACH + 1) / 2 * (STEPS - 1)).round().long()
 
@@ -243,7 +243,7 @@ def auc(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor
 def grouped_auc(scores: Tensor, labels: Tensor, groups: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average the AUC within each group, weighted by its size; groups of one class are left out.
 
-    Shapes: scores [n], labels [n], groups [n] -> scalar, NaN where no group is left.
+    Shapes: scores [n], labels [n], groups [n], weights [n] of events or None -> scalar, NaN where no group is left.
     """
     if scores.isnan().any():
         return scores.new_full((), torch.nan, dtype=torch.float64)

@@ -97,7 +97,11 @@ class RankingMetrics(Metrics):
         return f"{name}@{self.ks[0]}", mode
 
     def set_popularity(self, counts: Tensor) -> None:
-        """Give the number of training interactions of every item, for popularity: counts [I]."""
+        """Give the number of training interactions of every item, for popularity: counts [I].
+
+        Raises:
+            ValueError: If there is not one for each item.
+        """
         if counts.shape != (self.num_items,):
             raise ValueError(f"counts: shape {tuple(counts.shape)}, expected ({self.num_items},)")
         self.train_counts = counts.detach().to(self.num_users.device)

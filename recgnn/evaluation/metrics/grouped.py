@@ -22,6 +22,9 @@ def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]
     Returns:
         The group of every entry, smallest counts first, and each group's label.
 
+    Raises:
+        ConfigError: If fewer than one are asked for.
+
     Shapes: counts [n] -> group [n].
 
     >>> quantile_groups(torch.tensor([5, 1, 9, 2]), 2)

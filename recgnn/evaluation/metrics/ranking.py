@@ -46,7 +46,7 @@ class RankingMetric(Metric):
     def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor | None:
         """Compute the expectation for lists with tied scores; None, the default, takes the lists as they are.
 
-        Shapes: label_count [b] -> [b].
+        Shapes: ties (see `Ties`) of b users, label_count [b] -> [b].
         """
         return None
 
@@ -274,14 +274,15 @@ def match(items: Tensor, label_rows: Tensor, label_items: Tensor, num_items: int
 
 
 def padded(items: Tensor, num_items: int) -> Tensor:
-    """Replace ids outside the catalogue by `num_items`: others would meet the items of another row."""
+    """Replace ids outside the catalogue by `num_items`, since others would meet the items of another row: [B, K]."""
     return items.long().masked_fill((items < 0) | (items >= num_items), num_items)
 
 
 def of_users(
     metrics: Sequence[RankingMetric], ks: Sequence[int], hits: Tensor, label_count: Tensor, ties: Ties | None = None
 ) -> Tensor:
-    """Compute every metric at every K for each user of a block, 0 for users without a relevant item.
+    """Compute every one of `metrics` at every K (expected over `ties`, where there are any) for each user of a block,
+    0 for users without a relevant item.
 
     Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
     """

@@ -28,6 +28,7 @@ class Input(NamedTuple):
         return {place: size for place, size in enumerate(self.shape) if isinstance(size, str)}
 
     def as_dict(self) -> dict:
+        """Return name, shape and type as plain values."""
         return {"name": self.name, "shape": list(self.shape), "type": str(self.example.dtype).removeprefix("torch.")}
 
 

@@ -106,7 +106,11 @@ def encode_multi(column: pd.Series, field: dict) -> tuple[np.ndarray, np.ndarray
 
 
 def weighted(piece: str, mark: str | None, column: pd.Series) -> tuple[str, float]:
-    """A value and the number behind the mark, or 1."""
+    """A value and the number behind the mark, or 1.
+
+    Raises:
+        DataError: If there is no number behind the mark.
+    """
     value, found, number = piece.rpartition(mark) if mark else ("", "", "")
     if not found:
         return piece, 1.0
@@ -146,6 +150,7 @@ def seconds_of(column: pd.Series, how: dict) -> np.ndarray:
 
 
 def as_series(values: list[str]) -> pd.Series:
+    """Make a column of texts."""
     return pd.Series(values, dtype="str")
 
 
@@ -177,7 +182,11 @@ class Scorer:
             self.users = pq.read_table(folder / "histories.parquet").to_pandas().set_index("user")
 
     def own(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame with the model's names of columns, where it has those of the training data."""
+        """A frame with the model's names of columns, where it has those of the training data.
+
+        Raises:
+            DataError: If a column is missing, there twice, or holds lists where the model has single values.
+        """
         twice = frame.columns[frame.columns.duplicated()]
         if len(twice):
             raise DataError(f"two columns are named {twice[0]!r}")
@@ -236,7 +245,11 @@ class Scorer:
 
     def with_histories(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         """Rows with what their users liked before them, from histories.parquet, and their times in seconds, [n]; a row
-        without a time sees all of it."""
+        without a time sees all of it.
+
+        Raises:
+            DataError: If nothing tells the histories.
+        """
         own = np.full(len(frame), np.nan)
         if self.users is None or "user" not in frame:
             if self.without_histories:
@@ -260,7 +273,11 @@ class Scorer:
         return frame, own
 
     def own_times(self, frame: pd.DataFrame) -> np.ndarray:
-        """The rows' own times, in seconds."""
+        """The rows' own times, in seconds.
+
+        Raises:
+            DataError: Names the row whose time is not written as in training.
+        """
         own = seconds_of(frame["timestamp"], self.history["time"])
         if np.isinf(own).any():
             row = int(np.isinf(own).argmax())
@@ -269,7 +286,11 @@ class Scorer:
         return own
 
     def past(self, frame: pd.DataFrame) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other."""
+        """Lengths [n] of the rows' histories, and what the model is given of all of them, one after the other.
+
+        Raises:
+            DataError: Names the row whose history is not what it should be.
+        """
         history, times = self.history, self.times()[:1]
         lists: dict[str, list[list[str]]] = {}
         own = None
@@ -331,7 +352,11 @@ class Scorer:
 
 
 def blocks_of(file: Path):
-    """A table, some rows at a time; every column of a text file as text."""
+    """A table, some rows at a time; every column of a text file as text.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
     try:
         if file.suffix == ".parquet":
             table, found = pq.ParquetFile(file, page_checksum_verification=True), 0
@@ -357,7 +382,11 @@ def text_blocks(file: Path):
 
 
 def read_rows(lines, tabs: bool):
-    """The rows of a text with a header line; blank lines are skipped."""
+    """The rows of a text with a header line; blank lines are skipped.
+
+    Raises:
+        DataError: Names the line.
+    """
     first, skipped = next(lines, ""), 0
     while first and not first.strip():
         first, skipped = next(lines, ""), skipped + 1
@@ -401,6 +430,11 @@ def tell_unknown(scorer: Scorer, rows: int) -> None:
 
 
 def main() -> None:
+    """Score the rows of a file.
+
+    Raises:
+        DataError: If it has a column that is called prediction.
+    """
     parser = argparse.ArgumentParser(description="Scores raw rows; README.md tells what their columns hold.")
     parser.add_argument("rows", type=Path, help="rows.csv, rows.tsv or rows.parquet")
     parser.add_argument("--output", type=Path, required=True, help="scores.csv or scores.parquet")
