@@ -40,9 +40,11 @@ class Core(NamedTuple):
     described: str
 
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of `frame` whose numbered user and item are in it."""
         return frame[self.users[frame[USER]] & self.items[frame[ITEM]]]
 
     def describe(self) -> str:
+        """Return what the filter says of itself."""
         return self.described
 
 

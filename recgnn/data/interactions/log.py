@@ -168,7 +168,12 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
 
 
 def joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
-    """Return the checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+    """Return the checked table with its ids, of column `key`, in the log's type; rows whose id the log cannot have are
+    left out.
+
+    Raises:
+        DataError: If none of its ids is in the log.
+    """
     origin = Origin(f"the {key}s table")
     table = given = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:

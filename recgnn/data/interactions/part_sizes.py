@@ -61,7 +61,11 @@ def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.nda
 
 
 def check_sizes(sizes: Sequence[int], wanted: Sequence[float], how: str, rows: int | None = None) -> None:
-    """Check that no part that was asked for is empty, by the sizes of all, of so many rows."""
+    """Check that no part of which `wanted` is above 0 is empty, by the sizes of all, of so many rows.
+
+    Raises:
+        DataError: Names the empty part.
+    """
     for code, name in enumerate(PARTS):
         if wanted[code] and not sizes[code]:
             rows = sum(sizes) if rows is None else rows
@@ -69,7 +73,11 @@ def check_sizes(sizes: Sequence[int], wanted: Sequence[float], how: str, rows: i
 
 
 def normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
-    """Three shares that sum to one."""
+    """Three shares that sum to one.
+
+    Raises:
+        ConfigError: If they are not three, or train has none.
+    """
     values = [float(r) for r in ratios]
     if len(values) != 3 or values[0] == 0:
         raise ConfigError(

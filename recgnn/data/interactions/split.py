@@ -247,7 +247,11 @@ class GivenSplit(Split):
         return self.of_parts(bool((frame[SPLIT].cat.codes == VAL).any())).split(frame)
 
     def of_parts(self, has_val: bool) -> GivenParts:
-        """Return the split of data that have, or do not have, a validation part of their own."""
+        """Return the split of data that have a validation part of their own (`has_val`), or have none.
+
+        Raises:
+            DataError: If they have one, and a share was asked for.
+        """
         if has_val:
             if self.val is not None:
                 raise DataError(
