@@ -328,7 +328,8 @@ class FitCLI(TrainingCLI):
         if not self.trainer.is_global_zero:
             return
         summary = self.datamodule.prepared.summary
-        content = report.results(own, test, self.best_epoch, self.trainer.current_epoch, summary)
+        epochs = 0 if hasattr(self.model.model, "solve") else self.trainer.current_epoch
+        content = report.results(own, test, self.best_epoch, epochs, summary)
         content |= more
         content |= {"groups": groups} if (groups := groups_of(self.trainer)) else {}
         content |= {"baselines": baselines} if baselines else {}

@@ -254,6 +254,7 @@ class Same(Recommender):
     run = main("fit", ["--config", "same.yaml", "--training.lr=0.1", "--trainer.logger=false"]).run_dir
     out = capsys.readouterr().out
     assert "Same is solved in closed form: loss, negatives, lr and optimizer are not used" in out
+    assert re.search(r"^solved, \d+ s in all$", out, re.MULTILINE) and "best epoch" not in out
     assert f"python -m recgnn.test --run {run} --trust\n" in out
     sys.modules.pop("solved_here")
     with pytest.raises(RunError, match="solved_here.Same is not one of recgnn's"):
