@@ -19,9 +19,17 @@ lint:
 faults minutes="30":
     python -m tests.faults --minutes {{minutes}}
 
-# a wheel and an sdist in dist/
+# a wheel and an sdist in dist/, and whether they hold the same
 build:
-    python -m build
+    python -m build && .ci/same_wheel dist
+
+# the manual in site/, without a warning and with every link checked; `just docs serve` shows it while it is written
+docs *how:
+    NO_MKDOCS_2_WARNING=1 mkdocs {{ if how == "" { "build" } else { how } }}
+
+# what ruff, mypy and the notebooks' strip do before each commit
+hooks:
+    pre-commit run --all-files
 
 # all that CI does, in a fresh environment
 ci:

@@ -141,8 +141,8 @@ def start() -> Iterator[Callable[..., Command]]:
 def together() -> Callable[..., tuple[str, str]]:
     """Runs a command in two processes that train, or measure, together; returns the output of each."""
 
-    def run(command: str, *options: object, cwd: Path) -> tuple[str, str]:
-        processes = pair(command, *options, cwd=cwd)
+    def run(command: str, *options: object, cwd: Path, strategy: str = "ddp") -> tuple[str, str]:
+        processes = pair(command, *options, cwd=cwd, strategy=strategy)
         try:
             texts = [process.communicate(timeout=300) for process in processes]
             assert [process.returncode for process in processes] == [0, 0], [err for _, err in texts]

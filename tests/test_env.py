@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
+from pathlib import Path
 
 from recgnn import __version__
+
+
+def test_the_version_has_its_section_in_the_changelog() -> None:
+    text = (Path(__file__).parents[1] / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(rf"^## {re.escape(__version__)} - \d{{4}}-\d\d-\d\d$", text, re.M)
 
 
 def test_versions_threads_and_devices(entry, monkeypatch) -> None:

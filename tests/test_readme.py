@@ -7,6 +7,7 @@ import re
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -165,6 +166,45 @@ def test_every_command_of_the_readme_runs(here: Path, entry, drawing, monkeypatc
     exec(code, {})
     run = load("runs/a")
     assert list(run.recommend(users=[196], k=10)) == ["user", "rank", "item", "score", "title"]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_the_training_section(here, entry) -> None:
+    (text,) = blocks("yaml", page("howto/train.md"))
+    Path("training.yaml").write_text(text)
+    files = "--config", str(ROOT / "conf/mf.yaml"), "--config", "training.yaml"
+    code, out, error = entry("fit", *files, "--print_config")
+    assert code == 0 and "l2: 0.15" in out, error
+
+
+def test_the_page_on_wandb(here, entry, monkeypatch) -> None:
+    """The artifact comes from a stand-in; sending needs an account: tests/training/test_wandb_workspace.py."""
+    fit, _, _, saved = lines(page("wandb.md"))
+    call = CALL.fullmatch(fit)
+    Path("conf").symlink_to(ROOT / "conf")
+    code, out, error = entry(call[1], *shlex.split(call[2]), "--print_config")
+    assert code == 0 and "project: mine" in out, error
+    call = CALL.fullmatch(saved)
+    assert entry(call[1], *shlex.split(call[2]))[0] == 0 and Path("workspace.json").is_file()
+    (code,) = blocks("python", page("wandb.md"))
+    asked = []
+    artifact = SimpleNamespace(download=lambda: "folder")
+    monkeypatch.setattr("wandb.Api", lambda: SimpleNamespace(artifact=lambda name: asked.append(name) or artifact))
+    monkeypatch.setattr("recgnn.load", lambda folder: SimpleNamespace(recommend=lambda **given: asked.append(given)))
+    exec(code, {})
+    assert asked == ["recgnn/lightgcn-gowalla-1a2b3c4d:best", {"users": [196], "k": 10}]
+
+
+def test_no_block_of_the_manual_is_forgotten() -> None:
+    """Each page with a block is one that a test runs."""
+    run = {*MANUAL, "start.md", "howto/clicks.md", "wandb.md", "layouts.md"}  # the last by tests/test_layouts.py
+    pages = {str(path.relative_to(ROOT / "docs")): path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md")}
+    assert {name for name, text in pages.items() if re.search(r"^```\w", text, re.M)} == run
+    kinds = {kind for name in run for kind in re.findall(r"^```(\w+)", pages[name], re.M)}
+    assert kinds <= {"bash", "yaml", "python", "csv", "text"}, kinds
 
 
 def test_commands_of_the_readme_exist() -> None:

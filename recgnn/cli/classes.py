@@ -125,6 +125,8 @@ def class_named(place: str, name: str) -> type:
     bases = PLACES[place].bases
     if not isinstance(cls, type) or not issubclass(cls, tuple(map(class_at_path, bases))):
         raise ConfigError(f"{place}: {name} is no {what}: it does not extend {bases[0]}")
+    if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise ConfigError(f"{place}: {name} does not define {', '.join(lacking)}, which every {what} needs")
     return cls
 
 

@@ -123,6 +123,8 @@ def console() -> None:
     """`recgnn <command> …`, the same as `python -m recgnn.<command> …`."""
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in COMMANDS:
+        if not sys.flags.safe_path:
+            sys.path.append(os.getcwd())  # for a person's own.py, which `python -m` finds there, too
         run(main_of(command), sys.argv[2:])  # sys.argv stays as it is: Lightning starts further processes from it
         return
     if command == "--version":

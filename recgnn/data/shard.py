@@ -41,6 +41,7 @@ class Shard(NamedTuple):
         seed: of everything that is drawn.
         done: the steps of this epoch that were taken before.
         drawn: the state of this process's own generator after them; None where it begins anew.
+        owned: whether rows of users are divided over the processes (row r is that of process r mod world).
     """
 
     device: torch.device = torch.device("cpu")
@@ -50,6 +51,7 @@ class Shard(NamedTuple):
     seed: int = 0
     done: tuple[Steps, ...] = ()
     drawn: Tensor | None = None
+    owned: bool = False
 
     @classmethod
     def of(cls, trainer: Any, seed: int | None, position: Position | None = None) -> Shard:
@@ -57,8 +59,13 @@ class Shard(NamedTuple):
         if trainer is None:
             return cls(seed=seed or 0)
         where, epoch = trainer.strategy.root_device, trainer.current_epoch
+        owned = getattr(trainer.strategy, "partition", None) is not None
         then = position if position is not None and position.epoch == epoch else Position(epoch, (), seed or 0)
-        return cls(where, trainer.global_rank, trainer.world_size, epoch, then.seed, then.done, then.drawn)
+        return cls(where, trainer.global_rank, trainer.world_size, epoch, then.seed, then.done, then.drawn, owned)
+
+    def share(self, users: Tensor) -> Tensor:
+        """This process's share of distinct users: those whose rows it has, or every world-th."""
+        return users[users % self.world == self.rank] if self.owned else users[self.rank :: self.world]
 
     def generator(self, *of: int, device: torch.device | None = None) -> torch.Generator:
         """A generator that follows from the seed, the epoch and the numbers `of` alone."""
@@ -107,7 +114,8 @@ class Shard(NamedTuple):
 
         A step takes the next `size` rows for each process. All processes take the same number of steps, and their
         batches of a step differ by one row at most: the last step, where it would have fewer than `least` rows for
-        each, gets some of the step before it. Only where fewer rows than processes are left do rows come twice.
+        each, gets some of the step before it. Only where fewer rows than processes are left do rows come twice; and
+        where rows of users are divided over the processes, whose batches must be of one size.
 
         Args:
             order: the rows of the epoch in its order, [n].
@@ -120,6 +128,8 @@ class Shard(NamedTuple):
             first, stop = (cut_at(order.numel(), width, least * self.world, i) for i in (step, step + 1))
             rows = order[first:stop]
             rows = rows.repeat(self.world)[: self.world] if rows.numel() < self.world else rows
+            if self.owned:
+                rows = torch.cat([rows, rows[: -rows.numel() % self.world]])
             yield rows[self.rank :: self.world]
 
 

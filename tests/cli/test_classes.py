@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import pytest
 
 import recgnn.models
@@ -42,6 +44,16 @@ class LightGCN(Recommender):
     """Has a name of ours."""
 
 
+class Half(MF):
+    """Leaves out what it must define."""
+
+    @abstractmethod
+    def half(self) -> None: ...
+
+
+Half.__abstractmethods__ = frozenset({"half"})
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_the_table(place) -> None:
     known = classes_at(place)
@@ -62,6 +74,7 @@ def test_what_else_is_imported_does_not_count() -> None:
         "nowhere.Model": "nowhere.Model cannot be imported: No module named 'nowhere'",
         "recgnn.models.LihgtGCN": r"cannot be imported: .*LihgtGCN.*\(did you mean 'LightGCN'\?\)",
         "recgnn.nn.losses.BPR": "BPR is no model: it does not extend recgnn.models.base.Model",
+        f"{__name__}.Half": "test_classes.Half does not define half, which every model needs",
         "pathlib.os": "is no model",
         "../x": "../x cannot be imported",
     }.items():

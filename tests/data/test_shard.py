@@ -51,6 +51,15 @@ def test_fewer_rows_than_processes_come_twice_rather_than_let_one_wait() -> None
     assert [len(batch) for batch in epoch(2, 4, 1, [(3, None)])] == [1, 1, 1]
 
 
+def test_batches_are_of_one_size_where_processes_need_it() -> None:
+    """Those that own rows of users, of which they send each other as many."""
+    shards = [Shard(rank=rank, world=3, owned=True) for rank in range(3)]
+    batches = [[batch.tolist() for batch in shard.batches(shard.order(31), 4)] for shard in shards]
+    assert all(len({len(batch) for batch in step}) == 1 for step in zip(*batches, strict=True))
+    visited = [row for own in batches for batch in own for row in batch]
+    assert {*visited} == {*range(31)} and len(visited) == 33
+
+
 def test_as_many_processes_go_on_as_they_would_have() -> None:
     whole = epoch(41, 4, 2, [(2, None)])
     parts = epoch(41, 4, 2, [(2, 2), (2, 1), (2, None)])

@@ -33,7 +33,7 @@ from tests.faults.world import (
     same,
 )
 
-NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "\\N")
 INTEGER = re.compile(r"([+-]?)0*(\d+)(\.0*)?")
 ONE = ["--trainer.max_epochs=1"]
 

@@ -26,6 +26,7 @@ from recgnn.data.interactions.part_sizes import KEY, TEST, TRAIN, VAL
 from recgnn.data.interactions.split import GivenSplit, Split, TemporalSplit, TimedParts
 from recgnn.data.interactions.summary import Asked, Facts, none_left, one_id, summary_of
 from recgnn.data.interactions.usual_split import WithoutValidation
+from recgnn.data.readers.ids import told_twins
 from recgnn.data.readers.origin import shown
 from recgnn.data.stored import write_summary
 from recgnn.errors import RunError, first_line
@@ -118,9 +119,19 @@ class BigLog:
             f'FROM raw JOIN "{USER}s" u ON raw."{USER}" = u.id JOIN "{ITEM}s" i ON raw."{ITEM}" = i.id '
             f'ORDER BY u.code, raw."{ROW}"'
         )
+        twins = [line for column in (USER, ITEM) for line in self._told_twins(column)]
+        self.log.notes += twins
         self.con.execute("DROP TABLE raw")
         ordered = {c: self.con.sql(f'SELECT id FROM "{c}s" ORDER BY code') for c in (USER, ITEM)}
         self.ids = {column: ids.to_arrow_table()["id"] for column, ids in ordered.items()}
+
+    def _told_twins(self, column: str) -> tuple[str, ...]:
+        """As `told_twins`, which names the two that come first."""
+        ids = self.con.sql(f'SELECT id FROM "{column}s"').to_arrow_table()["id"].to_pandas()
+        if not told_twins(ids, column):
+            return ()
+        first = self.con.sql(f'SELECT "{column}" AS id FROM raw GROUP BY id ORDER BY min("{ROW}")')
+        return told_twins(first.to_arrow_table()["id"].to_pandas(), column)
 
     def _users(self) -> Iterator[pd.DataFrame]:
         """Yield the rows in blocks of whole users."""

@@ -28,7 +28,7 @@ from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import Origin, need_columns, unique_columns
 from recgnn.data.readers.tables import bad_rows_note, is_text, lines_of, open_table, table_blocks
 from recgnn.data.readers.times import Finder, need_times
-from recgnn.data.readers.values import clean_numbers, clean_weights
+from recgnn.data.readers.values import NULLS, clean_numbers, clean_weights
 from recgnn.errors import ConfigError, DataError
 
 ROWS = 2**20  # that are put into DuckDB at once
@@ -194,6 +194,8 @@ class BigReader:
         ids = clean_ids(values, column, origin)
         if integers.setdefault(column, ids.dtype == np.int64) != (ids.dtype == np.int64):
             raise refuse(f"{origin.at(0, column)}: some ids are integers and others, before them, are not")
+        if ids.dtype != np.int64 and ids.isin(NULLS).any():
+            raise refuse(f"{origin.name}: ids in column '{origin.columns[column]}' are words for nothing, such as NA")
         if ids.dtype != np.int64 and pd.api.types.is_string_dtype(values.dtype):
             given = pa.array(values, type=pa.large_string(), from_pandas=True)
             if pc.any(pc.not_equal(pc.utf8_trim_whitespace(given), given)).as_py():

@@ -209,7 +209,7 @@ class UserBlocks:
             UserItems.from_pairs(users.to(shard.device), items.to(shard.device), num_users)
             for users, items in (labels, seen)
         )
-        self.users = (self.labels.ptr.diff() > 0).nonzero().squeeze(1)[shard.rank :: shard.world]
+        self.users = shard.share((self.labels.ptr.diff() > 0).nonzero().squeeze(1))
 
     def __len__(self) -> int:
         return -(-self.users.numel() // self.size)

@@ -16,7 +16,7 @@ from recgnn.data.interactions.big import BigLog
 from recgnn.data.interactions.by_time import later_than_test
 from recgnn.data.interactions.compound import with_known_parts
 from recgnn.data.interactions.filters import Filter
-from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, Source
+from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.interactions.merging import merged, steps_of
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
 from recgnn.data.interactions.sources import TableLog
@@ -25,7 +25,7 @@ from recgnn.data.interactions.summary import Asked, Counted, Facts, none_left, o
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.data.stored import SUMMARY, digest_of
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, DataError
 from recgnn.files import cache_folder, existing_files
 
 LARGE = 8  # a file larger than this part of the memory is prepared by DuckDB, where that is installed
@@ -113,6 +113,8 @@ def compute(
         DataError: If a part is empty, or nothing is left after the filters.
     """
     log = source.read()
+    if not isinstance(log, InteractionLog):
+        raise DataError(f"{type(source).__name__}.read gave a {type(log).__name__}, expected an InteractionLog of rows")
     named, split = split, split.for_columns(log.interactions.columns)
     asked = Asked(filters, split, positive, repeats, earlier)
     frame, dropped = _filtered(log.name, log.interactions, asked)

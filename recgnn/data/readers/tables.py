@@ -43,6 +43,8 @@ class SeveralTables:
                 raise DataError(f"{path}: {parts[0].path} and {part.path} are not of one kind (text, JSON, Parquet)")
             need_columns(self.names, part.names, str(part.path), f"{parts[0].path} has it")
             need_columns(part.names, self.names, str(parts[0].path), f"{part.path} has it")
+            if isinstance(part, ParquetTable):
+                part.check_types(cast(ParquetTable, parts[0]))
 
     @property
     def bad(self) -> list[str]:
@@ -173,11 +175,14 @@ def read_table(
 
 
 def bad_rows_note(table: Table) -> list[str]:
-    """Return a line about the rows that were dropped in the last reading, if there are any."""
+    """Return lines about the rows that were dropped in the last reading, and the columns that are left out, if any."""
+    parts = table.parts if isinstance(table, SeveralTables) else [table]
+    objects = dict.fromkeys(name for part in parts if isinstance(part, JsonTable) for name in part.objects)
+    told = [f"{table.path}: columns that hold objects are left out: {', '.join(objects)}"] if objects else []
     if not (bad := rows_dropped(table)):
-        return []
+        return told
     shown = ", ".join(repr(row[:40]) for row in bad[:3])
-    return [f"{table.path}: {len(bad):,} rows that cannot be read are left out, such as {shown}"]
+    return [*told, f"{table.path}: {len(bad):,} rows that cannot be read are left out, such as {shown}"]
 
 
 class Kept(NamedTuple):

@@ -284,11 +284,19 @@ def of_users(
     """Compute every one of `metrics` at every K (expected over `ties`, where there are any) for each user of a block,
     0 for users without a relevant item.
 
+    Raises:
+        ConfigError: If a metric does not give one value for each user.
+
     Shapes: hits [B, K], label_count [B] -> [M * len(ks), B].
     """
     if not metrics:
         return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
-    values = torch.stack([metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks])
+    found = [metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks]
+    for (metric, _), value in zip(product(metrics, ks), found, strict=True):
+        if value.shape != label_count.shape:
+            name, shape, users = type(metric).__name__, tuple(value.shape), label_count.numel()
+            raise ConfigError(f"{name}.of_users gave the shape {shape}, expected ({users},), a number for each user")
+    values = torch.stack(found)
     if ties is not None:
         for row, (metric, k) in zip(values, product(metrics, ks), strict=True):
             expected = metric.expected(ties, label_count[ties.rows], k)

@@ -248,6 +248,15 @@ def test_logs_that_cannot_be_prepared(tmp_path: Path, frame, filters, split, mes
     assert not [p for p in (tmp_path / "prepared").iterdir() if p.is_dir()]
 
 
+def test_a_source_of_ones_own_must_give_a_log(tmp_path: Path) -> None:
+    class Table(SyntheticLog):
+        def read(self):
+            return super().read().interactions
+
+    with pytest.raises(DataError, match="^Table.read gave a DataFrame, expected an InteractionLog"):
+        prepare(Table(), [], RatioSplit(), tmp_path)
+
+
 @pytest.mark.skipif(not DATA, reason="RECGNN_DATA names no folder of real data")
 def test_gowalla_as_published(tmp_path: Path) -> None:
     for _ in range(2):

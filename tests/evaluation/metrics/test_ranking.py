@@ -7,7 +7,17 @@ import torch
 from torch_geometric import metrics as pyg
 
 from recgnn.errors import ConfigError, DataError
-from recgnn.evaluation.metrics.ranking import PER_USER, Coverage, Gini, Popularity, check_ks, match
+from recgnn.evaluation.metrics.ranking import (
+    PER_USER,
+    Coverage,
+    Gini,
+    Popularity,
+    RankingMetric,
+    Recall,
+    check_ks,
+    match,
+    of_users,
+)
 
 PYG = {"recall": pyg.LinkPredRecall, "precision": pyg.LinkPredPrecision, "ndcg": pyg.LinkPredNDCG,
        "map": pyg.LinkPredMAP, "mrr": pyg.LinkPredMRR, "hitrate": pyg.LinkPredHitRatio}  # fmt: skip
@@ -55,6 +65,16 @@ def test_hits_by_a_loop(ranked) -> None:
         assert not match(block, torch.tensor([0, 1, 1, 2]), torch.tensor([4, 0, 4, 0]), 5).hits.any()
     none = torch.zeros(0, dtype=torch.long)
     assert not match(torch.tensor([[3, 1]]), none, none, 5).hits.any()
+
+
+def test_a_metric_of_ones_own_must_tell_of_each_user() -> None:
+    class Total(RankingMetric):
+        def of_users(self, hits, label_count, k):
+            return hits.sum() / k
+
+    hits, label_count = torch.ones(3, 2, dtype=torch.bool), torch.ones(3, dtype=torch.long)
+    with pytest.raises(ConfigError, match=r"^Total.of_users gave the shape \(\), expected \(3,\)"):
+        of_users([Recall(), Total()], [2], hits, label_count)
 
 
 @pytest.mark.parametrize("ks", [[], [0], [5, -1], [2.5]])
