@@ -44,6 +44,7 @@ from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 import recgnn.cli.training  # noqa: E402, F401  # registers the strategies
 from recgnn.data import CTRDataModule, GivenSplit, Gowalla, GraphDataModule, MovieLens100K  # noqa: E402
+from recgnn.data.clicks.history import Histories  # noqa: E402
 from recgnn.models import DIN, FFM, MF, NGCF, DeepFM, LightGCN  # noqa: E402
 from recgnn.nn.losses import SampledSoftmax  # noqa: E402
 from recgnn.training.checkpoints import AtomicCheckpointIO  # noqa: E402
@@ -135,7 +136,7 @@ def table_worker(args: argparse.Namespace) -> None:
     seed_everything(3)
     source = MovieLens100K(Path(os.environ["RECGNN_DATA"], "ml-100k"))
     names = ("user", "item", "age", "gender", "occupation")
-    history = {"item_fields": ["item"], "max_length": 10} if args.model == "DIN" else None
+    history = Histories(["item"], max_length=10) if args.model == "DIN" else None
     data = CTRDataModule(
         source, label="rating >= 4", fields=dict.fromkeys(names, "categorical"), history=history,
         batch_size=CLICKS // args.world, epochs_per_pass=1,
