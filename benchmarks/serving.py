@@ -2,10 +2,14 @@
 
     python benchmarks/serving.py --run RUN                      # needs wrk (apt install wrk), on the path or --wrk
     python benchmarks/serving.py --run RUN --requests 100000    # goes on at 64 clients until so many were answered
+    python benchmarks/serving.py --run RUN --seconds 0          # the checks alone, without wrk
 
 The command is started as a process of its own. Every question is POST /recommend for one user at random, k 10. With
 1, 8 and 64 clients, `--seconds` each; then once more with 64 while the run is reloaded all the time. wrk counts answers
 other than 200 and broken connections. Memory is the resident set of the server.
+
+Then the checks: everything is refused without the key; 200 malformed requests get 4xx and one line; and while eight
+clients ask, the run is reloaded, and the server killed and started again, each list being held against that of `load`.
 """
 
 from __future__ import annotations
@@ -21,6 +25,11 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+
+import pandas as pd
+from serving_checks import keyless, refusals, under_change
+
+import recgnn
 
 SCRIPT = """\
 local users = {}
@@ -61,9 +70,9 @@ def asked(url: str, body: dict | None = None) -> dict:
         return json.load(answer)
 
 
-def started(run: Path) -> tuple[subprocess.Popen, str, float]:
+def started(run: Path, port: str = "0") -> tuple[subprocess.Popen, str, float]:
     """Start the server, and wait for the first answer: the process, where it is, and the CPU seconds it took."""
-    command = [sys.executable, "-m", "recgnn.serve", "--run", str(run), "--port", "0", "--watch", "0"]
+    command = [sys.executable, "-m", "recgnn.serve", "--run", str(run), "--port", port, "--watch", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"RECGNN_API_KEY": "benchmark"})  # fmt: skip
     told = ""
@@ -85,8 +94,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=0, help="answers in all before memory is looked at")
     parser.add_argument("--wrk", default="wrk", help="the load generator's program")
     options = parser.parse_args()
-    import pandas as pd
-
     words = (sys.executable, "-c", "import torch, time; print(time.process_time())")
     torch = float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     process, url, first = started(options.run)
@@ -106,7 +113,7 @@ def main() -> None:
 
         print("clients  requests/s  p50 ms  p99 ms  errors  CPU ms/request  memory MB")
         rows = [(str(clients), clients) for clients in (1, 8, 64)] + [("64, reloading", 64)]
-        for name, clients in rows:
+        for name, clients in rows if options.seconds else []:
             stop = threading.Event()
             reloads: list[dict] = []
             if "reloading" in name:
@@ -125,6 +132,23 @@ def main() -> None:
         while total < options.requests:
             total += load(64)["requests"]
             print(f"{total:,} requests: {memory(process):.0f} MB", flush=True)
+    checked(options.run, process, url)
+
+
+def checked(run: Path, process: subprocess.Popen, url: str) -> None:
+    """Check refusals, and the answers while the run is reloaded and the server is killed."""
+    print(keyless(url), refusals(url), sep="\n", flush=True)
+    offline = recgnn.load(run).recommend(k=10).groupby("user")["item"].agg(list)
+    expected = dict(zip(offline.index.tolist(), offline, strict=True))
+    print("reloaded", under_change(url, expected, lambda: asked(f"{url}/reload", {}), 15), flush=True)
+
+    def killed() -> None:
+        nonlocal process
+        process.kill()
+        process.wait()
+        process = started(run, url.rpartition(":")[2])[0]
+
+    print("killed", under_change(url, expected, killed, 30), flush=True)
     process.terminate()
     process.wait()
 

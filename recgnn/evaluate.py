@@ -149,7 +149,8 @@ def _write(
 
     about = {"name": options.name or Path(options.recommendations).name.split(".")[0], "file": options.recommendations}
     about |= {"part": of_parts(log, [getattr(log, options.part)], "ranking")}
-    content |= {"recommendations": about, "dataset": log.summary, "seconds": None, "seconds_per_epoch": None}
+    content |= {"groups": measured.groups, "recommendations": about, "dataset": log.summary}
+    content |= {"seconds": None, "seconds_per_epoch": None}
     with atomic_folder(output) as folder:
         measured.users.to_parquet(folder / USERS, index=False, compression="zstd")
         sums = {"files": {USERS: digest_of(folder / USERS)}, "best_epoch": 0, "epochs": 0}

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import platform
+import re
 import shutil
 import sys
 import uuid
@@ -115,6 +116,16 @@ def existing_files(path: str | Path, what: str = "file") -> list[Path]:
             raise DataError(f"{text}: no {what} fits this pattern")
         return [existing_file(name, what) for name in names]
     return [existing_file(path, what)]
+
+
+def name_of(path: str | Path) -> str:
+    """Return a short name for what a path, pattern or address names: of a file its own, else its folder's.
+
+    >>> [name_of(path) for path in ("data/log.csv.gz", "logs/day-*.csv", "logs/*.csv", "*.csv")]
+    ['log', 'day', 'logs', 'data']
+    """
+    own = (re.sub(r"[*?\[\]]+", "", part.split(".")[0]).strip("-_ ") for part in reversed(Path(path).parts))
+    return next((part for part in own if part and part != "/"), "data")
 
 
 def sha256_of(path: str | Path) -> str:

@@ -61,6 +61,8 @@ run folder
 trainer (of PyTorch Lightning)
   --trainer.max_epochs N    at most so many epochs (default: 300)
   --trainer.devices N       with --trainer.strategy ddp: one process per device
+  --trainer.strategy sharded  MF, LightGCN, NGCF, GCN: rows of users and items divided over the processes
+  --trainer.strategy torchrec  models of clicks: rows of tables divided over the processes (extra torchrec)
   --trainer.accelerator A   cpu, gpu … (default: auto)
   --trainer.precision P     bf16-mixed halves the memory and time of large models
   --trainer.logger false    no W&B (which needs no account: runs are logged offline)

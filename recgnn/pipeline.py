@@ -168,8 +168,8 @@ def _write(pipeline: TrainedPipeline, outcomes: dict[str, Outcome], notes: list[
     about |= {"part": of_parts(log, [log.test], "ranking"), "seed": seeds}
     content: dict[str, Any] = {part: outcome.pipeline[plan.blend].values for part, outcome in outcomes.items()}
     content |= {"stages": {part: record(outcome) for part, outcome in outcomes.items()}}
-    content |= {"recommendations": about, "dataset": log.summary, "seconds": None, "seconds_per_epoch": None,
-                "best_epoch": 0, "epochs": 0, "test_reads": 1,
+    content |= {"recommendations": about, "groups": test.groups, "dataset": log.summary}
+    content |= {"seconds": None, "seconds_per_epoch": None, "best_epoch": 0, "epochs": 0, "test_reads": 1,
                 "trials": max(len(outcome.pipeline) for outcome in outcomes.values()),
                 "notes": notes + [note for outcome in outcomes.values() for note in outcome.notes]}  # fmt: skip
     with atomic_folder(pipeline.run) as folder:

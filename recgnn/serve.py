@@ -33,6 +33,8 @@ def parser() -> OptionParser:
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="port (default: 8000; 0 for a free one)")
     parser.add_argument("--watch", type=float, default=5.0, metavar="SECONDS", help="how often to look whether the run "
                         "folder holds another run, which then answers (default: 5; 0 for never)")  # fmt: skip
+    parser.add_argument("--index", choices=("faiss",), help="search an index of the items instead of scoring all, for "
+                        "100,000 and more; its recall against the exact lists is told (extra index)")  # fmt: skip
     parser.add_argument("--mcp", action="store_true", help="answer by the Model Context Protocol, on standard input "
                         "and output, instead of HTTP: the same questions, as an assistant's tools")  # fmt: skip
     return parser
@@ -55,7 +57,7 @@ def main(argv: list[str]) -> None:
 def _serve_tools(options: Namespace) -> None:
     from recgnn.serving.http.tools import serve_tools
 
-    serve_tools(Path(options.run), options.trust, options.watch)
+    serve_tools(Path(options.run), options.trust, options.watch, options.index is not None)
 
 
 def _serve(options: Namespace, key: str | None) -> None:
@@ -67,9 +69,11 @@ def _serve(options: Namespace, key: str | None) -> None:
 
     host, port = listening.getsockname()[:2]
     local = is_loopback(host)
-    app = build_app(Path(options.run), key, options.trust, options.watch, local)
+    app = build_app(Path(options.run), key, options.trust, options.watch, local, options.index is not None)
+    loaded = app.state.current.loaded.run
+    told = str(loaded) if loaded.index is None else f"{loaded}\n{loaded.index.told}"
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(f"{app.state.current.loaded.run}\nserved at {place}, the API at {place}/docs; Ctrl-C stops", file=sys.stderr)
+    print(f"{told}\nserved at {place}, the API at {place}/docs; Ctrl-C stops", file=sys.stderr)
     if not local and key is None:
         print(f"warning: whoever reaches {place} is answered; set {KEY} to ask for a key", file=sys.stderr)
     settings = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)

@@ -51,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """What recgnn.cli.process silences; pytest would show it again."""
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
-    for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):
+    for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`",
+                    "You're resuming from a checkpoint that ended before"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
@@ -140,8 +141,8 @@ def start() -> Iterator[Callable[..., Command]]:
 def together() -> Callable[..., tuple[str, str]]:
     """Runs a command in two processes that train, or measure, together; returns the output of each."""
 
-    def run(command: str, *options: object, cwd: Path) -> tuple[str, str]:
-        processes = pair(command, *options, cwd=cwd)
+    def run(command: str, *options: object, cwd: Path, strategy: str = "ddp") -> tuple[str, str]:
+        processes = pair(command, *options, cwd=cwd, strategy=strategy)
         try:
             texts = [process.communicate(timeout=300) for process in processes]
             assert [process.returncode for process in processes] == [0, 0], [err for _, err in texts]

@@ -36,6 +36,25 @@ def test_atomic_path_writes_all_or_nothing(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_content_is_on_disk_before_its_name_is(kind: str, tmp_path: Path, monkeypatch) -> None:
+    """A loss of power after the move finds the whole content: what was written, then the folder's list of names."""
+    told: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        told.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name.rpartition("-")[2])
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *paths: (told.append("move"), replace(*paths))[1])
+    target = tmp_path / "there"
+    with (atomic_path if kind == "file" else atomic_folder)(target) as temporary:
+        (temporary if kind == "file" else temporary / "inner").write_text("x")
+    first = "there" if kind == "file" else "inner"
+    assert first in told[: told.index("move")] and tmp_path.name in told[told.index("move") :]
+
+
 def test_atomic_folder_replaces_whole_folders(tmp_path: Path) -> None:
     target = tmp_path / "run"
     for content in ("one", "two"):

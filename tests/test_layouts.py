@@ -287,6 +287,11 @@ simple(
 WRITERS["Three files"] = lambda: {
     f"{part}.csv": text(EVENTS[["user", "item", "clicked"]][k::3]) for k, part in enumerate(("train", "val", "test"))
 }
+WRITERS["Tables of users and items beside events"] = lambda: {
+    "log.csv": text(EVENTS[["user", "item", "clicked"]]),
+    "people.csv": "person,age\n" + "".join(f"{u},{20 + u}\n" for u in range(1, 31)),
+    "movies.dat": "".join(f"{i}::Film, {i}::g{i % 4}|g{i % 7}\n" for i in range(100, 140)),
+}
 simple("A rule as the label", "log.csv", lambda: text(STARS))
 simple("A text as the label", "log.csv", lambda: text(PAIRS.assign(behavior=WORDS)))
 simple("Purchases alone", "log.csv", lambda: text(PAIRS.assign(category=[f"c{i % 5}" for i in PAIRS.item])))

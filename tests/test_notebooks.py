@@ -17,6 +17,7 @@ NAMES = [
     "2_graph_models_compared",
     "3_ctr_to_onnx",
     "4_what_din_attends_to",
+    "5_one_system",
 ]
 DATA = Path(os.environ.get("RECGNN_DATA", "")) / "ml-100k"
 needs_data = pytest.mark.skipif(
@@ -238,3 +239,17 @@ def test_din_notebook_splits_the_weights_into_parts(execute):
     assert sum(shares.values()) == pytest.approx(1, abs=0.002)  # the design is balanced: nothing is counted twice
     ((*_, low, high, spread),) = table_with(notebook, "difference", "spread")
     assert float(low) < float(high) and float(spread) > 0
+
+
+@needs_data
+def test_system_notebook_serves_what_it_loads_and_takes_over_the_new_day(execute):
+    for package in ("fastapi", "uvicorn", "prometheus_client"):
+        pytest.importorskip(package, reason=f"{package} lacks; pip install recgnn[serve]")
+    notebook = execute(NAMES[4], ROOT=str(DATA), USERS=100, EPOCHS=1)
+    check_alike(notebook, NAMES[4])
+    assert [row[0] for row in table_with(notebook, "ndcg@10", "milliseconds")][0] == "EASE"
+    ((same, all_lists),) = re.findall(r"(\d+) of (\d+) lists are the same", texts(notebook))
+    assert same == all_lists and int(same) > 10
+    assert all(int(number) > 0 for _, *row in table_with(notebook, "users", "films") for number in row)
+    answers = [row[1:3] for row in table_with(notebook, "models of", "source")]
+    assert answers == [["day one", "popularity"]] * 3 + [["day two", "model"]] * 3

@@ -18,6 +18,7 @@ from recgnn.cli.options import OptionParser
 from recgnn.data.progress import progress
 from recgnn.data.stored import write_json
 from recgnn.errors import ConfigError
+from recgnn.evaluation.groups import Group
 from recgnn.evaluation.lists import Labels, Lists, Measured, measure
 from recgnn.evaluation.metrics.ranking import RANKING, Recall, check_ks
 from recgnn.serving.filters import Filters
@@ -39,10 +40,11 @@ class Asked(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A system: metrics by name, those of each user, and milliseconds for a user."""
+    """A system: metrics by name, those of each user and of groups, and milliseconds for a user."""
 
     values: dict[str, float | None]
     users: pd.DataFrame
+    groups: dict[str, list[Group]]
     milliseconds: float
 
 
@@ -119,7 +121,7 @@ def measured(pipeline: TrainedPipeline, part: str, asked: Asked, weights: Sequen
     def line(found: list[Retrieved], of: Tensor, seconds: float) -> tuple[Line, Measured]:
         result = measure(_lists(found, of), labels._replace(users=of.numpy()), log, ks, metrics)
         values = part_metrics({f"{part}/{name}": value for name, value in result.values.items()}, part)
-        return Line(values, result.users, 1000 * seconds / len(of)), result
+        return Line(values, result.users, result.groups, 1000 * seconds / len(of)), result
 
     both = seconds["retrieve"] + seconds["rank"]
     outcome = Outcome({}, {}, 0.0, {name: 1000 * seconds[name] / len(users) for name in ("retrieve", "rank")}, [])

@@ -24,6 +24,7 @@ from recgnn.errors import ConfigError, Count, Fraction, NonNegative, Range, Seed
 from recgnn.evaluation.reports import REPORTS
 from recgnn.models.base import SIZES, Model
 from recgnn.serving.vectors import vectors_of_run
+from recgnn.training import sharded, torchrec_strategy  # noqa: F401  # which register their strategies
 from recgnn.training.base import Training
 from recgnn.training.checkpoints import AtomicCheckpointIO
 from recgnn.training.from_run import Parent

@@ -136,7 +136,7 @@ def folders(table: Table) -> str:
     body = []
     for row in table.rows:
         for run in row.runs:
-            epochs = f"{run.content['best_epoch']} of {run.content['epochs']}"
+            epochs = f"{run.best_epoch} of {run.content['epochs']}" if run.content["epochs"] else run.best_epoch
             shown = (row.name, run.seed, epochs, Row([run]).times[1], run.folder)
             body.append(f"<tr>{''.join(td(escape(str(x)), x) for x in shown)}</tr>")
     return details("Runs", html_table(["model", "seed", "best epoch", "seconds", "run folder"], body))

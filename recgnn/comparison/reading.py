@@ -63,6 +63,11 @@ class Run:
         """What `metrics.json` tells of the data."""
         return self.content["dataset"]
 
+    @property
+    def best_epoch(self) -> str:
+        """Return the best epoch, or a dash where there were none: of a model that is solved, a pipeline, lists."""
+        return str(self.content["best_epoch"]) if self.content["epochs"] else "–"
+
     @cached_property
     def epochs(self) -> pd.DataFrame:
         """metrics.csv, of the half that was validated if the run was refitted; empty if there is none.

@@ -101,7 +101,7 @@ def markdown(tables: Sequence[Table]) -> str:
         body = []
         for place, row in enumerate(table.rows):
             cells = [f"**{c}**" if table.best(name) is row else c for name in names for c in [cell(row, name)]]
-            cells.append(", ".join(str(run.content["best_epoch"]) for run in row.runs))
+            cells.append(", ".join(run.best_epoch for run in row.runs))
             cells += [texts[place] for texts in more.values()]
             tested = against(table, row) if table.tested else []
             body.append([row.name, str(len(row.runs)), *cells, *row.times, *tested])
@@ -134,7 +134,7 @@ def records(tables: Sequence[Table]) -> list[dict[str, Any]]:
             record |= {"runs": len(row.runs), "seeds": " ".join(str(run.seed) for run in row.runs)}
             for name in table.metrics:
                 record |= {name: row.mean(name), f"{name} sd": row.spread(name)}
-            record |= {"best epochs": " ".join(str(run.content["best_epoch"]) for run in row.runs)}
+            record |= {"best epochs": " ".join(run.best_epoch for run in row.runs)}
             record |= {"trials": row.trials, "test reads": row.test_reads}
             record |= {"seconds per epoch": round(row.seconds_per_epoch, 4), "seconds": round(row.seconds, 1)}
             record |= {"tested metric": table.of_users, "reference": table.reference and table.reference.name}

@@ -23,6 +23,7 @@ from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.tables import text_blocks
 from recgnn.data.readers.values import clean_numbers
 from recgnn.errors import DataError
+from recgnn.evaluation.groups import NUM_GROUPS, Group, as_groups, quantile_groups
 from recgnn.evaluation.metrics.ranking import CatalogueMetric, RankingMetric, match, of_users
 
 RANK, SCORE = "rank", "score"
@@ -93,11 +94,13 @@ class Measured(NamedTuple):
         values: By name, such as `ndcg@10`; NaN where one has no meaning.
         users: A row for each user of the part: `user`, its raw id, and each metric of users.
         told: What a reader of the values must know, in lines.
+        groups: For metrics.json, recall at the first K by activity of users and by popularity of items.
     """
 
     values: dict[str, float]
     users: pd.DataFrame
     told: list[str]
+    groups: dict[str, list[Group]]
 
 
 # ---- reading
@@ -248,6 +251,7 @@ def measure(
     per_user = [metric for metric in metrics if isinstance(metric, RankingMetric)]
     kinds = {"": None} | ({"new_": False, "repeated_": True} if labels.repeats else {})
     values: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    of_items, recalls = torch.zeros(2, num_items, dtype=torch.long), list[Tensor]()  # their hits and their labels
     counts, seen, size = torch.zeros(len(ks), num_items, dtype=torch.long), 0, max(1, CELLS // longest)
     for start in range(0, len(labels.users), size):
         users = torch.from_numpy(labels.users[start : start + size])
@@ -263,6 +267,11 @@ def measure(
             some = slice(None) if known is None else old == known
             hits, count, _, _ = match(block, label_rows[some], label_items[some], num_items)
             values[kind].append(of_users(per_user, ks, hits, count).T.double().masked_fill(count[:, None] == 0, np.nan))
+            if known is None:
+                hits = hits[:, : ks[0]]
+                recalls.append(hits.sum(1) / count)
+                for row, some_items in zip(of_items, (block[:, : ks[0]][hits], label_items), strict=True):
+                    row += torch.bincount(some_items, minlength=num_items)
         for row, k in zip(counts, ks, strict=True):
             row += torch.bincount(block[:, :k].flatten(), minlength=num_items + 1)[:-1]
     names = [f"{metric.name}@{k}" for metric, k in product(per_user, ks)]
@@ -287,7 +296,22 @@ def measure(
         "lists have items that rank alike, which stand as in the file": tied,
     }  # fmt: skip
     lines = [f"{number:,} {what}" for what, number in told.items() if number]
-    return Measured({name: means.pop(name) for name in usual} | means, each, lines)
+    groups = _groups(f"recall@{ks[0]}", log, labels.users, torch.cat(recalls), of_items)
+    return Measured({name: means.pop(name) for name in usual} | means, each, lines, groups)
+
+
+def _groups(name: str, log: PreparedLog, users: np.ndarray, recalls: Tensor, items: Tensor) -> dict[str, list[Group]]:
+    """Return the recall of users [T] by how active they are in train, and of items by their hits and labels [2, I]."""
+    train = (torch.from_numpy(x) for x in (log.train.user, log.train.item))
+    (user_group, active), (item_group, popular) = (
+        quantile_groups(torch.bincount(rows, minlength=size), NUM_GROUPS)
+        for rows, size in zip(train, (log.num_users, log.num_items), strict=True)
+    )
+    of_users = torch.zeros(2, len(active), dtype=torch.double)
+    of_users.index_add_(1, user_group[torch.from_numpy(users)], torch.stack([recalls.double(), torch.ones(len(users))]))
+    hits, labels = items.new_zeros(2, len(popular)).index_add_(1, item_group, items)
+    return {"by_activity": as_groups(active, of_users[1].long(), **{name: of_users[0] / of_users[1]}),
+            "by_popularity": as_groups(popular, labels, **{name: hits / labels})}  # fmt: skip
 
 
 def _keys(pairs: tuple[Tensor, Tensor], num_items: int) -> Tensor:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from recgnn.errors import Checked, ConfigError, DataError
 from recgnn.nn.folding import Entries
+
+if TYPE_CHECKING:
+    from recgnn.nn.partition import Partition
 
 Pair = tuple[Tensor, Tensor]
 Task = Literal["ranking", "rating", "clicks", "regression"]
@@ -139,6 +142,8 @@ class Recommender(Model):
             rating of the training data.
         weighted: of a model that is solved: whether it uses the weights of the log, as `confidences`.
         confidences: of the training interactions, of mean 1, [E]; None where the log has no weights.
+        partition: the rows of users and items that this process has, where several have them together.
+        divisible: whether they can.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("ranking",)
@@ -146,6 +151,8 @@ class Recommender(Model):
     training_rows: Side | None = None
     weighted: ClassVar[bool] = False
     confidences: Tensor | None = None
+    partition: Partition | None = None
+    divisible: ClassVar[bool] = False
     low: Tensor
     high: Tensor
     mean: Tensor

@@ -13,6 +13,7 @@ from recgnn.models.base import Pair, Recommender, Side, with_mean
 from recgnn.nn.folding import DAMPING, Entries, features_of, neighbour_map
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
+from recgnn.nn.partition import DividedOperator, Partition
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
@@ -86,6 +87,8 @@ class EmbeddingRecommender(Recommender):
 
     def represent(self, users: Tensor, items: Tensor) -> Pair:
         """Compute the representations of users [B] and items [m], which may repeat: ([B, D'], [m, D'])."""
+        if self.partition is not None:
+            return self.partition.at(self.propagate_rows, users, items)
         users, user_place = unique_rows(users)
         items, item_place = unique_rows(items)
         user, item = self.propagate_rows(users, items)
@@ -103,15 +106,47 @@ class EmbeddingRecommender(Recommender):
         """Compute `l2` times `embedding_l2` of the batch's layer-0 embeddings, or of its representations (`l2_on`)."""
         if self.l2_on == "representations":
             return l2 * embedding_l2(*outputs[:2])
-        rows = [self.user_embedding(batch.users), self.item_embedding(batch.positives)]
-        if batch.negatives is not None:
-            rows.append(self.item_embedding(batch.negatives))
-        return l2 * embedding_l2(*rows)
+        drawn = [] if batch.negatives is None else [batch.negatives]
+        if self.partition is not None:
+            items = torch.cat([batch.positives, *(x.flatten() for x in drawn)])
+            own = lambda *rows: (self.user_embedding(rows[0]), self.item_embedding(rows[1]))  # noqa: E731
+            return l2 * embedding_l2(*self.partition.at(own, batch.users, items))
+        return l2 * embedding_l2(self.user_embedding(batch.users), *map(self.item_embedding, [batch.positives, *drawn]))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Score pairs of users [B] and items [B], with a gradient: [B]."""
         user, item = self.represent(users, items)
         return (user * item).sum(1)
+
+    # ---- several processes
+
+    @property
+    def layer_widths(self) -> list[int]:
+        """The widths of the layers that are multiplied with the adjacency; none of a model without a graph."""
+        return []
+
+    def divide(self, partition: Partition, device: torch.device) -> dict[str, int]:
+        """Keep the rows of users and items that a process owns, of the parameters and of the graph; called again, of
+        the graph.
+
+        Args:
+            partition: which rows.
+            device: where the graph goes.
+
+        Returns:
+            The names of the parameters of which it has some rows, and how many all processes have.
+        """
+        totals = {"user": self.num_users, "item": self.num_items}
+        names = {name: total for side, total in totals.items() for name in self.own_rows(side)}  # type: ignore[arg-type]
+        if self.partition is None:
+            for name in names:
+                value = self.get_parameter(name)
+                value.data = partition.own(value.data)
+        self.partition, self.edge_index = partition, None
+        if hasattr(self, "operator"):
+            whole: Any = self.operator
+            self.add_module("operator", DividedOperator(whole, partition, device))
+        return names
 
     # ---- scores
 
@@ -119,14 +154,17 @@ class EmbeddingRecommender(Recommender):
     def embeddings(self) -> Pair:
         if self._table is None:
             user, item = self.propagate()
+            if self.partition is not None:  # a process ranks for its own users
+                item = self.partition.gather(item, self.num_items)
             self._table = user.float(), item.float()
         return self._table
 
     @torch.no_grad()
     def score(self, users: Tensor) -> Tensor:
         user, item = self.embeddings()
+        rows = users if self.partition is None else users // self.partition.world
         with torch.autocast(user.device.type, enabled=False):
-            return user[users] @ item.T
+            return user[rows] @ item.T
 
     @torch.no_grad()
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:

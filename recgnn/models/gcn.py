@@ -33,6 +33,7 @@ class GCN(EmbeddingRecommender):
 
     explanation = BY_MESSAGES
     rest = "the user's own vector"
+    divisible = True
     operator: BipartiteOperator
 
     def __init__(
@@ -48,6 +49,10 @@ class GCN(EmbeddingRecommender):
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, "sym_self_loops")
+
+    @property
+    def layer_widths(self) -> list[int]:
+        return [conv.in_dim for conv in self.convs]  # type: ignore[misc]
 
     def propagate(self) -> Pair:
         return self._propagate(None)

@@ -40,6 +40,7 @@ class LightGCN(EmbeddingRecommender):
     defaults = {"loss": SampledSoftmax, "l2": 0.15, "l2_on": "representations", "lr": 3e-3}
     explanation = "what the paths through each of the user's items add to the score; exact, with the user's own vector"
     rest = "the user's own vector"
+    divisible = True
     operator: BipartiteOperator
 
     def __init__(
@@ -67,6 +68,10 @@ class LightGCN(EmbeddingRecommender):
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, "sym")
+
+    @property
+    def layer_widths(self) -> list[int]:
+        return [self.user_embedding.embedding_dim] * (self.alpha.shape[-1] - 1)
 
     def propagate(self) -> Pair:
         return layer_sum(self.operator, (self.user_embedding.weight, self.item_embedding.weight), self.alpha)

@@ -39,6 +39,7 @@ class NGCF(EmbeddingRecommender):
 
     explanation = BY_MESSAGES
     rest = "the user's own vector"
+    divisible = True
     operator: BipartiteOperator
 
     def __init__(
@@ -56,6 +57,10 @@ class NGCF(EmbeddingRecommender):
         super().set_graph(edge_index, ratings)
         norm: Norm = "sym" if self.variant == "paper" else "row_self_loops"
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, norm)
+
+    @property
+    def layer_widths(self) -> list[int]:
+        return [conv.in_dim for conv in self.convs]  # type: ignore[misc]
 
     def propagate(self) -> Pair:
         return self._propagate(None)

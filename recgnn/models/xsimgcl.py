@@ -38,6 +38,7 @@ class XSimGCL(LightGCN):
     """
 
     defaults = {"loss": BPR, "l2": 1e-4, "lr": 1e-3}
+    divisible = False  # the contrast is of the whole batch
 
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 64, num_layers: Size = 2, contrast_layer: Size = 1,

@@ -26,11 +26,12 @@ class CosineLoss(PairLoss):
         """Compute the loss of each positive, [B], with the batch's other positives as the negatives.
 
         Args:
-            scores: cosines of every user of the batch with every positive of the batch, [B, B].
-            items: the positives, [B]; a column that is the row's own positive is no negative.
+            scores: cosines of every user of the batch with every positive of the batch, their own first, [B, C].
+            items: the positives, [C]; a column that is the row's own positive is no negative.
             log_q: not used: these losses correct for no sampling rate.
         """
-        return self(scores.diagonal(), scores.masked_fill(items[:, None] == items, -torch.inf))
+        own = items[: scores.shape[0], None]
+        return self(scores.diagonal(), scores.masked_fill(own == items, -torch.inf))
 
 
 class BSL(CosineLoss):

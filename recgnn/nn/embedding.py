@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +23,13 @@ class FieldEmbedding(nn.Embedding):
 
     Attributes:
         of_values: whether its rows are those of the table of all fields.
+        shards: the table, where its rows lie on several processes; there is no `weight` then.
 
     Shapes: ids [B, S], values [B, S] or None (all 1); the features' vectors times their values, [B, S, D].
     """
 
     of_values = True
+    shards: Any = None
 
     def __init__(self, num_rows: int, dim: int, std: float = 1e-2, sparse: bool = False):
         super().__init__(num_rows, dim, sparse=sparse, _weight=torch.empty(num_rows, dim).normal_(std=std))
@@ -48,15 +51,21 @@ class FieldEmbedding(nn.Embedding):
         """Compute half the squared norm of distinct rows [n]: a scalar."""
         if self.sparse:
             return _HalfSquareOfRows.apply(self.weight, rows)
-        return self(rows).square().sum() / 2
+        return self.again(rows).square().sum() / 2
+
+    def again(self, rows: Tensor) -> Tensor:
+        """Return the vectors of distinct rows [n] that the batch has read: [n, D]."""
+        return self(rows) if self.shards is None else self.shards.again(rows)
 
 
 def look_up(tables: Sequence[FieldEmbedding], ids: Tensor) -> tuple[Tensor, ...]:
     """Look up the rows `ids` (of any shape) in several tables with the same number of rows: for each, `[..., D]`."""
     weights = [table.weight for table in tables]
-    custom = any(table.sparse for table in tables) or not weights[0].is_cuda
+    custom = tables[0].shards is None and (any(table.sparse for table in tables) or not weights[0].is_cuda)
     found: tuple[Tensor, ...]
-    if custom and torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+    if tables[0].shards is not None:
+        found = tuple(table.shards(ids) for table in tables)
+    elif custom and torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
         found = _LookUp.apply(ids, [table.sparse for table in tables], *weights)
     else:
         found = tuple(F.embedding(ids, weight) for weight in weights)

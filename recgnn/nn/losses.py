@@ -45,8 +45,9 @@ def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
 class PairLoss(Loss):
     """A loss of positives against sampled negatives. A subclass defines `forward`.
 
-    Where it also defines `in_batch(scores [B, B], items [B], log_q [B] or None)`, the other positives of the batch can
-    be its negatives. One of the batch alone defines `of_representations` instead of `forward`.
+    Where it also defines `in_batch(scores [B, C], items [C], log_q [C] or None)`, the other positives of the batch can
+    be its negatives; C = B, or, with `--trainer.strategy sharded`, the positives of all processes, one's own first. One
+    of the batch alone defines `of_representations` instead of `forward`.
 
     Attributes:
         popularity_correction: the weight of the log of an item's sampling rate, which is subtracted from its score; 0
@@ -167,15 +168,16 @@ class SampledSoftmax(PairLoss):
         A column that is the row's own positive again is left out.
 
         Args:
-            scores: every user of the batch with every positive of the batch, [B, B].
-            items: the positives, [B].
-            log_q: weighted log of the items' frequency in the training data, [B], or None for no correction.
+            scores: every user of the batch with every positive of the batch, their own first, [B, C]; C = B, or the
+                positives of several processes' batches.
+            items: the positives, [C].
+            log_q: weighted log of the items' frequency in the training data, [C], or None for no correction.
         """
         logits = scores / self.temperature
         if log_q is not None:
             logits = logits - log_q
-        diagonal = torch.arange(items.numel(), device=items.device)
-        again = items[:, None] == items
+        diagonal = torch.arange(scores.shape[0], device=items.device)
+        again = items[: diagonal.numel(), None] == items
         again[diagonal, diagonal] = False
         return F.cross_entropy(logits.masked_fill(again, -torch.inf), diagonal, reduction="none")
 

@@ -30,6 +30,8 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
     On CPU `embedding_bag` (a fused gather, scale and sum) beats torch's CSR product; on a GPU cuSPARSE wins.
     """
+    if (divided := getattr(csr, "matmul", None)) is not None:  # over processes: see recgnn.nn.partition
+        return divided(x)
     x = x.detach()  # for a tensor that requires grad embedding_bag would prepare its own, slower backward
     if x.device.type == "cpu":
         weight = csr.weight if csr.weight.dtype == x.dtype else csr.weight.to(x.dtype)
@@ -47,6 +49,8 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
 def select_rows(csr: CSR, rows: Tensor) -> CSR:
     """Select `rows` [n] of a matrix `csr` (any order, repeats allowed): a CSR of shape [n, C]."""
+    if (divided := getattr(csr, "select", None)) is not None:
+        return divided(rows)
     start = csr.ptr[rows]
     count = csr.ptr[rows + 1] - start
     ptr = F.pad(count.cumsum(0), (1, 0))
@@ -261,7 +265,7 @@ class GCNLayer(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
-        self.linear = nn.Linear(in_dim, out_dim)
+        self.in_dim, self.linear = in_dim, nn.Linear(in_dim, out_dim)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -290,7 +294,7 @@ class NGCFLayer(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, variant: Literal["paper", "authors"] = "paper"):
         super().__init__()
-        self.variant = variant
+        self.variant, self.in_dim = variant, in_dim
         bias = variant == "authors"
         self.linear_sum = nn.Linear(in_dim, out_dim, bias=bias)  # W_1
         self.linear_product = nn.Linear(in_dim, out_dim, bias=bias)  # W_2

@@ -54,9 +54,10 @@ class TrainedCTR(TrainedModel, EventReader):
         if self.tables is not None:
             table, liked = self.tables.items, self.tables.item[self.tables.positive]
             titles = table[[TITLE]] if TITLE in table else None
-            self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"))
+            kinds = [self.types.get(side, "text") for side in (USER, ITEM)]
+            self.users = Vocabulary(pd.Index(self.tables.users[USER], dtype="str"), kind=kinds[0])
             popularity = np.bincount(liked, minlength=len(table))
-            self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity)
+            self.items = Vocabulary(pd.Index(table[ITEM], dtype="str"), titles, popularity, kinds[1])
 
     def before(self, part: str) -> TrainedCTR:
         """Return this run as it could have answered before a `part`, `val` or `test`: it knows the users' fields,
@@ -69,7 +70,7 @@ class TrainedCTR(TrainedModel, EventReader):
         for name in ("_liked", "encoded_users", "_seen_in"):
             vars(earlier).pop(name, None)
         earlier.tables = self.known.before(part)
-        earlier.users = Vocabulary(pd.Index(earlier.tables.users[USER], dtype="str"))
+        earlier.users = Vocabulary(pd.Index(earlier.tables.users[USER], dtype="str"), kind=self.users.kind)
         return earlier
 
     def seen_in(self, *parts: str) -> UserItems:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from recgnn.data.interactions.compound import COMMA, joined
-from recgnn.data.readers.frames import as_pandas
-from recgnn.data.readers.origin import Origin, need_columns, unique_columns
+from recgnn.data.readers.frames import named_frame
+from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.errors import DataError
 
 
@@ -37,8 +37,7 @@ def own_columns(
     Raises:
         DataError: If a column is missing, stands twice, or would be overwritten.
     """
-    frame = as_pandas(frame, what)
-    unique_columns(frame.columns, what)
+    frame = named_frame(frame, what)
     if adds and adds in frame.columns:
         raise DataError(f"{what}: has a column '{adds}' already, which the answers are to have; rename it")
     for theirs in names.values():

@@ -25,6 +25,7 @@ from recgnn.serving import fold_in as folding
 from recgnn.serving.columns import own_columns
 from recgnn.serving.histories import histories_of
 from recgnn.serving.ids import as_list, check_fallback, is_single
+from recgnn.serving.index import ItemIndex
 from recgnn.serving.output import concatenated
 from recgnn.serving.trained import Score, TrainedModel
 
@@ -74,6 +75,24 @@ class TrainedRecommender(TrainedModel):
         rows = [getattr(self.prepared, part) for part in own]
         users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in rows])) for side in (USER, ITEM))
         return UserItems.from_pairs(users, items, len(self.users))
+
+    def use_index(self, recall: float = 0.95) -> str:
+        """Let `recommend` search an index of the items instead of scoring all, which is worth it for 100,000 and more.
+
+        It reads a part of the items, with all filters inside, and gives the scores of the model; a list may lack an
+        item of the exact one. Unknown users, new ones (`recommend_history`) and similar items are answered exactly.
+
+        Args:
+            recall: the share of the exact 100 best items that it is to find, over a sample of users.
+
+        Returns:
+            How it was built, and the share that it does find.
+
+        Raises:
+            ConfigError: if the model's score is no inner product of vectors, or FAISS is not installed.
+        """
+        self.index = ItemIndex(self.model, recall)
+        return self.index.told
 
     def sizes(self) -> str:
         return f"{len(self.users):,} users, {len(self.items):,} items, {len(self.prepared.train):,} interactions"

@@ -24,6 +24,7 @@ from recgnn.models.base import Model, Pair, top_k
 from recgnn.serving.columns import own_columns
 from recgnn.serving.filters import Filters, left_out
 from recgnn.serving.ids import as_list, check_fallback, required
+from recgnn.serving.index import ItemIndex
 from recgnn.serving.output import concatenated, ranked
 from recgnn.training import run_folder as runs
 
@@ -42,12 +43,14 @@ class TrainedModel(ABC):
         users: the users of the run.
         items: its items; their frequency is their popularity.
         summary: counts and descriptions of the run's data.
+        index: what `recommend` searches instead of scoring all items, if anything (see `use_index`).
     """
 
     names: dict[str, str]
     users: Vocabulary
     items: Vocabulary
     summary: dict[str, Any]
+    index: ItemIndex | None = None
 
     def __init__(self, run: str | Path, model: Model):
         self.run, self.model = runs.existing_run(run), model.eval()
@@ -164,6 +167,8 @@ class TrainedModel(ABC):
             def hide(scores: Tensor) -> Tensor:
                 return filters.hide(scores, places, some)
 
+            if self.index is not None and own is None and bool(self.index.knows(some).all()):
+                return self.index.best(some, k, filters)
             scores, unknown = score(some, hide), some < 0
             if unknown.any():
                 scores[unknown] = self.popularity

@@ -27,4 +27,5 @@ def vectors_of_run(run: str, side: str) -> IdVectors:
     table = dict(zip((USER, ITEM), trained.embeddings(), strict=True))[side]
     train = trained.prepared.train
     pairs = {USER: trained.users.decode(train.user), ITEM: trained.items.decode(train.item)}
-    return IdVectors(pd.Series(table.index), table.to_numpy(), pd.DataFrame(pairs))
+    rule = trained.summary["positive"]
+    return IdVectors(pd.Series(table.index), table.to_numpy(), pd.DataFrame(pairs), None if rule == "all" else rule)

@@ -231,9 +231,13 @@ class Training(Checked, LightningModule):
 
     # ---- measuring
 
+    def begin_measuring(self) -> None:
+        """Forget what was computed before the last steps."""
+        self.model.refresh()
+
     def on_validation_epoch_start(self) -> None:
         self.check_loss()
-        self.model.refresh()
+        self.begin_measuring()
 
     def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return self._measured("val", batch)
@@ -242,7 +246,7 @@ class Training(Checked, LightningModule):
         self._finish("val")
 
     def on_test_epoch_start(self) -> None:
-        self.model.refresh()
+        self.begin_measuring()
 
     def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         return self._measured("test", batch)

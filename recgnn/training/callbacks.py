@@ -68,11 +68,12 @@ class RunFolder(Callback):
                 path.write_text(self.config, encoding="utf-8")
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.load(self.config, YAML))
+        parameters = getattr(trainer.strategy, "num_parameters", None)  # of all processes
         described = {
             "model_name": type(pl_module.model).__name__,
             "data_name": trainer.datamodule.name,
             "task": pl_module.task,
-            "parameters": sum(p.numel() for p in pl_module.model.parameters()),
+            "parameters": parameters or sum(p.numel() for p in pl_module.model.parameters()),
             "data_statistics": trainer.datamodule.prepared.summary,
         }
         for logger in trainer.loggers:

@@ -194,7 +194,7 @@ class ClickTraining(Training):
         if self.counts is None:
             raise ConfigError("l2_on: mba needs how often the training events have each value: see set_counts")
         counts = self.counts.clamp(min=1)
-        return sum((table(rows).square().sum(1) / counts[rows]).sum() / 2 for table, rows in own)
+        return sum((table.again(rows).square().sum(1) / counts[rows]).sum() / 2 for table, rows in own)
 
     def configure_optimizers(self) -> Optimizer:
         own: list[tuple[Sequence[FieldEmbedding], Callable[[list], Optimizer]]] = []
@@ -206,7 +206,7 @@ class ClickTraining(Training):
             own.append((others, lambda weights: ROW_OPTIMIZERS[self.table_optimizer](weights, lr=self.table_lr)))
         if not own:
             return super().configure_optimizers()
-        weights = [[table.weight for table in tables] for tables, _ in own]
+        weights = [[table.weight for table in tables if table.shards is None] for tables, _ in own]
         taken = {id(weight) for group in weights for weight in group}
         rest = self.adam([parameter for parameter in self.parameters() if id(parameter) not in taken])
         return Together([rest, *(made(group) for (_, made), group in zip(own, weights, strict=True) if group)])
@@ -247,7 +247,7 @@ class ClickTraining(Training):
         if first is not None:
             curve = first.model.calibration
         elif self.task == "clicks" and len(np.unique(data.prepared.val.labels)) == 2:
-            self.load_state_dict(checkpoint["state_dict"])
+            self.trainer.strategy.load_model_state_dict(checkpoint)
             self.model.calibration, alone = None, Shard(data.shard().device)
             self.to(alone.device)
             events = self._logits(EventBatches(data.prepared, "val", data.eval_batch_size, lambda: alone))
@@ -261,6 +261,7 @@ class ClickTraining(Training):
             curve = None if fitted is None else torch.tensor(fitted, dtype=torch.float32)
             self.model.calibration = curve if curve is None else curve.to(self.model.bias.device)
         if curve is not None and self.trainer.is_global_zero:
+            checkpoint = read_checkpoint(best, tables=False)
             checkpoint["state_dict"]["model.calibration"] = curve.cpu()
             AtomicCheckpointIO().save_checkpoint(checkpoint, best)
         self.trainer.strategy.barrier()

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from recgnn.data.clicks.encoders import UNKNOWN, Categorical
 from recgnn.data.interactions.log import ITEM, USER
+from recgnn.evaluation.groups import Group, as_groups
 from recgnn.evaluation.metrics.clicks import auc
 from recgnn.evaluation.metrics.grouped import GroupedErrors, GroupedRecall, SampledEvents
-from recgnn.evaluation.reports.common import Group, as_groups
 
 GROUPS = ("known", "new")
 Known = dict[str, Tensor]

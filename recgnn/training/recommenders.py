@@ -20,6 +20,7 @@ from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
 from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
 from recgnn.training.base import Training
+from recgnn.training.costs import told_costs
 
 NEGATIVES = ("auto", "uniform", "popularity", "shared", "in_batch", "all")
 
@@ -46,10 +47,18 @@ class RecommenderTraining(Training):
         ratings = data.ratings("train") if self.task == "rating" else None
         if self.model.weighted:
             self.model.confidences = data.distinct("train")[2]
-        self.set_graph(data.edge_index, ratings)
+        edge_index = data.edge_index
+        self.set_graph(edge_index, ratings)
+        if stage == "fit" and self.model.divisible and self.trainer.world_size > 1 and self.task == "ranking":
+            self.print(told_costs(self.model, edge_index, self.trainer.world_size))
         # Constant on every rank: DDP need not broadcast the graph before each step.
         kept = self.state_dict()
         self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+
+    def begin_measuring(self) -> None:
+        super().begin_measuring()
+        if self.model.partition is not None:
+            self.model.embeddings()  # by all processes at once, however many users each of them has
 
     def chosen(self, data: Any) -> dict[str, Any]:
         """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`)."""
@@ -183,8 +192,14 @@ class RankingTraining(RecommenderTraining):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         if isinstance(self.loss, PairLoss):
-            losses = self.loss.of_representations(outputs[0], outputs[1], batch.positives, batch.negatives, self.log_q)
-            return weighted_mean(losses, batch.weights)
+            (user, item), positives, weights = outputs[:2], batch.positives, batch.weights
+            if self.model.partition is not None and batch.negatives is None:  # they are all processes' other positives
+                gather = self.model.partition.whole_batch
+                item, positives = gather(item), gather(positives)
+                if type(self.loss).forward is PairLoss.forward:  # one number of the whole batch
+                    user, weights = gather(user), None if weights is None else gather(weights)
+            losses = self.loss.of_representations(user, item, positives, batch.negatives, self.log_q)
+            return weighted_mean(losses, weights)
         assert isinstance(self.loss, RowLoss)
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs
         weighted = {} if batch.weights is None else {"weights": batch.weights}

@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 def results(
     rows: list[dict[str, Any]], test: dict[str, float | None], best_epoch: int, epochs: int, summary: dict[str, Any]
 ) -> dict[str, Any]:
-    """The content of metrics.json; `rows` are metrics.csv's."""
+    """The content of metrics.json; `rows` are metrics.csv's, and no epochs are those of a model that was solved."""
     best = next((row for row in rows if row["epoch"] == best_epoch), {})
     seconds = [row["seconds"] for row in rows]
     return {
@@ -129,12 +129,12 @@ def print_groups(groups: dict[str, list[dict[str, Any]]]) -> None:
 def print_fit(content: dict[str, Any], run_dir: Path, prepared: Any, loggers: list, task: str, own: bool) -> None:
     """The table, where the run lies, and what to type next; for `own` classes, with the option that imports them."""
     parts = {part: content[part] for part in ("val", "test") if content[part]}
-    print(
-        f"best epoch {content['best_epoch']} of {content['epochs']}, "
-        f"{content['seconds_per_epoch'] or 0:.2f} s an epoch, {content['seconds']:.0f} s in all"
-    )
+    seconds, epochs = content["seconds_per_epoch"] or 0, content["epochs"]
+    took = f"best epoch {content['best_epoch']} of {epochs}, {seconds:.2f} s an epoch" if epochs else "solved"
+    print(f"{took}, {content['seconds']:.0f} s in all")
     if "refit" in content:
-        print(f"trained again on train and validation for {content['refit']['epochs']} epochs, and that tested")
+        again = f"trained again on train and validation for {content['refit']['epochs']} epochs"
+        print(f"{again if epochs else 'solved again on train and validation'}, and that tested")
     baselines, shown = content.get("baselines", {}), list(parts)
     for name, values in baselines.items():  # of several the last part alone; all are in metrics.json
         for part in shown if len(baselines) == 1 else shown[-1:]:

@@ -67,8 +67,12 @@ def best_checkpoint(run: Path) -> Path:
     return last
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, tables: bool = True) -> dict[str, Any]:
     """A checkpoint's content: tensors and plain values only; anything else is refused and not executed.
+
+    Args:
+        path: the file.
+        tables: whether tables that lie beside it (see `table_files`) are read, too.
 
     Raises:
         RunError: If the file is missing, damaged, or holds anything else.
@@ -101,6 +105,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     for name, kind in PARTS.items():
         if name in content and not isinstance(content[name], kind):
             raise RunError(f"{path}: is not a checkpoint of recgnn: its {name} is {type(content[name]).__name__}")
+    if tables and "tables" in content:
+        from recgnn.training.table_files import completed
+
+        return completed(content, path)
     return content
 
 

@@ -158,6 +158,10 @@ def test_compare_takes_them_as_a_line_with_users(tiny_run, here, capsys) -> None
     runs, left = find([tiny_run, "lists"])
     (table,) = tables(runs)
     assert not left and sorted(row.name for row in table.rows) == ["LightGCN", "recs", "worse"]
+    by_run, by_lists = ({run.folder.name: run for run in runs}[n].content["groups"] for n in (tiny_run.name, "recs"))
+    assert {*by_lists} == {"by_activity", "by_popularity"}
+    for name, records in by_lists.items():
+        assert records == [pytest.approx(record) for record in by_run[name]]
     users = {row.name: next(iter(row.of_users("ndcg@5").values())) for row in table.rows}
     pd.testing.assert_series_equal(users["recs"], users["LightGCN"], check_exact=False)
     against = {row.name: row.against for row in table.rows}

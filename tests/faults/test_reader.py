@@ -32,7 +32,7 @@ EXAMPLES = int(os.environ.get("RECGNN_FAULTS", 40))
 HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 many = settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES < 1000, suppress_health_check=HEALTH)
 PIECES = st.sampled_from([48, 200, 2**24])
-NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+NULLS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "\\N")
 
 
 @pytest.fixture(scope="module")

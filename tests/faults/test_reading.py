@@ -284,6 +284,10 @@ def test_a_header_line_in_a_file_of_lists(tmp_path) -> None:
     (tmp_path / "train.txt").write_text("user item item\n0 1 2\n1 2 3\n")
     with pytest.raises(DataError, match="train.txt, line 1: names columns"):
         AdjacencyLog(tmp_path / "train.txt").read()
+    for line, odd in (("0: 1 2", "'0:'"), ("0 [1, 2]", r"'\[1,'"), ("0 1, 2", "'1,'")):
+        (tmp_path / "train.txt").write_text(f"5 7\n{line}\n")
+        with pytest.raises(DataError, match=f"train.txt, line 2: {odd}; expected `user item item ...`"):
+            AdjacencyLog(tmp_path / "train.txt").read()
     (tmp_path / "train.txt").write_text("u0 a b\nu1 b c\n")
     assert len(AdjacencyLog(tmp_path / "train.txt").read()) == 4
 

@@ -120,6 +120,10 @@ def test_figures_are_those_of_a_naive_loop_that_knows_nothing_later(runs: Path, 
         assert content[part]["recall@2"] == pytest.approx(np.mean(recall))
         assert content[part]["ndcg@3"] == pytest.approx(np.mean(ndcg))
         assert content["stages"][part]["candidate_recall"] == pytest.approx(np.mean(of_candidates))
+    for records in content["groups"].values():  # one label a user
+        assert sum(record["rows"] for record in records) == USERS
+        found = sum(record["rows"] * (record["recall@2"] or 0) for record in records)
+        assert found / USERS == pytest.approx(np.mean(recall))
     told = "fm: knows of a user place as in the last event, before the part that is measured"
     assert content["notes"][1].endswith(told)
     alone = content["stages"]["test"]["alone"]

@@ -65,7 +65,8 @@ def test_values_written_otherwise_are_the_same_values(run, how, recwarn) -> None
     assert expected.nunique() > 100 and not [w for w in recwarn if "training data" in str(w.message)]
     context = {"flag": "true", "member": "1", "timestamp": "2023-11-20T10:00:00"}
     again = trained.recommend([3], k=3, context=context | {"flag": 1, "member": True})["score"]
-    assert trained.recommend(["3"], k=3, context=context)["score"].tolist() == again.tolist()
+    for user in ("3", "3.0", "03", 3.0):
+        assert trained.recommend([user], k=3, context=context)["score"].tolist() == again.tolist()
 
 
 def test_what_is_unknown_is_told_beside_validation(run, entry, tmp_path) -> None:

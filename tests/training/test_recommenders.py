@@ -94,7 +94,8 @@ def test_data_of_events_are_refused() -> None:
 
 def test_the_graph_is_no_part_of_a_checkpoint_and_is_not_broadcast() -> None:
     training = RankingTraining(MF(3, 3, 2), ks=[2])
-    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=torch.tensor([[0, 1], [2, 0]])))
+    data = SimpleNamespace(edge_index=torch.tensor([[0, 1], [2, 0]]))
+    training._trainer = SimpleNamespace(datamodule=data, world_size=1)
     training.setup("fit")
     ignored = set(training._ddp_params_and_buffers_to_ignore)
     assert ignored == {name for name, _ in training.named_buffers()} - set(training.state_dict())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -14,6 +14,7 @@ import pandas as pd
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
+from recgnn.data.interactions.columns import Attributes, Side
 from recgnn.data.interactions.log import (
     ITEM,
     SPLIT,
@@ -24,14 +25,15 @@ from recgnn.data.interactions.log import (
     InteractionLog,
     clean_split,
 )
-from recgnn.data.readers.frames import as_pandas
+from recgnn.data.readers.frames import named_frame
 from recgnn.data.readers.notation import as_dates
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.tables import bad_rows_note, lines_of, open_table, slices, table_blocks
 from recgnn.data.readers.times import Written
+from recgnn.data.readers.values import TRUTH, as_text
 from recgnn.errors import ConfigError, DataError
-from recgnn.files import existing_files
+from recgnn.files import existing_files, name_of
 
 
 class Known(NamedTuple):
@@ -48,6 +50,10 @@ class EventSource(AnySource):
 
     notes: Sequence[str] = ()
     """What was left out in reading, in lines."""
+    owners: Mapping[str, Kind] = {}
+    """To whom columns belong that tables of users and items have, when blocks have been read."""
+    titles: pd.DataFrame | None = None
+    """Columns `item` and `title`, where the items have such, when blocks have been read."""
 
     def known(self) -> Known:
         """Return what is known of the columns; nothing by default."""
@@ -88,6 +94,11 @@ class EventTable(EventSource):
         on_missing: Rows without a `timestamp` where one is needed: `refuse`; `drop`; `keep` has them in train, and in
             no history.
         decimal: What stands before the fraction of numbers in text: `.`, or `,` as in 3,5.
+        users: A table with a row per user, whose columns become columns of the events: a file, or a mapping of its
+            path, id (the column of the ids, there and perhaps in the events, where it else is `user`), columns (of a
+            file without a header line) and separator.
+        items: A table with a row per item, likewise; its titles are no column, and shown in recommendations. Rows to
+            predict need the columns of these tables themselves.
 
     Raises:
         ConfigError: If neither or both of `path` and `train` are given.
@@ -112,17 +123,33 @@ class EventTable(EventSource):
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
         decimal: Literal[".", ","] = ".",
+        users: str | Path | dict | None = None,
+        items: str | Path | dict | None = None,
     ) -> None:
         self.decimal = decimal
+        self.sides = {USER: Side.of(users, USER), ITEM: Side.of(items, ITEM)}
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
         self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
         self.written = Written(time_format, time_unit, time_zone, on_missing)
         self._places: list[tuple[int, Origin]] = []  # the first row of each file that has been read
         self.separator, self.columns, self.quotes, self.encoding = separator, columns, quotes, encoding
-        self.name = name or Path(self.files["train"]).stem
+        self.name = name or name_of(self.files["train"])
 
     def blocks(self, columns: Collection[str] | None = None) -> Iterator[pd.DataFrame]:
+        how = (self.quotes, self.encoding, self.decimal)
+        beside = [Attributes(side, key, *how) for key, side in self.sides.items() if side is not None]
+        wanted = None if columns is None else {*columns, *(name for one in beside for name in one.names if name)}
+        for frame in self._blocks(wanted):
+            for one in beside:
+                frame = one.join(frame)
+            self.owners = {str(name): cast(Kind, one.key) for one in beside for name in one.columns}
+            yield frame if columns is None else frame[[c for c in frame if c in columns]]
+        for one in beside:
+            one.check()
+            self.titles = one.titles if self.titles is None else self.titles
+
+    def _blocks(self, columns: Collection[str] | None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
         rows = 0
         self._places = []
@@ -153,7 +180,9 @@ class EventTable(EventSource):
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
         options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
-        return fingerprint(self, options, [path for file in self.files.values() for path in existing_files(file)])
+        options += [repr(side and side[1:]) for side in self.sides.values()]
+        files = [path for file in self.files.values() for path in existing_files(file)]
+        return fingerprint(self, options, [*files, *(side and side.path for side in self.sides.values())])
 
 
 class EventFrame(EventSource):
@@ -177,7 +206,7 @@ class EventFrame(EventSource):
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
-        self.frame, self.name = as_pandas(frame).reset_index(drop=True), name
+        self.frame, self.name = named_frame(frame).reset_index(drop=True), name
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
     def events(self) -> pd.DataFrame:
@@ -253,7 +282,7 @@ def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarr
 
     Args:
         frame: The events; a range index counts the rows.
-        label: A column of 0 and 1, or a rule such as `rating >= 4` or `behavior == 'buy'`.
+        label: A column of 0 and 1 (or of true and false), or a rule such as `rating >= 4` or `behavior == 'buy'`.
         task: `clicks`, or `regression`, whose labels are numbers.
 
     Raises:
@@ -263,6 +292,9 @@ def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarr
     rule = None if label in frame.columns else Rule(label, "label")
     for column in columns:
         values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        if rule is None and task == "clicks" and np.isnan(values).all():  # as pandas writes true and false
+            truth = as_text(frame[column]).str.lower().map(TRUTH).astype("Float64")
+            values = truth.to_numpy(np.float64, na_value=np.nan)
         if rule is not None:
             text = not any(condition.numeric for condition in rule.conditions if condition.column == column)
             wrong = frame[column].isna().to_numpy() if text else np.isnan(values)
@@ -273,6 +305,9 @@ def labels_of(frame: pd.DataFrame, label: str, task: str = "clicks") -> np.ndarr
             wrong, expected = ~np.isin(values, (0.0, 1.0)), f"0 or 1, or a rule such as label: {column} >= 4"
         if wrong.any():
             row = int(wrong.argmax())
+            if rule is None and task == "clicks" and pd.notna(value := frame[column].iloc[row]):
+                other = f"== {shown(value)}" if np.isnan(values[row]) else "> 0" if values[row] < 0 else ">= 4"
+                expected = f"0 or 1, true or false, or a rule such as label: {column} {other}"
             number = frame.index[row] if isinstance(frame.index, pd.RangeIndex) else row
             raise DataError(
                 f"row {number + 1}, column '{column}': {shown(frame[column].iloc[row])} is no label; "

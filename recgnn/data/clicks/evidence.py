@@ -1,11 +1,18 @@
-"""What the labels of a sample of train say of a column of numbers: are its values names, or does their order count?"""
+"""What values, and the labels of a sample of train, say of a column: times, names, or numbers whose order counts?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+
+from recgnn.data.readers.origin import Origin, shown
+from recgnn.data.readers.times import Finder
+from recgnn.data.readers.values import as_text
+from recgnn.errors import DataError
 
 SAMPLE = 2**17  # events that are looked at
 LEAST = 200  # events, and a tenth as many of the rarer label, to say anything
@@ -108,3 +115,22 @@ def _by_line(x: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
         slope = np.cov(own, y, bias=True)[0, 1] / max(float(own.var()), 1e-300)
         errors[side] = np.square(labels[side] - (y.mean() + slope * (x[side] - own.mean())))
     return errors
+
+
+def are_times(values: pd.Index) -> bool:
+    """Return whether texts are times of one notation."""
+    finder = Finder("")
+    with suppress(DataError):
+        finder.look(pd.Series(values), Origin().at)
+        return finder.found().first is not None
+    return False
+
+
+def why_texts(values: pd.Index) -> str:
+    """Return why texts that are others in nearly every row are no field: most of them may be meant as numbers."""
+    texts = as_text(values.to_series())
+    bare = texts.str.replace(r"[$€£¥%,\s]", "", regex=True)
+    if pd.to_numeric(bare, errors="coerce").notna().mean() < 0.9:
+        return "nearly every row has another text"
+    odd = texts[pd.to_numeric(texts, errors="coerce").isna()].iloc[0]
+    return f"most of it is numbers, and {shown(odd)} is none; mend the column, or say decimal: ,"

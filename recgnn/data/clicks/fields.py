@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recgnn.data.clicks.evidence import FAR, evidence_of
-from recgnn.data.readers.lists import hold_lists
+from recgnn.data.clicks.evidence import FAR, are_times, evidence_of, why_texts
+from recgnn.data.readers.lists import hold_lists, hold_objects
 from recgnn.data.readers.origin import need_columns
 from recgnn.data.readers.times import UNSAID, Written
 from recgnn.errors import ConfigError, Count, DataError, Size, check, describe, did_you_mean, hints_of
@@ -206,7 +206,7 @@ def guess(frame: pd.DataFrame, excluded: set[str], labels: np.ndarray | None = N
 
     - `user`, `item` and names that end in id or say as much (`userId`, `ad_id`, `zip`, `brand`) are categorical,
       whatever their values; where each row has another one, those that come twice in train have a row of the table.
-    - `timestamp`, dates, and moments in a column whose name says so are times.
+    - `timestamp`, dates, and moments in a column whose name says so are times; so are texts of more than 100 moments.
     - Numbers of at most 20 values are categorical; fractions of more are numeric.
     - Integers of more are categorical, unless they are plainly quantities (see `_as_number`).
     - Text is multi-valued where most rows are lists, or a tenth have the separator |, else categorical.
@@ -259,8 +259,10 @@ def _guess(name: str, known: pd.Series, labels: np.ndarray | None) -> tuple[Fiel
         return _as_number(name, known.to_numpy(np.float64), counts, labels)
     if hold_lists(known):
         return Field("multi"), ""
+    if hold_objects(known):
+        return Field("drop"), "it holds objects"
     if len(counts) > 100 and len(counts) > 0.5 * len(known):
-        return Field("drop"), "nearly every row has another text"
+        return (Field("time"), "") if are_times(counts.index) else (Field("drop"), why_texts(counts.index))
     return Field("multi" if known.astype("str").str.contains("|", regex=False).mean() > 0.1 else "categorical"), ""
 
 

@@ -160,6 +160,8 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         asked = asked._replace(whose={**joined, **asked.whose}, times=log.times, at=Origin(name).at)
         asked = asked._replace(written=Written(on_missing="keep"))
     columns = [str(c) for c in next(iter(blocks())).columns]
+    if isinstance(source, EventSource):
+        asked = asked._replace(whose={**source.owners, **asked.whose})
     strict = asked.fields is not None
     if known.fields is not None and not strict:
         asked = asked._replace(fields=cast(dict[str, str | dict | Field], known.fields))
@@ -200,6 +202,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
             owners = owners_of(whole.frame, encoders.fields, line, asked.said)
         of_items = [column for column, owner in owners.items() if owner.kind == "item"]
         own_part = part[:: 1 + asked.negatives]  # sampled ones are nobody's events
+        titles = source.titles if isinstance(source, EventSource) else titles
         EventTables.of(*whole[:4], own_part, encoders.reads, of_items, titles, asked.history).save(folder)
     until = None
     if events.seconds is not None:

@@ -27,11 +27,13 @@ class IdVectors(NamedTuple):
         ids: [n].
         vectors: [n, d] float32.
         pairs: Of a run: its training pairs, columns user and item, which must not be tested here.
+        rule: Of a run: which rows it was trained on, such as `rating >= 4`; None for all.
     """
 
     ids: pd.Series
     vectors: np.ndarray
     pairs: pd.DataFrame | None = None
+    rule: str | None = None
 
 
 ReadRun = Callable[[str, str], IdVectors]
@@ -147,8 +149,13 @@ def sources_of(fields: Mapping[str, str | dict | Field] | None) -> list[str]:
 
 
 def told_vectors(encoders: Mapping[str, Encoder], vectors: Mapping[str, IdVectors]) -> list[str]:
-    """Tell, in a line for each field that has them, what its vectors are."""
-    return [e.told(name, vectors[name].vectors) for name, e in encoders.items() if isinstance(e, Vectors)]
+    """Tell, in a line for each field that has them, what its vectors are, and where they may know the labels."""
+    found = [e.told(name, vectors[name].vectors) for name, e in encoders.items() if isinstance(e, Vectors)]
+    for name, own in vectors.items():
+        if own.rule is not None:
+            found.append(f"{name}: its run was trained on rows with {own.rule} alone; if these are the positives here, "
+                         "the vectors know the labels of train: a run of all rows tells more")  # fmt: skip
+    return found
 
 
 def check_split(

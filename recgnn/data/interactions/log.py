@@ -9,7 +9,7 @@ from dataclasses import InitVar, dataclass, field
 import numpy as np
 import pandas as pd
 
-from recgnn.data.readers.ids import clean_ids, known_ids
+from recgnn.data.readers.ids import clean_ids, ids_as, told_twins
 from recgnn.data.readers.notation import Notation
 from recgnn.data.readers.origin import Origin, need_columns, shown
 from recgnn.data.readers.times import UNSAID, Written, clean_times
@@ -70,11 +70,13 @@ class InteractionLog:
         frame, times = clean_interactions(self.interactions, origin or Origin(), written or UNSAID)
         object.__setattr__(self, "interactions", frame)
         object.__setattr__(self, "times", self.times or times)
+        twins = [line for side in (USER, ITEM) for line in told_twins(frame[side], side)]
+        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, *twins])))
         own = {ours: theirs for ours, theirs in origin.columns.items() if ours != theirs} if origin else {}
         object.__setattr__(self, "columns", own)
         for key, table in ((USER, self.users), (ITEM, self.items)):
             if table is not None:
-                object.__setattr__(self, f"{key}s", _joinable(table, key, frame[key]))
+                object.__setattr__(self, f"{key}s", joinable(table, key, frame[key]))
 
     def __len__(self) -> int:
         return len(self.interactions)
@@ -167,15 +169,18 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
     return pd.Series(pd.Categorical(parts, categories=list(PARTS)), index=values.index)
 
 
-def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
-    """Return the checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+def joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
+    """Return the checked table with its ids, of column `key`, in the log's type; rows whose id the log cannot have are
+    left out.
+
+    Raises:
+        DataError: If none of its ids is in the log.
+    """
     origin = Origin(f"the {key}s table")
     table = given = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:
-        found = known_ids(table[key], ids.dtype == np.int64)
-        written = table[key].astype("string") == found.astype("string")  # 01 is 1 only where 1 has no row
-        known = found.notna() & (written | ~found.duplicated(keep=False))
-        table = clean_table(table[known].assign(**{key: found[known]}), key, origin)
+        found = ids_as(table[key], ids.dtype == np.int64)
+        table = clean_table(table[found.notna()].assign(**{key: found.dropna()}), key, origin)
     if not table[key].isin(ids).any():
         raise DataError(
             f"{origin.name}: none of its {len(given):,} {key}s, such as {shown(next(iter(given[key]), None))}, is in "

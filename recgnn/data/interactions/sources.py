@@ -15,10 +15,10 @@ import pandas as pd
 import pyarrow as pa
 
 from recgnn.data.cache import fingerprint, frame_digest
-from recgnn.data.interactions.columns import TITLES, build_log, columns_of, keyed_table
+from recgnn.data.interactions.columns import TITLES, Side, build_log, columns_of, keyed_table
 from recgnn.data.interactions.log import ITEM, RATING, SPLIT, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
 from recgnn.data.readers.adjacency import adjacency_lists
-from recgnn.data.readers.frames import as_pandas
+from recgnn.data.readers.frames import named_frame
 from recgnn.data.readers.lists import words_as_json
 from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.rules import Rule
@@ -26,7 +26,7 @@ from recgnn.data.readers.tables import open_table, read_table
 from recgnn.data.readers.times import Written
 from recgnn.data.readers.types import typed
 from recgnn.errors import DataError
-from recgnn.files import existing_file, existing_files
+from recgnn.files import existing_file, existing_files, name_of
 
 _BENCHMARK = re.compile(r"\.(train|valid|val|test)\.inter$")
 
@@ -48,8 +48,9 @@ class TableLog(Source):
         timestamp: Column of the times, in any notation; None and "" as for `rating`.
         separator: Of the fields of `path`, such as "," or "::"; found out when None.
         columns: Names of the columns of a file without a header line.
-        users: A table with a row per user, or None.
-        items: A table with a row per item, or None.
+        users: A table with a row per user, or None: a file, or a mapping of its path, id (the column of the ids),
+            columns (of a file without a header line) and separator.
+        items: A table with a row per item, likewise.
         title: Column of the titles in the items table (or, without one, in the interactions); None: `title`,
             `movie_title` or `name` if there is one.
         name: Short name of the data set; the file's stem when None.
@@ -77,8 +78,8 @@ class TableLog(Source):
         timestamp: str | None = None,
         separator: str | None = None,
         columns: Sequence[str] | None = None,
-        users: str | Path | None = None,
-        items: str | Path | None = None,
+        users: str | Path | dict | None = None,
+        items: str | Path | dict | None = None,
         title: str | None = None,
         name: str | None = None,
         quotes: bool = True,
@@ -97,8 +98,8 @@ class TableLog(Source):
         self.chosen: Mapping[str, Any] = {USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight}
         self.separator = separator
         self.columns = None if columns is None else list(columns)
-        self.users, self.items, self.title = users, items, title
-        self.name = name or Path(path).name.split(".")[0] or "data"
+        self.users, self.items, self.title = Side.of(users, USER), Side.of(items, ITEM), title
+        self.name = name or name_of(path)
         self.quotes, self.encoding = quotes, encoding
         self.written = Written(time_format, time_unit, time_zone, on_missing)
 
@@ -114,17 +115,15 @@ class TableLog(Source):
         users, items = self._table(self.users, USER), self._table(self.items, ITEM)
         return build_log(frame, origin, self.chosen, users, items, self.title, self.name, self.written)
 
-    def _table(self, path: str | Path | None, key: str) -> pd.DataFrame | None:
-        if path is None:
-            return None
-        ids = (str(self.chosen[key]), key)
-        frame, origin = read_table(path, ids=ids, quotes=self.quotes, encoding=self.encoding, decimal=self.decimal)
-        return keyed_table(frame, key, ids[0], origin)
+    def _table(self, side: Side | None, key: str) -> pd.DataFrame | None:
+        return side and side.read(key, str(self.chosen[key]), self.quotes, self.encoding, self.decimal)
 
     def fingerprint(self) -> str:
         options = [self.chosen, self.separator, self.columns, self.title, self.name, self.quotes, self.encoding]
         options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
-        return fingerprint(self, options, [*existing_files(self.path), self.users, self.items])
+        sides = (self.users, self.items)
+        options += [repr(side and side[1:]) for side in sides]
+        return fingerprint(self, options, [*existing_files(self.path), *(side and side.path for side in sides)])
 
 
 class AtomicLog(Source):
@@ -321,8 +320,8 @@ class FrameLog(Source):
         time_zone: str | None = None,
         on_missing: Literal["refuse", "drop", "keep"] = "refuse",
     ) -> None:
-        self.frame = as_pandas(frame)
-        self.users, self.items = (None if table is None else as_pandas(table) for table in (users, items))
+        self.frame = named_frame(frame)
+        self.users, self.items = (None if table is None else named_frame(table) for table in (users, items))
         self.chosen: Mapping[str, Any] = {
             USER: user, ITEM: item, RATING: rating, TIMESTAMP: timestamp, WEIGHT: weight
         }  # fmt: skip

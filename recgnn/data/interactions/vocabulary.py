@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.log import TITLE
 from recgnn.data.readers.ids import known_ids
 from recgnn.data.readers.origin import shown
+from recgnn.data.readers.values import Type, texts_as
 from recgnn.data.stored import reading
 from recgnn.errors import DataError, nearest_names
 from recgnn.files import atomic_path
@@ -27,6 +28,7 @@ class Vocabulary:
         ids: Unique ids, integers or strings; row `i` is `ids[i]`.
         attributes: One row per id, in the same order (column `title` is used by `title`); or None.
         frequency: Occurrences of each id in train; zeros when None.
+        kind: Type of the values that text ids were in training: of numbers, 3.0 and 03 are 3.
 
     Shapes:
         frequency: `[n]` int64.
@@ -40,7 +42,9 @@ class Vocabulary:
         ids: Iterable[object],
         attributes: pd.DataFrame | None = None,
         frequency: np.ndarray | None = None,
+        kind: Type = "text",
     ) -> None:
+        self.kind = kind
         index = ids if isinstance(ids, pd.Index) else pd.Index(pd.Series([*ids]))
         integers = pd.api.types.is_integer_dtype(index.dtype)
         if not integers and not pd.api.types.is_string_dtype(index.dtype) and len(index):
@@ -128,7 +132,7 @@ class Vocabulary:
         if not len(ids):
             return np.zeros(0, dtype=np.int64)
         values = ids if isinstance(ids, pd.Series) else pd.Series(np.asarray(ids, dtype=object)).infer_objects()
-        clean = known_ids(values, self.is_integer)
+        clean = self._clean(values)
         if self._known is not None:
             array = pa.array(clean, type=pa.large_string(), from_pandas=True)
             return pc.fill_null(pc.index_in(array, value_set=self._known), -1).to_numpy().astype(np.int64)
@@ -136,6 +140,10 @@ class Vocabulary:
             return self.ids.get_indexer(pd.Index(clean)).astype(np.int64)
         rows = self.ids.get_indexer(pd.Index(clean.fillna(0).astype(np.int64))).astype(np.int64)
         return np.where(clean.isna(), -1, rows)
+
+    def _clean(self, ids: pd.Series) -> pd.Series:
+        """Return raw ids in the vocabulary's type, NA where one is none."""
+        return known_ids(ids, True) if self.is_integer else texts_as(ids, self.kind)
 
     def decode(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """Return raw ids of rows: int64, or an object array of str; the shape of `rows` is kept.
@@ -156,7 +164,7 @@ class Vocabulary:
             DataError: Names the first that cannot be an id here.
         """
         values = pd.Series(list(ids), dtype=object)
-        clean = known_ids(values.infer_objects(), self.is_integer)
+        clean = self._clean(values.infer_objects())
         if clean.isna().any():
             wrong = values.iloc[int(clean.isna().to_numpy().argmax())]
             kind = "whole numbers" if self.is_integer else "text"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recgnn.data.readers.lines import numbered_lines
 from recgnn.data.readers.types import kind_of
@@ -31,6 +32,11 @@ def adjacency_lists(path: str | Path) -> tuple[pa.Array, pa.Array]:
     items = pa.array([token for line in lines for token in line[1:]], type=pa.string())
     if not len(items):
         raise DataError(f"{path}: no line has an item; expected `user item item ...`, separated by blanks")
+    for ids, of in ((users, np.arange(len(lines))), (items, np.repeat(np.arange(len(lines)), counts))):
+        if (odd := pc.match_substring_regex(ids, r"^[\[({]|[:,;\])}]$").to_numpy(zero_copy_only=False)).any():
+            row = int(odd.argmax())
+            one = f"{path}, line {numbers[of[row]]}: {ids[row].as_py()!r}"
+            raise DataError(f"{one}; expected `user item item ...`, separated by blanks")
     others = pa.chunked_array([users[1:]]), pa.chunked_array([items[counts[0] :]])
     if len(lines) > 1 and all(kind_of(ids) == "integer" for ids in others if len(ids)):
         if any(kind_of(pa.chunked_array([ids])) != "integer" for ids in (users[:1], items[: counts[0]]) if len(ids)):

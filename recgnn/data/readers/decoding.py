@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from recgnn.errors import ConfigError, DataError, first_line
 
 _UTF8_MARK = b"\xef\xbb\xbf"
-GROWTH = 500  # times that a gzip file of text may grow
+GROWTH = 500  # times that a packed file of text may grow
+_PACKED: dict[bytes, tuple[str, Any]] = {  # by how a file begins
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ": ("xz", lzma.open),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", lambda path: pa.input_stream(str(path), compression="zstd")),
+}
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive or a workbook; unpack it, or save it as csv",
+    b"ARROW1": "an Arrow (Feather) file; write it as Parquet",
+    b"SQLite": "an SQLite database; write the table as csv or Parquet",
+    b"ORC": "an ORC file; write it as Parquet",
+    b"\x89HDF": "an HDF5 file; write the table as csv or Parquet",
+    b"PAR1": "a Parquet file; expected lines of text",
+}
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -26,8 +45,13 @@ def check_encoding(encoding: str | None) -> None:
         raise ConfigError(f"encoding is {encoding!r}; expected one such as utf-8, latin-1, cp1252 or utf-16") from None
 
 
+def plain_name(path: Path) -> str:
+    """Return the name of a file without the ending of what has packed it: `log.tsv` of `log.tsv.gz`."""
+    return path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
+
+
 def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes]:
-    """Yield a text file as UTF-8, some bytes at a time; what ends in `.gz` by its content is unpacked.
+    """Yield a text file as UTF-8, some bytes at a time; what gzip, bzip2, xz or Zstandard has packed is unpacked.
 
     Without `encoding` the text is UTF-8, or UTF-16 where the file begins with its mark. The bytes of UTF-8 are not
     checked here (see `check_utf8`).
@@ -38,12 +62,14 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
         encoding: That of the text.
 
     Raises:
-        DataError: If the file is no readable gzip file, holds a NUL, or bytes that the encoding does not have; names
+        DataError: If the file cannot be unpacked, holds a NUL, or bytes that the encoding does not have; names
             the line.
     """
     decoder = None
     for number, data in enumerate(_raw(path, size)):
         if number == 0:
+            if kind := next((kind for begin, kind in _OTHERS.items() if data.startswith(begin)), None):
+                raise DataError(f"{path}: is {kind}")
             encoding = _certain(data) or encoding
             if encoding is not None and codecs.lookup(encoding).name != "utf-8":
                 decoder = codecs.getincrementaldecoder(encoding)()
@@ -133,16 +159,17 @@ def _line_of(path: Path, byte: bytes) -> int:
 def _raw(path: Path, size: int) -> Iterator[bytes]:
     """Yield the bytes of a file, unpacked."""
     with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
+        begin = file.read(6)
+    name, unpacked = next((kind for start, kind in _PACKED.items() if begin.startswith(start)), ("", None))
     packed = path.stat().st_size
-    left = max(GROWTH * packed, 2**26) if zipped else packed
+    left = max(GROWTH * packed, 2**26) if name else packed
     try:
-        with gzip.open(path) if zipped else open(path, "rb") as stream:
+        with unpacked(path) if unpacked else open(path, "rb") as stream:
             while data := stream.read(size):
                 left -= len(data)
-                if zipped and left < 0:
+                if name and left < 0:
                     raise DataError(f"{path}: {packed:,} bytes that unpack to {GROWTH} times as many are no table")
                 yield data
-    except (OSError, EOFError, zlib.error) as error:
-        kind = "is no readable gzip file" if zipped else "cannot be read"
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+        kind = f"is no readable {name} file" if name else "cannot be read"
         raise DataError(f"{path}: {kind}: {first_line(error)}") from error

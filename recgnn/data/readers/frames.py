@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from recgnn.data.readers.origin import unique_columns
 from recgnn.data.readers.types import frame_of
 from recgnn.errors import DataError
 
@@ -44,6 +45,17 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_list_view(kind):
         return pa.large_list(_plain(kind.value_type))
     return pa.large_string() if pa.types.is_string_view(kind) else kind
+
+
+def named_frame(table: Any, what: str = "the frame") -> pd.DataFrame:
+    """Return a table as `as_pandas`, whose columns have texts for names, each once.
+
+    Raises:
+        DataError: If it is no table, or two columns have one name.
+    """
+    frame = as_pandas(table, what)
+    unique_columns(frame.columns, what)
+    return frame if all(isinstance(name, str) for name in frame.columns) else frame.set_axis([*map(str, frame)], axis=1)
 
 
 def like(given: Any, frame: pd.DataFrame) -> Any:

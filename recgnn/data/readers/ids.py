@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recgnn.data.readers.lists import hold_lists
 from recgnn.data.readers.origin import Origin, shown
 from recgnn.data.readers.values import INT64, NULLS, as_text
 from recgnn.errors import DataError
 
+_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _INTEGER = r"^[+-]?[0-9]+(\.0*)?$"
 
 
@@ -34,6 +39,8 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
     if null.any():
         raise DataError(f"{origin.at(int(null.argmax()), column)}: no {column} id; remove the row or fill it in")
     if isinstance(ids.dtype, pd.StringDtype):
+        if hold_lists(ids.iloc[:1000]):
+            raise DataError(f"{origin.at(0, column)}: {shown(ids.iloc[0])} is a list; expected one {column} a row")
         word = ids.isin(NULLS).to_numpy(bool)
         if word.any() and ids[~word].str.fullmatch(_INTEGER).all():
             row = int(word.argmax())
@@ -61,6 +68,21 @@ def clean_ids(ids: pd.Series, column: str, origin: Origin) -> pd.Series:
     raise DataError(f"{origin.at(0, column)}: ids of type {kind}; expected integers or strings")
 
 
+def told_twins(ids: pd.Series, column: str) -> tuple[str, ...]:
+    """Return a line about clean ids that look like another one by invisible characters or forms of Unicode, or none."""
+    text = isinstance(ids.dtype, pd.StringDtype)
+    if not text or pc.all(pc.string_is_ascii(pa.array(ids, pa.large_string()))).as_py():
+        return ()
+    names = pd.Series(ids.unique(), dtype="str")
+    seen = names.map(lambda name: name if name.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)))
+    twins = names[seen.duplicated(keep=False)]
+    if not len(twins):
+        return ()
+    one, other = twins[seen[twins.index] == seen[twins.index[0]]].iloc[:2]
+    told = f"{len(twins):,} of {len(names):,} {column}s look like another one and count apart"
+    return (f"{told}, such as {ascii(one)} and {ascii(other)}",)
+
+
 def known_ids(ids: pd.Series, integer: bool) -> pd.Series:
     """Return raw ids in the type of known ones: int64, or Int64 or string with NA for values that cannot be such an id.
 
@@ -84,6 +106,13 @@ def known_ids(ids: pd.Series, integer: bool) -> pd.Series:
         found = pd.Series(np.where(whole, values, 0).astype(np.int64), index=ids.index)
         return found if whole.all() else found.astype("Int64").mask(~whole)
     return _integers(ids)
+
+
+def ids_as(ids: pd.Series, integer: bool) -> pd.Series:
+    """Return the ids of a table as `known_ids`, NA also for another writing of one: 01 is 1 only where 1 has no row."""
+    found = known_ids(ids, integer)
+    written = ids.astype("string") == found.astype("string")
+    return found.mask(~(written | ~found.duplicated(keep=False)).fillna(False).astype(bool))
 
 
 def _integers(ids: pd.Series) -> pd.Series:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.json
 
-from recgnn.data.readers.decoding import check_utf8, chunks
+from recgnn.data.readers.decoding import check_utf8, chunks, plain_name
 from recgnn.errors import DataError, first_line
 
 PIECE = 2**24  # bytes that are read at a time; no line is longer
@@ -35,11 +35,11 @@ def is_json(path: Path, encoding: str | None = None) -> bool:
         DataError: If it is one JSON array, which is no table of lines.
     """
     head = next(chunks(path, 2**16, encoding), b"").lstrip()
-    if head.startswith(b"[") and path.name.endswith((".json", ".json.gz")):
-        raise DataError(f"{path}: is one JSON array; expected JSON lines, an object a line")
+    if head.startswith(b"[") and plain_name(path).endswith(".json"):
+        raise DataError(f"{path}: is one JSON array; expected JSON lines, an object a line: jq -c '.[]' writes them")
     if not head.startswith(b"{"):
         return False
-    if path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
+    if plain_name(path).endswith((".json", ".jsonl", ".ndjson")):
         return True
     try:
         return isinstance(json.loads(head.splitlines()[0]), dict)
@@ -57,6 +57,7 @@ class JsonTable:
 
     Attributes:
         bad: The lines that were dropped.
+        objects: The columns that are left out, since they hold objects.
 
     Raises:
         DataError: For the first line that is no JSON object.
@@ -70,6 +71,7 @@ class JsonTable:
             for field in self._parsed(piece, {}).schema:
                 known = self.types.get(field.name, pa.null())
                 self.types[field.name] = _wider(known, field.type)
+        self.objects = [name for name, kind in self.types.items() if _nested(kind)]
         self.types = {name: kind for name, kind in self.types.items() if not _nested(kind)}
         self.names = list(self.types)
         if not self.names:

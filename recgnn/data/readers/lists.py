@@ -1,4 +1,4 @@
-"""Several values in one cell: Parquet's and Arrow's lists, JSON, text with separators."""
+"""Several values in one cell: Parquet's and Arrow's lists and objects, JSON, text with separators."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import chain
 
 import numpy as np
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recgnn.data.readers.values import as_text
+from recgnn.errors import DataError
 
 LISTS = (list, tuple, set, np.ndarray)
+NESTED = (*LISTS, dict)
 LOOKED_AT = 10_000  # lists that are looked at for padding
 FEWEST = 10  # lists among which something can be told
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
@@ -53,34 +56,60 @@ def words_as_json(column: pd.Series) -> pd.Series:
 
 
 def lists_as_json(table: pa.Table) -> pa.Table:
-    """Return a table whose columns of lists are JSON."""
+    """Return a table whose columns of lists, or of objects, are JSON."""
     for place, field in enumerate(table.schema):
-        if is_list(field.type):
-            made = [as_json(chunk) for chunk in table.column(place).chunks]
+        if is_list(field.type) or pa.types.is_nested(field.type):
+            make = as_json if is_list(field.type) and not _of_objects(field.type) else _objects_as_json
+            made = [make(chunk) for chunk in table.column(place).chunks]
             table = table.set_column(place, field.name, pa.chunked_array(made, pa.string()))
     return table
 
 
+def _of_objects(kind: pa.DataType) -> bool:
+    return _of_objects(kind.value_type) if is_list(kind) else pa.types.is_nested(kind)
+
+
+def _objects_as_json(values: pa.Array) -> pa.Array:
+    rows = values.to_pylist(maps_as_pydicts="lossy")
+    return pa.array([None if row is None else _as_text(row) for row in rows], pa.string())
+
+
 def plain_lists(column: pd.Series) -> pd.Series:
-    """Return a column of lists, or with lists among other values, as JSON; others as they are."""
+    """Return a column of lists or objects, or with such among other values, as JSON; others as they are.
+
+    Decimals are numbers, durations seconds, and texts among other values make texts of all.
+
+    Raises:
+        DataError: If it holds complex numbers.
+    """
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = pd.Series(column.to_numpy(), column.index, name=column.name)
+    if column.dtype.kind == "c":
+        raise DataError(f"column '{column.name}' holds complex numbers; expected numbers, text, dates or lists")
+    if column.dtype == np.float16 or column.dtype.kind == "m":
+        return column.astype(np.float32) if column.dtype == np.float16 else column.dt.total_seconds()
     if isinstance(column.dtype, pd.ArrowDtype) and is_list(column.dtype.pyarrow_dtype):
         return as_json(column.array.__arrow_array__().combine_chunks()).to_pandas().set_axis(column.index)
     known = column.dropna() if column.dtype == object else column[:0]
-    if not any(isinstance(value, LISTS) for value in known):
-        return column
+    kinds = {*map(type, known)}
+    if not any(issubclass(kind, NESTED) for kind in kinds):
+        if Decimal in kinds and not kinds - {Decimal, int, float}:
+            return column.astype(np.float64)
+        return as_text(column).astype("str") if str in kinds and len(kinds) > 1 else column
     try:
         text = as_json(pa.array(column, from_pandas=True)).to_pylist()
-    except (pa.ArrowException, NotImplementedError, AttributeError):  # of several types
-        text = [json.dumps(x, default=_plain_list) if isinstance(x, LISTS) else x for x in column]
+    except (pa.ArrowException, NotImplementedError, AttributeError):  # of several types, or objects
+        text = [_as_text(x) if isinstance(x, NESTED) else x for x in column]
     return pd.Series(text, index=column.index, name=column.name, dtype="str")
 
 
 def without_lists(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose columns of lists are JSON."""
+    """Return a frame whose columns of lists are JSON, and others of the usual types (see `plain_lists`)."""
     found = frame.copy(deep=False)
     for name in frame.columns:
-        if frame[name].dtype == object or isinstance(frame[name].dtype, pd.ArrowDtype):
-            found[name] = plain_lists(frame[name])
+        column = frame[name]
+        if (plain := plain_lists(column)) is not column:
+            found[name] = plain
     return found
 
 
@@ -91,8 +120,14 @@ def hold_lists(column: pd.Series) -> bool:
     return 2 * len(texts) > len(some) and sum(one is not None for one in _parsed(texts)) * 2 > len(some)
 
 
-def _plain_list(value: object) -> object:
-    return list(value) if isinstance(value, set | np.ndarray) else str(value)
+def hold_objects(column: pd.Series) -> bool:
+    """Return whether all values of a column are objects in JSON."""
+    some = as_text(column.dropna().iloc[:1000]).dropna()
+    return len(some) > 0 and all(text[0] == "{" and text[-1] == "}" and '":' in text for text in some)
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value, default=lambda x: list(x) if isinstance(x, set | np.ndarray) else str(x))
 
 
 def pieces_of(column: pd.Series, separator: str, places: bool = False) -> list[list[str]]:

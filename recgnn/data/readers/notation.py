@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ LAST = 4_102_444_800  # 2100, until when a number is a plausible moment
 ORDER = 1e8  # numbers below it (1973) are taken as an order: they stay as they are, as seconds do
 _WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _NONE = [*NULLS, "NaT"]
+_SAYS_ZONE = re.compile(r"%z|\b(UTC|GMT)\b")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def read_plain(values: pd.Series, how: Notation) -> tuple[np.ndarray, np.ndarray
     """`read` what `plain` returns."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         naive = np.full(len(values), values.dt.tz is None)
-        return _of_dates(values, how.zone, naive), np.zeros(len(values), dtype=bool)
+        return _plausible(_of_dates(values, how.zone, naive), np.zeros(len(values), dtype=bool), how)
     if how.written in UNITS:
         if pd.api.types.is_numeric_dtype(values.dtype):
             return _of_numbers(values, how)
@@ -119,17 +121,23 @@ def read_plain(values: pd.Series, how: Notation) -> tuple[np.ndarray, np.ndarray
     if how.written == ISO:
         dates = pd.to_datetime(text, format=ISO, errors="coerce", utc=True)
         naive = np.ones(len(text), dtype=bool) if how.zone is None else ~zoned(text)
-        return _of_dates(dates, how.zone, naive), (dates.isna() & text.notna()).to_numpy(bool)
+        return _plausible(_of_dates(dates, how.zone, naive), (dates.isna() & text.notna()).to_numpy(bool), how)
     which, text = distinct_of(text)
     digits = CALENDARS.get(how.written)
     if digits:
         text = text.str.zfill(digits) if how.written.startswith("%y") else text
         text = text.where(text.isna() | text.str.fullmatch(f"[0-9]{{{digits}}}"), "-")
     dates = pd.to_datetime(text.astype("str"), format=how.written, errors="coerce", utc=True)
-    seconds = _of_dates(dates, how.zone, np.full(len(text), "%z" not in how.written))
-    if digits and not how.stated:  # 10001231 is a number, and no day of the year 1000
-        seconds = np.where(np.abs(seconds) <= LAST, seconds, np.nan)
-    return _whole(seconds[which]), (text.notna().to_numpy(bool) & np.isnan(seconds))[which]
+    seconds = _of_dates(dates, how.zone, np.full(len(text), _SAYS_ZONE.search(how.written) is None))
+    seconds, wrong = _plausible(_whole(seconds), text.notna().to_numpy(bool) & np.isnan(seconds), how)
+    return _whole(seconds[which]), wrong[which]
+
+
+def _plausible(seconds: np.ndarray, wrong: np.ndarray, how: Notation) -> tuple[np.ndarray, np.ndarray]:
+    """Return dates that were found and which are none: 9999-12-31 and 0001-01-01 stand for no date, 10001231 is a
+    number."""
+    far = np.abs(seconds) > LAST
+    return (seconds, wrong) if how.stated or not far.any() else (np.where(far, np.nan, seconds), wrong | far)
 
 
 def _of_numbers(column: pd.Series, how: Notation) -> tuple[np.ndarray, np.ndarray]:

@@ -43,9 +43,24 @@ class ParquetTable:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._open() as file:
-            names = file.schema_arrow.names
+            self.schema = file.schema_arrow
+        names = self.schema.names
         self.names = [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
         unique_columns(self.names, str(path))
+
+    def check_types(self, other: ParquetTable) -> None:
+        """Check that each column is of a type that goes with that of another file's.
+
+        Raises:
+            DataError: Names the first column that is numbers in one file, and texts, say, in the other.
+        """
+        for name in self.names:
+            one, two = (pa.schema([table.schema.field(name)]) for table in (other, self))
+            try:
+                pa.unify_schemas([one, two], promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                types = f"{one[0].type} in {other.path} and {two[0].type}"
+                raise DataError(f"{self.path}: column '{name}' is {types} here; expected one type in all") from None
 
     def line_of(self, row: int) -> None:
         """Return None: a Parquet file has no lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 
-SEPARATORS = ("::", "\t", ",", ";", "|", " ")
+SEPARATORS = ("::", "\t", ",", ";", "|", "\x01", "~", "^", " ")
 
 
 def sniff(text: bytes, quotes: bool = True) -> str:

@@ -17,7 +17,7 @@ from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.parquet import ParquetTable, is_parquet
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.text import TextTable
-from recgnn.data.readers.types import Kind, as_kind, frame_of, kind_of, typed, wider
+from recgnn.data.readers.types import IdKind, Kind, as_kind, frame_of, id_kind_of, kind_of, typed, wider
 from recgnn.errors import DataError
 from recgnn.files import existing_files
 
@@ -43,6 +43,8 @@ class SeveralTables:
                 raise DataError(f"{path}: {parts[0].path} and {part.path} are not of one kind (text, JSON, Parquet)")
             need_columns(self.names, part.names, str(part.path), f"{parts[0].path} has it")
             need_columns(part.names, self.names, str(parts[0].path), f"{part.path} has it")
+            if isinstance(part, ParquetTable):
+                part.check_types(cast(ParquetTable, parts[0]))
 
     @property
     def bad(self) -> list[str]:
@@ -173,11 +175,14 @@ def read_table(
 
 
 def bad_rows_note(table: Table) -> list[str]:
-    """Return a line about the rows that were dropped in the last reading, if there are any."""
+    """Return lines about the rows that were dropped in the last reading, and the columns that are left out, if any."""
+    parts = table.parts if isinstance(table, SeveralTables) else [table]
+    objects = dict.fromkeys(name for part in parts if isinstance(part, JsonTable) for name in part.objects)
+    told = [f"{table.path}: columns that hold objects are left out: {', '.join(objects)}"] if objects else []
     if not (bad := rows_dropped(table)):
-        return []
+        return told
     shown = ", ".join(repr(row[:40]) for row in bad[:3])
-    return [f"{table.path}: {len(bad):,} rows that cannot be read are left out, such as {shown}"]
+    return [*told, f"{table.path}: {len(bad):,} rows that cannot be read are left out, such as {shown}"]
 
 
 class Kept(NamedTuple):
@@ -202,7 +207,7 @@ def _kept(tables: list[pa.Table], rule: Rule, origin: Origin) -> tuple[list[pa.T
 
 
 def table_blocks(
-    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None
+    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None, ids: Collection[str] = ()
 ) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
@@ -210,6 +215,7 @@ def table_blocks(
         table: See `open_table`.
         chosen: Which columns are wanted; all when None.
         keep: Which rows are read; all when None.
+        ids: Columns that hold ids, as of `read_table`.
 
     Raises:
         DataError: If the file cannot be read or has no rows; names the line or the row of the mistake.
@@ -218,7 +224,7 @@ def table_blocks(
         rule, origin = keep, Origin(str(table.path))
         rule.check(table.names, origin.name)
         wanted = None if chosen is None else {*chosen, *rule.columns}
-        for frame in table_blocks(table, wanted):
+        for frame in table_blocks(table, wanted, ids=ids):
             frame = frame[rule.mask(frame, origin)]
             if len(frame):
                 yield frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
@@ -227,7 +233,7 @@ def table_blocks(
         for batch in cast(ParquetTable, table).tables(chosen, ROWS):
             yield from slices(frame_of(lists_as_json(batch)))
         return
-    kinds: dict[str, Kind | None] = {}
+    kinds, id_kinds = dict[str, Kind | None](), dict[str, IdKind]()
     held: list[pa.Table] | None = []
     for piece in table.tables(chosen):
         if held is not None:
@@ -236,7 +242,11 @@ def table_blocks(
                 continue
         for part in [piece] if held is None else held:
             for name in part.column_names:
-                if kinds.get(name) != "text":
+                if name in ids:
+                    if id_kinds.get(name) != "text":
+                        own = id_kind_of(part[name])
+                        id_kinds[name] = own if id_kinds.get(name, own) == own else "text"
+                elif kinds.get(name) != "text":
                     kinds[name] = wider(kinds.get(name), kind_of(part[name]))
         held = None
     if held is not None and not held:
@@ -244,10 +254,11 @@ def table_blocks(
     if held:
         joined = pa.concat_tables(held)
         held.clear()
-        yield from slices(frame_of(pa.table({name: typed(joined[name]) for name in joined.column_names})))
+        yield from slices(frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})))
         return
     for piece in table.tables(chosen):
-        made = {name: as_kind(piece[name], kinds[name] or "text") for name in piece.column_names}
+        made = {n: as_kind(piece[n], id_kinds.get(n) or kinds.get(n) or "text") for n in piece.column_names}
+        made |= {name: piece[name] for name, kind in id_kinds.items() if kind == "text"}
         yield from slices(frame_of(pa.table(made)))
 
 

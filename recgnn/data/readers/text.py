@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from recgnn.data.readers.decoding import check_encoding, check_utf8, chunks
+from recgnn.data.readers.decoding import check_encoding, check_utf8, chunks, plain_name
 from recgnn.data.readers.line_ends import check_endings, first_ending, last_ending
 from recgnn.data.readers.origin import unique_columns
 from recgnn.data.readers.quotes import QuotedFields, QuoteError, check_no_rows_inside, quoted_fields
@@ -83,7 +83,7 @@ class TextTable:
         head = next(chunks(path, 2**16, encoding), b"")
         if not head.strip() and not any(chunk.strip() for chunk in chunks(path, PIECE, encoding)):
             raise DataError(f"{path}: is empty")
-        tabs = path.name.endswith((".tsv", ".tsv.gz"))
+        tabs = plain_name(path).endswith(".tsv")
         self.written = separator or ("\t" if tabs else sniff(head, quotes))
         self.separator = self.written if len(self.written.encode()) == 1 else _STAND_IN
         self.has_header = columns is None
@@ -114,7 +114,7 @@ class TextTable:
             begin = self._header(piece)[2] if self.has_header and not self._rows else 0
             table = self._parsed(piece, begin, wanted, types or {})
             if self.decimal == ",":
-                table = pa.table({name: _with_points(table[name]) for name in table.column_names})
+                table = pa.table({name: self._with_points(table[name], name) for name in table.column_names})
             self._rows.append(table.num_rows)
             if table.num_rows:
                 yield table
@@ -272,6 +272,27 @@ class TextTable:
             table = table.set_column(place, name, pc.utf8_trim_whitespace(values))
         return table
 
+    def _with_points(self, values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        """Return texts of which numbers with a comma have a point in its place.
+
+        Raises:
+            DataError: If numbers of the column have points as well, as 1.234,5 or 1.234 beside 0,5.
+        """
+        if values.type != pa.string():
+            return values
+        written = pc.match_substring_regex(values, r"^[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?$")
+        points = pc.match_substring_regex(values, r"^[-+]?[0-9]+\.[0-9]+(,[0-9]*)?$")
+        if pc.any(points).as_py():
+            grouped = pc.match_substring_regex(values, r"^[-+]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]*)?$")
+            numbers = pc.match_substring_regex(values, r"^[-+]?[0-9.,]*$")
+            if pc.any(written).as_py() or (pc.all(numbers).as_py() and pc.all(pc.equal(points, grouped)).as_py()):
+                one = values.filter(points)[0].as_py()
+                raise DataError(
+                    f"{self.path}, column '{name}': {one!r} has a point, and decimal is ','; write numbers without "
+                    "points between the thousands"
+                )
+        return pc.if_else(written, pc.replace_substring(values, ",", "."), values)
+
     def _dropped(self, row: pa.csv.InvalidRow) -> str:
         self.bad.append(row.text)
         return "skip"
@@ -284,14 +305,6 @@ class TextTable:
                 wanted = "the header has" if self.has_header else "expected"
                 return f"line {line}: {len(fields)} field{'s' * (len(fields) != 1)} where {wanted} {expected}"
         return None
-
-
-def _with_points(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts of which numbers with a comma have a point in its place."""
-    if values.type != pa.string():
-        return values
-    written = pc.match_substring_regex(values, r"^[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?$")
-    return pc.if_else(written, pc.replace_substring(values, ",", "."), values)
 
 
 def _before(fields: QuotedFields, stop: int) -> QuotedFields:

@@ -21,6 +21,9 @@ RECENT = 1e9  # 2001
 SAMPLE = 1000  # values by which notations are looked for that all are then read by
 _CLOCK = re.compile(r"\b\d{1,2}:\d{2}(:\d{2})?([.,]\d{1,9})?(\s*)([AaPp][Mm]\b)?")
 _ZONE = re.compile(r"\s*(Z\b|[+-]\d{2}:?\d{2}\b)")
+_NO_DATE = re.compile(r"(?i)\b\d*(W|KW|Q)\s?\d")  # weeks and quarters, which strptime has no numbers of
+_OTHER_ZONE = re.compile(r"\b(?!UTC|GMT)[A-Z]{2,5}\b")
+"""Behind a clock, what may be the name of a zone, as EST, which says too little: half a dozen countries have a CST."""
 _NAMES = {
     name.lower(): code
     for code, names in (("%b", calendar.month_abbr), ("%B", calendar.month_name), ("%a", calendar.day_abbr),
@@ -229,6 +232,10 @@ def _formats(text: str) -> list[str]:
         zone = _ZONE.match(tail)
         if zone:
             middle, tail = middle + zone[0].replace(zone[1], "%z"), tail[zone.end() :]
+        if _OTHER_ZONE.search(tail):
+            return []
+    if _NO_DATE.search(head):
+        return []
     parts: list[str] = re.findall(r"[0-9]+|[^\W\d_]+|.", f"{head}\0{tail}")
     names = {place: _NAMES[part.lower()] for place, part in enumerate(parts) if part.lower() in _NAMES}
     numbers = [place for place, part in enumerate(parts) if part.isdecimal()]

@@ -8,13 +8,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recgnn.data.readers.values import NULLS
+from recgnn.data.readers.values import INT64, NULLS
 
 Kind = Literal["integer", "float", "text"]
+IdKind = Literal["integer", "pointed", "text"]
+"""Of ids: integers, integers that all end with .0, or text."""
 KINDS: tuple[Kind, ...] = ("integer", "float", "text")  # each holds the values of those before it
 _NULL = pa.array(["", *NULLS])
 _EXACT = r"^[+-]?(0[0-9]|[0-9]{16,}$)"
 """Texts that a float would change: leading zeros, and integers that may not be exact."""
+_UNITS = ("s", "ms", "us", "ns")
 _NULLABLE = {
     pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
     pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
@@ -39,6 +42,14 @@ def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
     return as_kind(values, "text") if found is None else found
 
 
+def id_kind_of(values: pa.ChunkedArray) -> IdKind:
+    """Return the kind of some ids, as `typed` would find it."""
+    if _integers(values) is not None:
+        return "integer"
+    pointed = pc.all(pc.ends_with(values, ".0")).as_py()
+    return "pointed" if pointed and _integers(pc.utf8_slice_codeunits(values, 0, -2)) is not None else "text"
+
+
 def kind_of(values: pa.ChunkedArray) -> Kind | None:
     """Return the narrowest kind that holds trimmed texts without loss; None where all stand for no value."""
     found = _numbers(values)
@@ -52,20 +63,47 @@ def wider(one: Kind | None, other: Kind | None) -> Kind | None:
     return max(one, other, key=KINDS.index) if one and other else one or other
 
 
-def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+def as_kind(values: pa.ChunkedArray, kind: Kind | IdKind) -> pa.ChunkedArray:
     """Return trimmed texts in a kind that holds them; null where they stand for no value."""
+    if kind == "pointed":
+        return pc.utf8_slice_codeunits(values, 0, -2).cast(pa.int64())
     if kind == "text":
         return _null_where(pc.equal(values, ""), values)
     return _null_where(pc.is_in(values, _NULL), values).cast(pa.int64() if kind == "integer" else pa.float64())
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
-    """Return a table as a frame; integers with gaps stay integers, dates are dates."""
+    """Return a table as a frame; integers with gaps stay integers, dates are dates, decimals are numbers, durations
+    are seconds, halves are float32, and bytes that are UTF-8 are text."""
+    for place, field in enumerate(table.schema):
+        if (plain := _plain(table.column(place))) is not None:
+            table = table.set_column(place, field.name, plain)
     gaps = [name for name in table.column_names if table[name].type in _NULLABLE and table[name].null_count]
     frame = table.drop_columns(gaps).to_pandas(ignore_metadata=True, date_as_object=False)
     for name in gaps:
         frame.insert(table.column_names.index(name), name, table[name].to_pandas(types_mapper=_NULLABLE.get))
     return frame
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return decimals, durations and bytes as what they mean; None for other types, and for bytes that are no text."""
+    kind = values.type
+    try:
+        if pa.types.is_decimal(kind) and kind.scale > 0:
+            return values.cast(pa.float64())
+        if pa.types.is_decimal(kind):
+            low, high = pc.min_max(values).as_py().values()
+            exact = low is None or (low >= INT64.min and high <= INT64.max)
+            return values.cast(pa.int64() if exact else pa.large_string())
+        if pa.types.is_float16(kind):
+            return values.cast(pa.float32())
+        if pa.types.is_duration(kind):
+            return pc.divide(values.cast(pa.int64()).cast(pa.float64()), 1000.0 ** _UNITS.index(kind.unit))
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return values.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        pass
+    return None
 
 
 def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from recgnn.data.readers.origin import Origin, shown
 from recgnn.errors import DataError
 
-NULLS = ("NA", "N/A", "NaN", "nan", "null", "NULL", "None")
+NULLS = ("NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "None", "\\N")
 """Texts that stand for a missing number."""
 TRUTH = {"true": "1", "false": "0"}
 INT64 = np.iinfo(np.int64)
@@ -29,6 +29,9 @@ def as_text(column: pd.Series) -> pd.Series:
         text = column.astype("string")
         text[whole] = pd.Series(values[whole].astype(np.int64)).astype("string").to_numpy()
         return text.mask(np.isnan(values))
+    if column.dtype == object and any(isinstance(x, bytes) for x in column):
+        texts = [x.decode("utf-8", "backslashreplace") if isinstance(x, bytes) else x for x in column]
+        column = pd.Series(texts, column.index, object, column.name)
     text = column.astype("string").str.strip()
     return text.mask(text.str.len() == 0)
 

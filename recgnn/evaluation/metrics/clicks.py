@@ -274,12 +274,12 @@ def aucs(
         own = weights[order].double()
         zeros = own.new_zeros(size.numel())
         positives, negatives = own * label, own * (1 - label)
-        tied = own.new_zeros(int(tie[-1]) + 1).index_add(0, tie, negatives)
+        tied = own.new_zeros(int(new.sum())).index_add(0, tie, negatives)
         below = tied.cumsum(0) - tied  # negatives with a lower score, in all groups
         beaten = below[tie] - below[tie[start]][group] + tied[tie] / 2
         positive, negative = (zeros.index_add(0, group, x) for x in (positives, negatives))
         return zeros.index_add(0, group, positives * beaten) / (positive * negative), positive + negative
-    many = torch.zeros(int(tie[-1]) + 1, dtype=torch.float64, device=score.device)
+    many = torch.zeros(int(new.sum()), dtype=torch.float64, device=score.device)
     rank = (many.index_add(0, tie, rank) / many.index_add(0, tie, torch.ones_like(rank)))[tie]
     zeros = torch.zeros(size.numel(), dtype=torch.float64, device=score.device)
     positive = zeros.index_add(0, group, label)

@@ -8,37 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError
 from recgnn.evaluation.metrics.ranking import RankingMetric, match, of_users, padded
 from recgnn.evaluation.metrics.states import State, joined
 from recgnn.evaluation.metrics.ties import Ties
-
-
-def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]:
-    """Cut users or items into groups of about equal size by their number of training interactions.
-
-    Equal counts share a group, so with many ties there may be fewer groups than asked for.
-
-    Returns:
-        The group of every entry, smallest counts first, and each group's label.
-
-    Raises:
-        ConfigError: If fewer than one are asked for.
-
-    Shapes: counts [n] -> group [n].
-
-    >>> quantile_groups(torch.tensor([5, 1, 9, 2]), 2)
-    (tensor([1, 0, 1, 0]), ['1-2', '5-9'])
-    """
-    if num_groups < 1:
-        raise ConfigError(f"number of groups: found {num_groups}, expected 1 or more")
-    values, which, sizes = counts.long().unique(return_inverse=True, return_counts=True)
-    middle = sizes.cumsum(0).double() - sizes / 2  # of the ranks that share a value
-    wanted = (middle / max(counts.numel(), 1) * num_groups).long()
-    groups, of_value = wanted.unique(return_inverse=True)
-    spans = [values[of_value == g].tolist() for g in range(groups.numel())]
-    labels = [f"{span[0]}-{span[-1]}" if len(span) > 1 else f"{span[0]}" for span in spans]
-    return of_value[which], labels
 
 
 class GroupedRecall(State):

@@ -12,10 +12,11 @@ from recgnn.data.clicks.tables import EventTables
 from recgnn.data.interactions.log import USER
 from recgnn.data.readers.values import hashed
 from recgnn.evaluation import figures
+from recgnn.evaluation.groups import as_groups
 from recgnn.evaluation.metrics.clicks import auc, by_group, calibration_bins
 from recgnn.evaluation.metrics.grouped import SampledEvents
 from recgnn.evaluation.reports.attention import NUM_PAST, attended
-from recgnn.evaluation.reports.common import Report, as_groups, draw, in_order, log_table, save_figures, save_users
+from recgnn.evaluation.reports.common import Report, draw, in_order, log_table, save_figures, save_users
 
 NUM_VALUES = 24
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from recgnn.evaluation import figures
+from recgnn.evaluation.groups import Group
 from recgnn.evaluation.reports import USERS
 from recgnn.files import atomic_path
 
-NUM_GROUPS, NUM_SAMPLES = 5, 20
-Group = dict[str, Any]
+NUM_SAMPLES = 20
 
 
 class Report(Callback):
@@ -39,18 +38,6 @@ class Report(Callback):
 def flat(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bring computed values by group to the CPU, [G] each: torchmetrics makes a scalar of a single group."""
     return {name: value.reshape(-1).cpu() for name, value in values.items()}
-
-
-def as_groups(labels: Sequence[str], counts: Tensor, **values: Tensor) -> list[Group]:
-    """Make a record of each group: its label, how many rows it stands on, and its values; None where it is empty.
-
-    Shapes: counts [G], values [G] each.
-    """
-    columns = {name: value.tolist() for name, value in values.items()}
-    return [
-        {"group": label, "rows": int(n)} | {name: column[i] if n else None for name, column in columns.items()}
-        for i, (label, n) in enumerate(zip(labels, counts.tolist(), strict=True))
-    ]
 
 
 def in_order(groups: list[Group]) -> list[Group]:

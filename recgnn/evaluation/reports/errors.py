@@ -9,13 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.evaluation.metrics.grouped import GroupedErrors, SampledEvents, quantile_groups
+from recgnn.evaluation.groups import NUM_GROUPS, as_groups, quantile_groups
+from recgnn.evaluation.metrics.grouped import GroupedErrors, SampledEvents
 from recgnn.evaluation.reports.clicks import raw_groups
 from recgnn.evaluation.reports.common import (
-    NUM_GROUPS,
     NUM_SAMPLES,
     Report,
-    as_groups,
     draw,
     flat,
     log_table,

@@ -8,12 +8,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.evaluation.metrics.grouped import GroupedRecall, UserRankings, quantile_groups
+from recgnn.evaluation.groups import NUM_GROUPS, as_groups, quantile_groups
+from recgnn.evaluation.metrics.grouped import GroupedRecall, UserRankings
 from recgnn.evaluation.reports.common import (
-    NUM_GROUPS,
     NUM_SAMPLES,
     Report,
-    as_groups,
     draw,
     flat,
     log_table,

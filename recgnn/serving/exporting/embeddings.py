@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,7 @@ import pyarrow.parquet as pq
 
 from recgnn.data.interactions.log import ITEM, PARTS, TITLE, USER
 from recgnn.data.interactions.vocabulary import Vocabulary
-from recgnn.errors import ConfigError
 from recgnn.serving.recommender import TrainedRecommender
-
-
-def need_faiss() -> None:
-    """Refuse to begin without FAISS.
-
-    Raises:
-        ConfigError: says how to install it.
-    """
-    if find_spec("faiss") is None:
-        raise ConfigError('--index faiss needs the package faiss: pip install "recgnn[index]"')
 
 
 def write_embeddings(trained: TrainedRecommender, folder: Path, index: str | None) -> dict:

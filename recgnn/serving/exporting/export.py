@@ -18,6 +18,7 @@ from recgnn.serving.exporting import embeddings, programs, readmes
 from recgnn.serving.exporting.encoding import write_encoding, write_histories
 from recgnn.serving.exporting.inputs import inputs_of, native_answer
 from recgnn.serving.exporting.standalone import standalone
+from recgnn.serving.index import need_faiss
 from recgnn.serving.loading import load
 from recgnn.serving.pipeline import TrainedPipeline
 from recgnn.serving.recommender import TrainedRecommender
@@ -54,7 +55,7 @@ def export(
         one_of("index", index, ("faiss",))
         if format != "embeddings":
             raise ConfigError(f"--index is for --format embeddings, found --format {format}")
-        embeddings.need_faiss()
+        need_faiss()
     if format == "onnx":
         programs.need_onnx()
     trained = load(run, trust)

@@ -56,7 +56,9 @@ class Metrics:
         self.seconds.labels(path).observe(seconds)
 
 
-def build_app(run: Path, key: str | None = None, trust: bool = False, watch: float = 0, local: bool = True) -> FastAPI:
+def build_app(
+    run: Path, key: str | None = None, trust: bool = False, watch: float = 0, local: bool = True, index: bool = False
+) -> FastAPI:
     """Load a run, and make the application that answers from it.
 
     Args:
@@ -65,13 +67,14 @@ def build_app(run: Path, key: str | None = None, trust: bool = False, watch: flo
         trust: see `recgnn.load`.
         watch: seconds between two looks at the run folder, for another run in it; 0 for none.
         local: whether the server listens on the loopback interface alone.
+        index: whether recommendations are searched for in an index of the items.
 
     Raises:
         RunError: if the run cannot be loaded.
     """
     own = ("/reload", "/health", "/metrics", "/openapi.json")
     metrics = Metrics({*PAGES, *own, *(f"/{name}" for name in QUESTIONS)})
-    current = Current(run, trust, metrics.together.observe)
+    current = Current(run, trust, index, metrics.together.observe)
 
     def told(line: str) -> None:
         metrics.reloads.labels("failed" if line.startswith("not") else "done").inc()
@@ -142,6 +145,8 @@ def _about(by: Loaded) -> dict[str, Any]:
     if users is not None and items is not None:
         some = [answers.plain(user) for user in users.decode(range(min(3, len(users)))).tolist()]
         found |= {"users": len(users), "items": len(items), "some_users": some}
+    if by.run.index is not None:
+        found["index"] = by.run.index.told
     return found
 
 

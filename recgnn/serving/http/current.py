@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recgnn.errors import RecGNNError, RunError
+from recgnn.errors import ConfigError, RecGNNError, RunError
 from recgnn.serving.http import answers
 from recgnn.serving.http.bodies import MAX_IDS, MAX_LISTED, Body, Recommend
 from recgnn.serving.loading import load
@@ -63,14 +63,24 @@ def version_of(run: Path, finished: bool = False) -> str:
     return f"{folder.name}-{hashlib.sha256(times.encode()).hexdigest()[:12]}"
 
 
-def loaded(run: Path, trust: bool = False) -> Loaded:
+def loaded(run: Path, trust: bool = False, index: bool = False) -> Loaded:
     """Load a run, and ask it once, so that all that it computes but once is there.
+
+    Args:
+        run: the run folder.
+        trust: see `recgnn.load`.
+        index: whether recommendations are searched for in an index.
 
     Raises:
         RunError: if it cannot be loaded.
+        ConfigError: if its items have no vectors for an index.
     """
     version = version_of(run)
     model = load(run.expanduser().resolve(), trust)
+    if index:
+        if not hasattr(model, "use_index"):
+            raise ConfigError(f"--index: {run} is no run of a model of interactions, such as LightGCN; leave it out")
+        model.use_index()
     try:
         model.recommend(model.users.decode([0]).tolist(), k=1)
     except (RecGNNError, AttributeError):
@@ -85,12 +95,15 @@ class Current:
     Args:
         run: the run folder.
         trust: see `recgnn.load`.
+        index: whether recommendations are searched for in an index of the items.
         batched: is told how many questions were answered together.
     """
 
-    def __init__(self, run: Path, trust: bool = False, batched: Callable[[int], None] = lambda count: None):
-        self.folder, self.trust, self.batched = run, trust, batched
-        self.loaded = loaded(run, trust)
+    def __init__(
+        self, run: Path, trust: bool = False, index: bool = False, batched: Callable[[int], None] = lambda count: None
+    ):
+        self.folder, self.trust, self.index, self.batched = run, trust, index, batched
+        self.loaded = loaded(run, trust, index)
         self._thread = ThreadPoolExecutor(1, "answers")
         self._questions: list[tuple[Recommend, asyncio.Future]] = []
         self._waiting, self._reloading = 0, asyncio.Lock()
@@ -172,7 +185,7 @@ class Current:
             RunError: if it cannot be loaded.
         """
         async with self._reloading:
-            self.loaded = await asyncio.to_thread(loaded, self.folder, self.trust)
+            self.loaded = await asyncio.to_thread(loaded, self.folder, self.trust, self.index)
             return self.loaded
 
     async def watch(self, seconds: float, told: Callable[[str], None]) -> None:

@@ -49,7 +49,7 @@ def _result(text: str, wrong: bool = False) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=printable(text))], is_error=wrong)
 
 
-def serve_tools(run: Path, trust: bool, watch: float) -> None:
+def serve_tools(run: Path, trust: bool, watch: float, index: bool) -> None:
     """Answer on standard input and output until that is closed.
 
     Raises:
@@ -57,7 +57,7 @@ def serve_tools(run: Path, trust: bool, watch: float) -> None:
     """
 
     async def served() -> None:
-        current = Current(run, trust)
+        current = Current(run, trust, index)
         server = build_tools(current)
         task = asyncio.create_task(current.watch(watch, lambda line: print(line, file=sys.stderr))) if watch else None
         async with stdio_server() as (read, write):

@@ -68,11 +68,12 @@ def test_a_column_may_be_named_as_a_rule_is_written() -> None:
 @pytest.mark.parametrize(
     ("label", "parts"),
     [
-        ("cliked", ["no column 'cliked'", "did you mean 'clicked'", "found: clicked, stars, word, half"]),
+        ("cliked", ["no column 'cliked'", "did you mean 'clicked'", "found: clicked, stars, word, half, vote"]),
         ("star >= 4", ["no column 'star'", "did you mean 'stars'"]),
         ("stars = 4", ["no column 'stars = 4'", "or a rule (label: rating >= 4)"]),
-        ("stars", ["row 1, column 'stars': 5", "expected 0 or 1, or a rule such as label: stars >= 4"]),
-        ("word", ["row 2, column 'word': 'no'", "0 or 1"]),
+        ("stars", ["row 1, column 'stars': 5", "expected 0 or 1, true or false, or a rule such as label: stars >= 4"]),
+        ("word", ["row 2, column 'word': 'no'", "or a rule such as label: word == 'no'"]),
+        ("vote", ["row 2, column 'vote': -1", "label: vote > 0"]),
         ("word >= 1", ["row 2, column 'word': 'no'", "expected a number"]),
         ("half", ["row 3, column 'half': empty"]),
         ("half > 0", ["row 3, column 'half': empty", "a number"]),
@@ -82,10 +83,19 @@ def test_a_column_may_be_named_as_a_rule_is_written() -> None:
 )
 def test_labels_that_cannot_be(label, parts) -> None:
     frame = pd.DataFrame({"clicked": [0, 1, 1], "stars": [5, 1, 3], "word": ["1", "no", "0"], "half": [0, 1, None]})
+    frame["vote"] = [1, -1, 1]
     with pytest.raises(DataError) as error:
         labels = labels_of(frame, label)
         check_classes(labels.min(), labels.max(), len(labels), label)
     assert all(part in str(error.value) for part in parts), error.value
+
+
+def test_true_and_false_are_labels_however_they_are_written() -> None:
+    expected = [1, 0, 1]
+    for values in ([True, False, True], ["True", "False", "True"], ["TRUE", "false", "true"], ["1.0", "0", "01"]):
+        assert labels_of(pd.DataFrame({"clicked": values}), "clicked").tolist() == expected
+    with pytest.raises(DataError, match="row 2, column 'clicked': 'no'.*label: clicked == 'no'"):
+        labels_of(pd.DataFrame({"clicked": ["true", "no"]}), "clicked")
 
 
 @pytest.mark.parametrize("rule", ["x >= 4..5", "x >= ."])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from recgnn.data.clicks.fields import Field, as_field, declared, guess
+from recgnn.data.readers.tables import read_table
 from recgnn.data.readers.values import as_text
 from recgnn.errors import ConfigError, DataError
 
@@ -180,6 +181,33 @@ def test_excluded_columns_are_not_guessed() -> None:
     assert list(guess(frame, {"label"})[0]) == ["a"]
     with pytest.raises(DataError, match="no column of the events can be a field"):
         guess(frame, {"label", "a"})
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [("$1,250.50", "'$1,250.50' is none"), ("?", "'?' is none"), ("12,5", "say decimal"), ("\\N", ""), ("n/a", "")],
+)
+def test_numbers_with_a_text_among_them_are_no_field_and_it_is_said(odd, why, tmp_path) -> None:
+    """One such text of 400; where it stands for no number, the others are numbers."""
+    values = [f"{n * 37 % 400 + 0.25}" for n in range(400)]
+    values[7] = odd
+    pd.DataFrame({"price": values, "x": ["a", "b"] * 200}).to_csv(tmp_path / "log.csv", index=False)
+    found = guess(read_table(tmp_path / "log.csv")[0], set())
+    if why:
+        assert found.left_out["price"].startswith("most of it is numbers, and ") and why in found.left_out["price"]
+    else:
+        assert found.fields["price"].kind == "numeric"
+    names = pd.DataFrame({"name": [f"shop {n}" for n in range(400)], "x": ["a", "b"] * 200})
+    assert guess(names, set()).left_out == {"name": "nearly every row has another text"}
+
+
+@pytest.mark.parametrize("style", ["%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S +0000 %Y"])
+def test_texts_that_are_moments_are_times_in_any_notation(style) -> None:
+    moments = [datetime.datetime(2024, 3, 1) + datetime.timedelta(hours=7 * n) for n in range(200)]
+    frame = pd.DataFrame({"seen": [one.strftime(style) for one in moments], "x": ["a", "b"] * 100})
+    assert guess(frame, set()).fields["seen"].kind == "time"
+    odd = guess(frame.assign(seen=[*frame["seen"][:-1], "yesterday"]), set())
+    assert odd.left_out == {"seen": "nearly every row has another text"}
 
 
 def told(column: np.ndarray, chance: np.ndarray, name: str = "x") -> tuple[Field, str]:

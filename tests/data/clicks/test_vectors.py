@@ -13,7 +13,7 @@ from recgnn import load
 from recgnn.cli.entry import main
 from recgnn.data import CTRDataModule, EventFrame, GivenSplit
 from recgnn.data.clicks.fields import Field
-from recgnn.data.clicks.vectors import read_vectors
+from recgnn.data.clicks.vectors import IdVectors, read_vectors, told_vectors
 from recgnn.errors import ConfigError, DataError, RecGNNError
 
 PLAIN = np.array([[1.0, 2.0], [3.0, -4.0], [5.0, 8.0]])
@@ -103,3 +103,10 @@ def test_a_run_that_was_trained_on_what_is_tested_is_refused(tmp_path: Path) -> 
     main("test", ["--run", str(tmp_path / "clicks")])
     ids = load(tmp_path / "clicks").encoders.encoders["item.vectors"].values
     assert [*ids] == [str(item) for item in items.index]
+
+
+def test_vectors_that_may_know_the_labels_are_told() -> None:
+    of_liked = IdVectors(pd.Series([1, 2, 3]), PLAIN, rule="rating >= 4")
+    (line,) = told_vectors({}, {"item.vectors": of_liked})
+    assert line.startswith("item.vectors: its run was trained on rows with rating >= 4 alone")
+    assert told_vectors({}, {"item.vectors": of_liked._replace(rule=None)}) == []

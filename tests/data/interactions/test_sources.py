@@ -252,9 +252,12 @@ def test_a_comma_before_the_fraction(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="log.csv, line 2, column 'rating': '3,5'; expected a finite number"):
         TableLog(path).read()
     assert TableLog(path).fingerprint() != TableLog(path, decimal=",").fingerprint()
-    path.write_text("user;item;rating\n1;a;1.234,5\n")
-    with pytest.raises(DataError, match="'1.234,5'; expected a finite number"):
-        TableLog(path, decimal=",").read()
+    for ratings in ("1.234,5", "1.234", "0,5\n2;b;1.5"):
+        path.write_text(f"user;item;rating\n1;a;{ratings}\n")
+        with pytest.raises(DataError, match=r"column 'rating': '1\.[234,5]+' has a point, and decimal is ','"):
+            TableLog(path, decimal=",").read()
+    path.write_text("user;item;version;day;latitude\n1;a;1.2.3;01.02.2020;48.85\n")
+    assert TableLog(path, decimal=",").read().interactions.iloc[0, 2:].tolist() == ["1.2.3", "01.02.2020", 48.85]
 
 
 def test_events_and_predictions_with_commas(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from recgnn.data import EventTable, TableLog
@@ -166,3 +169,39 @@ def test_broken_rows_are_named_or_dropped_and_counted(tmp_path: Path) -> None:
     table = open_table(path, on_bad_rows="drop")
     list(table.tables())
     assert [table.line_of(row) for row in (19, 20, 95)] == [21, 23, 100]
+
+
+# ---- packed files
+
+
+def zstd(content: bytes) -> bytes:
+    return pa.compress(content, codec="zstd", asbytes=True)
+
+
+PACKERS = [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", zstd)]
+
+
+@pytest.mark.parametrize(("end", "pack"), PACKERS)
+def test_packed_text_is_unpacked_whatever_its_name(end, pack, tmp_path: Path) -> None:
+    content = b"user\titem\n" + b"".join(b"%d\t%d\n" % (n, n * n) for n in range(5000))
+    for name in (f"log.tsv.{end}", "log.tsv"):
+        path = tmp_path / name
+        path.write_bytes(pack(content))
+        assert TableLog(path).read().interactions["item"].tolist() == [n * n for n in range(5000)]
+    path.write_bytes(pack(content)[:-9])
+    with pytest.raises(DataError, match="log.tsv: is no readable (gzip|bzip2|xz|Zstandard) file: "):
+        TableLog(path).read()
+    path.write_bytes(pack(b'{"user": 1, "item": 2}\n'))
+    assert TableLog(path.rename(tmp_path / f"log.jsonl.{end}")).read().interactions["item"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("begin", "message"),
+    [(b"PK\x03\x04", "a zip archive or a workbook; unpack it"), (b"ARROW1\0\0", "an Arrow .Feather. file; write"),
+     (b"SQLite format 3\0", "an SQLite database"), (b"[{", "one JSON array; expected JSON lines, .*jq -c")],
+)  # fmt: skip
+def test_files_of_other_kinds_are_called_by_their_name(begin, message, tmp_path: Path) -> None:
+    (tmp_path / "log.json").write_bytes(begin + b" " * 100)
+    with pytest.raises(DataError, match=f"log.json: is {message}") as error:
+        TableLog(tmp_path / "log.json").read()
+    assert "\n" not in str(error.value)

@@ -88,6 +88,12 @@ def test_two_notations_in_one_column_are_refused(drawn, two) -> None:
         (["01/02/2024", "03/04/2024"], "'01/02/2024' can be two dates.*'%d/%m/%Y' or '%m/%d/%Y'"),
         (["01/01/2024", "24-05-02"], "row"),
         ([True, False], "row 1, column 'when': True"),
+        (["2020-W01-1", "2020-W02-1"], "row 1, column 'when': '2020-W01-1'"),
+        (["2024 Q1 01", "2024 Q2 01"], "row 1, column 'when': '2024 Q1 01'"),
+        (["2024-05-01", "9999-12-31"], "row 2, column 'when': '9999-12-31'"),
+        (["13/05/2024", "01/01/0001"], "row 2, column 'when': '01/01/0001'"),
+        (["2024-05-01 10:00:00 EST", "2024-05-01 11:00:00 EST"], "row 1, column 'when': '2024-05-01 10:00:00 EST'"),
+        (["Sun Sep 13 12:27:17 CST 2020"], "row 1, column 'when': 'Sun Sep 13 12:27:17 CST 2020'"),
         ([5.0, np.inf], "row 2, column 'when': inf"),
         ([5.0, None], "row 2, column 'when': empty; .*on_missing: drop .*keep"),
     ],
@@ -96,6 +102,13 @@ def test_what_is_no_time_is_named(values, message) -> None:
     with pytest.raises(DataError, match=message) as error:
         clean(values)
     assert "\n" not in str(error.value) and "log.csv" in str(error.value)
+
+
+@pytest.mark.parametrize("end", [" UTC", " GMT", "Z", "+00:00"])
+def test_a_zone_that_is_written_goes_before_the_one_that_is_said(end) -> None:
+    assert clean([f"13.05.2024 10:00:00{end}"], time_zone="Asia/Tokyo").tolist() == [1_715_594_400]
+    naive = clean(["13.05.2024 10:00:00 EST"], time_format="%d.%m.%Y %H:%M:%S EST", time_zone="America/Panama")
+    assert naive.tolist() == [1_715_594_400 + 5 * 3600]
 
 
 @pytest.mark.parametrize("values", [[*range(5)], [3, 1, 2], [1997, 2005], [0, 40_000_000], [0.5, 2.5], ["7", "0"]])

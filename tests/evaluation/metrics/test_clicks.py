@@ -114,6 +114,11 @@ def test_auc_of_few_events() -> None:
         assert found.item() == pytest.approx(np.mean(wins), abs=1e-12)
 
 
+def test_no_events_have_no_auc() -> None:
+    none = torch.zeros(0)
+    assert auc(none, none).isnan() and auc(none, none, none).isnan()
+
+
 def test_group_auc_by_hand() -> None:
     """Groups 7 (3 events, all pairs right), 2 (4 events, one of 4 pairs right, one a tie) and 5 (one class)."""
     groups = torch.tensor([7, 2, 5, 2, 7, 2, 5, 7, 2])

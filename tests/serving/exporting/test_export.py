@@ -322,6 +322,6 @@ def test_a_package_that_lacks_is_named(recommender, click_model, tmp_path, monke
     monkeypatch.setattr(programs, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'needs the package onnx: pip install "recgnn\[export\]"'):
         export(click_model("LR"), "onnx", tmp_path / "out")
-    monkeypatch.setattr("recgnn.serving.exporting.embeddings.find_spec", lambda name: None)
+    monkeypatch.setattr("recgnn.serving.index.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "recgnn\[index\]"'):
         export(recommender("MF"), "embeddings", tmp_path / "out", index="faiss")

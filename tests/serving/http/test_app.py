@@ -55,6 +55,15 @@ def test_recommendations_are_the_offline_ones(client, trained, options) -> None:
     equal(found if "source" in expected else found.drop(columns="source"), expected)
 
 
+def test_answers_by_an_index(tiny_run, serve, client) -> None:
+    pytest.importorskip("faiss", reason="the extra index is not installed")
+    indexed, question = serve(tiny_run, index=True), {"users": [5, 3, 999], "k": 6, "exclude": [7]}
+    assert "of the exact 40 best items" in indexed.ask("GET", "/health").json()["index"]
+    assert "index" not in client.ask("GET", "/health").json()
+    found, expected = (one.post("/recommend", **question).json()["lists"] for one in (indexed, client))
+    equal(table(found), table(expected))
+
+
 def test_unknown_users_get_what_is_popular_and_are_told(client, trained) -> None:
     found = client.post("/recommend", users=[5, 999], k=2).json()["lists"]
     assert [one["source"] for one in found] == ["model", "popularity"] and found[1]["user"] == 999
