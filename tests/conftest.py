@@ -51,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """What recgnn.cli.process silences; pytest would show it again."""
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
-    for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`"):
+    for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`",
+                    "You're resuming from a checkpoint that ended before"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 

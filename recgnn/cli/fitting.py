@@ -22,6 +22,7 @@ from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
 from recgnn.training.from_run import Parent, StartFrom
+from recgnn.training.position import EpochPosition, LastInEpoch
 
 LAST = Path("checkpoints") / runs.LAST
 YARDSTICKS = {"ranking": yardsticks, "clicks": click_yardsticks}
@@ -189,6 +190,7 @@ class FitCLI(TrainingCLI):
         best = None
         if self.stage == "refit":  # nothing is validated any more
             callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
+        callbacks = [LastInEpoch(c, checkpoints) if LastInEpoch.is_meant_by(c) else c for c in callbacks]
         for callback in callbacks:
             if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
                 self._check_monitor(type(callback).__name__, str(callback.monitor), callback.mode, validated)
@@ -219,7 +221,7 @@ class FitCLI(TrainingCLI):
         last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]
         savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
-        return [EpochSeed(), folder, *others, *savers, last]  # `last` keeps the state of all before it
+        return [EpochSeed(), EpochPosition(), folder, *others, *savers, last]  # `last` keeps the state of all before it
 
     def _validates(self) -> bool:
         """Return whether the trainer is to validate at all."""

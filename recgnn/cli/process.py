@@ -26,6 +26,7 @@ WARNINGS = (
     ".*you set `limit",
     ".*Precision bf16-mixed is not supported by the model summary",
     "It is recommended to use .*sync_dist=True",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # EpochPosition knows where
 )
 """Warnings about what recgnn does on purpose."""
 

@@ -14,7 +14,7 @@ import pandas as pd
 from recgnn.errors import RunError
 from recgnn.files import cache_folder, existing_file, locked, sha256_of
 
-_FORMAT = 1  # of fingerprints
+_FORMAT = 2  # of fingerprints, and of how texts are read
 
 
 class Prepared(Protocol):

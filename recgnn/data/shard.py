@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 MASK = 2**64 - 1
+
+
+class Steps(NamedTuple):
+    """Steps of an epoch that were taken before the run was stopped: by how many processes, with how many rows each."""
+
+    world: int
+    size: int
+    steps: int
+
+
+class Position(NamedTuple):
+    """Where an epoch goes on: the epoch, its steps until now, the seed of its order, and the state of this process's
+    generator (see `Shard.own_generator`), where the processes are as many as before."""
+
+    epoch: int
+    done: tuple[Steps, ...]
+    seed: int
+    drawn: Tensor | None = None
 
 
 class Shard(NamedTuple):
@@ -19,6 +39,8 @@ class Shard(NamedTuple):
         world: number of processes.
         epoch: counted from 0.
         seed: of everything that is drawn.
+        done: the steps of this epoch that were taken before.
+        drawn: the state of this process's own generator after them; None where it begins anew.
         owned: whether rows of users are divided over the processes (row r is that of process r mod world).
     """
 
@@ -27,32 +49,98 @@ class Shard(NamedTuple):
     world: int = 1
     epoch: int = 0
     seed: int = 0
+    done: tuple[Steps, ...] = ()
+    drawn: Tensor | None = None
     owned: bool = False
 
     @classmethod
-    def of(cls, trainer: Any, seed: int | None) -> Shard:
+    def of(cls, trainer: Any, seed: int | None, position: Position | None = None) -> Shard:
         """The share of a Lightning Trainer's process now; the whole without a Trainer."""
         if trainer is None:
             return cls(seed=seed or 0)
-        where = trainer.strategy.root_device
+        where, epoch = trainer.strategy.root_device, trainer.current_epoch
         owned = getattr(trainer.strategy, "partition", None) is not None
-        return cls(where, trainer.global_rank, trainer.world_size, trainer.current_epoch, seed or 0, owned)
+        then = position if position is not None and position.epoch == epoch else Position(epoch, (), seed or 0)
+        return cls(where, trainer.global_rank, trainer.world_size, epoch, then.seed, then.done, then.drawn, owned)
 
-    def share(self, users: torch.Tensor) -> torch.Tensor:
+    def share(self, users: Tensor) -> Tensor:
         """This process's share of distinct users: those whose rows it has, or every world-th."""
         return users[users % self.world == self.rank] if self.owned else users[self.rank :: self.world]
 
-    def generator(self, rank: int, device: torch.device | None = None) -> torch.Generator:
-        """A generator that follows from the seed, the epoch and `rank` alone."""
-        return torch.Generator(device or self.device).manual_seed(epoch_seed(self.seed, self.epoch, rank))
+    def generator(self, *of: int, device: torch.device | None = None) -> torch.Generator:
+        """A generator that follows from the seed, the epoch and the numbers `of` alone."""
+        return torch.Generator(device or self.device).manual_seed(epoch_seed(self.seed, self.epoch, *of))
 
-    def shuffled(self, size: int) -> torch.Tensor:
-        """This process's share of 0..size-1 in the epoch's order; all shares have one size: the epoch's first ones
-        are repeated where they do not divide evenly."""
-        order = torch.randperm(size, generator=self.generator(0), device=self.device)
-        if self.world > 1:
-            order = torch.cat([order, order[: -(-size // self.world) * self.world - size]])[self.rank :: self.world]
-        return order
+    def own_generator(self) -> torch.Generator:
+        """This process's generator of the epoch: as it was where the epoch goes on, one of its own where the processes
+        are others now."""
+        if self.drawn is None:
+            return self.generator(self.rank + 1, *(number for steps in self.done for number in steps))
+        found = torch.Generator(self.device)
+        found.set_state(self.drawn)
+        return found
+
+    @property
+    def taken(self) -> int:
+        """The number of steps of the epoch that were taken before."""
+        return sum(steps.steps for steps in self.done)
+
+    def and_then(self, size: int, steps: int) -> tuple[Steps, ...]:
+        """The steps of the epoch that were taken, with further ones of these processes, of `size` rows each."""
+        if self.goes_on(size):
+            return (*self.done[:-1], self.done[-1]._replace(steps=self.done[-1].steps + steps))
+        return (*self.done, Steps(self.world, size, steps))
+
+    def goes_on(self, size: int) -> bool:
+        """Whether the last steps were taken by as many processes, with batches of `size`."""
+        return bool(self.done) and self.done[-1][:2] == (self.world, size)
+
+    def order(self, rows: int) -> Tensor:
+        """The rows 0..rows-1 in the epoch's order, which all processes share."""
+        return torch.randperm(rows, generator=self.generator(0), device=self.device)
+
+    def left(self, rows: int, least: int = 1) -> int:
+        """How many of the rows of an epoch are left; see `batches`."""
+        for world, size, steps in self.done:
+            rows -= cut_at(rows, size * world, least * world, steps)
+        return rows
+
+    def steps(self, rows: int, size: int, least: int = 1) -> int:
+        """The number of steps of the epoch, those before included; see `batches`."""
+        return self.taken + -(-self.left(rows, least) // (size * self.world))
+
+    def batches(self, order: Tensor, size: int, least: int = 1) -> Iterator[Tensor]:
+        """This process's batches of the rows that are left, each row in one batch of one process.
+
+        A step takes the next `size` rows for each process. All processes take the same number of steps, and their
+        batches of a step differ by one row at most: the last step, where it would have fewer than `least` rows for
+        each, gets some of the step before it. Only where fewer rows than processes are left do rows come twice; and
+        where rows of users are divided over the processes, whose batches must be of one size.
+
+        Args:
+            order: the rows of the epoch in its order, [n].
+            size: rows of a batch.
+            least: fewest rows of a batch.
+        """
+        order = order[order.numel() - self.left(order.numel(), least) :]
+        width = size * self.world
+        for step in range(-(-order.numel() // width)):
+            first, stop = (cut_at(order.numel(), width, least * self.world, i) for i in (step, step + 1))
+            rows = order[first:stop]
+            rows = rows.repeat(self.world)[: self.world] if rows.numel() < self.world else rows
+            if self.owned:
+                rows = torch.cat([rows, rows[: -rows.numel() % self.world]])
+            yield rows[self.rank :: self.world]
+
+
+def cut_at(rows: int, width: int, least: int, step: int, steps: int | None = None) -> int:
+    """Where a step begins when rows are taken `width` at a time, and the last step has `least` of them or more.
+
+    >>> [cut_at(9, 4, 2, step) for step in range(4)]
+    [0, 4, 7, 9]
+    """
+    steps = -(-rows // width) if steps is None else steps
+    return rows if step >= steps else max(0, min(step * width, rows - least))
 
 
 def epoch_seed(*values: int) -> int:

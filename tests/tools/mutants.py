@@ -88,7 +88,9 @@ MUTANTS = [
     # data
     Mutant("data/interactions/sampling.py", "t = t + torch.where(none_left, 0, shift)", "t = t", f"{DATA}/test_sampling.py"),
     Mutant("data/interactions/sampling.py", "clamp(min=1) ** alpha", "clamp(min=1)", f"{DATA}/test_sampling.py"),
-    Mutant("data/interactions/loaders.py", "self.users.numel() // shard.world)", "self.users.numel())", f"{DATA}/test_loaders.py {DATA}/test_module.py"),
+    Mutant("data/shard.py", "yield rows[self.rank :: self.world]", "yield rows", "tests/data/test_shard.py"),
+    Mutant("data/shard.py", "min(step * width, rows - least)", "min(step * width, rows)", "tests/data/test_shard.py"),
+    Mutant("data/clicks/disk_order.py", "order[max(0, first - start) :]", "order", "tests/data/clicks/test_disk_order.py"),
     Mutant("data/interactions/loaders.py", "nonzero().squeeze(1)[shard.rank :: shard.world]", "nonzero().squeeze(1)", f"{DATA}/test_loaders.py {DATA}/test_module.py"),
     Mutant("data/interactions/module.py", 'if part == "test" and not', 'if part == "none" and not', DATA),
     Mutant("data/shard.py", "% (2**61 - 1)", "% (2**31 - 1)", "tests/data"),

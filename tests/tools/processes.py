@@ -69,15 +69,15 @@ class Command:
         shutil.rmtree(self.output, ignore_errors=True)
 
 
-def pair(name: str, *options: object, cwd: Path, strategy: str = "ddp") -> list[Command]:
-    """Start a command in two processes that train, or measure, together: with gloo, on the CPU."""
+def pair(name: str, *options: object, cwd: Path, strategy: str = "ddp", count: int = 2) -> list[Command]:
+    """Start a command in processes that train, or measure, together, two by default: with gloo, on the CPU."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    together = ("--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.strategy={strategy}")
+    together = ("--trainer.accelerator=cpu", f"--trainer.devices={count}", f"--trainer.strategy={strategy}")
     words = [word for one in (*options, "&&") for word in ((*together, one) if one == "&&" else (one,))][:-1]
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    ranks = [common | {"LOCAL_RANK": str(rank)} for rank in (0, 1)]
+    ranks = [common | {"LOCAL_RANK": str(rank)} for rank in range(count)]
     return [Command(name, *words, cwd=cwd, environment=rank) for rank in ranks]
 
 

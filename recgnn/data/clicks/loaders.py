@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recgnn.data.clicks.disk_order import DiskOrder, Rows, between, shuffled
 from recgnn.data.clicks.history import History, packed
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, EventPart, PreparedEvents
 from recgnn.data.shard import Shard
@@ -34,7 +35,8 @@ class EventBatches:
     """Batches of a part: shuffled, and of equal number on all processes, for train; in order, each event once, else.
 
     A part of at most `IN_MEMORY` bytes lies on the training device, and a batch is a slice of it. A larger one stays
-    on disk and is read in chunks: for train, chunks in random order, several at once, shuffled together.
+    on disk and is read in chunks: for train, chunks in random order, several at once, shuffled together; each process
+    reads its share of them.
 
     Args:
         prepared: the encoded events.
@@ -49,7 +51,8 @@ class EventBatches:
         self, prepared: PreparedEvents, part: str, size: int, now: Callable[[], Shard], cut: int = 1,
         fresh: np.ndarray | None = None,
     ):  # fmt: skip
-        self.now, self.size, self.cut, self.train = now, size, cut, part == "train"
+        self.now, self.batch_size, self.cut, self.train = now, size, cut, part == "train"
+        self.least = 2 if size > 2 else 1  # batch normalisation cannot take a batch of one event
         self.rows: EventPart = getattr(prepared, part)
         prepared.verify("test" if self.rows is prepared.test else part)
         if fresh is not None:
@@ -78,7 +81,7 @@ class EventBatches:
     def _whole(self, array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(np.array(array)).to(self.device)
 
-    def _read(self, rows: slice) -> list[Any]:
+    def _read(self, rows: slice | np.ndarray) -> list[Any]:
         """Columns of some events, on the device. Files are opened anew, so that what was read does not stay mapped."""
         found: list[Tensor | None] = []
         part = self.rows
@@ -91,10 +94,12 @@ class EventBatches:
         return found
 
     def __len__(self) -> int:
+        if self.train and self.streamed:
+            return self._on_disk().steps()
         if self.train:
-            return -(-self._share() // self.size)
+            return self.now().steps(-(-self.count // self.cut), self.batch_size, self.least)
         start, stop = self._own()
-        return -(-(stop - start) // self.size)
+        return -(-(stop - start) // self.batch_size)
 
     def _batch(self, columns: list[Any], rows: Tensor | slice) -> CTRBatch:
         chosen: list[Any] = [None if column is None else column[rows] for column in columns]
@@ -106,72 +111,54 @@ class EventBatches:
 
     def __iter__(self) -> Iterator[CTRBatch]:
         if self.train:
-            now = self.now()
-            generator = now._replace(epoch=now.epoch // self.cut).generator
-            step = now.epoch % self.cut
-            yield from self._shuffled_chunks(generator, step) if self.streamed else self._shuffled(generator, step)
+            if self.streamed:
+                yield from self._from_disk()
+                return
+            shard, first, stop = self._epoch()
+            order = shard._replace(epoch=shard.epoch // self.cut).order(self.count)[first:stop]
+            yield from (self._batch(self.columns, rows) for rows in shard.batches(order, self.batch_size, self.least))
             return
         start, stop = self._own()
-        for first in range(start, stop, self.size):
-            last = min(first + self.size, stop)
+        for first in range(start, stop, self.batch_size):
+            last = min(first + self.batch_size, stop)
             if self.streamed:
                 yield self._batch(self._read(slice(first, last)), slice(None))
             else:
                 yield self._batch(self.columns, slice(first - start, last - start))
 
-    def _shuffled(self, generator: Callable[..., torch.Generator], step: int) -> Iterator[CTRBatch]:
-        """This process's share of a part of a random order of all events."""
-        order = torch.randperm(self.count, generator=generator(0), device=self.device)
-        if self.world > 1:
-            order = torch.cat([order, order[: -self.count % self.world]])[self.rank :: self.world]
-        first = min(step * self._share(), len(order) - self._share())
-        for rows in cut(order[first : first + self._share()], self.size):
-            yield self._batch(self.columns, rows)
+    def _epoch(self) -> tuple[Shard, int, int]:
+        """The share of this process, and where the epoch begins and ends in the order of the pass."""
+        shard, share = self.now(), -(-self.count // self.cut)
+        first = min(shard.epoch % self.cut * share, self.count - share)
+        return shard, first, first + share
 
-    # ---- chunks from disk
+    def _on_disk(self) -> DiskOrder:
+        """The order of the epoch, of a part that stays on disk."""
+        shard, first, stop = self._epoch()
+        chunks: list[Rows] = [range(at, min(at + CHUNK, self.count)) for at in range(0, self.count, CHUNK)]
+        of_pass = shard._replace(epoch=shard.epoch // self.cut).generator(0, device=torch.device("cpu"))
+        pieces = between(shuffled(chunks, of_pass), first, stop)
+        return DiskOrder(pieces, shard, self.batch_size, self.least, CHUNK, TOGETHER * CHUNK)
 
-    def _chunks(self) -> list[int]:
-        """Where chunks begin and end: of equal length, as far as may be, and as many on each process."""
-        number = self.world * max(1, -(-self.count // (self.world * CHUNK)))
-        return [self.count * i // number for i in range(number + 1)]
-
-    def _share(self) -> int:
-        """Events of an epoch of each process; where it has fewer of its own, some come twice."""
-        if not self.streamed or self.world * self.cut == 1:
-            return -(-self.count // (self.world * self.cut))
-        bounds = self._chunks()
-        return -(-((len(bounds) - 1) // self.world) // self.cut) * int(max(np.diff(bounds)))
-
-    def _shuffled_chunks(self, of_seed: Callable[..., torch.Generator], step: int) -> Iterator[CTRBatch]:
-        generator, bounds = of_seed(0, torch.device("cpu")), self._chunks()
-        order = torch.randperm(len(bounds) - 1, generator=generator)[self.rank :: self.world].tolist()
-        own = -(-len(order) // self.cut)
-        first = min(step * own, len(order) - own)
-        order = order[first : first + own]
-        left, rest = self._share(), None
-        for start in range(0, len(order), TOGETHER):
-            parts = [self._read(slice(bounds[i], bounds[i + 1])) for i in order[start : start + TOGETHER]]
-            parts = [rest, *parts] if rest is not None else parts
-            columns: list[Any] = [None if c[0] is None else torch.cat(c) for c in zip(*parts, strict=True)]
+    def _from_disk(self) -> Iterator[CTRBatch]:
+        """This process's batches of what is left of the epoch: of chunks, several of which are shuffled together."""
+        order = self._on_disk()
+        bounds, step = order.bounds(), 1
+        at = bounds[0]
+        rest: list[Any] | None = None
+        for pieces, shuffle in order.groups(at):
+            parts = [self._read(slice(p.start, p.stop) if isinstance(p, range) else p) for p in pieces]
+            rows = shuffle.to(self.device)
+            columns: list[Any] = [None if c[0] is None else torch.cat(c)[rows] for c in zip(*parts, strict=True)]
             del parts
-            rows = torch.randperm(len(columns[2]), generator=generator).to(self.device)
-            if start + TOGETHER >= len(order) and len(rows) < left:
-                rows = torch.cat([rows, rows[: left - len(rows)]])
-            last = start + TOGETHER >= len(order)
-            whole = len(rows) if last else len(rows) // self.size * self.size
-            for batch in cut(rows[:whole], self.size):
-                yield self._batch(columns, batch)
-            left -= whole
-            rest = None if last else [None if c is None else c[rows[whole:]] for c in columns]
-
-
-def cut(rows: Tensor, size: int) -> list[Tensor]:
-    """Rows in batches. A last batch of one event, which batch normalisation could not take, gets a second one from the
-    batch before it."""
-    batches = list(rows.split(size))
-    if size > 1 and len(batches) > 1 and batches[-1].numel() == 1:
-        batches[-2:] = [batches[-2][:-1], torch.cat([batches[-2][-1:], batches[-1]])]
-    return batches
+            if rest is not None:
+                columns = [None if c is None else torch.cat([r, c]) for r, c in zip(rest, columns, strict=True)]
+            there = at + len(columns[2])
+            first = at
+            while step < len(bounds) and bounds[step] <= there:
+                yield self._batch(columns, slice(at - first, bounds[step] - first))
+                at, step = bounds[step], step + 1
+            rest = [None if c is None else c[at - first :].clone() for c in columns]
 
 
 def spread(values: Tensor | None, weighted: Tensor | None, num_slots: int) -> Tensor | None:

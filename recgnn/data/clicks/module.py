@@ -26,7 +26,7 @@ from recgnn.data.clicks.vectors import ReadRun
 from recgnn.data.interactions.log import ITEM, TITLE, AnySource
 from recgnn.data.interactions.split import Split
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
-from recgnn.data.shard import Shard, batch_size_for
+from recgnn.data.shard import Position, Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, Range, Seed, did_you_mean
 
 
@@ -90,6 +90,7 @@ class CTRDataModule(Checked, LightningDataModule):
     """
 
     earlier: Path | None = None
+    position: Position | None = None  # where a stopped epoch goes on
     read_run: ReadRun | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
@@ -271,7 +272,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def shard(self) -> Shard:
         """The share of the work that this process has now."""
-        return Shard.of(self.trainer, self.seed)
+        return Shard.of(self.trainer, self.seed, self.position)
 
     def train_dataloader(self) -> EventBatches:
         size, cut = self.usual_pace()

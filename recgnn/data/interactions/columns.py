@@ -65,17 +65,24 @@ def build_log(
     same = next((c for c in taken.values() if [*taken.values()].count(c) > 1), None)
     if same is not None:
         raise DataError(f"{origin.name}: column '{same}' is chosen twice; user, item, ... differ")
-    if items is not None:
-        found = title or next((t for t in TITLES if t in items.columns), None)
-        need_columns([title] if title else [], items.columns, "the items table")
-        if found is not None and found != TITLE:
-            items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})
+    items = titled(items, title)
     log = InteractionLog(renamed(frame, taken), users, items, name, origin, origin.notes, written)
     if items is not None or title is None:
         return log
     need_columns([title], log.interactions.columns, origin.name)
     titles = log.interactions[[ITEM, title]].drop_duplicates(ITEM, ignore_index=True)
     return replace(log, items=titles.rename(columns={title: TITLE}), origin=origin)
+
+
+def titled(items: pd.DataFrame | None, title: str | None) -> pd.DataFrame | None:
+    """Return an items table, if there is one, with its titles in the column of our name."""
+    if items is None:
+        return None
+    found = title or next((t for t in TITLES if t in items.columns), None)
+    need_columns([title] if title else [], items.columns, "the items table")
+    if found is not None and found != TITLE:
+        items = items.drop(columns=TITLE, errors="ignore").rename(columns={found: TITLE})
+    return items
 
 
 class Side(NamedTuple):

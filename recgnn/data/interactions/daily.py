@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.by_time import times, untimed_in_train
-from recgnn.data.interactions.split import DROPPED, TEST, TRAIN, VAL, Split, checked_parts
+from recgnn.data.interactions.part_sizes import DROPPED, TEST, TRAIN, VAL, checked_parts
+from recgnn.data.interactions.split import Split
 from recgnn.data.readers.notation import ORDER, date_of
 from recgnn.data.readers.times import Written
 from recgnn.errors import ConfigError, Count, DataError, Whole

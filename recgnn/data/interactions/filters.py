@@ -16,6 +16,9 @@ from recgnn.errors import Checked, ConfigError, DataError, Whole
 class Filter(Checked, ABC):
     """Keeps some rows of the interactions."""
 
+    by_user = False
+    """Whether the rows of a user that are kept follow from these rows alone, so that users can be filtered apart."""
+
     @abstractmethod
     def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of `frame` that are kept, in their order."""
@@ -34,6 +37,8 @@ class MinRating(Filter):
     Raises:
         DataError: If the log has no ratings.
     """
+
+    by_user = True
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
@@ -58,6 +63,8 @@ class Where(Filter):
     Raises:
         DataError: If the log has no such column.
     """
+
+    by_user = True
 
     def __init__(self, rule: str) -> None:
         self.rule = rule
@@ -94,6 +101,8 @@ class RatingRange(Filter):
     Raises:
         DataError: If the log has no ratings, or one outside the range; names the row.
     """
+
+    by_user = True
 
     def __init__(self, low: float, high: float, drop: bool = False) -> None:
         if not low < high:
@@ -135,6 +144,8 @@ class Deduplicate(Filter):
     Raises:
         DataError: If `keep` is "max" and the log has no ratings.
     """
+
+    by_user = True
 
     def __init__(self, keep: Literal["last", "first", "max"] = "last") -> None:
         self.keep = keep

@@ -84,8 +84,7 @@ class EvalBatch(NamedTuple):
 class InteractionBatches:
     """One epoch of training batches of interactions, sampled on the device.
 
-    With several processes each takes its share of every global batch. All have the same number of steps: where the
-    interactions do not divide evenly, the epoch's first ones are visited again.
+    With several processes each takes its share of every global batch; see `Shard.batches`.
 
     Args:
         pairs: users and items of the training part, ([n], [n]).
@@ -114,23 +113,22 @@ class InteractionBatches:
         self.known, self.active = known, (known.ptr.diff() > 0).nonzero().squeeze(1)
 
     def __len__(self) -> int:
-        return -(-self.users.numel() // (self.batch_size * self.now().world))
+        return self.now().steps(self.users.numel(), self.batch_size)
 
     def __iter__(self) -> Iterator[TrainBatch]:
         shard = self.now()
-        own = shard.generator(shard.rank + 1)
+        self.own = own = shard.own_generator()
         for users, positives, weights in self._positives(shard, own):
             yield TrainBatch(users, positives, None if self.negatives is None else self.negatives(users, own), weights)
 
     def _positives(self, shard: Shard, own: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        size = self.batch_size
-        if self.by_user:
-            share = -(-self.users.numel() // shard.world)
-            for start in range(0, share, size):
-                yield *user_uniform(self.known, self.active, min(size, share - start), own), None
-            return
-        for rows in shard.shuffled(self.users.numel()).split(size):
-            yield self.users[rows], self.items[rows], None if self.weights is None else self.weights[rows]
+        count = self.users.numel()
+        order = torch.empty(count, dtype=torch.int8) if self.by_user else shard.order(count)
+        for rows in shard.batches(order, self.batch_size):
+            if self.by_user:
+                yield *user_uniform(self.known, self.active, rows.numel(), own), None
+            else:
+                yield self.users[rows], self.items[rows], None if self.weights is None else self.weights[rows]
 
 
 class RatingBatches:
@@ -142,12 +140,12 @@ class RatingBatches:
         self.columns = [x.to(now().device) for x in columns]
 
     def __len__(self) -> int:
-        return -(-self.columns[0].numel() // (self.batch_size * self.now().world))
+        return self.now().steps(self.columns[0].numel(), self.batch_size)
 
     def __iter__(self) -> Iterator[RatingBatch]:
-        order = self.now().shuffled(self.columns[0].numel())
-        columns = (x[order].split(self.batch_size) for x in self.columns)
-        yield from (RatingBatch(*batch) for batch in zip(*columns, strict=True))
+        shard = self.now()
+        for rows in shard.batches(shard.order(self.columns[0].numel()), self.batch_size):
+            yield RatingBatch(*(column[rows] for column in self.columns))
 
 
 class RowBatches:
@@ -180,12 +178,13 @@ class RowBatches:
         self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
 
     def __len__(self) -> int:
-        return -(-self.active.numel() // (self.batch_size * self.now().world))
+        return self.now().steps(self.active.numel(), self.batch_size)
 
     def __iter__(self) -> Iterator[RowBatch]:
         shard = self.now()
-        own = shard.generator(shard.rank + 1)
-        for rows in self.active[shard.shuffled(self.active.numel())].split(self.batch_size):
+        self.own = own = shard.own_generator()
+        for places in shard.batches(shard.order(self.active.numel()), self.batch_size):
+            rows = self.active[places]
             place, columns, values = self.matrix.of(rows)
             negatives = None if self.negatives is None else self.negatives(rows[place], own)
             weights = None if self.weights is None else self.weights.of(rows)[2]

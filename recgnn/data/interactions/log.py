@@ -76,7 +76,7 @@ class InteractionLog:
         object.__setattr__(self, "columns", own)
         for key, table in ((USER, self.users), (ITEM, self.items)):
             if table is not None:
-                object.__setattr__(self, f"{key}s", _joinable(table, key, frame[key]))
+                object.__setattr__(self, f"{key}s", joinable(table, key, frame[key]))
 
     def __len__(self) -> int:
         return len(self.interactions)
@@ -169,8 +169,13 @@ def clean_split(values: pd.Series, origin: Origin) -> pd.Series:
     return pd.Series(pd.Categorical(parts, categories=list(PARTS)), index=values.index)
 
 
-def _joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
-    """Return the checked table with its ids in the log's type; rows whose id the log cannot have are left out."""
+def joinable(table: pd.DataFrame, key: str, ids: pd.Series) -> pd.DataFrame:
+    """Return the checked table with its ids, of column `key`, in the log's type; rows whose id the log cannot have are
+    left out.
+
+    Raises:
+        DataError: If none of its ids is in the log.
+    """
     origin = Origin(f"the {key}s table")
     table = given = clean_table(table, key, origin)
     if table[key].dtype != ids.dtype:

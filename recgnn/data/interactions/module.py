@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,11 +25,11 @@ from recgnn.data.interactions.loaders import (
     UserBlocks,
 )
 from recgnn.data.interactions.log import Source
-from recgnn.data.interactions.prepare import PreparedLog, format_summary, prepare
+from recgnn.data.interactions.prepare import Engine, PreparedLog, format_summary, prepare
 from recgnn.data.interactions.split import Split
 from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
-from recgnn.data.shard import Shard, batch_size_for
+from recgnn.data.shard import Position, Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, DataError
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class GraphDataModule(Checked, LightningDataModule):
             given or follow the time), and what a user has is neither a label nor recommended. `keep`: for logs where
             buying again is the point: all rows are trained on, what a user has may be recommended, and labels that were
             new and those that were repeated are measured apart too.
+        engine: what prepares a log: `memory`; `duckdb` (extra `duckdb`), which holds no more than `memory_limit` of
+            it, for a `TableLog`, the filters and splits that look at one user at a time, `KCore` and `TemporalSplit`;
+            `auto` is `duckdb` where it is installed, can do it, and the files are larger than an eighth of the memory.
+            The same bits follow.
+        memory_limit: what DuckDB may hold, such as 2GB; the rest is on disk, in the cache's folder.
 
     Attributes:
         earlier: the prepared data of the run that training starts from, its `vocabulary` folder, set before the data
@@ -74,6 +80,7 @@ class GraphDataModule(Checked, LightningDataModule):
     """
 
     earlier: Path | None = None
+    position: Position | None = None  # where a stopped epoch goes on
 
     def __init__(
         self,
@@ -88,6 +95,8 @@ class GraphDataModule(Checked, LightningDataModule):
         merge_val: bool = False,
         positive: str | None = None,
         repeats: Literal["merge", "keep"] = "merge",
+        engine: Literal["auto", "memory", "duckdb"] = "auto",
+        memory_limit: str = "2GB",
     ):
         super().__init__()
         if positive not in (None, "all"):
@@ -98,6 +107,9 @@ class GraphDataModule(Checked, LightningDataModule):
         self.batch_size, self.sampling, self.eval_batch_size = batch_size, sampling, eval_batch_size
         self.cache_dir, self.prepared_folder, self.merge_val = cache_dir, prepared, merge_val
         self.positive, self.repeats = positive, repeats
+        if not re.fullmatch(r"[1-9][0-9]*(\.[0-9]+)? ?[KMGT]i?B", memory_limit):
+            raise ConfigError(f"data.memory_limit is {memory_limit!r}; expected a size such as 2GB or 500MB")
+        self.engine = Engine(engine, memory_limit)
         self.seed: int | None = None
         self.request = Request()
 
@@ -111,7 +123,7 @@ class GraphDataModule(Checked, LightningDataModule):
         split = WithoutValidation(self.split) if self.merge_val else self.split
         assert self.source is not None  # or there is a prepared folder
         return prepare(
-            self.source, self.filters, split, self.cache_dir, self.positive, self.repeats, self.earlier
+            self.source, self.filters, split, self.cache_dir, self.positive, self.repeats, self.earlier, self.engine
         )  # fmt: skip
 
     @cached_property
@@ -269,7 +281,7 @@ class GraphDataModule(Checked, LightningDataModule):
 
     def shard(self) -> Shard:
         """The share of the work that this process has now."""
-        return Shard.of(self.trainer, self.seed)
+        return Shard.of(self.trainer, self.seed, self.position)
 
     def train_dataloader(self) -> Any:
         """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from recgnn.data.cache import prepared_once
+from recgnn.data.interactions.big import BigLog
 from recgnn.data.interactions.by_time import later_than_test
 from recgnn.data.interactions.compound import with_known_parts
-from recgnn.data.interactions.filters import Deduplicate, Filter, Positive, pair_keys
+from recgnn.data.interactions.filters import Filter
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT, InteractionLog, Source
+from recgnn.data.interactions.merging import merged, steps_of
 from recgnn.data.interactions.prepared import FORMAT, Part, PreparedLog, format_summary
-from recgnn.data.interactions.split import Split, TemporalSplit
-from recgnn.data.interactions.usual_split import notes_of
+from recgnn.data.interactions.sources import TableLog
+from recgnn.data.interactions.split import Split
+from recgnn.data.interactions.summary import Asked, Counted, Facts, none_left, one_id, summary_of
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.data.stored import SUMMARY, digest_of
-from recgnn.errors import DataError
+from recgnn.errors import ConfigError, DataError
+from recgnn.files import cache_folder, existing_files
 
-__all__ = ["Part", "PreparedLog", "compute", "format_summary", "prepare"]
+LARGE = 8  # a file larger than this part of the memory is prepared by DuckDB, where that is installed
 
-FEW, FEW_USERS = 0.2, 100  # share and number of users below which a test part says little
-
-
-class Asked(NamedTuple):
-    """What is to be made of a log; see `prepare`."""
-
-    filters: Sequence[Filter]
-    split: Split
-    positive: str | None
-    repeats: str
-    earlier: Path | None = None
-
+__all__ = ["Engine", "Part", "PreparedLog", "compute", "format_summary", "prepare"]
 
 def prepare(
     source: Source,
@@ -46,6 +40,7 @@ def prepare(
     positive: str | None = None,
     repeats: str = "merge",
     earlier: Path | None = None,
+    engine: Engine | None = None,
 ) -> PreparedLog:
     """Read, filter, split and number a log; the result is cached by content.
 
@@ -64,6 +59,7 @@ def prepare(
         repeats: `merge`, or `keep` for all rows.
         earlier: Folder of prepared data whose users and items keep their rows: new ones come behind them, and the rows
             of train follow their times and ids, whatever the log's order.
+        engine: What does it; in memory when None. The same bits follow.
 
     Raises:
         DataError: If nothing, or one user or item only, is left, or a part is empty.
@@ -73,7 +69,38 @@ def prepare(
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     asked = Asked(filters, split, positive, repeats, earlier)
-    return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
+    big = None if engine is None else engine.of(source, asked)
+    if big is None:
+        return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
+    return prepared_once(PreparedLog, "prepared", steps, lambda: cast(PreparedLog, big), cache_folder(cache_dir))
+
+
+class Engine(NamedTuple):
+    """What prepares a log: `memory`, `duckdb`, or `auto`: DuckDB where files are large; and what DuckDB may hold."""
+
+    name: str = "auto"
+    memory_limit: str = "2GB"
+
+    def of(self, source: Source, asked: Asked) -> BigLog | None:
+        """Return what prepares the log beyond memory; None where it is prepared in memory.
+
+        Raises:
+            ConfigError: If DuckDB was asked for and cannot do it.
+        """
+        if self.name == "memory":
+            return None
+        if self.name == "auto":
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
+            if not isinstance(source, TableLog) or find_spec("duckdb") is None:
+                return None
+            if sum([file.stat().st_size for file in existing_files(source.path)]) < memory / LARGE:
+                return None
+        try:
+            return BigLog(source, asked, self.memory_limit)
+        except ConfigError:
+            if self.name == "auto":
+                return None
+            raise
 
 
 def compute(
@@ -96,10 +123,9 @@ def compute(
         dropped.append({"step": "left out by the split", "rows": int((part < 0).sum())})
     frames = {name: frame[part == code] for code, name in enumerate(PARTS)}
     sizes = {name: len(rows) for name, rows in frames.items()}  # before anything is lost
-    missing = [name for name in PARTS[1:] if not sizes[name] and not (name == "val" and split.val_is_test)]
-    warned = [f"there is no {name} part" for name in missing]
     if split.follows_log and asked.repeats == "merge":
-        frames = _merged(frames, asked, dropped)
+        frames, lost = merged(frames, asked)
+        dropped += [{"step": step, "rows": rows} for step, rows in lost.items() if rows]
     train = frames["train"]
     users, items = Vocabulary.fit(train[USER], log.users), Vocabulary.fit(train[ITEM], log.items)
     if earlier is not None:
@@ -108,105 +134,39 @@ def compute(
     users = with_known_parts(users, log.users)
     parts, cold = {}, {}
     for name, rows in frames.items():
-        parts[name], left = _numbered(rows, users, items)
-        if name == "train" and earlier is not None:
-            parts[name] = parts[name].in_order()
-        if not len(left):
-            continue
-        cold[name] = left
-        dropped.append(
-            {"step": f"{name} rows with a user or item that is not in train", "rows": len(left), "cold": True}
-        )
-        if not len(parts[name]):
-            raise DataError(
-                f"{log.name}: the {name} part is empty: all its {len(left)} rows have a user or item "
-                "that is not in train; draw it at random within each user (--data.split RatioSplit), or filter rare "
-                "items with KCore"
-            )
-    warned += [f"no label is left in the {name} part" for name in PARTS[1:] if sizes[name] and not len(parts[name])]
-    unseen, others = sum(map(len, cold.values())), sizes["val"] + sizes["test"]
+        parts[name], cold[name] = _numbered(rows, users, items)
+    if earlier is not None:
+        parts["train"] = parts["train"].in_order()
+    left, unknown = ({name: len(part) for name, part in of.items()} for of in (parts, cold))
+    ratings, train_part = parts["train"].rating, parts["train"]
+    counted = Counted(
+        dropped, sizes, left, unknown, len(np.unique(parts["test"].user)),
+        None if ratings is None else [float(ratings.min()), float(ratings.max())],
+        train_part.timestamp is not None, train_part.weight is not None,
+        later_than_test(train_part.timestamp, parts["test"].timestamp),
+    )  # fmt: skip
+    facts = Facts(log.name, len(log), log.times, log.columns, log.notes, [*log.interactions.columns])
+    summary = summary_of(facts, asked, named, counted, len(users), len(items))
     if split.val_is_test:
-        parts["val"] = parts["test"]
-        if "test" in cold:
-            cold["val"] = cold["test"]
-        warned.append("validated on the test part: figures are best-on-test, not an honest estimate")
-    if unseen > 0.2 * others:
-        warned.append(f"{unseen:,} of {others:,} val and test rows dropped: their users or items are not in train")
-    tested = len(np.unique(parts["test"].user))
-    if isinstance(split, TemporalSplit) and 0 < tested < max(FEW_USERS, FEW * len(users)) and 2 * tested < len(users):
-        warned.append(
-            f"only {tested:,} of {len(users):,} users have test rows, since one moment holds for all; --data.split "
-            "RatioSplit --data.split.order time tests each by its own latest rows"
-        )
-    used = sum(len(parts[name]) for name in PARTS if not (name == "val" and split.val_is_test))
-    ratings = parts["train"].rating
-    summary = {
-        "format": FORMAT,
-        "name": log.name,
-        "read": len(log) + (0 if log.times is None or log.times.kept else log.times.untimed),
-        "times": None if log.times is None else asdict(log.times),
-        "columns": dict(log.columns),
-        "dropped": dropped,
-        "users": len(users),
-        "items": len(items),
-        "interactions": used,
-        "density": used / (len(users) * len(items)),
-        **{name: len(parts[name]) for name in PARTS},
-        "ratings": None if ratings is None else [float(ratings.min()), float(ratings.max())],
-        "timestamps": parts["train"].timestamp is not None,
-        "weights": parts["train"].weight is not None,
-        "positive": asked.positive,
-        "repeats": asked.repeats,
-        "split": split.describe(),
-        "later": later_than_test(parts["train"].timestamp, parts["test"].timestamp),
-        "val_is_test": split.val_is_test,
-        "warnings": [*log.notes, *notes_of(split, named, log.interactions.columns), *warned],
-    }
+        parts["val"], cold["val"] = parts["test"], cold["test"]
+    cold = {name: part for name, part in cold.items() if len(part)}
     return PreparedLog(**parts, users=users, items=items, summary=summary, cold=cold)
 
 
 def _filtered(name: str, frame: pd.DataFrame, asked: Asked) -> tuple[pd.DataFrame, list[dict]]:
     """Return the rows that are kept, and what was dropped."""
-    steps = [*asked.filters]
-    if asked.positive not in (None, "all"):
-        steps = [Positive(str(asked.positive)), *steps]
-    if asked.repeats == "keep" or asked.split.follows_log:
-        steps = [step for step in steps if not isinstance(step, Deduplicate)]  # within the parts, if at all
-    elif not any(isinstance(step, Deduplicate) for step in steps):
-        steps = [Deduplicate("last"), *steps]
     dropped: list[dict] = []
-    for step in steps:
+    for step in steps_of(asked):
         kept = step.apply(frame)
         if len(kept) < len(frame):
             dropped.append({"step": step.describe(), "rows": len(frame) - len(kept)})
         if not len(kept):
-            done = "; ".join(f"{d['step']} dropped {d['rows']:,}" for d in dropped)
-            raise DataError(f"{name}: no interactions are left after the filters ({done}); loosen them")
+            raise none_left(name, dropped)
         frame = kept
     for column in (USER, ITEM):
         if frame[column].nunique() < 2:
-            raise DataError(
-                f"{name}: all {len(frame)} interactions have one {column}, {shown(frame[column].iloc[0])}; several are "
-                f"needed: check which column is the {column}, and loosen the filters"
-            )
+            raise one_id(name, len(frame), column, shown(frame[column].iloc[0]))
     return frame, dropped
-
-
-def _merged(frames: dict[str, pd.DataFrame], asked: Asked, dropped: list[dict]) -> dict[str, pd.DataFrame]:
-    """Merge repeated pairs within each part, and drop the labels that are known before."""
-    merge = next((step for step in asked.filters if isinstance(step, Deduplicate)), Deduplicate("last"))
-    found = {name: merge.apply(frame) for name, frame in frames.items()}
-    if merged := sum(len(frames[name]) - len(found[name]) for name in frames):
-        dropped.append({"step": f"{merge.describe()}, within each part", "rows": merged})
-    joined = pair_keys(pd.concat(found.values(), ignore_index=True))
-    pairs = dict(zip(found, np.split(joined, np.cumsum([len(frame) for frame in found.values()])[:-1]), strict=True))
-    for name, before in (("val", ["train"]), ("test", ["train", "val"])):
-        known = np.isin(pairs[name], np.concatenate([pairs[part] for part in before]))
-        if known.any():
-            found[name] = found[name][~known]
-            step = f"{name} labels that are known from {' and '.join(before)}"
-            dropped.append({"step": step, "rows": int(known.sum())})
-    return found
 
 
 def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[Part, Part]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from recgnn.data.interactions.by_time import told_later
 from recgnn.data.interactions.compound import Parts
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, TIMESTAMP, USER, WEIGHT
-from recgnn.data.interactions.split import TEST, TRAIN, VAL
+from recgnn.data.interactions.part_sizes import TEST, TRAIN, VAL
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import read_summary, reading, verify, write_summary
@@ -26,8 +26,8 @@ from recgnn.files import atomic_folder, atomic_path
 FORMAT = 5
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
 
-_FILES = ("interactions.parquet", "users.parquet", "items.parquet")
-_COLD = "cold.parquet"
+INTERACTIONS, COLD = "interactions.parquet", "cold.parquet"
+_FILES = (INTERACTIONS, "users.parquet", "items.parquet")
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,10 @@ class PreparedLog:
             else [self.train, self.val, self.test]
         )
         codes = (TRAIN, TEST) if self.summary["val_is_test"] else (TRAIN, VAL, TEST)
-        _write_parts(folder / "interactions.parquet", parts, codes)
-        if any(len(part) for part in self.cold.values()):
-            cold = [self.cold[name] for name in PARTS if name in self.cold]
-            _write_parts(folder / _COLD, cold, [PARTS.index(name) for name in PARTS if name in self.cold])
+        _write_parts(folder / INTERACTIONS, parts, codes)
+        names = [name for name in PARTS if name in self.cold and not (name == "val" and self.summary["val_is_test"])]
+        if any(len(self.cold[name]) for name in names):
+            _write_parts(folder / COLD, [self.cold[name] for name in names], [PARTS.index(name) for name in names])
         self.users.save(folder / "users.parquet")
         self.items.save(folder / "items.parquet")
         write_summary(folder, self.summary)
@@ -171,13 +171,14 @@ class PreparedLog:
         folder = Path(folder)
         summary, files = read_summary(folder, FORMAT)
         with reading(folder, "no prepared data can be read"):
-            verify(folder, files, [*_FILES, *(name for name in (_COLD,) if name in files)])
+            verify(folder, files, [*_FILES, *(name for name in (COLD,) if name in files)])
             users, items = (Vocabulary.load(folder / f"{name}.parquet") for name in ("users", "items"))
-            parts = _read_parts(folder / "interactions.parquet", users, items)
-            cold = _read_parts(folder / _COLD, users, items) if _COLD in files else {}
+            parts = _read_parts(folder / INTERACTIONS, users, items)
+            cold = _read_parts(folder / COLD, users, items) if COLD in files else {}
             cold = {name: part for name, part in cold.items() if len(part)}
             if summary["val_is_test"]:
                 parts["val"] = parts["test"]
+                cold |= {"val": cold["test"]} if "test" in cold else {}
             if any(len(parts[part]) != summary[part] for part in PARTS):
                 raise ValueError("counts and summary do not belong together")
         return cls(**parts, users=users, items=items, summary=summary, cold=cold)
@@ -198,11 +199,18 @@ def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> Non
 
 def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, Part]:
     """Read what `_write_parts` wrote."""
-    table = pq.read_table(path, page_checksum_verification=True)
-    columns = {name: table[name].to_numpy().copy() for name in table.column_names}
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        kinds = {f.name: np.int64 if f.name in (USER, ITEM) else f.type.to_pandas_dtype() for f in file.schema_arrow}
+        columns = {name: np.empty(file.metadata.num_rows, dtype=kind) for name, kind in kinds.items()}
+        row = 0
+        for batch in file.iter_batches(2**20):  # a large log fits in memory once
+            for name, values in columns.items():
+                values[row : row + len(batch)] = batch[name].to_numpy(zero_copy_only=False)
+            row += len(batch)
+    if row != file.metadata.num_rows:
+        raise ValueError("its footer tells of another number of rows")
     code = columns.pop("part")
     for name, vocabulary in ((USER, users), (ITEM, items)):
-        columns[name] = columns[name].astype(np.int64)
         if columns[name].max(initial=0) >= max(1, len(vocabulary)):
             raise ValueError(f"{name} rows and vocabulary do not belong together")
     sizes = np.bincount(code, minlength=3)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,39 +10,20 @@ import pandas as pd
 
 from recgnn.data.interactions.by_time import start_of, times, untimed_in_train
 from recgnn.data.interactions.filters import codes
-from recgnn.data.interactions.log import PARTS, SPLIT, USER
+from recgnn.data.interactions.log import SPLIT, USER
+from recgnn.data.interactions.part_sizes import (
+    EXACT,
+    TEST,
+    VAL,
+    check_sizes,
+    normalised,
+    part_sizes,
+    random_keys,
+    ranks,
+)
+from recgnn.data.interactions.split_parts import GivenParts, Split, TimedParts
 from recgnn.data.readers.notation import ORDER, date_of
-from recgnn.errors import Checked, ConfigError, DataError, NonNegative, Seed, Share
-
-TRAIN, VAL, TEST, DROPPED = 0, 1, 2, -1
-EXACT = 10_000_000  # rows up to which shares are exact where no user matters
-
-
-class Split(Checked, ABC):
-    """Gives every interaction its part."""
-
-    val_is_test = False
-    """Whether the test part is the validation part too (the papers' best-on-test protocol)."""
-    is_given = False
-    """Whether it goes by the parts that the data came with."""
-    follows_log = False
-    """Whether the parts follow the log's own times, order or parts, so that a pair may come again in a later one."""
-
-    @abstractmethod
-    def split(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return the part of each row of `frame`, [n] int8: 0 train, 1 validation, 2 test. Raises DataError when a
-        part that was asked for is empty."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return one line with every argument."""
-
-    def for_columns(self, columns: Collection[str]) -> Split:
-        """Return the split of data with such columns, itself by default."""
-        return self
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({sorted(vars(self).items())})"
+from recgnn.errors import ConfigError, DataError, NonNegative, Seed, Share
 
 
 class RatioSplit(Split):
@@ -71,11 +51,14 @@ class RatioSplit(Split):
         order: Literal["random", "time"] = "random",
         seed: Seed = 42,
     ) -> None:
-        self.ratios = _normalised(ratios, "RatioSplit")
+        self.ratios = normalised(ratios, "RatioSplit")
         self.by, self.order, self.seed = by, order, seed
         self.follows_log = self.order != "random"
 
-    @untimed_in_train
+    @property
+    def by_user(self) -> bool:  # type: ignore[override]
+        return self.by == "user"
+
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         if self.by == "all" and self.order == "random" and len(frame) > EXACT:
             part = np.empty(len(frame), dtype=np.int8)
@@ -84,15 +67,23 @@ class RatioSplit(Split):
                 drawn = random.random(len(part[start : start + EXACT]))
                 part[start : start + EXACT] = np.searchsorted(np.cumsum(self.ratios)[:2], drawn, side="right")
             return part
+        part = self.parts(frame)
+        self.check(np.bincount(part, minlength=3).tolist())
+        return part
+
+    @untimed_in_train
+    def parts(self, frame: pd.DataFrame) -> np.ndarray:
         group = codes(frame[USER]) if self.by == "user" else np.zeros(len(frame), dtype=np.int64)
         if self.order == "time":
             key = times(frame, "RatioSplit(order='time')", within_user=self.by == "user")
         else:
-            key = np.random.default_rng(self.seed).random(len(frame))
-        rank, count = _ranks(group, key)
+            key = random_keys(frame, self.seed)
+        rank, count = ranks(group, key)
         train, val, _ = part_sizes(count, self.ratios)
-        part = ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
-        return checked_parts(part, self.ratios, "add rows, or raise the ratio of that part")
+        return ((rank >= train[group]).astype(np.int8) + (rank >= (train + val)[group])).astype(np.int8)
+
+    def check(self, sizes: Sequence[int]) -> None:
+        check_sizes(sizes, self.ratios, "add rows, or raise the ratio of that part")
 
     def describe(self) -> str:
         shares = "/".join(f"{r:g}" for r in self.ratios)
@@ -122,24 +113,34 @@ class LeaveOneOut(Split):
         self.order, self.val, self.seed = order, val, seed
         self.follows_log = self.order != "random"
 
-    @untimed_in_train
+    by_user = True
+
     def split(self, frame: pd.DataFrame) -> np.ndarray:
+        part = self.parts(frame)
+        self.check(np.bincount(part, minlength=3).tolist())
+        return part
+
+    @untimed_in_train
+    def parts(self, frame: pd.DataFrame) -> np.ndarray:
         if self.order == "time":
             key = times(frame, "LeaveOneOut(order='time')", within_user=True)
         elif self.order == "random":
-            key = np.random.default_rng(self.seed).random(len(frame))
+            key = random_keys(frame, self.seed)
         else:
             key = np.zeros(len(frame))
         group = codes(frame[USER])
-        rank, count = _ranks(group, key)
+        rank, count = ranks(group, key)
         from_last = count[group] - 1 - rank
         enough = count[group] >= (3 if self.val else 2)
         part = np.zeros(len(frame), dtype=np.int8)
         part[enough & (from_last == 0)] = TEST
         if self.val:
             part[enough & (from_last == 1)] = VAL
+        return part
+
+    def check(self, sizes: Sequence[int]) -> None:
         least = "three" if self.val else "two"
-        return checked_parts(part, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
+        check_sizes(sizes, (1, self.val, 1), f"LeaveOneOut needs users with at least {least} interactions")
 
     def describe(self) -> str:
         seed = f", seed {self.seed}" if self.order == "random" else ""
@@ -170,7 +171,7 @@ class TemporalSplit(Split):
         val_start: float | str | None = None,
         test_start: float | str | None = None,
     ) -> None:
-        self.ratios = _normalised(ratios, "TemporalSplit")
+        self.ratios = normalised(ratios, "TemporalSplit")
         if val_start is not None and test_start is None:
             raise ConfigError("TemporalSplit: val_start without test_start; give both")
         self.val_start, self.test_start = val_start, test_start
@@ -180,24 +181,33 @@ class TemporalSplit(Split):
     @untimed_in_train
     def split(self, frame: pd.DataFrame) -> np.ndarray:
         time = times(frame, "TemporalSplit", within_user=False)
+        parts = self.of_moments(len(time), np.sort(time).__getitem__)
+        part = parts.parts(frame)
+        check_sizes(np.bincount(part, minlength=3).tolist(), parts.wanted, parts.how)
+        return part
+
+    def of_moments(self, rows: int, moment: Callable[[int], float]) -> TimedParts:
+        """Return the split of data with so many rows with a time.
+
+        Args:
+            rows: their number.
+            moment: returns the k-th time of all, in order.
+        """
         if self.test_start is not None:
-            ordered = time.max() < ORDER
+            least, most = moment(0), moment(rows - 1)
+            ordered = most < ORDER
             test = start_of("test_start", self.test_start, ordered)
             val = test if self.val_start is None else start_of("val_start", self.val_start, ordered)
-            wanted: Sequence[float] = (1, self.val_start is not None, 1)
-            first, last = (f"{t:g}" if ordered else date_of(t) for t in (time.min(), time.max()))
-            how = f"the log spans {first} to {last}"
-        else:
-            moments = np.sort(time)
-            cuts = np.floor(np.cumsum(self.ratios)[:2] * len(time) + 1e-9).astype(np.int64)
-            val, test = (moments[cut] if cut < len(time) else np.inf for cut in cuts)
-            sizes = np.diff([0, *cuts, len(time)])
-            small = [share for share, size in zip(self.ratios, sizes, strict=True) if share and not size]
-            wanted, how = self.ratios, "too many rows have the same time; use other ratios or RatioSplit"
-            if small:
-                how = f"a share of {small[0]:g} is less than one of {len(time):,} rows; raise it, or name test_start"
-        part = ((time >= val).astype(np.int8) + (time >= test)).astype(np.int8)
-        return checked_parts(part, wanted, how)
+            first, last = (f"{t:g}" if ordered else date_of(t) for t in (least, most))
+            return TimedParts(val, test, (1, int(self.val_start is not None), 1), f"the log spans {first} to {last}")
+        cuts = np.floor(np.cumsum(self.ratios)[:2] * rows + 1e-9).astype(np.int64)
+        val, test = (moment(int(cut)) if cut < rows else np.inf for cut in cuts)
+        sizes = np.diff([0, *cuts, rows])
+        small = [share for share, size in zip(self.ratios, sizes, strict=True) if share and not size]
+        how = "too many rows have the same time; use other ratios or RatioSplit"
+        if small:
+            how = f"a share of {small[0]:g} is less than one of {rows:,} rows; raise it, or name test_start"
+        return TimedParts(val, test, self.ratios, how)
 
     def describe(self) -> str:
         if self.test_start is not None:
@@ -234,21 +244,22 @@ class GivenSplit(Split):
                 "GivenSplit: the log has no split column; use RatioSplit, or a source that has one "
                 "(AdjacencyLog(train, test), a table with a column 'split')"
             )
-        part = frame[SPLIT].cat.codes.to_numpy(np.int8).copy()
-        if (part == VAL).any():
+        return self.of_parts(bool((frame[SPLIT].cat.codes == VAL).any())).split(frame)
+
+    def of_parts(self, has_val: bool) -> GivenParts:
+        """Return the split of data that have a validation part of their own (`has_val`), or have none.
+
+        Raises:
+            DataError: If they have one, and a share was asked for.
+        """
+        if has_val:
             if self.val is not None:
                 raise DataError(
                     "GivenSplit: the data has a validation part of its own; leave val out"
                 )
-            return checked_parts(part, (1, 1, 0), "the data's split column does not have it")
+            return GivenParts(0.0, self.seed, (1, 1, 0))
         share = 0.1 if self.val is None else 0.0 if self.val == "test" else float(self.val)
-        if share:
-            train = np.flatnonzero(part == TRAIN)
-            group = codes(frame[USER].iloc[train]) if USER in frame else np.zeros(len(train), dtype=np.int64)
-            rank, count = _ranks(group, np.random.default_rng(self.seed).random(len(train)))
-            size = part_sizes(count, (1 - share, share, 0.0))[0]
-            part[train[rank >= size[group]]] = VAL
-        return checked_parts(part, (1, share, 1), "the data's split column does not have it")
+        return GivenParts(share, self.seed, (1, share, 1))
 
     def describe(self) -> str:
         if self.val_is_test:
@@ -259,58 +270,3 @@ class GivenSplit(Split):
             else f"{self.val:g} of each user's train"
         )
         return f"given; val {val}, seed {self.seed}"
-
-
-def part_sizes(
-    count: np.ndarray, ratios: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes of train, val and test of groups of `count` rows by `ratios`, as RecBole counts them.
-
-    Shapes:
-        count: `[G]`; returns three `[G]` int64.
-    """
-    count = np.asarray(count, dtype=np.int64)
-    val, test = ((ratio * count).astype(np.int64) for ratio in ratios[1:])
-    train = count - val - test
-    go_on = np.ones(len(count), dtype=bool)
-    for part, ratio in ((test, ratios[2]), (val, ratios[1])):
-        go_on &= train > 1
-        one = go_on & (0 < ratio * count) & (ratio * count < 1)
-        part += one
-        train = train - one
-    return train, val, test
-
-
-def _ranks(group: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rank of each row by key within its group (equal keys by row), and the size of each group."""
-    order = np.lexsort((key, group))
-    count = np.bincount(group)
-    rank = np.empty(len(group), dtype=np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
-    return rank, count
-
-
-def checked_parts(part: np.ndarray, wanted: Sequence[float], how: str) -> np.ndarray:
-    """Check that no part of which `wanted` is above 0 is empty, and return the codes; `how` names the split.
-
-    Raises:
-        DataError: Names the empty part.
-    """
-    for code, name in enumerate(PARTS):
-        if wanted[code] and not (part == code).any():
-            raise DataError(
-                f"the split leaves the {name} part of {len(part)} interactions empty: {how}"
-            )
-    return part
-
-
-def _normalised(ratios: Sequence[float], who: str) -> tuple[float, float, float]:
-    """Three shares that sum to one."""
-    values = [float(r) for r in ratios]
-    if len(values) != 3 or values[0] == 0:
-        raise ConfigError(
-            f"{who}.ratios is {list(ratios)}; expected shares of train (above 0), val, test"
-        )
-    total = sum(values)
-    train, val, test = (v / total for v in values)
-    return train, val, test

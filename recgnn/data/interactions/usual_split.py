@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recgnn.data.interactions.log import SPLIT, TIMESTAMP
-from recgnn.data.interactions.split import TRAIN, VAL, GivenSplit, RatioSplit, Split
+from recgnn.data.interactions.part_sizes import TEST, TRAIN, VAL
+from recgnn.data.interactions.split import GivenSplit, RatioSplit, Split
 from recgnn.errors import DataError, NonNegative, Seed
 
 
@@ -68,10 +69,13 @@ class WithoutValidation(Split):
         if self.of.val_is_test:
             raise DataError("the validation part is the test part and cannot be trained on; choose another split")
         part = self.of.split(frame).copy()
-        if not (part == VAL).any():
-            raise DataError(f"there is no validation part to add to train ({self.of.describe()}); leave --refit out")
+        self.check([int((part == code).sum()) for code in (TRAIN, VAL, TEST)])
         part[part == VAL] = TRAIN
         return part
+
+    def check(self, sizes: Sequence[int]) -> None:
+        if not sizes[VAL]:
+            raise DataError(f"there is no validation part to add to train ({self.of.describe()}); leave --refit out")
 
     def describe(self) -> str:
         return f"{self.of.describe()}; validation added to train"

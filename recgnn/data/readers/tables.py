@@ -17,7 +17,7 @@ from recgnn.data.readers.origin import Origin, need_columns
 from recgnn.data.readers.parquet import ParquetTable, is_parquet
 from recgnn.data.readers.rules import Rule
 from recgnn.data.readers.text import TextTable
-from recgnn.data.readers.types import Kind, as_kind, frame_of, kind_of, typed, wider
+from recgnn.data.readers.types import IdKind, Kind, as_kind, frame_of, id_kind_of, kind_of, typed, wider
 from recgnn.errors import DataError
 from recgnn.files import existing_files
 
@@ -207,7 +207,7 @@ def _kept(tables: list[pa.Table], rule: Rule, origin: Origin) -> tuple[list[pa.T
 
 
 def table_blocks(
-    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None
+    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None, ids: Collection[str] = ()
 ) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
@@ -215,6 +215,7 @@ def table_blocks(
         table: See `open_table`.
         chosen: Which columns are wanted; all when None.
         keep: Which rows are read; all when None.
+        ids: Columns that hold ids, as of `read_table`.
 
     Raises:
         DataError: If the file cannot be read or has no rows; names the line or the row of the mistake.
@@ -223,7 +224,7 @@ def table_blocks(
         rule, origin = keep, Origin(str(table.path))
         rule.check(table.names, origin.name)
         wanted = None if chosen is None else {*chosen, *rule.columns}
-        for frame in table_blocks(table, wanted):
+        for frame in table_blocks(table, wanted, ids=ids):
             frame = frame[rule.mask(frame, origin)]
             if len(frame):
                 yield frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
@@ -232,7 +233,7 @@ def table_blocks(
         for batch in cast(ParquetTable, table).tables(chosen, ROWS):
             yield from slices(frame_of(lists_as_json(batch)))
         return
-    kinds: dict[str, Kind | None] = {}
+    kinds, id_kinds = dict[str, Kind | None](), dict[str, IdKind]()
     held: list[pa.Table] | None = []
     for piece in table.tables(chosen):
         if held is not None:
@@ -241,7 +242,11 @@ def table_blocks(
                 continue
         for part in [piece] if held is None else held:
             for name in part.column_names:
-                if kinds.get(name) != "text":
+                if name in ids:
+                    if id_kinds.get(name) != "text":
+                        own = id_kind_of(part[name])
+                        id_kinds[name] = own if id_kinds.get(name, own) == own else "text"
+                elif kinds.get(name) != "text":
                     kinds[name] = wider(kinds.get(name), kind_of(part[name]))
         held = None
     if held is not None and not held:
@@ -249,10 +254,11 @@ def table_blocks(
     if held:
         joined = pa.concat_tables(held)
         held.clear()
-        yield from slices(frame_of(pa.table({name: typed(joined[name]) for name in joined.column_names})))
+        yield from slices(frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})))
         return
     for piece in table.tables(chosen):
-        made = {name: as_kind(piece[name], kinds[name] or "text") for name in piece.column_names}
+        made = {n: as_kind(piece[n], id_kinds.get(n) or kinds.get(n) or "text") for n in piece.column_names}
+        made |= {name: piece[name] for name, kind in id_kinds.items() if kind == "text"}
         yield from slices(frame_of(pa.table(made)))
 
 

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from recgnn.data.readers.values import INT64, NULLS
 
 Kind = Literal["integer", "float", "text"]
+IdKind = Literal["integer", "pointed", "text"]
+"""Of ids: integers, integers that all end with .0, or text."""
 KINDS: tuple[Kind, ...] = ("integer", "float", "text")  # each holds the values of those before it
 _NULL = pa.array(["", *NULLS])
 _EXACT = r"^[+-]?(0[0-9]|[0-9]{16,}$)"
@@ -40,6 +42,14 @@ def typed(values: pa.ChunkedArray, is_id: bool = False) -> pa.ChunkedArray:
     return as_kind(values, "text") if found is None else found
 
 
+def id_kind_of(values: pa.ChunkedArray) -> IdKind:
+    """Return the kind of some ids, as `typed` would find it."""
+    if _integers(values) is not None:
+        return "integer"
+    pointed = pc.all(pc.ends_with(values, ".0")).as_py()
+    return "pointed" if pointed and _integers(pc.utf8_slice_codeunits(values, 0, -2)) is not None else "text"
+
+
 def kind_of(values: pa.ChunkedArray) -> Kind | None:
     """Return the narrowest kind that holds trimmed texts without loss; None where all stand for no value."""
     found = _numbers(values)
@@ -53,8 +63,10 @@ def wider(one: Kind | None, other: Kind | None) -> Kind | None:
     return max(one, other, key=KINDS.index) if one and other else one or other
 
 
-def as_kind(values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
+def as_kind(values: pa.ChunkedArray, kind: Kind | IdKind) -> pa.ChunkedArray:
     """Return trimmed texts in a kind that holds them; null where they stand for no value."""
+    if kind == "pointed":
+        return pc.utf8_slice_codeunits(values, 0, -2).cast(pa.int64())
     if kind == "text":
         return _null_where(pc.equal(values, ""), values)
     return _null_where(pc.is_in(values, _NULL), values).cast(pa.int64() if kind == "integer" else pa.float64())

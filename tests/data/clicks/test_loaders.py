@@ -35,7 +35,7 @@ def batches(
     loader = getattr(data, f"{part}_dataloader")()
     found = list(loader)
     assert loader.streamed == streamed and len(loader) == len(found)
-    assert all(size - len(b.labels) in (0, cut > 1) for b in found[:-1]) and 0 < len(found[-1].labels) <= size
+    assert all(size - len(b.labels) in (0, 1) for b in found[:-1]) and 0 < len(found[-1].labels) <= size
     return found
 
 
@@ -70,10 +70,11 @@ def test_events_on_disk_come_once_an_epoch_shuffled(numbered_events, on_disk) ->
 def test_processes_share_what_is_on_disk(world, numbered_events, on_disk) -> None:
     folder, frame = numbered_events
     train = [batches(folder, "train", rank, world) for rank in range(world)]
-    assert len({tuple(len(b.labels) for b in found) for found in train}) == 1
+    sizes = [[len(b.labels) for b in step] for step in zip(*train, strict=True)]
+    assert all(max(step) - min(step) <= 1 for step in sizes)
     seen = Counter(row for found in train for row in rows(found))
     count = int((frame["split"] == "train").sum())
-    assert len(seen) == count and seen.total() - count < 2 * world * 4
+    assert len(seen) == seen.total() == count
     test = [batches(folder, "test", rank, world, size=4) for rank in range(world)]
     labels = torch.cat([b.labels for found in test for b in found])
     assert labels.tolist() == frame.loc[frame["split"] == "test", "label"].tolist()
@@ -101,9 +102,9 @@ def test_the_epochs_of_a_pass_have_all_events(streamed, world, cut, numbered_eve
             rows(batches(folder, "train", rank, world, epoch, cut=cut, streamed=streamed))
             for epoch in range(number * cut, (number + 1) * cut) for rank in range(world)
         ]  # fmt: skip
-        assert len({len(epoch) for epoch in epochs}) == 1
+        assert max(map(len, epochs)) - min(map(len, epochs)) <= 1
         found = Counter(row for epoch in epochs for row in epoch)
-        assert len(found) == train and sum(found.values()) <= train + (16 if streamed else 1) * world * cut
+        assert len(found) == train and sum(found.values()) < train + cut
         passes.append(epochs)
     assert passes[0] != passes[1]
 

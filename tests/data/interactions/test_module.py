@@ -120,11 +120,11 @@ def test_processes_share_an_epoch(module, world: int) -> None:
         ranks.append(batches)
     assert len({len(batches) for batches in ranks}) == 1, "the same number of steps everywhere"
     for step in zip(*ranks, strict=True):
-        assert len({b.users.numel() for b in step}) == 1, "of the same size"
+        sizes = [b.users.numel() for b in step]
+        assert max(sizes) - min(sizes) <= 1, "of the same size"
     train = data.prepared.train
     visited = Counter(p for batches in ranks for p in pairs(batches))
-    assert visited.keys() == set(zip(train.user.tolist(), train.item.tolist(), strict=True))
-    assert visited.total() - len(train) < world and max(visited.values()) <= 2
+    assert visited == Counter(zip(train.user.tolist(), train.item.tolist(), strict=True))
     negatives = [torch.cat([b.negatives for b in batches]).tolist() for batches in ranks]
     assert negatives[0] != negatives[1], "each process draws its own"
 

@@ -11,7 +11,8 @@ import pytest
 from recgnn.data.datasets.movielens import MovieLens1M, MovieLens100K
 from recgnn.data.datasets.synthetic import SyntheticLog
 from recgnn.data.interactions.log import InteractionLog
-from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, TemporalSplit, part_sizes
+from recgnn.data.interactions.part_sizes import part_sizes
+from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, TemporalSplit
 from recgnn.errors import ConfigError, DataError
 
 DATA = os.environ.get("RECGNN_DATA")
