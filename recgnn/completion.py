@@ -17,7 +17,7 @@ and models. The script holds all of them, so that completing starts no Python; p
 """
 EXAMPLES = """\
 examples:
-  recgnn completion bash > ~/.local/share/bash-completion/completions/recgnn
+  python -m recgnn.completion bash > ~/.local/share/bash-completion/completions/recgnn
   recgnn completion zsh >> ~/.zshrc
 """
 SCRIPT = """\

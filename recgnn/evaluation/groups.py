@@ -26,6 +26,7 @@ def quantile_groups(counts: Tensor, num_groups: int) -> tuple[Tensor, list[str]]
 
     Shapes: counts [n] -> group [n].
 
+    >>> import torch
     >>> quantile_groups(torch.tensor([5, 1, 9, 2]), 2)
     (tensor([1, 0, 1, 0]), ['1-2', '5-9'])
     """

@@ -32,7 +32,7 @@ class EpochPosition(Callback):
         steps = progress.current.processed
         if not steps or progress.is_last_batch or epochs.processed != epochs.completed:
             return  # between two epochs
-        if not hasattr(trainer.datamodule, "position") or not hasattr(loader, "now"):
+        if not hasattr(trainer.datamodule, "epoch_position") or not hasattr(loader, "now"):
             return
         shard = trainer.datamodule.shard()
         done = shard.and_then(loader.batch_size, steps - shard.taken)
@@ -52,7 +52,7 @@ class EpochPosition(Callback):
         checkpoint[KEY] = found | {"ranks": ranks}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if KEY not in checkpoint or trainer.state.fn != "fit" or not hasattr(trainer.datamodule, "position"):
+        if KEY not in checkpoint or trainer.state.fn != "fit" or not hasattr(trainer.datamodule, "epoch_position"):
             return
         with reading(trainer.ckpt_path, "says where its epoch goes on, and that cannot be read"):
             stored = checkpoint[KEY]
@@ -60,7 +60,7 @@ class EpochPosition(Callback):
             ranks = stored["ranks"]
             self.saved = dict(ranks[trainer.global_rank]) if len(ranks) == trainer.world_size else {}
             epoch, seed = int(stored["epoch"]), int(stored["seed"])
-            trainer.datamodule.position = Position(epoch, done, seed, self.saved.get("own"))
+            trainer.datamodule.epoch_position = Position(epoch, done, seed, self.saved.get("own"))
             self.stopped = True
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -69,7 +69,7 @@ class EpochPosition(Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         if self.stopped:  # the next epoch may have another number of steps
-            self.stopped, trainer.datamodule.position = False, None
+            self.stopped, trainer.datamodule.epoch_position = False, None
             self.reloading, trainer.reload_dataloaders_every_n_epochs = trainer.reload_dataloaders_every_n_epochs, 1
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

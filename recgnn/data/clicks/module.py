@@ -90,7 +90,7 @@ class CTRDataModule(Checked, LightningDataModule):
     """
 
     earlier: Path | None = None
-    position: Position | None = None  # where a stopped epoch goes on
+    epoch_position: Position | None = None  # where a stopped epoch goes on
     read_run: ReadRun | None = None
 
     usual_by: Literal["user", "all"] = "all"  # see UsualSplit
@@ -272,7 +272,7 @@ class CTRDataModule(Checked, LightningDataModule):
 
     def shard(self) -> Shard:
         """The share of the work that this process has now."""
-        return Shard.of(self.trainer, self.seed, self.position)
+        return Shard.of(self.trainer, self.seed, self.epoch_position)
 
     def train_dataloader(self) -> EventBatches:
         size, cut = self.usual_pace()

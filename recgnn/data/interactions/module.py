@@ -80,7 +80,7 @@ class GraphDataModule(Checked, LightningDataModule):
     """
 
     earlier: Path | None = None
-    position: Position | None = None  # where a stopped epoch goes on
+    epoch_position: Position | None = None  # where a stopped epoch goes on
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ class GraphDataModule(Checked, LightningDataModule):
 
     def shard(self) -> Shard:
         """The share of the work that this process has now."""
-        return Shard.of(self.trainer, self.seed, self.position)
+        return Shard.of(self.trainer, self.seed, self.epoch_position)
 
     def train_dataloader(self) -> Any:
         """What the request asks for: `InteractionBatches`, `RatingBatches` or `RowBatches`."""

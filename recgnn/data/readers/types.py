@@ -118,7 +118,8 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
         floats = values.cast(pa.float64())
     except pa.ArrowInvalid:
         return None
-    return None if pc.any(pc.match_substring_regex(values, _EXACT)).as_py() else floats
+    beyond = pc.and_(pc.is_inf(floats), pc.invert(pc.match_substring_regex(values, "(?i)inf")))  # such as 1e400
+    return None if pc.any(pc.or_(beyond, pc.match_substring_regex(values, _EXACT))).as_py() else floats
 
 
 def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:

@@ -106,7 +106,7 @@ def test_names_and_directions_need_no_torchmetrics() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", ["ranking", "regression", "clicks", "collections", "grouped"])
+@pytest.mark.parametrize("name", ["ranking", "regression", "clicks", "collections"])
 def test_examples_of_docstrings(name) -> None:
     found = doctest.testmod(import_module(f"recgnn.evaluation.metrics.{name}"))
     assert found.attempted and not found.failed
