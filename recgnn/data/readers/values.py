@@ -50,18 +50,20 @@ def type_of(column: pd.Series) -> Type:
 def texts_as(column: pd.Series, kind: Type) -> pd.Series:
     """Return values as text, one for all the ways to write a value of a type; NA where there is none.
 
-    In numbers, 3 and 3.0 are one, and true is 1; in bool, 1 is true; in text every value is as it is written.
+    In numbers, 3 and 3.0 are one, and true is 1 in a column of 0 and 1; in bool, 1 is true; in text every value is as it
+    is written.
     """
     text = as_text(column)
     if kind == "text":
         return text
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         text = text.mask(text.isin(NULLS))
-        truth = text.str.lower().map(TRUTH)
-        text = text.where(truth.isna(), truth)
         other = text.where(~text.str.fullmatch(r"-?(0|[1-9][0-9]*)").fillna(False))  # integers stay exact
         number = pd.to_numeric(other, errors="coerce")
         text = text.where(number.isna(), as_text(number.astype("Float64")))
+        truth = text.str.lower().map(TRUTH)
+        if kind == "bool" or text[truth.isna()].dropna().isin(["0", "1"]).all():
+            text = text.where(truth.isna(), truth)
     if kind == "bool":
         truth = text.map({"1": "True", "0": "False"})
         text = text.where(truth.isna(), truth)

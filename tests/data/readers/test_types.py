@@ -16,8 +16,8 @@ from recgnn.data import CTRDataModule, EventFrame, EventTable, FrameLog, TableLo
 from recgnn.data.clicks.fields import guess
 from recgnn.data.readers.lists import hold_objects, plain_lists
 from recgnn.data.readers.tables import read_table
-from recgnn.data.readers.types import frame_of
-from recgnn.data.readers.values import as_text
+from recgnn.data.readers.types import frame_of, typed
+from recgnn.data.readers.values import as_text, texts_as
 from recgnn.errors import DataError
 
 
@@ -125,3 +125,14 @@ def test_frames_that_cannot_be(tmp_path: Path) -> None:
             make(frame.set_axis([0, 1, "0"], axis=1))
     with pytest.raises(DataError, match="column 'x' holds complex numbers"):
         plain_lists(pd.Series([1j, 2j], name="x"))
+
+
+def test_true_is_a_number_among_zeros_and_ones_alone() -> None:
+    flags = texts_as(pd.Series(["TRUE", "0.0", None, "1"]), "integer")
+    assert flags.fillna("-").tolist() == ["1", "0", "-", "1"]
+    assert texts_as(pd.Series(["true", "15"]), "integer").tolist() == ["true", "15"]
+
+
+def test_a_number_beyond_all_numbers_stays_as_it_is_written() -> None:
+    assert typed(pa.chunked_array([["7", "1e400"]])).to_pylist() == ["7", "1e400"]
+    assert typed(pa.chunked_array([["7", "inf", "-Inf"]])).to_pylist() == [7, np.inf, -np.inf]
