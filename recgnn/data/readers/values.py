@@ -50,8 +50,8 @@ def type_of(column: pd.Series) -> Type:
 def texts_as(column: pd.Series, kind: Type) -> pd.Series:
     """Return values as text, one for all the ways to write a value of a type; NA where there is none.
 
-    In numbers, 3 and 3.0 are one, and true is 1 in a column of 0 and 1; in bool, 1 is true; in text every value is as it
-    is written.
+    In numbers, 3 and 3.0 are one, and true is 1 in a column of 0 and 1; in bool, 1 is true; in text every value is as
+    it is written.
     """
     text = as_text(column)
     if kind == "text":
