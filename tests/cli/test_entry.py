@@ -63,11 +63,11 @@ def test_console(monkeypatch, capsys, tiny_run, here) -> None:
     assert code == 2 and "did you mean 'recommend'?" in err
     code, out, _ = console(monkeypatch, capsys, "recommend", "--run", str(tiny_run), "--users", "1", "--k", "3")
     assert code == 0 and len(out.splitlines()) == 4
-    Path("own.py").write_text("from recgnn.models import MF\nclass Own(MF): pass\n")
+    Path("own_of_entry.py").write_text("from recgnn.models import MF\nclass Own(MF): pass\n")
     data = "data: {class_path: GraphDataModule, init_args: {source: SyntheticLog}}"
-    Path("own.yaml").write_text(f"{data}\nmodel: {{class_path: own.Own}}\n")
+    Path("own.yaml").write_text(f"{data}\nmodel: {{class_path: own_of_entry.Own}}\n")
     code, out, _ = console(monkeypatch, capsys, "fit", "--config", "own.yaml", "--print_config")
-    assert code == 0 and "class_path: own.Own" in out, "as `python -m` finds it"
+    assert code == 0 and "class_path: own_of_entry.Own" in out, "as `python -m` finds it"
     root = {path.stem for path in Path(recgnn.__file__).parent.glob("*.py")}
     assert root == {*COMMANDS, "errors", "files", "__init__", "__main__"}, "the root is the list of the commands"
 
