@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recgnn.data.interactions.big_read import ROW, ROWS, BigReader, refuse
+from recgnn.data.interactions.big_read import ROW, ROWS, BigReader, NotBeyondMemory, insert
 from recgnn.data.interactions.big_write import BigWriter
 from recgnn.data.interactions.by_time import times
 from recgnn.data.interactions.filters import Filter, KCore, RatingRange, Where
@@ -63,10 +63,10 @@ class BigLog:
 
     def __init__(self, source: Any, asked: Asked, memory_limit: str) -> None:
         if asked.earlier is not None:
-            raise refuse("--from_run adds to a run's own users and items")
+            raise NotBeyondMemory("--from_run adds to a run's own users and items")
         for step in asked.filters:
             if not (step.by_user or isinstance(step, KCore)):
-                raise refuse(f"the filter {type(step).__name__} needs the whole log")
+                raise NotBeyondMemory(f"the filter {type(step).__name__} needs the whole log")
         self.source, self.asked, self.memory_limit = source, asked, memory_limit
 
     def save(self, folder: str | Path) -> None:
@@ -78,7 +78,7 @@ class BigLog:
         try:
             import duckdb
         except ImportError:
-            raise refuse("DuckDB is not installed (pip install 'recgnn[duckdb]')") from None
+            raise NotBeyondMemory("DuckDB is not installed (pip install 'recgnn[duckdb]')") from None
         with atomic_folder(folder) as temporary, _emptied(temporary_beside(Path(folder))) as work:
             options: dict[str, Any] = {"memory_limit": self.memory_limit, "temp_directory": str(work)}
             try:
@@ -205,7 +205,7 @@ class BigLog:
                 split.split(pd.DataFrame())  # which refuses it
             split = split.of_parts(any((frame[SPLIT].cat.codes == VAL).any() for frame in self._filtered(self.steps)))
         if not split.by_user:
-            raise refuse(f"the split {type(split).__name__} needs the whole log")
+            raise NotBeyondMemory(f"the split {type(split).__name__} needs the whole log")
         if split.draws is None:
             return split, None
         drawn = np.lib.format.open_memmap(work / "drawn.npy", "w+", bool, (self.log.read,))
@@ -224,7 +224,7 @@ class BigLog:
             times(pd.DataFrame(), "TemporalSplit", within_user=False)  # which refuses it
         self.con.execute("CREATE TABLE moments (t DOUBLE)")
         for frame in self._filtered(self.steps):
-            self._insert("moments", pd.DataFrame({"t": frame[TIMESTAMP].dropna().astype(np.float64)}))
+            insert(self.con, "moments", pd.DataFrame({"t": frame[TIMESTAMP].dropna().astype(np.float64)}))
         rows = self.con.execute("SELECT count(*) FROM moments").fetchall()[0][0]
 
         def moment(k: int) -> float:
@@ -260,7 +260,7 @@ class BigLog:
             columns = [c for c in (USER, ITEM, RATING, TIMESTAMP, WEIGHT, ROW) if c in frame]
             kept = pd.concat([frames[name][columns] for name in PARTS])
             codes = np.repeat(np.arange(3, dtype=np.int8), [len(frames[name]) for name in PARTS])
-            self._insert("result", kept.assign(part=codes))
+            insert(self.con, "result", kept.assign(part=codes))
         self._check(seen)
         if not sizes.sum():
             return dict.fromkeys(PARTS, 0), lost
@@ -281,12 +281,6 @@ class BigLog:
         for column, found in seen.items():
             if found.sum() < 2:
                 raise one_id(self.log.name, left, column, shown(self.ids[column][int(found.argmax())].as_py()))
-
-    def _insert(self, table: str, frame: pd.DataFrame) -> None:
-        self.con.register("block", pa.Table.from_pandas(frame, preserve_index=False))
-        self.con.execute(f"CREATE TABLE IF NOT EXISTS {table} AS SELECT * FROM block LIMIT 0")
-        self.con.execute(f"INSERT INTO {table} SELECT * FROM block")
-        self.con.unregister("block")
 
 
 @contextmanager

@@ -58,9 +58,23 @@ class ReadLog:
     notes: list[str] = field(default_factory=list)
 
 
-def refuse(reason: str) -> ConfigError:
-    """Return the error for what cannot be done beyond memory."""
-    return ConfigError(f"data: engine duckdb: {reason}; take engine: memory")
+class NotBeyondMemory(ConfigError):
+    """Says what cannot be done beyond memory.
+
+    Args:
+        reason: Why not.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"data: engine duckdb: {reason}; take engine: memory")
+
+
+def insert(connection: Any, table: str, frame: pd.DataFrame) -> None:
+    """Put the rows of `frame` into a table of DuckDB, which is made where there is none."""
+    connection.register("block", pa.Table.from_pandas(frame, preserve_index=False))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} AS SELECT * FROM block LIMIT 0")
+    connection.execute(f"INSERT INTO {table} SELECT * FROM block")
+    connection.unregister("block")
 
 
 class BigReader:
@@ -78,9 +92,9 @@ class BigReader:
 
     def __init__(self, source: Any, more: Iterable[str], connection: Any) -> None:
         if type(source) is not TableLog:
-            raise refuse(f"it reads logs of class TableLog, and this is a {type(source).__name__}")
+            raise NotBeyondMemory(f"it reads logs of class TableLog, and this is a {type(source).__name__}")
         if isinstance(source.chosen[USER], list) or (source.title is not None and source.items is None):
-            raise refuse("users of several columns, and titles among the interactions, are not for it")
+            raise NotBeyondMemory("users of several columns, and titles among the interactions, are not for it")
         self.source, self.con = source, connection
         form = source.separator, source.columns, source.quotes, source.encoding
         self.table = open_table(source.path, *form, on_bad_rows=source.on_bad_rows, decimal=source.decimal)
@@ -98,7 +112,7 @@ class BigReader:
         if source.keep is not None:
             source.keep.check(names, where)
             if is_text(self.table) and any(c.numeric and c.compare in ("==", "!=") for c in source.keep.conditions):
-                raise refuse(f"keep: {source.keep.text}: it does not compare text with a number")
+                raise NotBeyondMemory(f"keep: {source.keep.text}: it does not compare text with a number")
         self.origin = Origin(where, lines_of(self.table), self.taken)
         need_columns((USER, ITEM), self.taken, where)
         self.more = [c for c in dict.fromkeys([*more, SPLIT, POSITION]) if c in names and c not in self.taken.values()]
@@ -132,7 +146,7 @@ class BigReader:
             if TIMESTAMP in frame and written.on_missing == "drop" and not whole:
                 frame = frame[frame[TIMESTAMP].notna()]
             log.rows += len(frame)
-            self._insert(frame)
+            insert(self.con, "raw", frame)
         if not log.read:
             raise DataError(f"{self.origin.name}: holds no interactions")
         if not log.rows:
@@ -191,19 +205,15 @@ class BigReader:
 
     def _ids(self, values: pd.Series, column: str, origin: Origin, integers: dict[str, bool]) -> pd.Series:
         """Return clean ids; what cannot be judged without all of them is refused."""
+        name = f"{origin.name}: ids in column '{origin.columns[column]}'"
+        text = pd.api.types.is_string_dtype(values.dtype)
+        if text and values.isin(NULLS).any():
+            raise NotBeyondMemory(f"{name} are words for nothing, such as NA")
         ids = clean_ids(values, column, origin)
         if integers.setdefault(column, ids.dtype == np.int64) != (ids.dtype == np.int64):
-            raise refuse(f"{origin.at(0, column)}: some ids are integers and others, before them, are not")
-        if ids.dtype != np.int64 and ids.isin(NULLS).any():
-            raise refuse(f"{origin.name}: ids in column '{origin.columns[column]}' are words for nothing, such as NA")
-        if ids.dtype != np.int64 and pd.api.types.is_string_dtype(values.dtype):
+            raise NotBeyondMemory(f"{origin.at(0, column)}: some ids are integers and others, before them, are not")
+        if ids.dtype != np.int64 and text:
             given = pa.array(values, type=pa.large_string(), from_pandas=True)
             if pc.any(pc.not_equal(pc.utf8_trim_whitespace(given), given)).as_py():
-                raise refuse(f"{origin.name}: ids in column '{origin.columns[column]}' have blanks around them")
+                raise NotBeyondMemory(f"{name} have blanks around them")
         return ids
-
-    def _insert(self, frame: pd.DataFrame) -> None:
-        self.con.register("block", pa.Table.from_pandas(frame, preserve_index=False))
-        there = self.con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'raw'").fetchall()[0][0]
-        self.con.execute("INSERT INTO raw SELECT * FROM block" if there else "CREATE TABLE raw AS SELECT * FROM block")
-        self.con.unregister("block")

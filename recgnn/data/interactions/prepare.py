@@ -13,6 +13,7 @@ import pandas as pd
 
 from recgnn.data.cache import prepared_once
 from recgnn.data.interactions.big import BigLog
+from recgnn.data.interactions.big_read import NotBeyondMemory
 from recgnn.data.interactions.by_time import later_than_test
 from recgnn.data.interactions.compound import with_known_parts
 from recgnn.data.interactions.filters import Filter
@@ -25,7 +26,7 @@ from recgnn.data.interactions.summary import Asked, Counted, Facts, none_left, o
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.data.stored import SUMMARY, digest_of
-from recgnn.errors import ConfigError, DataError
+from recgnn.errors import DataError
 from recgnn.files import cache_folder, existing_files
 
 LARGE = 8  # a file larger than this part of the memory is prepared by DuckDB, where that is installed
@@ -69,10 +70,14 @@ def prepare(
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     asked = Asked(filters, split, positive, repeats, earlier)
-    big = None if engine is None else engine.of(source, asked)
-    if big is None:
-        return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
-    return prepared_once(PreparedLog, "prepared", steps, lambda: cast(PreparedLog, big), cache_folder(cache_dir))
+    if engine is not None and engine.takes(source):
+        try:
+            big = cast(PreparedLog, BigLog(source, asked, engine.memory_limit))
+            return prepared_once(PreparedLog, "prepared", steps, lambda: big, cache_folder(cache_dir))
+        except NotBeyondMemory:
+            if engine.name != "auto":
+                raise
+    return prepared_once(PreparedLog, "prepared", steps, lambda: compute(source, *asked), cache_dir)
 
 
 class Engine(NamedTuple):
@@ -81,26 +86,14 @@ class Engine(NamedTuple):
     name: str = "auto"
     memory_limit: str = "2GB"
 
-    def of(self, source: Source, asked: Asked) -> BigLog | None:
-        """Return what prepares the log beyond memory; None where it is prepared in memory.
-
-        Raises:
-            ConfigError: If DuckDB was asked for and cannot do it.
-        """
-        if self.name == "memory":
-            return None
-        if self.name == "auto":
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
-            if not isinstance(source, TableLog) or find_spec("duckdb") is None:
-                return None
-            if sum([file.stat().st_size for file in existing_files(source.path)]) < memory / LARGE:
-                return None
-        try:
-            return BigLog(source, asked, self.memory_limit)
-        except ConfigError:
-            if self.name == "auto":
-                return None
-            raise
+    def takes(self, source: Source) -> bool:
+        """Tell whether a log is to be prepared beyond memory; what cannot be, `auto` prepares in memory after all."""
+        if self.name != "auto":
+            return self.name == "duckdb"
+        if not isinstance(source, TableLog) or find_spec("duckdb") is None:
+            return False
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
+        return sum(file.stat().st_size for file in existing_files(source.path)) >= memory / LARGE
 
 
 def compute(

@@ -19,7 +19,7 @@ from recgnn.data import (
     TemporalSplit,
     Where,
 )
-from recgnn.data.interactions import big, big_read
+from recgnn.data.interactions import big, big_read, prepare
 from recgnn.data.interactions.filters import Deduplicate, RatingRange
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.split import Split
@@ -144,6 +144,21 @@ def test_ids_of_text_files_are_of_the_same_kind(ids: list[str], tmp_path) -> Non
     frame["user"] = np.array(ids)[np.random.default_rng(1).integers(0, 4, 400)]
     frame.to_csv(tmp_path / "x.csv", index=False)
     assert_same(*both(TableLog(tmp_path / "x.csv"), tmp_path))
+
+
+@pytest.mark.parametrize("odd", [" padded ", "NA"])
+def test_auto_prepares_in_memory_what_duckdb_cannot(odd: str, tmp_path, monkeypatch) -> None:
+    """What shows only as the rows are read, too."""
+    monkeypatch.setattr(prepare, "LARGE", 1e12)  # every file is large
+    frame = log(8)
+    frame.loc[::50, "item"] = odd
+    frame.to_parquet(tmp_path / "x.parquet")
+    source = TableLog(tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match="engine duckdb: .*x.parquet: ids in column 'item'"):
+        _ = GraphDataModule(source, engine="duckdb", cache_dir=str(tmp_path / "asked")).prepared
+    by_itself = GraphDataModule(source, cache_dir=str(tmp_path / "auto")).prepared
+    assert_same(by_itself, GraphDataModule(source, engine="memory", cache_dir=str(tmp_path / "memory")).prepared)
+    assert odd.strip() in by_itself.items.ids
 
 
 def test_what_needs_the_whole_log_is_refused(tmp_path) -> None:
