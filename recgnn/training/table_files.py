@@ -33,6 +33,8 @@ OURS = {
 
 
 class _Metadata(pickle.Unpickler):
+    """Makes objects of the classes that metadata have, and of no others."""
+
     def find_class(self, module: str, name: str) -> Any:
         if name not in OURS.get(module, ()):
             raise pickle.UnpicklingError(f"it names {module}.{name}")
@@ -109,6 +111,8 @@ def _read(folder: Path, layouts: dict[str, Layout]) -> dict[str, tuple[torch.Ten
         raise ValueError("a file of another folder is named")
 
     class Reader(dcp.FileSystemReader):
+        """Reads a folder whose metadata were unpickled by us."""
+
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
             return metadata
 
