@@ -58,7 +58,7 @@ class BigLog:
         memory_limit: What DuckDB may hold, such as 2GB.
 
     Raises:
-        ConfigError: For what cannot be done so.
+        NotBeyondMemory: For what cannot be done so.
     """
 
     def __init__(self, source: Any, asked: Asked, memory_limit: str) -> None:
@@ -74,6 +74,7 @@ class BigLog:
 
         Raises:
             DataError, RunError: As `prepare`.
+            NotBeyondMemory: For what shows only as the rows are read.
         """
         try:
             import duckdb

@@ -86,7 +86,7 @@ class BigReader:
         connection: DuckDB's.
 
     Raises:
-        ConfigError: For what cannot be read so.
+        NotBeyondMemory: For what cannot be read so.
         DataError: As `TableLog.read`.
     """
 

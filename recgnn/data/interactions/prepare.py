@@ -64,6 +64,7 @@ def prepare(
 
     Raises:
         DataError: If nothing, or one user or item only, is left, or a part is empty.
+        ConfigError: If DuckDB was asked for and cannot do it.
         RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
     """
     steps = [source.fingerprint(), *map(_identity, filters), _identity(split)]
