@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -95,6 +96,18 @@ def tiny_run(tiny, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "tiny"
     main("fit", ["--config", str(tiny), "--run_dir", str(run)])
     return run
+
+
+@pytest.fixture(autouse=True)
+def seeded(request) -> None:
+    """Draw the same numbers in each run of a test, whatever ran before it; `RECGNN_TEST_SEED` gives others."""
+    import random
+
+    import numpy as np
+    import torch
+
+    seed = zlib.crc32(f"{os.environ.get('RECGNN_TEST_SEED', '')}{request.node.nodeid}".encode())
+    random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
 
 
 @pytest.fixture
