@@ -94,7 +94,9 @@ def _listen(host: str, port: int) -> socket.socket:
     """Open the port, before anything is loaded."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else an answer's last part waits 40 ms
+        return listening
     except OSError as error:
         raise ConfigError(f"--host {host} --port {port}: cannot be listened on: {error.strerror}") from None
 

@@ -51,6 +51,15 @@ def test_the_command_answers(address, tiny_run) -> None:
     assert [row["item"] for row in answer.json()["lists"][0]["items"]] == expected["item"].tolist()
 
 
+def test_an_answer_is_sent_at_once() -> None:
+    from recgnn.serve import _listen
+
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted = listening.accept()[0]
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        accepted.close()
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 def test_the_page_shows_history_recommendations_and_why(address, tiny_run, tmp_path) -> None:
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom",
