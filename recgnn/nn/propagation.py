@@ -82,7 +82,7 @@ class _Product(torch.autograd.Function):
 
 
 def spmm(x: Tensor, csr: CSR, transposed: CSR) -> Tensor:
-    """Compute A x for x [C, D], of which the gradient is a product with A's transpose: [R, D]."""
+    """Compute A x for x [C, D] and `csr` A [R, C], whose gradient is a product with A's `transposed`: [R, D]."""
     return _Product.apply(x, csr, transposed)
 
 
