@@ -8,43 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from recgnn.cli.entry import main_of
+from recgnn.data.cluster import connect, result
 from recgnn.errors import ConfigError, DataError, RecGNNError, RunError, first_line
 
-RAY = "ray"
 RETRIES = 3  # of a training whose worker was lost, or of a task
-TAKEN_ALONG = ("OMP_NUM_THREADS", "WANDB_MODE", "WANDB_PROJECT")  # of the environment, with all of RECGNN_*
-
-
-def connect(on: str) -> Any:
-    """Connect to the cluster that `--on` means, unless this process is; return the module `ray`.
-
-    Args:
-        on: `ray`, for the cluster that this machine belongs to, or `$RAY_ADDRESS`; or `ray:HOST:PORT`.
-
-    Raises:
-        ConfigError: If it is anything else, Ray is not installed, or there is no cluster.
-    """
-    name, _, address = on.partition(":")
-    if name != RAY or address.startswith("//"):
-        raise ConfigError(f"--on {on}: expected ray, or ray:HOST:PORT, the address that `ray start --head` tells")
-    try:
-        ray = import_module(RAY)
-        import_module("ray.train")
-    except ImportError as error:
-        raise ConfigError(f'--on {on} needs Ray: pip install "recgnn[ray]" ({first_line(error)})') from error
-    if not ray.is_initialized():
-        own = {name: value for name, value in os.environ.items() if name.startswith("RECGNN_") or name in TAKEN_ALONG}
-        try:
-            ray.init(address or "auto", runtime_env={"env_vars": own}, logging_level="WARNING")
-        except ConnectionError as error:
-            start = "start one with `ray start --head`, or call this on one of its machines"
-            raise ConfigError(f"--on {on}: no Ray cluster is there ({first_line(error)}); {start}") from error
-    return ray
 
 
 def started(calls: Iterable[Callable[[], Any]], on: str) -> list[Callable[[], Any]]:
@@ -54,7 +25,7 @@ def started(calls: Iterable[Callable[[], Any]], on: str) -> list[Callable[[], An
 
     Args:
         calls: Functions of a module, with their arguments.
-        on: The cluster, as in `connect`.
+        on: The cluster, as of `--on`.
 
     Returns:
         For each call a function that waits for its end, and returns its result or raises its error.
@@ -64,13 +35,6 @@ def started(calls: Iterable[Callable[[], Any]], on: str) -> list[Callable[[], An
     task = ray.remote(_in_folder).options(
         num_cpus=1, num_gpus=gpus, scheduling_strategy="SPREAD", max_retries=RETRIES
     )  # fmt: skip
-
-    def result(reference: Any) -> Any:
-        try:
-            return ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-
     return [partial(result, task.remote(os.getcwd(), call)) for call in calls]
 
 

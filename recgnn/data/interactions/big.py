@@ -116,9 +116,12 @@ class BigLog:
             f'FROM raw JOIN "{USER}s" u ON raw."{USER}" = u.id JOIN "{ITEM}s" i ON raw."{ITEM}" = i.id '
             f'ORDER BY u.code, raw."{ROW}"'
         )
-        twins = [line for column in (USER, ITEM) for line in self._told_twins(column)]
-        self.log.notes += twins
+        self._keep_ids()
         self.con.execute("DROP TABLE raw")
+
+    def _keep_ids(self) -> None:
+        """Keep the numbered ids, and note those that look alike."""
+        self.log.notes += [line for column in (USER, ITEM) for line in self._told_twins(column)]
         ordered = {c: self.con.sql(f'SELECT id FROM "{c}s" ORDER BY code') for c in (USER, ITEM)}
         self.ids = {column: ids.to_arrow_table()["id"] for column, ids in ordered.items()}
 
@@ -127,8 +130,11 @@ class BigLog:
         ids = self.con.sql(f'SELECT id FROM "{column}s"').to_arrow_table()["id"].to_pandas()
         if not told_twins(ids, column):
             return ()
-        first = self.con.sql(f'SELECT "{column}" AS id FROM raw GROUP BY id ORDER BY min("{ROW}")')
-        return told_twins(first.to_arrow_table()["id"].to_pandas(), column)
+        return told_twins(self.con.sql(self._in_order(column)).to_arrow_table()["id"].to_pandas(), column)
+
+    def _in_order(self, column: str) -> str:
+        """The query for the ids in the order in which the log has them."""
+        return f'SELECT "{column}" AS id FROM raw GROUP BY id ORDER BY min("{ROW}")'
 
     def _solved(self, steps: Sequence[Filter]) -> list[Any]:
         """Return the steps with the k-cores found."""
@@ -140,13 +146,14 @@ class BigLog:
     def _core(self, step: KCore, before: Sequence[Any]) -> Core:
         """Find a k-core by passes over the pairs, of which only the counts of users and items are held."""
         self._each("keep_pairs", before)
-        alive = tuple(np.ones(len(self.ids[c]), dtype=bool) for c in (USER, ITEM))
+        users, items = (np.ones(len(self.ids[c]), dtype=bool) for c in (USER, ITEM))
         while True:
-            counts = [sum(some) for some in zip(*self._each("pair_counts", *alive), strict=True)]
+            found = self._each("pair_counts", users, items)
+            counts = [np.sum(some, axis=0) for some in zip(*found, strict=True)]
             enough = counts[0] >= max(1, step.users), counts[1] >= max(1, step.items)
-            if all(np.array_equal(now, then) for now, then in zip(enough, alive, strict=True)):
-                return Core(*alive, step.describe())
-            alive = enough
+            if all(np.array_equal(now, then) for now, then in zip(enough, (users, items), strict=True)):
+                return Core(users, items, step.describe())
+            users, items = enough
 
     def _parts(self, work: Path) -> tuple[Split, Path | None]:
         """Return the split of a user's rows, and the file of the numbers that rows are ordered by at random, by row."""
@@ -195,9 +202,11 @@ class BigLog:
         merging lost."""
         split, keys = parts
         found = self._each("split", self.steps, split, keys, self.asked)
-        sizes, dropped = sum(one.sizes for one in found), sum(one.dropped for one in found)
-        self.dropped = dropped.tolist()
-        self.counts = {column: sum(one.counts[column] for one in found) for column in (USER, ITEM)}
+        sizes = np.sum([one.sizes for one in found], axis=0)
+        self.dropped: list[int] = np.sum([one.dropped for one in found], axis=0).tolist()
+        self.counts: dict[str, np.ndarray] = {
+            column: np.sum([one.counts[column] for one in found], axis=0) for column in (USER, ITEM)
+        }
         self._check({column: np.logical_or.reduce([one.seen[column] for one in found]) for column in (USER, ITEM)})
         lost = sum((one.lost for one in found), Counter[str]())
         if not sizes.sum():

@@ -1,4 +1,4 @@
-"""The rows of users beyond memory: filtered, counted and split in blocks of whole users, by the code of the small path."""
+"""The rows of users beyond memory: filtered, counted and split in blocks of whole users, as in memory."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class UserRows:
     def pair_counts(self, users: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
         """Return how many pairs each user and item has, of those whose user and item are marked."""
         counts = [np.zeros(len(alive), dtype=np.int64) for alive in (users, items)]
-        rows = np.memmap(self.pairs, dtype=np.int32, mode="r").reshape(-1, 2) if self.pairs.stat().st_size else ()
+        empty = not self.pairs.stat().st_size
+        rows = np.empty((0, 2), np.int32) if empty else np.memmap(self.pairs, np.int32, "r").reshape(-1, 2)
         for start in range(0, len(rows), ROWS):
             user, item = rows[start : start + ROWS].T
             alive = users[user] & items[item]

@@ -73,7 +73,7 @@ def prepare(
     asked = Asked(filters, split, positive, repeats, earlier)
     if engine is not None and engine.takes(source):
         try:
-            big = cast(PreparedLog, BigLog(source, asked, engine.memory_limit))
+            big = cast(PreparedLog, engine.log(source, asked))
             return prepared_once(PreparedLog, "prepared", steps, lambda: big, cache_folder(cache_dir))
         except NotBeyondMemory:
             if engine.name != "auto":
@@ -82,7 +82,7 @@ def prepare(
 
 
 class Engine(NamedTuple):
-    """What prepares a log: `memory`, `duckdb`, or `auto`: DuckDB where files are large; and what DuckDB may hold."""
+    """What prepares a log: `memory`, `duckdb`, `ray`, or `auto`, DuckDB for large files; and what DuckDB may hold."""
 
     name: str = "auto"
     memory_limit: str = "2GB"
@@ -90,11 +90,20 @@ class Engine(NamedTuple):
     def takes(self, source: Source) -> bool:
         """Tell whether a log is to be prepared beyond memory; what cannot be, `auto` prepares in memory after all."""
         if self.name != "auto":
-            return self.name == "duckdb"
+            return self.name != "memory"
         if not isinstance(source, TableLog) or find_spec("duckdb") is None:
             return False
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
         return sum(file.stat().st_size for file in existing_files(source.path)) >= memory / LARGE
+
+
+    def log(self, source: Source, asked: Asked) -> BigLog:
+        """Return what prepares a log beyond memory."""
+        if self.name == "ray":
+            from recgnn.data.interactions.big_ray import RayLog
+
+            return RayLog(source, asked, self.memory_limit)
+        return BigLog(source, asked, self.memory_limit)
 
 
 def compute(
