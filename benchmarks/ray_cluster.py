@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DATA = f"--data.source.root={Path(os.environ.get('RECGNN_DATA', ''), 'ml-100k')}"
@@ -35,7 +34,7 @@ INSIDE = "--trainer.callbacks+={class_path: ModelCheckpoint, init_args: {every_n
 
 
 @contextmanager
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[None]:
     """Start two nodes, and connect to them; commands find them by RAY_ADDRESS."""
     import ray
     from ray.cluster_utils import Cluster
@@ -48,7 +47,7 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_ADDRESS"] = nodes.address
     ray.init(nodes.address, log_to_driver=False)
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
         nodes.shutdown()
@@ -95,7 +94,7 @@ def equal(work: Path) -> None:
         print(f"{model}: {differences(work / model / 'torchrun', work / model / 'ray')}; {seconds:.0f} s", flush=True)
 
 
-def killed(work: Path, ray: Any) -> None:
+def killed(work: Path) -> None:
     """Kill a worker in mid-epoch."""
     from ray.util.state import list_actors
 
@@ -118,17 +117,61 @@ def killed(work: Path, ray: Any) -> None:
     print(f"killed: {differences(work / 'whole', work / 'killed')}", flush=True)
 
 
+def tune(work: Path) -> None:
+    """Search and train a suite on both nodes."""
+    from ray.util.state import list_tasks
+
+    started = time.perf_counter()
+    short = (DATA, "--trainer.max_epochs=5")
+    options = ("--config", ROOT / "conf/mf.yaml", "--space", ROOT / "conf/sweeps/mf.yaml", "--trials", 6, *short)
+    ended(command("recgnn.tune", *options, "--output", work / "search", "--on", "ray"))
+    trials = [*csv.DictReader(open(work / "search/trials.csv"))]
+    tasks = list_tasks(filters=[("name", "=", "_in_folder")], detail=True)
+    nodes, seconds = len({task["node_id"] for task in tasks}), time.perf_counter() - started
+    states = [trial["state"] for trial in trials]
+    print(f"tune: {states} by {len(tasks)} tasks on {nodes} nodes, {seconds:.0f} s", flush=True)
+    suite = ("--configs", ROOT / "conf/mf.yaml", "--seeds", 1, 2, "--runs", work / "runs", "--on", "ray", "--", *short)
+    ended(command("recgnn.benchmark", *suite))
+    runs = [seed for seed in (1, 2) if (work / f"runs/mf/{seed}/metrics.json").is_file()]
+    tasks = list_tasks(filters=[("name", "=", "_in_folder")], detail=True)[len(tasks) :]
+    print(f"benchmark: seeds {runs} finished by {len(tasks)} tasks", flush=True)
+
+
+def prepare(work: Path, folder: Path) -> None:
+    """Prepare a log by both engines, and compare what they wrote."""
+    import numpy as np
+
+    from recgnn.data import GraphDataModule, TableLog
+
+    found = []
+    for engine in ("duckdb", "ray"):
+        started = time.perf_counter()
+        data = GraphDataModule(TableLog(folder / "*.parquet"), engine=engine, cache_dir=str(work / engine))
+        found.append(data.prepared)
+        print(f"{engine}: {data.prepared.summary['read']:,} rows, {time.perf_counter() - started:.0f} s", flush=True)
+    one, two = found
+    assert one.summary == two.summary
+    for part in ("train", "val", "test"):
+        for name, values in vars(getattr(one, part)).items():
+            np.testing.assert_array_equal(values, vars(getattr(two, part))[name])
+    for side in ("users", "items"):
+        assert getattr(one, side).ids.equals(getattr(two, side).ids)
+        np.testing.assert_array_equal(getattr(one, side).frequency, getattr(two, side).frequency)
+    print("the same summary, rows of the parts, ids and frequencies, in the same order")
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["equal", "killed", "tune", "prepare"])
     parser.add_argument("folder", nargs="?")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ray-cluster-") as work, cluster() as ray:
-        if given.what == "equal":
-            equal(Path(work))
-        elif given.what == "killed":
-            killed(Path(work), ray)
+    work = {"dir": None if given.folder is None else Path(given.folder).parent, "prefix": "ray-cluster-"}
+    with tempfile.TemporaryDirectory(**work) as folder, cluster():
+        if given.what == "prepare":
+            prepare(Path(folder), Path(given.folder))
+        else:
+            {"equal": equal, "killed": killed, "tune": tune}[given.what](Path(folder))
 
 
 if __name__ == "__main__":
