@@ -38,7 +38,7 @@ class Mutant(NamedTuple):
 
 
 MODELS, NN, TRAINING = "tests/models", "tests/nn", "tests/training/test_recommenders.py tests/models"
-METRICS, DATA, CLICKS = "tests/evaluation/metrics", "tests/data/interactions", "tests/data/clicks"
+METRICS, DATA, CLICKS, SERVING = "tests/evaluation/metrics", "tests/data/interactions", "tests/data/clicks", "tests/serving"
 MUTANTS = [
     # nn: propagation, losses, layers, optimizers
     Mutant("nn/propagation.py", 'if norm.startswith("sym"):\n            weight_u', "if True:\n            weight_u", f"{NN} {MODELS}"),
@@ -49,11 +49,11 @@ MUTANTS = [
     Mutant("nn/layer_sum.py", "out_user + weight * user", "out_user + user", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "F.softplus(negative - positive[:, None]).mean(1)", "F.softplus(negative - positive[:, None]).sum(1)", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "positive = positive - positive_log_q", "positive = positive + positive_log_q", f"{NN} {MODELS}"),
-    Mutant("nn/losses.py", "again = items[:, None] == items", "again = items[:, None] != items[:, None]", f"{NN} {MODELS}"),
+    Mutant("nn/losses.py", "again = items[: diagonal.numel(), None] == items", "again = items[: diagonal.numel(), None] < 0", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "negative.masked_fill(positives[:, None] == negatives, -torch.inf)", "negative", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "total = scores.square().sum() + (1 - 2 * ones).sum()", "total = scores.square().sum() + (1 - ones).sum()", f"{NN} {MODELS}"),
     Mutant("nn/losses.py", "if self.cosine:", "if False:", f"{NN} {MODELS}"),
-    Mutant("nn/contrastive.py", "items[:, None] == items", "items[:, None] < 0", NN),
+    Mutant("nn/contrastive.py", "own == items", "own < 0", NN),
     Mutant("nn/contrastive.py", "self.tau2 * others", "others", NN),
     Mutant("nn/contrastive.py", ".clamp(min=-1 / self.tau1)", "", NN),
     Mutant("nn/contrastive.py", "powers.sum() - powers.trace()", "powers.sum()", NN),
@@ -91,16 +91,31 @@ MUTANTS = [
     Mutant("data/shard.py", "yield rows[self.rank :: self.world]", "yield rows", "tests/data/test_shard.py"),
     Mutant("data/shard.py", "min(step * width, rows - least)", "min(step * width, rows)", "tests/data/test_shard.py"),
     Mutant("data/clicks/disk_order.py", "order[max(0, first - start) :]", "order", "tests/data/clicks/test_disk_order.py"),
-    Mutant("data/interactions/loaders.py", "nonzero().squeeze(1)[shard.rank :: shard.world]", "nonzero().squeeze(1)", f"{DATA}/test_loaders.py {DATA}/test_module.py"),
+    Mutant("data/interactions/loaders.py", "None if self.negatives is None else self.negatives(rows[place], own)", "None", f"{DATA}/test_loaders.py {DATA}/test_module.py tests/models"),
     Mutant("data/interactions/module.py", 'if part == "test" and not', 'if part == "none" and not', DATA),
     Mutant("data/shard.py", "% (2**61 - 1)", "% (2**31 - 1)", "tests/data"),
-    Mutant("data/interactions/filters.py", "self.", "self.", DATA),
+    Mutant("data/interactions/split.py", "key = random_keys(frame, self.seed)\n        rank, count", "key = random_keys(frame, 0)\n        rank, count", DATA),
+    Mutant("data/readers/notation.py", 'self.written == "s" and self.last < ORDER', "self.last < ORDER", "tests/data/readers"),
+    Mutant("data/readers/times.py", "(kept) > 1", "(kept) > 9", "tests/data/readers"),
+    Mutant("data/readers/quotes.py", "== position + 1", "== position + 2", "tests/data/readers tests/faults/test_reader.py"),
+    Mutant("data/clicks/encoders.py", "whole // 3600 % 24", "whole // 3600 % 12", CLICKS),
+    # serving and exported programs
+    Mutant("serving/trained.py", "scores[unknown] = self.popularity", "pass", SERVING),
+    Mutant("serving/trained.py", 'self.summary.get("repeats") == "keep"', "True", SERVING),
+    Mutant("serving/candidates.py", 'exclude_seen="train"', 'exclude_seen="none"', f"{SERVING} tests/data"),
+    Mutant("serving/histories.py", "if not np.isfinite(values).all():", "if False:", SERVING),
+    Mutant("serving/exporting/score.py", "bisect.bisect_left(x, t)", "bisect.bisect_right(x, t)", f"{SERVING}/exporting"),
+    Mutant("serving/exporting/score.py", "np.sign(values) * np.log1p(np.abs(values))", "np.log1p(np.abs(values))", f"{SERVING}/exporting"),
+    # comparison
+    Mutant("comparison/significance.py", "stats.wilcoxon(difference)", "stats.wilcoxon(difference.abs())", "tests/comparison"),
+    Mutant("comparison/significance.py", "parts = [(one[part] - other[part]).dropna()", "parts = [(one[part] - other[part]).fillna(0)", "tests/comparison"),
     # evaluation
+    Mutant("evaluation/metrics/ties.py", "* (1 + ties.before)", "* ties.before", METRICS),
+    Mutant("evaluation/metrics/ranking.py", "ideal[label_count.clamp(1, k) - 1]", "ideal[k - 1]", METRICS),
     Mutant("evaluation/metrics/clicks.py", "- positive * (positive + 1) / 2", "- positive * positive / 2", METRICS),
     # files
-    Mutant("files.py", "if not _alive(", "if _alive(", "tests/test_files.py"),
+    Mutant("files.py", "and not _alive(", "and _alive(", "tests/test_files.py"),
 ]
-MUTANTS = [m for m in MUTANTS if m.text != m.instead]
 EXPLAINED: dict[str, str] = {}
 
 
