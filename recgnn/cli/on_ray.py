@@ -87,13 +87,18 @@ def fit(argv: list[str], on: str) -> None:
         _worker, train_loop_config=given, scaling_config=ScalingConfig(num_workers=workers, use_gpu=use_gpu),
         run_config=RunConfig(failure_config=FailureConfig(max_failures=RETRIES)),
     )  # fmt: skip
+    go_on, lost = f"continue with --run_dir {folder} --ckpt_path last", ray.exceptions.RayActorError
     try:
         mistake = trainer.fit().return_value
     except TrainingFailedError as error:
-        failures = getattr(error, "worker_failures", {}).values()
-        raise next((one for one in failures if isinstance(one, RecGNNError)), error) from error
-    except ray.exceptions.RayActorError as error:
-        raise RunError(f"Ray's controller has ended; continue with --run_dir {folder} --ckpt_path last") from error
+        ends = [getattr(one, "_base_exc", one) for one in getattr(error, "worker_failures", {}).values()]
+        if not ends or not all(isinstance(one, RecGNNError | lost) for one in ends):
+            raise  # a bug
+        if any(isinstance(one, lost) for one in ends):
+            raise RunError(f"workers of Ray were lost {RETRIES + 1} times; Ray's log says why; {go_on}") from error
+        raise ends[0] from error
+    except lost as error:
+        raise RunError(f"Ray's controller has ended ({first_line(error)}); {go_on}") from error
     if mistake is not None:
         raise ConfigError(mistake)
 

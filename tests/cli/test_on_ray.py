@@ -43,7 +43,7 @@ def test_no_module_imports_ray_when_it_is_imported() -> None:
     of_ray = [m for m in MODULES if any(n.partition(".")[0] == "ray" for n in imports_of(m, top_level=True))]
     assert not of_ray
     within = {m for m in MODULES if any(n.partition(".")[0] == "ray" for n in imports_of(m))}
-    assert within <= {"recgnn.cli.on_ray"}
+    assert within == {"recgnn.cli.on_ray", "recgnn.data.cluster"}
 
 
 def test_one_machine_trains_where_ray_cannot_be_imported(tiny, tmp_path, monkeypatch) -> None:
@@ -96,24 +96,7 @@ def test_a_run_keeps_the_devices_that_were_asked_for(tiny, tmp_path) -> None:
 # ---- on a cluster of two nodes
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one CPU each, on the loopback."""
-    ray = pytest.importorskip("ray", reason='on a cluster: pip install "recgnn[ray]"')
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 2 * 10**8}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        nodes = Cluster(initialize_head=True, head_node_args=node)
-        nodes.add_node(**node)
-        patch.setenv("RAY_ADDRESS", nodes.address)
-        yield nodes
-        ray.shutdown()
-        nodes.shutdown()
-
-
-def test_two_workers_learn_what_two_processes_learn(cluster, tiny, here, together) -> None:
+def test_two_workers_learn_what_two_processes_learn(ray_cluster, tiny, here, together) -> None:
     """Also where one of them is killed within an epoch."""
     Path("own.py").write_text(KILLED)
     same = ["--config", str(tiny), "--trainer.max_epochs=4", "--trainer.logger=false", INSIDE]
@@ -130,13 +113,13 @@ def test_two_workers_learn_what_two_processes_learn(cluster, tiny, here, togethe
     assert results[0]["test"] == pytest.approx(results[1]["test"], abs=1e-6)
 
 
-def test_a_mistake_of_a_worker_is_one_line(cluster, tiny, here) -> None:
+def test_a_mistake_of_a_worker_is_one_line(ray_cluster, tiny, here) -> None:
     log = "--data.source={class_path: TableLog, init_args: {path: missing.csv}}"
     with pytest.raises(ConfigError, match=r"missing\.csv"):
         fit(["--config", str(tiny), log, "--run_dir", "none", "--on", "ray"])
 
 
-def test_a_search_and_a_suite_on_both_nodes(cluster, tiny, here, capsys) -> None:
+def test_a_search_and_a_suite_on_both_nodes(ray_cluster, tiny, here, capsys) -> None:
     Path("space.yaml").write_text(SPACE)
     main("tune", ["--config", str(tiny), "--space", "space.yaml", "--trials", "4", "--output", "search", "--on", "ray"])
     assert len(Path("search/trials.csv").read_text().splitlines()) == 5 and Path("search/best.yaml").is_file()
