@@ -3,6 +3,7 @@
     export RECGNN_DATA=<folder with ml-100k/>
     python -m benchmarks.ray_cluster equal           # LightGCN and DeepFM, beside torchrun
     python -m benchmarks.ray_cluster killed          # DeepFM, a worker killed in mid-epoch
+    python -m benchmarks.ray_cluster lost            # the same, with the node of a worker
     python -m benchmarks.ray_cluster tune            # a search and a suite on both nodes
     python -m benchmarks.ray_cluster prepare FOLDER  # of `big_log make`: `engine: ray` beside duckdb
 
@@ -11,6 +12,8 @@ largest differences of a weight in last.ckpt and of a number in metrics.csv.
 
 killed: one worker is sent SIGKILL after checkpoints inside the second epoch; the others end with it, Ray starts both
 again, and they go on from last.ckpt. Told are the same differences to a run that was not killed.
+
+lost: the second node is killed and another one is started, instead.
 """
 
 from __future__ import annotations
@@ -23,9 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DATA = f"--data.source.root={Path(os.environ.get('RECGNN_DATA', ''), 'ml-100k')}"
@@ -34,7 +39,7 @@ INSIDE = "--trainer.callbacks+={class_path: ModelCheckpoint, init_args: {every_n
 
 
 @contextmanager
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[Any]:
     """Start two nodes, and connect to them; commands find them by RAY_ADDRESS."""
     import ray
     from ray.cluster_utils import Cluster
@@ -47,7 +52,7 @@ def cluster() -> Iterator[None]:
     os.environ["RAY_ADDRESS"] = nodes.address
     ray.init(nodes.address, log_to_driver=False)
     try:
-        yield
+        yield nodes
     finally:
         ray.shutdown()
         nodes.shutdown()
@@ -94,10 +99,25 @@ def equal(work: Path) -> None:
         print(f"{model}: {differences(work / model / 'torchrun', work / model / 'ray')}; {seconds:.0f} s", flush=True)
 
 
-def killed(work: Path) -> None:
-    """Kill a worker in mid-epoch."""
+def kill_worker(nodes: Any) -> None:
+    """Send SIGKILL to one of the workers."""
     from ray.util.state import list_actors
 
+    workers = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
+    os.kill(workers[-1]["pid"], signal.SIGKILL)
+
+
+def replace_node(nodes: Any) -> None:
+    """Kill the second node with all its processes, and start another."""
+    nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+    nodes.add_node(num_cpus=1, object_store_memory=2 * 10**8)
+
+
+ENDS = {"killed": kill_worker, "lost": replace_node}
+
+
+def killed(work: Path, end: Callable[[], None]) -> None:
+    """End a worker, or its node, in mid-epoch."""
     from recgnn.training.run_folder import read_checkpoint
 
     fit = ("recgnn.fit", "--config", ROOT / "conf/deepfm.yaml", *TWO, "--trainer.max_epochs=4", INSIDE, "--on", "ray")
@@ -108,10 +128,8 @@ def killed(work: Path) -> None:
         assert process.poll() is None, "it ended before it was killed"
         if last.is_file() and "position" in (state := read_checkpoint(last)) and state["epoch"] >= 1:
             break
-    workers = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
-    victim = workers[-1]
-    os.kill(victim["pid"], signal.SIGKILL)
-    print(f"killed one of {len(workers)} workers in epoch {state['epoch']} after step {state['global_step']}")
+    end()
+    print(f"a worker or its node was killed in epoch {state['epoch']} after step {state['global_step']}", flush=True)
     out = ended(process)
     print(f"worker groups started: {out.count('Started training worker group')}")
     print(f"killed: {differences(work / 'whole', work / 'killed')}", flush=True)
@@ -163,15 +181,17 @@ def prepare(work: Path, folder: Path) -> None:
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["equal", "killed", "tune", "prepare"])
+    parser.add_argument("what", choices=["equal", *ENDS, "tune", "prepare"])
     parser.add_argument("folder", nargs="?")
     given = parser.parse_args()
     work = {"dir": None if given.folder is None else Path(given.folder).parent, "prefix": "ray-cluster-"}
-    with tempfile.TemporaryDirectory(**work) as folder, cluster():
+    with tempfile.TemporaryDirectory(**work) as folder, cluster() as nodes:
         if given.what == "prepare":
             prepare(Path(folder), Path(given.folder))
+        elif given.what in ENDS:
+            killed(Path(folder), partial(ENDS[given.what], nodes))
         else:
-            {"equal": equal, "killed": killed, "tune": tune}[given.what](Path(folder))
+            {"equal": equal, "tune": tune}[given.what](Path(folder))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,11 @@ class UserRows:
         self.con, self.ids, self.pairs = connection, ids, work / "pairs.bin"
 
     def blocks(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows in blocks of whole users."""
+        """Yield the rows in blocks of whole users.
+
+        Raises:
+            RunError: If DuckDB has them in another order.
+        """
         rest: list[pd.DataFrame] = []
         for batch in self.con.cursor().sql("FROM log").to_arrow_reader(ROWS):
             frame = batch.to_pandas().astype({USER: np.int64, ITEM: np.int64})
