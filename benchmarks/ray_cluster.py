@@ -132,7 +132,7 @@ def killed(work: Path, end: Callable[[], None]) -> None:
     print(f"a worker or its node was killed in epoch {state['epoch']} after step {state['global_step']}", flush=True)
     out = ended(process)
     print(f"worker groups started: {out.count('Started training worker group')}")
-    print(f"killed: {differences(work / 'whole', work / 'killed')}", flush=True)
+    print(f"beside a run that lost nobody: {differences(work / 'whole', work / 'killed')}", flush=True)
 
 
 def tune(work: Path) -> None:

@@ -13,6 +13,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from recgnn.cli.entry import main
 from recgnn.cli.fitting import Processes
 from recgnn.cli.on_ray import _workers
+from recgnn.data import SyntheticLog
 from recgnn.errors import ConfigError, RunError
 from recgnn.fit import main as fit
 from recgnn.training.run_folder import read_checkpoint
@@ -117,6 +118,18 @@ def test_a_mistake_of_a_worker_is_one_line(ray_cluster, tiny, here) -> None:
     log = "--data.source={class_path: TableLog, init_args: {path: missing.csv}}"
     with pytest.raises(ConfigError, match=r"missing\.csv"):
         fit(["--config", str(tiny), log, "--run_dir", "none", "--on", "ray"])
+
+
+def test_workers_that_fill_the_cluster_prepare_the_log_on_it(ray_cluster, tiny, here) -> None:
+    pytest.importorskip("duckdb", reason="pip install 'recgnn[duckdb]'")
+    SyntheticLog(num_users=61, num_items=40, seed=3).read().interactions.to_parquet("log.parquet")
+    log = "{class_path: TableLog, init_args: {path: log.parquet, name: synthetic}}"
+    options = ["--config", str(tiny), f"--data.source={log}", "--trainer.max_epochs=1", "--trainer.logger=false"]
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.engine=ray", "--on=ray"]
+    fit([*options, "--run_dir", "ray", *two, f"--data.cache_dir={here / 'cache'}"])
+    fit([*options, "--run_dir", "one", "--data.engine=memory", f"--data.cache_dir={here / 'other'}"])
+    one, other = (json.loads((here / run / "metrics.json").read_text())["dataset"] for run in ("ray", "one"))
+    assert one == other
 
 
 def test_a_search_and_a_suite_on_both_nodes(ray_cluster, tiny, here, capsys) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -63,13 +62,13 @@ class RayLog(BigLog):
         for column in (USER, ITEM):
             self.con.execute(
                 f'CREATE TABLE "{column}s" AS SELECT id, CAST(row_number() OVER (ORDER BY id) - 1 AS INTEGER) AS code, '
-                f"sum(n) AS rows FROM read_parquet('{self.work}/{column}-*.parquet') GROUP BY id"
+                f"sum(n) AS rows FROM {sql(self.work / f'{column}-*.parquet')} GROUP BY id"
             )
-            self.con.execute(f"COPY \"{column}s\" TO '{self.work}/{column}s.parquet'")
+            self.con.execute(f"COPY \"{column}s\" TO {sql(self.work / f'{column}s.parquet')}")
         self._keep_ids()
 
     def _in_order(self, column: str) -> str:
-        return f"SELECT id FROM read_parquet('{self.work}/{column}-*.parquet') GROUP BY id ORDER BY min(first)"
+        return f"SELECT id FROM {sql(self.work / f'{column}-*.parquet')} GROUP BY id ORDER BY min(first)"
 
     def _each(self, method: str, *arguments: Any) -> list[Any]:
         return result([getattr(one, method).remote(*arguments) for one in self.ranges])
@@ -81,7 +80,7 @@ class RayLog(BigLog):
 
     def _split(self, parts: tuple[Any, Path | None]) -> tuple[dict[str, int], dict[str, int]]:
         found = super()._split(parts)
-        self.con.execute(f"CREATE VIEW result AS FROM read_parquet('{self.work}/result-*.parquet')")
+        self.con.execute(f"CREATE VIEW result AS FROM {sql(self.work / 'result-*.parquet')}")
         return found
 
 
@@ -90,6 +89,11 @@ class Reading(NamedTuple):
 
     log: ReadLog
     finder: Finder | None
+
+
+def sql(path: Path) -> str:
+    """Return a path as a text of SQL."""
+    return "'{}'".format(str(path).replace("'", "''"))
 
 
 def _open(memory_limit: str, folder: Path) -> Any:
@@ -108,11 +112,11 @@ def _read_file(number: int, file: Path, source: Any, columns: list[str], memory_
         reader = BigReader(source, columns, con)
         log = reader.rows()
         if log.rows:
-            con.execute(f"COPY raw TO '{work}/raw-{number}.parquet'")
+            con.execute(f"COPY raw TO {sql(work / f'raw-{number}.parquet')}")
             for column in (USER, ITEM):
                 con.execute(
                     f'COPY (SELECT "{column}" AS id, {number * FILE} + min("{ROW}") AS first, count(*) AS n FROM raw '
-                    f"GROUP BY id) TO '{work}/{column}-{number}.parquet'"
+                    f"GROUP BY id) TO {sql(work / f'{column}-{number}.parquet')}"
                 )
     return Reading(log, getattr(reader, "finder", None))
 
@@ -148,15 +152,15 @@ def _divide(number: int, start: int, bounds: list[int], whole: bool, memory_limi
     """Number the users and items of a file's rows, and write them apart by ranges of users."""
     part = " + ".join(["0", *(f"(u.code > {bound})::INTEGER" for bound in bounds)])
     with tempfile.TemporaryDirectory() as folder, _open(memory_limit, Path(folder)) as con:
-        raw = f"read_parquet('{work}/raw-{number}.parquet')"
+        raw, (users, items) = sql(work / f"raw-{number}.parquet"), (sql(work / f"{c}s.parquet") for c in (USER, ITEM))
         timed = TIMESTAMP in con.sql(f"FROM {raw}").columns and not whole
         cast = f', CAST(raw."{TIMESTAMP}" AS DOUBLE) AS "{TIMESTAMP}"' if timed else ""
         con.execute(
             f'COPY (SELECT u.code AS "{USER}", i.code AS "{ITEM}", raw.* EXCLUDE ("{USER}", "{ITEM}") '
             f'REPLACE (raw."{ROW}" + {start} AS "{ROW}"{cast}), {part} AS part FROM {raw} raw '
-            f"JOIN '{work}/{USER}s.parquet' u ON raw.\"{USER}\" = u.id "
-            f"JOIN '{work}/{ITEM}s.parquet' i ON raw.\"{ITEM}\" = i.id) "
-            f"TO '{work}/divided-{number}' (FORMAT parquet, PARTITION_BY (part))"
+            f"JOIN {users} u ON raw.\"{USER}\" = u.id "
+            f"JOIN {items} i ON raw.\"{ITEM}\" = i.id) "
+            f"TO {sql(work / f'divided-{number}')} (FORMAT parquet, PARTITION_BY (part))"
         )
 
 
@@ -174,19 +178,19 @@ class RangeOfUsers(UserRows):
     def __init__(
         self, number: int, files: Sequence[Path], ids: Mapping[str, pa.ChunkedArray], memory_limit: str, work: Path
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        super().__init__(_open(memory_limit, self.folder), ids, self.folder)
-        names = [str(file) for file in files]
+        self.folder = tempfile.TemporaryDirectory()
+        super().__init__(_open(memory_limit, Path(self.folder.name)), ids, Path(self.folder.name))
         self.con.execute(
-            f"CREATE TABLE log AS FROM read_parquet({names}, hive_partitioning = false, union_by_name = true) "
-            f'ORDER BY "{USER}", "{ROW}"'
+            "CREATE TABLE log AS FROM read_parquet(?, hive_partitioning = false, union_by_name = true) "
+            f'ORDER BY "{USER}", "{ROW}"',
+            [[str(file) for file in files]],
         )
         self.result = work / f"result-{number}.parquet"
 
     def split(self, *arguments: Any) -> Divided:
         found = super().split(*arguments)
         if found.sizes.sum():
-            self.con.execute(f"COPY result TO '{self.result}'")
+            self.con.execute(f"COPY result TO {sql(self.result)}")
         self.con.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.cleanup()
         return found

@@ -32,7 +32,7 @@ def test_the_bits_are_those_of_one_machine(ray_cluster, tmp_path) -> None:
     source = files(log(1), tmp_path)
     for number, case in enumerate(CASES.values()):
         one, two = (
-            GraphDataModule(source, engine=engine, cache_dir=str(tmp_path / f"{engine}{number}"), **case).prepared
+            GraphDataModule(source, engine=engine, cache_dir=str(tmp_path / f"{engine}'s {number}"), **case).prepared
             for engine in ("duckdb", "ray")
         )
         assert_same(one, two)
