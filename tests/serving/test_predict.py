@@ -414,7 +414,8 @@ def test_numbers_are_read_as_those_of_the_run(here, capsys) -> None:
     rows = [f"{n % 5};{n % 7},{n % 10};{int(n % 3 == 0)}" for n in range(120)]
     Path("a.csv").write_text("\n".join(["place;price;clicked", *rows]), encoding="utf-8")
     options = ["--data=CTRDataModule", "--data.source=EventTable", "--data.source.path=a.csv",
-               "--data.source.decimal=,", "--data.label=clicked", "--model=LR", "--trainer.max_epochs=1", "--trainer.logger=false"]  # fmt: skip
+               "--data.source.decimal=,", "--data.label=clicked",
+               "--model=LR", "--trainer.max_epochs=1", "--trainer.logger=false"]  # fmt: skip
     main("fit", [*options, "--run_dir=run", "--trainer.accelerator=cpu"])
     Path("rows.csv").write_text("place;price\n3;2,5\n", encoding="utf-8")
     table = main("predict", ["--run", "run", "--input", "rows.csv"])
