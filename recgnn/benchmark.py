@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +52,7 @@ def parser() -> OptionParser:
         help="rankings: show EASE (or GraphFilter) and ItemKNN beside the runs, fitted to their data with settings "
         "chosen on validation (default: yes)",
     )
+    parser.add_argument("--on", metavar="ray", help="train on a Ray cluster, a run on each of its GPUs or CPUs")
     parser.add_argument(
         "--root", metavar="DIR", help="folder with the files of the data set (default: they are downloaded)"
     )
@@ -77,7 +80,7 @@ def main(argv: list[str]) -> None:
     further = ([f"--data.source.root={options.root}"] if options.root else []) + further
     folder = Path(options.runs or Path("runs") / suite.name).expanduser()
     try:
-        finished, failed = train(suite.entries, seeds, folder, further)
+        finished, failed = train(suite.entries, seeds, folder, further, options.on)
     except (KeyboardInterrupt, Terminated) as stop:
         stop.add_note("stopped; the same command continues")
         raise
@@ -91,23 +94,31 @@ def main(argv: list[str]) -> None:
         sys.exit(1)
 
 
-def train(entries: list[Entry], seeds: list[int], folder: Path, options: list[str]) -> tuple[list[Path], list[Path]]:
-    """Train every entry with every seed, in `folder`/<name>/<seed>.
+def train(
+    entries: list[Entry], seeds: list[int], folder: Path, options: list[str], on: str | None = None
+) -> tuple[list[Path], list[Path]]:
+    """Train every entry with every seed, in `folder`/<name>/<seed>, one after another or on a Ray cluster.
 
     Returns:
         The run folders that are finished, and those that failed.
     """
     finished, failed = [], []
-    planned = [(entry, seed) for entry in entries for seed in seeds]
-    for number, (entry, seed) in enumerate(planned, 1):
-        run_dir = folder / entry.name / str(seed)
-        head = f"{number}/{len(planned)} {entry.name}, seed {seed}:"
-        if is_finished(run_dir):
+    planned = [(entry, seed, folder / entry.name / str(seed)) for entry in entries for seed in seeds]
+    missing = [number for number, (*_, run_dir) in enumerate(planned) if not is_finished(run_dir)]
+    calls: list[Callable[[], str]] = [partial(fit, *planned[number], options) for number in missing]
+    if on is not None:
+        from recgnn.cli.on_ray import started
+
+        calls = started(calls, on)
+    results = dict(zip(missing, calls, strict=True))
+    for number, (entry, seed, run_dir) in enumerate(planned):
+        head = f"{number + 1}/{len(planned)} {entry.name}, seed {seed}:"
+        if number not in results:
             print(f"{head} finished already ({run_dir})", flush=True)
             finished.append(run_dir)
             continue
         try:
-            result = fit(entry, seed, run_dir, options)
+            result = results[number]()
         except RecGNNError as error:
             print(f"{head} failed: {error}", file=sys.stderr, flush=True)
             failed.append(run_dir)

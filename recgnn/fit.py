@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recgnn.cli.entry import run
+from recgnn.cli.options import taken
 
 if TYPE_CHECKING:
-    from recgnn.cli.fitting import FitCLI
+    from recgnn.cli.fitting import FitCLI, Processes
 
 HELP = """\
 usage: python -m recgnn.fit --config FILE [--config FILE …] [--SECTION.OPTION VALUE …]
@@ -63,6 +64,9 @@ trainer (of PyTorch Lightning)
   --trainer.devices N       with --trainer.strategy ddp: one process per device
   --trainer.strategy sharded  MF, LightGCN, NGCF, GCN: rows of users and items divided over the processes
   --trainer.strategy torchrec  models of clicks: rows of tables divided over the processes (extra torchrec)
+  --on ray                  on the Ray cluster that this machine belongs to (or ray:HOST:PORT; extra ray): devices times
+                            num_nodes workers, which go on from last.ckpt when one is lost; --run_dir where all nodes
+                            see it
   --trainer.accelerator A   cpu, gpu … (default: auto)
   --trainer.precision P     bf16-mixed halves the memory and time of large models
   --trainer.logger false    no W&B (which needs no account: runs are logged offline)
@@ -82,12 +86,16 @@ more
 """
 
 
-def main(argv: list[str]) -> FitCLI | None:
+def main(argv: list[str], processes: Processes | None = None) -> FitCLI | None:
     """Run `fit` with the options `argv`.
+
+    Args:
+        argv: The options.
+        processes: Those of the run, where something else has started them.
 
     Returns:
         The finished command, with its objects: `.trainer`, `.datamodule`, `.model` (the training; the plain model is
-        its `.model`) and `.run_dir`; None if help was asked for.
+        its `.model`) and `.run_dir`; None if help was asked for, or where it ran elsewhere (`--on ray`).
 
     Raises:
         RecGNNError: For a person's mistake.
@@ -95,13 +103,19 @@ def main(argv: list[str]) -> FitCLI | None:
     if "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return None
+    on, argv = taken(argv, "on")
+    if on is not None and "--print_config" not in argv:
+        from recgnn.cli import on_ray
+
+        on_ray.fit(argv, on)
+        return None
     from recgnn.cli.fitting import FitCLI
 
     argv = [f"--data.{word[2:]}" if word.partition("=")[0] == "--screen" else word for word in argv]
-    cli = FitCLI(argv)
+    cli = FitCLI(argv, processes=processes)
     if cli.stage == "select" and cli.best_epoch is not None:  # the first half of --refit
         again = [f"--trainer.max_epochs={cli.best_epoch + 1}", "--data.init_args.merge_val=true"]
-        return FitCLI([*argv, *again], chosen=cli)
+        return FitCLI([*argv, *again], cli, processes)
     return cli
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 from recgnn.cli.entry import Terminated, run, unwrapped_stops
-from recgnn.cli.options import OptionParser
+from recgnn.cli.options import OptionParser, taken
 from recgnn.errors import ConfigError
 
 DESCRIPTION = """\
@@ -52,6 +54,10 @@ def parser() -> OptionParser:
     parser.add_argument(
         "--keep", choices=("best", "all"), default="best", help="trials whose checkpoints are kept (default: best)"
     )
+    parser.add_argument("--on", metavar="ray", help="train on a Ray cluster, with --output where all its nodes see it")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="with --on: trials at once (default: its GPUs, or its nodes)"
+    )
     return parser
 
 
@@ -87,7 +93,10 @@ def main(argv: list[str]) -> None:
 
     try:
         with unwrapped_stops():
-            search.run(trials, options.timeout, tell)
+            if options.on is not None:
+                _search_on_ray(argv, options)
+            else:
+                search.run(trials, options.timeout, tell)
     except (KeyboardInterrupt, Terminated) as stop:
         stop.add_note(f"stopped; the same command continues: {command}")
         raise
@@ -97,6 +106,17 @@ def main(argv: list[str]) -> None:
             results.write_best(search, command)
         results.write_figure(search)
     results.show(search, time.monotonic() - started)
+
+
+def _search_on_ray(argv: list[str], options: Namespace) -> None:
+    """Run the same command in several tasks, which draw from the study that is in the output folder."""
+    from recgnn.cli.entry import main
+    from recgnn.cli.on_ray import nodes, started
+
+    own = taken(taken(argv, "on")[1], "workers")[1]
+    searches = started([partial(main, "tune", own)] * (options.workers or nodes(options.on)), options.on)
+    for wait in searches:
+        wait()
 
 
 def _parse(argv: list[str]):
@@ -111,7 +131,7 @@ def _parse(argv: list[str]):
             raise ConfigError(f"--{name} is not for a search: each trial has a run folder of its own under --output")
         if "." not in name and name.removesuffix("+") not in OF_FIT:
             own.check_name(text)
-    for name, least in {"trials": 1, "timeout": 0, "seed": 0, "max_epochs": 1}.items():
+    for name, least in {"trials": 1, "timeout": 0, "seed": 0, "max_epochs": 1, "workers": 1}.items():
         if getattr(options, name) is not None and getattr(options, name) < least:
             raise ConfigError(f"--{name} is {getattr(options, name)}; expected at least {least}")
     further = [f"--config={path}" for path in options.config] + further

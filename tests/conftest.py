@@ -98,6 +98,23 @@ def tiny_run(tiny, tmp_path_factory) -> Path:
     return run
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Two nodes of Ray of one CPU each, on the loopback; skips where Ray is not installed."""
+    ray = pytest.importorskip("ray", reason='on a cluster: pip install "recgnn[ray]"')
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 2 * 10**8}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        nodes = Cluster(initialize_head=True, head_node_args=node)
+        nodes.add_node(**node)
+        patch.setenv("RAY_ADDRESS", nodes.address)
+        yield
+        ray.shutdown()
+        nodes.shutdown()
+
+
 @pytest.fixture(autouse=True)
 def seeded(request) -> None:
     """Draw the same numbers in each run of a test, whatever ran before it; `RECGNN_TEST_SEED` gives others."""

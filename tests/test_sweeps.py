@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recgnn.cli.fitting import configuration
 from recgnn.search.space import MISSING, read_space
-from recgnn.search.trial_training import configuration, value_of
+from recgnn.search.trial_training import value_of
 
 CONF = Path(__file__).parents[1] / "conf"
 SWEEPS = sorted((CONF / "sweeps").glob("*.yaml"))

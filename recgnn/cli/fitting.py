@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
@@ -21,6 +22,7 @@ from recgnn.training import click_yardsticks, new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
 from recgnn.training.callbacks import EpochSeed, RunFolder
+from recgnn.training.checkpoints import AtomicCheckpointIO
 from recgnn.training.from_run import Parent, StartFrom
 from recgnn.training.position import EpochPosition, LastInEpoch
 
@@ -29,12 +31,22 @@ YARDSTICKS = {"ranking": yardsticks, "clicks": click_yardsticks}
 """By task, the simple methods that are measured beside a run."""
 
 
+class Processes(NamedTuple):
+    """The processes of a run as one of them sees them: how many are on its node, on how many nodes, and Lightning's
+    environment of the cluster, which tells it its ranks."""
+
+    devices: int
+    num_nodes: int
+    environment: Any
+
+
 class FitCLI(TrainingCLI):
     """Train a model into a run folder and test its best checkpoint.
 
     Args:
         argv: The options of `fit`.
         chosen: The finished first half of `fit --refit`, which chose the number of epochs; this is the second half.
+        processes: Those of the run, where something else than Lightning or a launcher that it knows has started them.
 
     Attributes:
         stage: `fit`; `select` or `refit` for the halves of `fit --refit`.
@@ -43,8 +55,8 @@ class FitCLI(TrainingCLI):
         held: The lock of the run folder; released when both halves have ended.
     """
 
-    def __init__(self, argv: list[str], chosen: FitCLI | None = None):
-        self.chosen = chosen
+    def __init__(self, argv: list[str], chosen: FitCLI | None = None, processes: Processes | None = None):
+        self.chosen, self.processes = chosen, processes
         self.stage = "fit" if chosen is None else "refit"
         self.best_epoch: int | None = None
         self.content: dict[str, Any] = {}
@@ -129,6 +141,10 @@ class FitCLI(TrainingCLI):
 
             config["logger"] = WandbLogger()
         self._introduce(config["logger"])
+        if self.processes is not None:  # config.yaml has what was asked for
+            config["devices"], config["num_nodes"], environment = self.processes
+            own = config["plugins"] or [AtomicCheckpointIO()]
+            config["plugins"] = [*(own if isinstance(own, list) else [own]), environment]
 
     def _choose_folder(self) -> Path:
         """Decide where the run goes and what it continues from."""
@@ -363,6 +379,22 @@ class FitCLI(TrainingCLI):
             if sent and hasattr(logger, "log_checkpoint"):
                 log_checkpoints(logger, self.run_dir, self.plain_name, self.datamodule.name, content, rows)
             logger.finalize("success")
+
+
+def configuration(argv: list[str]) -> str:
+    """Return the complete configuration of options of `fit`, as YAML.
+
+    Raises:
+        ConfigError: If an option is unknown, or a value of the wrong type.
+    """
+    output = io.StringIO()
+    try:
+        with redirect_stdout(output):
+            FitCLI([*argv, "--print_config"])
+    except SystemExit as stop:
+        if stop.code:
+            raise
+    return output.getvalue()
 
 
 def groups_of(trainer: Any) -> dict[str, list[dict[str, Any]]]:

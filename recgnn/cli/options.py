@@ -86,6 +86,22 @@ class OptionParser(argparse.ArgumentParser):
         )
 
 
+def taken(argv: list[str], name: str) -> tuple[str | None, list[str]]:
+    """Take the option `--<name> VALUE` out of options; return its last value, None where it is not given, and the rest.
+
+    >>> taken(["--seed", "1", "--on=ray"], "on")
+    ('ray', ['--seed', '1'])
+    """
+    value, rest, words = None, list[str](), iter(argv)
+    for word in words:
+        option, sign, given = word.partition("=")
+        if option == f"--{name}":
+            value = given if sign else next(words, "")
+        else:
+            rest.append(word)
+    return value, rest
+
+
 def is_pipeline(argv: list[str]) -> bool:
     """Whether options of `validate` or `test`, which are parsed later, name a pipeline's folder."""
     from recgnn.training.run_folder import PIPELINE

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from recgnn.cli.fitting import configuration
 from recgnn.evaluation.figures import DPI
 from recgnn.files import atomic_path
 from recgnn.search.figure import search_figure
 from recgnn.search.search import STATES, Search
-from recgnn.search.trial_training import configuration
 
 SHOWN = 5  # trials in the table
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recgnn.cli.entry import Terminated
+from recgnn.cli.fitting import configuration
 from recgnn.cli.options import option
 from recgnn.data.stored import flat
 from recgnn.errors import ConfigError, RecGNNError, RunError
@@ -26,7 +27,7 @@ from recgnn.files import locked, sweep
 from recgnn.search.pruning import Bands
 from recgnn.search.space import MISSING, Space
 from recgnn.search.study import LOCK, is_held, open_study, plain
-from recgnn.search.trial_training import Watch, configuration, train, value_of
+from recgnn.search.trial_training import Watch, train, value_of
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 STOPPED = "stopped by a person"

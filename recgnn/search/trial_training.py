@@ -104,22 +104,6 @@ def train(argv: list[str], folder: Path, watch: Watch) -> None:
         TrialCLI([*quiet, *argv, f"--run_dir={folder}", "--overwrite=true"], watch)
 
 
-def configuration(argv: list[str]) -> str:
-    """Return the complete configuration of options of `fit`, as YAML.
-
-    Raises:
-        ConfigError: If an option is unknown, or a value of the wrong type.
-    """
-    output = io.StringIO()
-    try:
-        with redirect_stdout(output):
-            FitCLI([*argv, "--print_config"])
-    except SystemExit as stop:
-        if stop.code:
-            raise
-    return output.getvalue()
-
-
 def value_of(config: Any, name: str) -> Any:
     """Return an option's value in a configuration, with or without `init_args` in its name; MISSING if it has none.
 

@@ -19,20 +19,20 @@ class EpochProgress(ProgressBar):
 
     def __init__(self):
         super().__init__()
-        self.enabled = True
+        self.is_enabled = True
         self.bar: Progress | None = None
         self.best: tuple[float, int] | None = None
         self.drawn = 0.0
         self.validated = False
 
     def enable(self) -> None:
-        self.enabled = True
+        self.is_enabled = True
 
     def disable(self) -> None:
-        self.enabled = False
+        self.is_enabled = False
 
     def _open(self, trainer: Trainer, text: str, total: float) -> None:
-        if not self.enabled or not trainer.is_global_zero or not sys.stderr.isatty():
+        if not self.is_enabled or not trainer.is_global_zero or not sys.stderr.isatty():
             return
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -83,7 +83,7 @@ class EpochProgress(ProgressBar):
             note.append(f"{name} {value:.4f} (best {best[0]:.4f}, epoch {best[1]})")
         if self.bar is not None:
             self.bar.update(self.task, note="  ".join(note))
-        elif self.enabled and trainer.is_global_zero and not sys.stderr.isatty():
+        elif self.is_enabled and trainer.is_global_zero and not sys.stderr.isatty():
             seconds = time.monotonic() - self.started
             print(f"epoch {trainer.current_epoch}: {'  '.join(note)}  {seconds:.1f} s", file=sys.stderr, flush=True)
 

@@ -23,10 +23,11 @@ from recgnn.training.recommenders import RankingTraining
 
 optuna = pytest.importorskip("optuna")
 
+from recgnn.cli.fitting import configuration  # noqa: E402
 from recgnn.search.search import Search  # noqa: E402
 from recgnn.search.space import read_space  # noqa: E402
 from recgnn.search.study import open_study  # noqa: E402
-from recgnn.search.trial_training import configuration, value_of  # noqa: E402
+from recgnn.search.trial_training import value_of  # noqa: E402
 
 METRIC = "val/ndcg@5"
 HEAD = f"method: grid\nmetric: {{name: {METRIC}, goal: maximize}}\n"

@@ -10,20 +10,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from recgnn.data.interactions.big_read import ROW, ROWS, BigReader, NotBeyondMemory, insert
+from recgnn.data.interactions.big_users import Core, UserRows
 from recgnn.data.interactions.big_write import BigWriter
 from recgnn.data.interactions.by_time import times
-from recgnn.data.interactions.filters import Filter, KCore, RatingRange, Where
+from recgnn.data.interactions.filters import Filter, KCore, Where
 from recgnn.data.interactions.log import ITEM, PARTS, RATING, SPLIT, TIMESTAMP, USER, WEIGHT
-from recgnn.data.interactions.merging import merged, steps_of
-from recgnn.data.interactions.part_sizes import KEY, TEST, TRAIN, VAL
-from recgnn.data.interactions.split import GivenSplit, Split, TemporalSplit, TimedParts
+from recgnn.data.interactions.merging import steps_of
+from recgnn.data.interactions.part_sizes import TEST, TRAIN, VAL
+from recgnn.data.interactions.split import GivenSplit, Split, TemporalSplit
 from recgnn.data.interactions.summary import Asked, Facts, none_left, one_id, summary_of
 from recgnn.data.interactions.usual_split import WithoutValidation
 from recgnn.data.readers.ids import told_twins
@@ -31,22 +31,6 @@ from recgnn.data.readers.origin import shown
 from recgnn.data.stored import write_summary
 from recgnn.errors import RunError, first_line
 from recgnn.files import atomic_folder, temporary_beside
-
-
-class Core(NamedTuple):
-    """A k-core that has been found: which users and items are in it."""
-
-    users: np.ndarray
-    items: np.ndarray
-    described: str
-
-    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of `frame` whose numbered user and item are in it."""
-        return frame[self.users[frame[USER]] & self.items[frame[ITEM]]]
-
-    def describe(self) -> str:
-        """Return what the filter says of itself."""
-        return self.described
 
 
 class BigLog:
@@ -80,7 +64,7 @@ class BigLog:
             import duckdb
         except ImportError:
             raise NotBeyondMemory("DuckDB is not installed (pip install 'recgnn[duckdb]')") from None
-        with atomic_folder(folder) as temporary, _emptied(temporary_beside(Path(folder))) as work:
+        with atomic_folder(folder) as temporary, _emptied(temporary_beside(Path(folder).absolute())) as work:
             options: dict[str, Any] = {"memory_limit": self.memory_limit, "temp_directory": str(work)}
             try:
                 with duckdb.connect(str(work / "log.duckdb"), config=options) as self.con:
@@ -94,12 +78,10 @@ class BigLog:
     def _prepare(self, folder: Path, work: Path) -> None:
         rules = [step._parsed() for step in steps_of(self.asked) if isinstance(step, Where)]
         columns = [c for rule in rules for c in rule.columns if c not in (RATING, WEIGHT)]
-        self.log = BigReader(self.source, columns, self.con).into_duckdb()
-        self._number()
+        self._read(columns, work)
         named = self.asked.split
         self.asked = self.asked._replace(split=named.for_columns(self.log.names))
-        self.steps = self._solved(steps_of(self.asked), work)
-        self.dropped = [0] * len(self.steps)
+        self.steps = self._solved(steps_of(self.asked))
         sizes, lost = self._split(self._parts(work))
         log, writer = self.log, BigWriter(self.con, self.ids, self.counts)
         tables = writer.vocabularies(self.source, folder)
@@ -107,6 +89,20 @@ class BigLog:
         counted = writer.parts(folder, sizes, dropped)
         facts = Facts(log.name, log.rows, log.times, log.columns, log.notes, log.names)
         write_summary(folder, summary_of(facts, self.asked, named, counted, *tables))
+
+    def _read(self, columns: list[str], work: Path) -> None:
+        """Read the log with some further columns, number its users and items, and order its rows by user."""
+        self.log = BigReader(self.source, columns, self.con).into_duckdb()
+        self._number()
+        self.users = UserRows(self.con, self.ids, work)
+
+    def _each(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of all that have rows of users; return what each returns."""
+        return [getattr(self.users, method)(*arguments)]
+
+    def _all(self, method: str, *arguments: Any) -> Iterator[Any]:
+        """Call a method of all that have rows of users; yield what each yields."""
+        yield from getattr(self.users, method)(*arguments)
 
     def _number(self) -> None:
         """Number users and items in the order of their ids, and order the rows by user, each user's as in the log."""
@@ -120,9 +116,12 @@ class BigLog:
             f'FROM raw JOIN "{USER}s" u ON raw."{USER}" = u.id JOIN "{ITEM}s" i ON raw."{ITEM}" = i.id '
             f'ORDER BY u.code, raw."{ROW}"'
         )
-        twins = [line for column in (USER, ITEM) for line in self._told_twins(column)]
-        self.log.notes += twins
+        self._keep_ids()
         self.con.execute("DROP TABLE raw")
+
+    def _keep_ids(self) -> None:
+        """Keep the numbered ids, and note those that look alike."""
+        self.log.notes += [line for column in (USER, ITEM) for line in self._told_twins(column)]
         ordered = {c: self.con.sql(f'SELECT id FROM "{c}s" ORDER BY code') for c in (USER, ITEM)}
         self.ids = {column: ids.to_arrow_table()["id"] for column, ids in ordered.items()}
 
@@ -131,69 +130,33 @@ class BigLog:
         ids = self.con.sql(f'SELECT id FROM "{column}s"').to_arrow_table()["id"].to_pandas()
         if not told_twins(ids, column):
             return ()
-        first = self.con.sql(f'SELECT "{column}" AS id FROM raw GROUP BY id ORDER BY min("{ROW}")')
-        return told_twins(first.to_arrow_table()["id"].to_pandas(), column)
+        return told_twins(self.con.sql(self._in_order(column)).to_arrow_table()["id"].to_pandas(), column)
 
-    def _users(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows in blocks of whole users."""
-        rest: list[pd.DataFrame] = []
-        for batch in self.con.cursor().sql("FROM log").to_arrow_reader(ROWS):
-            frame = batch.to_pandas().astype({USER: np.int64, ITEM: np.int64})
-            if not frame[USER].is_monotonic_increasing:
-                raise RunError("DuckDB gave the rows in another order than it was asked for; take engine: memory")
-            if SPLIT in frame:
-                frame[SPLIT] = pd.Categorical.from_codes(frame[SPLIT].to_numpy(), pd.Index(PARTS))
-            last = int(frame[USER].searchsorted(frame[USER].iloc[-1]))
-            if last:
-                yield pd.concat([*rest, frame[:last]], ignore_index=True)
-                rest = []
-            rest.append(frame[last:])
-        yield pd.concat(rest, ignore_index=True)
+    def _in_order(self, column: str) -> str:
+        """The query for the ids in the order in which the log has them."""
+        return f'SELECT "{column}" AS id FROM raw GROUP BY id ORDER BY min("{ROW}")'
 
-    def _filtered(self, steps: Sequence[Any], counts: list[int] | None = None) -> Iterator[pd.DataFrame]:
-        """Yield the rows that are kept, in blocks of whole users; count what each step drops."""
-        for frame in self._users():
-            for number, step in enumerate(steps):
-                given = frame
-                if isinstance(step, RatingRange):  # it names the user and item of a row that it refuses
-                    given = frame.assign(**{c: self.ids[c].take(pa.array(frame[c])).to_pandas() for c in self.ids})
-                kept = step.apply(given)
-                if counts is not None:
-                    counts[number] += len(given) - len(kept)
-                frame = kept if given is frame else frame.loc[kept.index]
-            if len(frame):
-                yield frame
-
-    def _solved(self, steps: Sequence[Filter], work: Path) -> list[Any]:
+    def _solved(self, steps: Sequence[Filter]) -> list[Any]:
         """Return the steps with the k-cores found."""
         found: list[Any] = []
         for step in steps:
-            found.append(self._core(step, found, work / "pairs.bin") if isinstance(step, KCore) else step)
+            found.append(self._core(step, found) if isinstance(step, KCore) else step)
         return found
 
-    def _core(self, step: KCore, before: Sequence[Any], file: Path) -> Core:
+    def _core(self, step: KCore, before: Sequence[Any]) -> Core:
         """Find a k-core by passes over the pairs, of which only the counts of users and items are held."""
-        with open(file, "wb") as pairs:
-            for frame in self._filtered(before):
-                pairs.write(frame[[USER, ITEM]].drop_duplicates().to_numpy(np.int32).tobytes())
+        self._each("keep_pairs", before)
         users, items = (np.ones(len(self.ids[c]), dtype=bool) for c in (USER, ITEM))
-        if not file.stat().st_size:
-            return Core(users, items, step.describe())
-        rows = np.memmap(file, dtype=np.int32, mode="r").reshape(-1, 2)
         while True:
-            counts = [np.zeros(len(alive), dtype=np.int64) for alive in (users, items)]
-            for start in range(0, len(rows), ROWS):
-                user, item = rows[start : start + ROWS].T
-                alive = users[user] & items[item]
-                np.add.at(counts[0], user[alive], 1)
-                np.add.at(counts[1], item[alive], 1)
+            found = self._each("pair_counts", users, items)
+            counts = [np.sum(some, axis=0) for some in zip(*found, strict=True)]
             enough = counts[0] >= max(1, step.users), counts[1] >= max(1, step.items)
             if all(np.array_equal(now, then) for now, then in zip(enough, (users, items), strict=True)):
                 return Core(users, items, step.describe())
             users, items = enough
 
-    def _parts(self, work: Path) -> tuple[Split, np.ndarray | None]:
-        """Return the split of a user's rows, and the numbers that rows are ordered by at random, by row."""
+    def _parts(self, work: Path) -> tuple[Split, Path | None]:
+        """Return the split of a user's rows, and the file of the numbers that rows are ordered by at random, by row."""
         split = self.asked.split
         if isinstance(split, WithoutValidation):
             if split.of.val_is_test:
@@ -204,28 +167,29 @@ class BigLog:
         if isinstance(split, GivenSplit):
             if SPLIT not in self.log.names:
                 split.split(pd.DataFrame())  # which refuses it
-            split = split.of_parts(any((frame[SPLIT].cat.codes == VAL).any() for frame in self._filtered(self.steps)))
+            split = split.of_parts(any(self._each("has_val", self.steps)))
         if not split.by_user:
             raise NotBeyondMemory(f"the split {type(split).__name__} needs the whole log")
         if split.draws is None:
             return split, None
         drawn = np.lib.format.open_memmap(work / "drawn.npy", "w+", bool, (self.log.read,))
-        for frame in self._filtered(self.steps):
-            drawn[frame[ROW][split.drawn(frame)]] = True
+        for rows in self._all("drawn", self.steps, split):
+            drawn[rows] = True
         keys = np.lib.format.open_memmap(work / "keys.npy", "w+", np.float64, (self.log.read,))
         random = np.random.default_rng(split.draws)
         for start in range(0, len(keys), ROWS):
             rows = np.flatnonzero(drawn[start : start + ROWS]) + start
             keys[rows] = random.random(len(rows))
-        return split, keys
+        keys.flush()
+        return split, work / "keys.npy"
 
     def _timed(self, split: TemporalSplit) -> Split:
         """Return the split by moments, which are found among the times of the rows that are kept."""
         if TIMESTAMP not in self.log.names:
             times(pd.DataFrame(), "TemporalSplit", within_user=False)  # which refuses it
         self.con.execute("CREATE TABLE moments (t DOUBLE)")
-        for frame in self._filtered(self.steps):
-            insert(self.con, "moments", pd.DataFrame({"t": frame[TIMESTAMP].dropna().astype(np.float64)}))
+        for moments in self._all("moments", self.steps):
+            insert(self.con, "moments", pd.DataFrame({"t": moments}))
         rows = self.con.execute("SELECT count(*) FROM moments").fetchall()[0][0]
 
         def moment(k: int) -> float:
@@ -233,40 +197,22 @@ class BigLog:
 
         return split.of_moments(rows, moment)
 
-    def _split(self, parts: tuple[Split, np.ndarray | None]) -> tuple[dict[str, int], dict[str, int]]:
+    def _split(self, parts: tuple[Split, Path | None]) -> tuple[dict[str, int], dict[str, int]]:
         """Split the rows and merge repeats, into the table `result`; return the sizes of the parts before, and what
         merging lost."""
         split, keys = parts
-        asked, whole = self.asked, isinstance(self.asked.split, WithoutValidation)
-        sizes, lost = np.zeros(3, dtype=np.int64), Counter[str]()
-        self.counts = {column: np.zeros(len(self.ids[column]), dtype=np.int64) for column in (USER, ITEM)}
-        seen = {column: np.zeros(len(self.ids[column]), dtype=bool) for column in (USER, ITEM)}
-        for frame in self._filtered(self.steps, self.dropped):
-            for column, found in seen.items():
-                found[frame[column]] = True
-            given = frame if keys is None else frame.assign(**{KEY: keys[frame[ROW]]})
-            part = np.zeros(len(frame), dtype=np.int8)
-            timed = TIMESTAMP not in frame or not frame[TIMESTAMP].isna().all()
-            if timed or not (isinstance(split, TimedParts) or getattr(split, "order", "") == "time"):
-                part = split.parts(given)
-            sizes += np.bincount(part, minlength=3)
-            if whole:
-                part[part == VAL] = TRAIN
-            frames = {name: frame[part == code] for code, name in enumerate(PARTS)}
-            if asked.split.follows_log and asked.repeats == "merge":
-                frames, own = merged(frames, asked)
-                lost.update(own)
-            for column, counts in self.counts.items():
-                np.add.at(counts, frames["train"][column], 1)
-            columns = [c for c in (USER, ITEM, RATING, TIMESTAMP, WEIGHT, ROW) if c in frame]
-            kept = pd.concat([frames[name][columns] for name in PARTS])
-            codes = np.repeat(np.arange(3, dtype=np.int8), [len(frames[name]) for name in PARTS])
-            insert(self.con, "result", kept.assign(part=codes))
-        self._check(seen)
+        found = self._each("split", self.steps, split, keys, self.asked)
+        sizes = np.sum([one.sizes for one in found], axis=0)
+        self.dropped: list[int] = np.sum([one.dropped for one in found], axis=0).tolist()
+        self.counts: dict[str, np.ndarray] = {
+            column: np.sum([one.counts[column] for one in found], axis=0) for column in (USER, ITEM)
+        }
+        self._check({column: np.logical_or.reduce([one.seen[column] for one in found]) for column in (USER, ITEM)})
+        lost = sum((one.lost for one in found), Counter[str]())
         if not sizes.sum():
             return dict.fromkeys(PARTS, 0), lost
         split.check(sizes.tolist())
-        if whole:
+        if isinstance(self.asked.split, WithoutValidation):
             self.asked.split.check(sizes.tolist())
             sizes = np.array([sizes[TRAIN] + sizes[VAL], 0, sizes[TEST]])
         return dict(zip(PARTS, sizes.tolist(), strict=True)), lost

@@ -47,6 +47,10 @@ class ReadLog:
         read: How many there were before those without a time were left out.
         times: How times are written.
         notes: What was left out, in lines.
+        all: How many rows there were before the rule `keep`.
+        weighted: Whether a weight is above 0.
+        whole: Whether all times are whole seconds.
+        integers: Whether the ids of a column are integers, by column.
     """
 
     name: str
@@ -56,6 +60,10 @@ class ReadLog:
     read: int = 0
     times: Notation | None = None
     notes: list[str] = field(default_factory=list)
+    all: int = 0
+    weighted: bool = False
+    whole: bool = True
+    integers: dict[str, bool] = field(default_factory=dict)
 
 
 class NotBeyondMemory(ConfigError):
@@ -121,41 +129,55 @@ class BigReader:
 
     def into_duckdb(self) -> ReadLog:
         """Read all rows into the table `raw`."""
+        return self.checked(self.rows())
+
+    def rows(self) -> ReadLog:
+        """Read all rows into the table `raw`, to be `checked` when all files have been read."""
         source, written = self.source, self.source.written
         own = {ours: theirs for ours, theirs in self.taken.items() if ours != theirs}
         log = ReadLog(source.name, own, [*self.taken, *self.more])
-        whole = self._find_times(log) if TIMESTAMP in self.taken else True
-        weighted, integers = False, dict[str, bool]()
+        if TIMESTAMP in self.taken:
+            log.whole = self._find_times()
+            log.times = self.finder.found()
         for start, frame, origin in self._blocks([*self.taken.values(), *self.more]):
             frame = renamed(frame, self.taken).reset_index(drop=True)
-            new: dict[str, Any] = {c: self._ids(frame[c], c, origin, integers) for c in (USER, ITEM)}
+            new: dict[str, Any] = {c: self._ids(frame[c], c, origin, log.integers) for c in (USER, ITEM)}
             if RATING in frame:
                 new[RATING] = clean_numbers(frame[RATING], RATING, origin).astype(np.float32)
             if TIMESTAMP in frame:
                 assert log.times is not None
                 seconds, _ = read(frame[TIMESTAMP], log.times)
                 need_times(seconds, TIMESTAMP, written, origin.at)
-                new[TIMESTAMP] = seconds if whole else seconds.astype(np.float64)
+                new[TIMESTAMP] = seconds if log.whole else seconds.astype(np.float64)
             if WEIGHT in frame:
                 new[WEIGHT] = clean_weights(frame[WEIGHT], WEIGHT, origin)
-                weighted |= bool(new[WEIGHT].any())
+                log.weighted |= bool(new[WEIGHT].any())
             if SPLIT in frame:
                 new[SPLIT] = clean_split(frame[SPLIT], origin).cat.codes.astype(np.int8)
             frame = frame.assign(**new, **{ROW: np.arange(start, start + len(frame))})
             log.read += len(frame)
-            if TIMESTAMP in frame and written.on_missing == "drop" and not whole:
+            if TIMESTAMP in frame and written.on_missing == "drop" and not log.whole:
                 frame = frame[frame[TIMESTAMP].notna()]
             log.rows += len(frame)
             insert(self.con, "raw", frame)
+        log.all = self.all
+        log.notes += bad_rows_note(self.table)
+        return log
+
+    def checked(self, log: ReadLog) -> ReadLog:
+        """Return what is known of a log, all of whose rows have been read.
+
+        Raises:
+            DataError: If there are none, or none with a time, or with a weight above 0.
+        """
         if not log.read:
             raise DataError(f"{self.origin.name}: holds no interactions")
         if not log.rows:
             raise DataError(f"{self.origin.name}: no row has a time; on_missing: keep trains on them")
-        if WEIGHT in self.taken and not weighted:
+        if WEIGHT in self.taken and not log.weighted:
             raise DataError(f"{self.origin.at(0, WEIGHT)}: all weights are 0; expected some above 0")
-        log.notes += bad_rows_note(self.table)
-        if source.keep is not None:
-            log.notes.append(f"{self.all - log.read:,} of {self.all:,} rows are left out (keep: {source.keep.text})")
+        if (keep := self.source.keep) is not None:
+            log.notes.append(f"{log.all - log.read:,} of {log.all:,} rows are left out (keep: {keep.text})")
         return log
 
     def _blocks(self, columns: list[str]) -> Iterator[tuple[int, pd.DataFrame, Origin]]:
@@ -194,13 +216,12 @@ class BigReader:
         if held:
             yield pd.concat(held, ignore_index=True)
 
-    def _find_times(self, log: ReadLog) -> bool:
+    def _find_times(self) -> bool:
         """Find how times are written, by all of them; return whether all are whole seconds."""
-        finder, whole = Finder(TIMESTAMP, self.source.written), True
+        self.finder, whole = Finder(TIMESTAMP, self.source.written), True
         for _, block, origin in self._blocks([self.taken[TIMESTAMP]]):
             values = block[self.taken[TIMESTAMP]].rename(TIMESTAMP)
-            whole &= finder.look(values, origin.at).dtype == np.int64
-        log.times = finder.found()
+            whole &= self.finder.look(values, origin.at).dtype == np.int64
         return whole
 
     def _ids(self, values: pd.Series, column: str, origin: Origin, integers: dict[str, bool]) -> pd.Series:

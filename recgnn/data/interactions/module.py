@@ -69,8 +69,9 @@ class GraphDataModule(Checked, LightningDataModule):
             new and those that were repeated are measured apart too.
         engine: what prepares a log: `memory`; `duckdb` (extra `duckdb`), which holds no more than `memory_limit` of
             it, for a `TableLog`, the filters and splits that look at one user at a time, `KCore` and `TemporalSplit`;
-            `auto` is `duckdb` where it is installed, can do it, and the files are larger than an eighth of the memory.
-            The same bits follow.
+            `ray` (extras `duckdb` and `ray`), which does that on the Ray cluster that this machine belongs to, for
+            files of Parquet; `auto` is `duckdb` where it is installed, can do it, and the files are larger than an
+            eighth of the memory. The same bits follow.
         memory_limit: what DuckDB may hold, such as 2GB; the rest is on disk, in the cache's folder.
 
     Attributes:
@@ -95,7 +96,7 @@ class GraphDataModule(Checked, LightningDataModule):
         merge_val: bool = False,
         positive: str | None = None,
         repeats: Literal["merge", "keep"] = "merge",
-        engine: Literal["auto", "memory", "duckdb"] = "auto",
+        engine: Literal["auto", "memory", "duckdb", "ray"] = "auto",
         memory_limit: str = "2GB",
     ):
         super().__init__()

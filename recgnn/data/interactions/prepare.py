@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import prepared_once
+from recgnn.data.cache import class_of, prepared_once
 from recgnn.data.interactions.big import BigLog
 from recgnn.data.interactions.big_read import NotBeyondMemory
 from recgnn.data.interactions.by_time import later_than_test
@@ -67,13 +67,13 @@ def prepare(
         ConfigError: If DuckDB was asked for and cannot do it.
         RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
     """
-    steps = [source.fingerprint(), *map(_identity, filters), _identity(split)]
+    steps = [class_of(source), source.fingerprint(), *map(_identity, filters), _identity(split)]
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     asked = Asked(filters, split, positive, repeats, earlier)
     if engine is not None and engine.takes(source):
         try:
-            big = cast(PreparedLog, BigLog(source, asked, engine.memory_limit))
+            big = cast(PreparedLog, engine.log(source, asked))
             return prepared_once(PreparedLog, "prepared", steps, lambda: big, cache_folder(cache_dir))
         except NotBeyondMemory:
             if engine.name != "auto":
@@ -82,7 +82,7 @@ def prepare(
 
 
 class Engine(NamedTuple):
-    """What prepares a log: `memory`, `duckdb`, or `auto`: DuckDB where files are large; and what DuckDB may hold."""
+    """What prepares a log: `memory`, `duckdb`, `ray`, or `auto`, DuckDB for large files; and what DuckDB may hold."""
 
     name: str = "auto"
     memory_limit: str = "2GB"
@@ -90,11 +90,20 @@ class Engine(NamedTuple):
     def takes(self, source: Source) -> bool:
         """Tell whether a log is to be prepared beyond memory; what cannot be, `auto` prepares in memory after all."""
         if self.name != "auto":
-            return self.name == "duckdb"
+            return self.name != "memory"
         if not isinstance(source, TableLog) or find_spec("duckdb") is None:
             return False
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
         return sum(file.stat().st_size for file in existing_files(source.path)) >= memory / LARGE
+
+
+    def log(self, source: Source, asked: Asked) -> BigLog:
+        """Return what prepares a log beyond memory."""
+        if self.name == "ray":
+            from recgnn.data.interactions.big_ray import RayLog
+
+            return RayLog(source, asked, self.memory_limit)
+        return BigLog(source, asked, self.memory_limit)
 
 
 def compute(
@@ -174,5 +183,4 @@ def _numbered(frame: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> tupl
 
 def _identity(step: Filter | Split) -> str:
     """Return a step with all its arguments, for the cache key."""
-    kind = type(step)
-    return f"{kind.__module__}.{kind.__qualname__} {step.describe()} {sorted(vars(step).items())}"
+    return f"{class_of(step)} {step.describe()} {sorted(vars(step).items())}"

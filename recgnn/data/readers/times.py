@@ -177,6 +177,26 @@ class Finder:
                 if kind not in self.places and last >= low and first < high:
                     yield kind, (seconds >= low) & (seconds < high)
 
+    def take(self, other: Finder) -> None:
+        """Take into account what another has found of further rows, which it has read.
+
+        Raises:
+            DataError: If it has read them in another way.
+        """
+        self.untimed += other.untimed
+        self.places = other.places | self.places
+        self.unsettled = self.unsettled or other.unsettled
+        ours, theirs = (one.alive if one.alive and one.alive[0].first is not None else [] for one in (self, other))
+        if ours and theirs:
+            ends = {how.written: np.array([how.first, how.last], dtype=np.float64) for how in theirs}
+            both = [_with(how, ends[how.written]) for how in ours if how.written in ends]
+            if not both or not both[0].written == ours[0].written == theirs[0].written:
+                ways = f"{ours[0].expected()} and {theirs[0].expected()}"
+                raise DataError(f"{self.column} is {ways} in several files; say time_format or time_unit")
+            self.alive = both
+        elif theirs:
+            self.alive = theirs
+
     def found(self) -> Notation:
         """Return the notation, when all rows have been seen.
 

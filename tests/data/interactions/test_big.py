@@ -19,7 +19,7 @@ from recgnn.data import (
     TemporalSplit,
     Where,
 )
-from recgnn.data.interactions import big, big_read, prepare
+from recgnn.data.interactions import big, big_read, big_users, prepare
 from recgnn.data.interactions.filters import Deduplicate, RatingRange
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.split import Split
@@ -75,7 +75,7 @@ def assert_same(one: PreparedLog, other: PreparedLog) -> None:
 def small_blocks(monkeypatch) -> None:
     """Of some hundred rows, so that a log has many."""
     monkeypatch.setattr(tables, "SMALL", 0)
-    for module in (big, big_read):
+    for module in (big, big_read, big_users):
         monkeypatch.setattr(module, "ROWS", 300)
 
 
