@@ -396,7 +396,7 @@ class Hinge(PairLoss):
         self.margin = margin
 
     def forward(self, positive, negative, positive_log_q=None, negative_log_q=None):
-        return (self.margin + negative - positive[:, None]).clamp(min=0).mean()
+        return (self.margin + negative - positive[:, None]).clamp(min=0).mean(1)
 
 class AnyHit(RankingMetric):
     name = "any_hit"
