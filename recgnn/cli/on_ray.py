@@ -6,6 +6,7 @@ Nodes see the working folder, the data, the cache and the run folders under the 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ def _in_folder(folder: str, call: Callable[[], Any]) -> Any:
     except OSError as error:
         raise ConfigError(f"--on ray: node {os.uname().nodename} does not see {folder} ({first_line(error)}); start "
                           "the command in a folder that all nodes share") from error  # fmt: skip
+    if folder not in sys.path:
+        sys.path.append(folder)  # for a person's own.py
     return call()
 
 

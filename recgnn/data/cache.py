@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import CodeType
 from typing import Protocol, Self, TypeVar
 
 import pandas as pd
@@ -15,6 +18,7 @@ from recgnn.errors import RunError
 from recgnn.files import cache_folder, existing_file, locked, sha256_of
 
 _FORMAT = 2  # of fingerprints, and of how texts are read
+_OWN = ("recgnn",)  # whose classes change with formats
 
 
 class Prepared(Protocol):
@@ -68,9 +72,38 @@ def prepared_once(
 def fingerprint(source: object, options: object, files: Sequence[str | Path | None]) -> str:
     """Return a sha256 over the class of a source, its options and the content of its files."""
     digests = [None if path is None else sha256_of(existing_file(path)) for path in files]
-    kind = f"{type(source).__module__}.{type(source).__qualname__}"
-    stated = json.dumps([_FORMAT, kind, options, digests], sort_keys=True, default=str)
+    stated = json.dumps([_FORMAT, class_of(source), options, digests], sort_keys=True, default=str)
     return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def class_of(step: object) -> str:
+    """Return the class of a source, filter or split, for the cache's key: one's own with the digest of its code.
+
+    The code is the text of the modules that have the class and its bases, or where there is none, as at a prompt, the
+    instructions of its methods; what these modules import is not looked at.
+
+    >>> class_of(object())
+    'builtins.object'
+    """
+    kind = type(step)
+    code: set[str] = set()
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] not in {"builtins", *sys.stdlib_module_names, *_OWN}:
+            module = sys.modules.get(base.__module__)
+            try:
+                code.add(inspect.getsource(module if getattr(module, "__file__", None) else base))  # type: ignore[arg-type]
+            except (OSError, TypeError):
+                code |= {repr(_instructions(value)) for value in vars(base).values()}
+    digest = hashlib.sha256("".join(sorted(code)).encode()).hexdigest()[:16] if code else ""
+    return f"{kind.__module__}.{kind.__qualname__}{digest and f' {digest}'}"
+
+
+def _instructions(value: object) -> object:
+    """The instructions and constants of a function, of functions within it too; None of anything else."""
+    found = getattr(getattr(value, "__func__", value), "__code__", value)
+    if not isinstance(found, CodeType):
+        return None
+    return found.co_code, [_instructions(x) if isinstance(x, CodeType) else x for x in found.co_consts]
 
 
 def frame_digest(frame: pd.DataFrame | None) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recgnn.errors import NonNegative, Size
@@ -23,6 +24,9 @@ class MF(EmbeddingRecommender):
 
     .. math:: \hat y_{ui} = e_u^\top e_i \; (+ b_u + b_i) \; (+ \bar r)
 
+    With `normalize` the embeddings are divided by their lengths first, so that :math:`e_u^\top e_i` is a cosine; a loss
+    then needs a temperature, such as `SampledSoftmax(temperature=0.1)`.
+
     The mean training rating :math:`\bar r` is added where it is trained for ratings; the objective then is
 
     .. math:: \frac 1 B \sum_{(u,i)} (r_{ui} - \hat y_{ui})^2
@@ -32,6 +36,7 @@ class MF(EmbeddingRecommender):
         embedding_dim: D, the width of the embeddings.
         biases: add a bias per user and item.
         init_std: standard deviation of the embeddings at the start.
+        normalize: score by cosine; for ranking alone.
     """
 
     tasks = ("ranking", "rating")
@@ -40,20 +45,28 @@ class MF(EmbeddingRecommender):
 
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 128, biases: bool = False,
-        init_std: NonNegative = 0.1,
+        init_std: NonNegative = 0.1, normalize: bool = False,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)
+        self.normalize = normalize
+        if normalize:
+            self.tasks = ("ranking",)  # type: ignore[assignment, misc]
         self.user_bias = nn.Parameter(torch.zeros(num_users)) if biases else None
         self.item_bias = nn.Parameter(torch.zeros(num_items)) if biases else None
 
     def propagate(self) -> Pair:
-        return with_biases(self.user_embedding.weight, self.item_embedding.weight, self.user_bias, self.item_bias)
+        user, item = self._lengths(self.user_embedding.weight, self.item_embedding.weight)
+        return with_biases(user, item, self.user_bias, self.item_bias)
 
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
-        user, item = self.user_embedding(users), self.item_embedding(items)
+        user, item = self._lengths(self.user_embedding(users), self.item_embedding(items))
         if self.user_bias is None or self.item_bias is None:
             return user, item
         return with_biases(user, item, self.user_bias[users], self.item_bias[items])
+
+    def _lengths(self, *embeddings: Tensor) -> list[Tensor]:
+        """The embeddings as they are, or of length 1."""
+        return [F.normalize(x, dim=1) if self.normalize else x for x in embeddings]
 
     def outputs(self, batch: Any) -> Any:
         if self.task == "ranking":
@@ -123,6 +136,7 @@ class MF(EmbeddingRecommender):
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
         user, bias = rows["user_embedding.weight"], rows.get("user_bias")
+        (user,) = self._lengths(user)
         return with_biases(user, user, bias, bias)[0]
 
     def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:

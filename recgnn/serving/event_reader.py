@@ -125,7 +125,7 @@ class EventReader:
         if self.tables is None:
             raise ConfigError(
                 f"{self.folder}: recommending needs events with columns user and item (at most 5,000,000 of them); "
-                "this run can predict rows"
+                "this run can predict rows; for another one, name them (source.user, source.item)"
             )
         return self.tables
 

@@ -126,8 +126,8 @@ def test_workers_that_fill_the_cluster_prepare_the_log_on_it(ray_cluster, tiny, 
     log = "{class_path: TableLog, init_args: {path: log.parquet, name: synthetic}}"
     options = ["--config", str(tiny), f"--data.source={log}", "--trainer.max_epochs=1", "--trainer.logger=false"]
     two = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.engine=ray", "--on=ray"]
-    fit([*options, "--run_dir", "ray", *two, f"--data.cache_dir={here / 'cache'}"])
-    fit([*options, "--run_dir", "one", "--data.engine=memory", f"--data.cache_dir={here / 'other'}"])
+    fit([*options, "--run_dir", "ray", *two, "--data.cache_dir=cache"])
+    fit([*options, "--run_dir", "one", "--data.engine=memory", "--data.cache_dir=other"])
     one, other = (json.loads((here / run / "metrics.json").read_text())["dataset"] for run in ("ray", "one"))
     assert one == other
 

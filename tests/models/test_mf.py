@@ -7,8 +7,10 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.data.interactions.loaders import RatingBatch
+from recgnn.errors import ConfigError
 from recgnn.models import MF
 from recgnn.nn.folding import Entries
+from recgnn.training.recommenders import RatingTraining
 
 
 def with_biases(small) -> MF:
@@ -171,3 +173,28 @@ def test_shares_of_ratings_take_ridge_regression_apart(small, on_ratings) -> Non
     own = Entries(torch.zeros_like(small.edges[1][mine]), small.edges[1][mine], ratings[mine].float(), 1)
     found = model.shares(user, own, targets).sum(0) + model.item_bias[targets] + model.mean
     assert_close(found.double(), model.score_history(*own)[0, targets].double(), atol=1e-5, rtol=1e-4)
+
+
+def test_scores_by_cosine(small, on_graph, check_step, batch_for, naive_loss) -> None:
+    """Ranked, trained and folded in by the same cosine, biases added to it."""
+    torch.manual_seed(0)
+    model = MF(small.users, small.items, 4, biases=True, normalize=True)
+    torch.nn.init.normal_(model.item_bias)
+    training = on_graph(model, loss="softmax", l2=0.0)
+    p, q = model.user_embedding.weight, model.item_embedding.weight
+    rows = []
+    for u in range(small.users):
+        cosines = [(p[u] * q[i]).sum() / (p[u].norm() * q[i].norm()) for i in range(small.items)]
+        rows.append(torch.stack(cosines) + model.item_bias)
+    expected = torch.stack(rows)
+    assert_close(model.score(torch.arange(small.users)), expected.detach(), atol=1e-5, rtol=1e-5)
+    batch = batch_for(training)
+    found = training.data_loss(batch, model.outputs(batch))
+    assert_close(found.double(), naive_loss(training, batch, expected, small.counts), atol=1e-6, rtol=1e-6)
+    vectors = model.represent_users({"user_embedding.weight": 3 * p.detach(), "user_bias": model.user_bias}, None)
+    assert_close(vectors[:, :4].norm(dim=1), torch.ones(small.users))
+
+
+def test_cosines_are_no_ratings(small) -> None:
+    with pytest.raises(ConfigError, match="RatingTraining is for the task rating, and MF is for ranking"):
+        RatingTraining(MF(small.users, small.items, 4, normalize=True))

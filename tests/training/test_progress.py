@@ -1,10 +1,11 @@
-"""What is said of the epochs of a training where there is no terminal."""
+"""What is said of the epochs of a training where there is no terminal, and what Lightning asks of the bar."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
+from lightning import LightningModule, Trainer
 
 from recgnn.training.progress import EpochProgress
 
@@ -34,3 +35,12 @@ def test_slow_epochs_have_a_line_each(capsys, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_loss_with_regularisation_says_so(capsys) -> None:
     assert "loss with L2 0.5000" in told([0.2], capsys, l2=0.1)[0]
+
+
+def test_a_module_prints_beside_the_bar(tmp_path, capsys) -> None:
+    module, bar = LightningModule(), EpochProgress()
+    module.trainer = Trainer(callbacks=[bar], logger=False, accelerator="cpu", default_root_dir=tmp_path)
+    module.print("shown")
+    bar.disable()
+    module.print("shown, too")
+    assert capsys.readouterr().out.splitlines() == ["shown", "shown, too"]

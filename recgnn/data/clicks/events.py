@@ -52,6 +52,8 @@ class EventSource(AnySource):
     """What was left out in reading, in lines."""
     owners: Mapping[str, Kind] = {}
     """To whom columns belong that tables of users and items have, when blocks have been read."""
+    names: Mapping[str, str] = {}
+    """What the data call the columns `user`, `item` and `timestamp`, where it is something else."""
     titles: pd.DataFrame | None = None
     """Columns `item` and `title`, where the items have such, when blocks have been read."""
 
@@ -80,6 +82,9 @@ class EventTable(EventSource):
         train: The events to learn from.
         val: Those to choose by.
         test: Those to measure by.
+        user: Column of the users, whose past a model may see and who are recommended to; `user`, if there is one.
+        item: Column of the items; `item`, if there is one.
+        timestamp: Column of the times, which the order of the events follows; `timestamp`, if there is one.
         separator: Of the fields; found out when None.
         columns: Names of the columns of files without a header line.
         name: Short name of the data set; the file's stem when None.
@@ -111,6 +116,9 @@ class EventTable(EventSource):
         train: str | Path | None = None,
         val: str | Path | None = None,
         test: str | Path | None = None,
+        user: str | None = None,
+        item: str | None = None,
+        timestamp: str | None = None,
         separator: str | None = None,
         columns: list[str] | None = None,
         name: str | None = None,
@@ -127,7 +135,12 @@ class EventTable(EventSource):
         items: str | Path | dict | None = None,
     ) -> None:
         self.decimal = decimal
-        self.sides = {USER: Side.of(users, USER), ITEM: Side.of(items, ITEM)}
+        chosen = {USER: user, ITEM: item, TIMESTAMP: timestamp}
+        self.names = {ours: theirs for ours, theirs in chosen.items() if theirs not in (None, ours)}
+        if len({*self.names.values()}) < len(self.names):
+            raise ConfigError(f"EventTable: {', '.join(chosen)} are columns of their own; found {chosen}")
+        sides = {USER: Side.of(users, USER), ITEM: Side.of(items, ITEM)}
+        self.sides = {key: side and side._replace(id=side.id or self.names.get(key)) for key, side in sides.items()}
         self.keep, self.on_bad_rows = None if keep is None else Rule(keep, "keep"), on_bad_rows
         self.notes: list[str] = []
         self.files = part_files("EventTable", path, train, val, test)
@@ -140,6 +153,7 @@ class EventTable(EventSource):
         how = (self.quotes, self.encoding, self.decimal)
         beside = [Attributes(side, key, *how) for key, side in self.sides.items() if side is not None]
         wanted = None if columns is None else {*columns, *(name for one in beside for name in one.names if name)}
+        wanted = None if wanted is None else {self.names.get(name, name) for name in wanted}
         for frame in self._blocks(wanted):
             for one in beside:
                 frame = one.join(frame)
@@ -151,7 +165,7 @@ class EventTable(EventSource):
 
     def _blocks(self, columns: Collection[str] | None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
-        rows = 0
+        rows, own = 0, {theirs: ours for ours, theirs in self.names.items()}
         self._places = []
         for part, file in self.files.items():
             written = (self.separator, self.columns, self.quotes, self.encoding)
@@ -159,9 +173,11 @@ class EventTable(EventSource):
             first = first or table.names
             need_columns(first, table.names, file, f"{self.files['train']} has it")
             need_columns(table.names, first, self.files["train"], f"{file} has it")
+            need_columns(self.names.values(), table.names, file)
             start, line = 0, lines_of(table) if self.keep is None else None
             self._places.append((rows, Origin(file, line)))
             for frame in table_blocks(table, columns, self.keep):
+                frame = frame.drop(columns=[c for c in self.names if c in frame and c not in own]).rename(columns=own)
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:
@@ -172,7 +188,7 @@ class EventTable(EventSource):
 
     def at(self, row: int, column: str) -> str:
         first, origin = [place for place in self._places if place[0] <= row][-1]
-        return origin.at(row - first, column)
+        return origin.at(row - first, self.names.get(column, column))
 
     def events(self) -> pd.DataFrame:
         return pd.concat(list(self.blocks()), ignore_index=True)
@@ -180,7 +196,7 @@ class EventTable(EventSource):
     def fingerprint(self) -> str:
         options = [sorted(self.files), self.separator, self.columns, self.name, self.quotes, self.encoding]
         options += [self.decimal, repr(self.keep), self.on_bad_rows, repr(self.written)]
-        options += [repr(side and side[1:]) for side in self.sides.values()]
+        options += [repr(side and side[1:]) for side in self.sides.values()] + [repr(self.names)] * bool(self.names)
         files = [path for file in self.files.values() for path in existing_files(file)]
         return fingerprint(self, options, [*files, *(side and side.path for side in self.sides.values())])
 

@@ -10,11 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recgnn.data.interactions.log import POSITION, TIMESTAMP, USER
+from recgnn.data.interactions.log import ITEM, POSITION, TIMESTAMP, USER
 from recgnn.data.readers.lists import flat, padding_in, pieces_of, plain_lists
 from recgnn.data.readers.notation import Notation, read
 from recgnn.data.readers.origin import need_columns
 from recgnn.errors import ConfigError, DataError, Size, check, hints_of
+
+NAMED = "if it has another name, tell the source (source.user, source.item, source.timestamp)"
+"""How to mend it where a column is missing that has one name in all events."""
 
 
 @dataclass
@@ -55,7 +58,7 @@ class Histories:
         check("history", vars(self), hints_of(Histories))
         wanted = [*self.item_fields, *(self.columns or {}).values(), *([self.times] if self.times else [])]
         wanted += [USER] if self.columns is None else []
-        need_columns(wanted, columns, "history", error=ConfigError)
+        need_columns(wanted, columns, "history", NAMED * ({USER, ITEM} & {*wanted} - {*columns} != set()), ConfigError)
         if self.columns is not None and set(self.columns) != set(self.item_fields):
             raise ConfigError(
                 f"history: columns are of {', '.join(self.columns)}, expected one for each of item_fields "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -47,6 +48,17 @@ class Asked(NamedTuple):
     at: At = Origin().at
     earlier: Path | None = None
     read_run: ReadRun | None = None
+
+    def with_names(self, ours: Mapping[str, str]) -> Asked:
+        """Return the same of columns that have other names, `ours`, by those of the data."""
+        fields = None if self.fields is None else {ours.get(name, name): field for name, field in self.fields.items()}
+        whose = {ours.get(name, name): kind for name, kind in self.whose.items()}
+        past = self.history
+        if past is not None:
+            columns = past.columns and {ours.get(name, name): column for name, column in past.columns.items()}
+            past = replace(past, item_fields=[ours.get(name, name) for name in past.item_fields], columns=columns)
+        group = self.group and ours.get(self.group, self.group)
+        return self._replace(fields=fields, whose=whose, history=past, group=group)
 
     @property
     def negatives(self) -> int:
@@ -348,5 +360,6 @@ def _needed(split: Split, column: str) -> bool:
 def _check_columns(name: str, columns: list[str], split: Split, group: str | None) -> None:
     split = split.of if isinstance(split, WithoutValidation) else split
     if USER not in columns and (getattr(split, "by", None) == "user" or isinstance(split, LeaveOneOut)):
-        raise ConfigError(f"{name}: the events have no column user to split by; take RatioSplit with by: all")
+        raise ConfigError(f"{name}: the events have no column user to split by; take RatioSplit with by: all, or "
+            "name the column (source.user)")
     need_columns([] if group is None else [group], columns, f"group: {name}", error=ConfigError)

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import prepared_once
+from recgnn.data.cache import class_of, prepared_once
 from recgnn.data.clicks.arrays import write_fresh, write_items, write_parts
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
@@ -89,8 +89,8 @@ def prepare_events(
     """
     drawn = drawn or Drawn()
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
-    kind = f"{type(split).__module__}.{type(split).__qualname__} {split!r}"
-    steps = [source.fingerprint(), label, json.dumps(stated), kind, str(group), f"{task}, events format {FORMAT}"]
+    steps = [class_of(source), source.fingerprint(), label, json.dumps(stated), f"{class_of(split)} {split!r}"]
+    steps += [str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {drawn.number}, seed {drawn.seed}"] * (drawn.number > 0)
     steps += [] if drawn.hard is None else [f"{drawn.hard.share} of {drawn.hard.fingerprint()}"]
     steps += [] if history is None else [json.dumps(asdict(history))]
@@ -150,7 +150,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
     untimed: list[int] = []  # rows that were dropped, by each pass
     if isinstance(source, EventSource):
         known = source.known()
-        name, blocks = source.name, blocks_of(source, untimed)
+        name, blocks, names = source.name, blocks_of(source, untimed), dict(source.names)
         asked = asked._replace(written=source.written, at=source.at)
     else:
         assert isinstance(source, Source)  # the only other kind
@@ -159,6 +159,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         blocks, name, names, notes = of_frame(without_lists(frame)), log.name, dict(log.columns), log.notes
         asked = asked._replace(whose={**joined, **asked.whose}, times=log.times, at=Origin(name).at)
         asked = asked._replace(written=Written(on_missing="keep"))
+    asked = asked.with_names({theirs: ours for ours, theirs in names.items()})
     columns = [str(c) for c in next(iter(blocks())).columns]
     if isinstance(source, EventSource):
         asked = asked._replace(whose={**source.owners, **asked.whose})

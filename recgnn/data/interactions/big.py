@@ -64,7 +64,7 @@ class BigLog:
             import duckdb
         except ImportError:
             raise NotBeyondMemory("DuckDB is not installed (pip install 'recgnn[duckdb]')") from None
-        with atomic_folder(folder) as temporary, _emptied(temporary_beside(Path(folder))) as work:
+        with atomic_folder(folder) as temporary, _emptied(temporary_beside(Path(folder).absolute())) as work:
             options: dict[str, Any] = {"memory_limit": self.memory_limit, "temp_directory": str(work)}
             try:
                 with duckdb.connect(str(work / "log.duckdb"), config=options) as self.con:

@@ -35,7 +35,7 @@ class RayLog(BigLog):
 
     def _read(self, columns: list[str], work: Path) -> None:
         ray = connect(asked="data.engine ray")
-        self.work, files = work, existing_files(self.source.path)
+        self.work, files = work, [file.absolute() for file in existing_files(self.source.path)]
         if not all(map(is_parquet, files)):
             raise ConfigError(f"data.engine ray: {self.source.path}: it reads Parquet; take engine: duckdb")
         whole = BigReader(self.source, columns, self.con)  # which compares the files' columns

@@ -42,7 +42,7 @@ def times(frame: pd.DataFrame, who: str, within_user: bool) -> np.ndarray:
         return frame[TIMESTAMP].to_numpy()
     if within_user and POSITION in frame and pd.api.types.is_numeric_dtype(frame[POSITION].dtype):
         return frame[POSITION].to_numpy()
-    raise DataError(f"{who} needs timestamps and the log has none; name the timestamp column or split at random")
+    raise DataError(f"{who} needs timestamps and the log has none; name them (source.timestamp) or split at random")
 
 
 def start_of(part: str, value: float | str | None, ordered: bool = False) -> float:

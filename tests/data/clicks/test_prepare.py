@@ -212,3 +212,44 @@ def test_events_without_a_time(on_missing, tmp_path) -> None:
     assert untimed.sum() == (5 if on_missing == "keep" else 0) and (found.train.lengths[untimed] == 0).all()
     liked = int((frame["label"].eq(1) & frame["timestamp"].notna()).sum())
     assert len(found.test.past_items) <= liked, "none of them is in a past"
+
+
+def test_columns_of_other_names(tmp_path) -> None:
+    """With the names told, the same is prepared as from a file whose columns have the usual ones."""
+    rows = [(f"u{n % 7}", f"i{n % 5}", f"2024-03-{1 + n % 28:02d} 08:00", n % 3, int(n % 4 == 0)) for n in range(140)]
+    usual, own = ["user", "item", "timestamp", "place", "clicked"], ["who", "what", "shown", "place", "clicked"]
+    pd.DataFrame(rows, columns=usual).to_csv(tmp_path / "usual.csv", index=False)
+    pd.DataFrame(rows, columns=own).assign(user="by chance").to_csv(tmp_path / "own.csv", index=False)
+    brands = pd.DataFrame({"what": [f"i{n}" for n in range(5)], "brand": list("aabbc")})
+    brands.to_csv(tmp_path / "items.csv", index=False)
+    named = EventTable(tmp_path / "own.csv", user="who", item="what", timestamp="shown", name="log",
+                       items=tmp_path / "items.csv")  # fmt: skip
+    plain = EventTable(tmp_path / "usual.csv", name="log", items={"path": tmp_path / "items.csv", "id": "what"})
+    split = TemporalSplit([0.8, 0.1, 0.1])
+    stated = {"item": "categorical", "brand": "categorical", "place": "categorical"}
+    theirs = {"what" if name == "item" else name: kind for name, kind in stated.items()}
+    found = []
+    for source, fields, of in ((plain, stated, "item"), (named, theirs, "what")):
+        past = Histories([of], max_length=3)
+        data = CTRDataModule(source, "clicked", fields, split, history=past, cache_dir=str(tmp_path))
+        data.prepare_data()
+        data.setup("fit")
+        found.append(data.prepared)
+    one, two = found
+    assert two.summary["columns"] == {"user": "who", "item": "what", "timestamp": "shown"}
+    assert {**one.summary, "columns": 0} == {**two.summary, "columns": 0}
+    for part in ("train", "val", "test"):
+        assert np.array_equal(getattr(one, part).ids, getattr(two, part).ids)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"user": "how"}, "no column 'how' .did you mean 'who'"),
+        ({"user": "who", "item": "who"}, "user, item, timestamp are columns of their own"),
+    ],
+)
+def test_names_that_no_column_has(options, told, tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("who,what,clicked\n1,2,1\n2,2,0\n")
+    with pytest.raises((ConfigError, DataError), match=told):
+        CTRDataModule(EventTable(tmp_path / "a.csv", **options), "clicked", cache_dir=str(tmp_path)).prepare_data()
