@@ -11,6 +11,7 @@ from inspect import Parameter, getmembers, isfunction, signature
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from recgnn.cli.own_code import mistake_in_own_code
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training, suited
@@ -119,9 +120,9 @@ def class_named(place: str, name: str) -> type:
         return known[name]
     try:
         cls = class_at_path(name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # TypeError: a path that begins with a dot
-        hint = did_you_mean(name.rpartition(".")[2], known)
-        raise ConfigError(f"{place}: {name} cannot be imported: {' '.join(str(error).split())}{hint}") from error
+    except Exception as error:  # of the module's code, or of a path that is none
+        hint, why = did_you_mean(name.rpartition(".")[2], known), " ".join(str(error).split())
+        raise ConfigError(f"{place}: {name} cannot be imported: {mistake_in_own_code(error) or why}{hint}") from error
     bases = PLACES[place].bases
     if not isinstance(cls, type) or not issubclass(cls, tuple(map(class_at_path, bases))):
         raise ConfigError(f"{place}: {name} is no {what}: it does not extend {bases[0]}")

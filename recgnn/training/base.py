@@ -180,7 +180,7 @@ class Training(Checked, LightningModule):
             return None
         outputs = self.model.outputs(batch)
         loss = self.data_loss(batch, outputs)
-        if not loss.requires_grad:
+        if not (loss.requires_grad or self.own_loss):
             self._refuse_loss(outputs)
         if self.l2:
             loss = loss + self.penalty(batch, outputs)

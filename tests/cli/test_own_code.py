@@ -166,6 +166,20 @@ def test_methods_that_lack_or_cannot_be_called(bad, place, name, expected) -> No
         class_named(place, f"bad.{name}")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import torch\nclass A(\n", r"'\(' was never closed \(worse.py, line 2\)"),
+        ("import torch\nprint(torch.nothing_of_it)\n", r"<module> \(worse.py, line 2\): `print.*`: AttributeError: "),
+    ],
+)
+def test_a_module_that_cannot_be_imported_has_a_place(here, monkeypatch, text, expected) -> None:
+    Path("worse.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(here))
+    with pytest.raises(ConfigError, match=rf"^training.loss: worse.Hinge cannot be imported: {expected}"):
+        class_named("training.loss", "worse.Hinge")
+
+
 def test_methods_that_can_be_called(bad) -> None:
     for name in ("Hinge", "Array", "Dense"):
         assert class_named("training.loss", f"bad.{name}").__name__ == name
