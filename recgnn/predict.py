@@ -40,8 +40,8 @@ def parser() -> OptionParser:
         help="csv, tsv or parquet file with a column of users and a column of items, or with the fields of a model of "
         "clicks; or libsvm or libffm text, where such text was trained on",
     )
-    told = "what stands before the fraction of numbers in text (default: .)"
-    parser.add_argument("--decimal", choices=(".", ","), default=".", help=told)
+    told = "what stands before the fraction of numbers in text (default: as in the data of the run)"
+    parser.add_argument("--decimal", choices=(".", ","), help=told)
     parser.add_output()
     for side in ("user", "item"):
         text = f"name of the column of {side}s (default: {side}, or its name in the run's data)"
@@ -65,6 +65,7 @@ def main(argv: list[str]) -> pd.DataFrame | None:
     trained = load(options.run, options.trust)
     if isinstance(trained, TrainedPipeline):
         trained = trained.ranker  # which has an answer for any pair
+    options.decimal = options.decimal or ("," if trained.summary.get("decimal") == "," else ".")
     trained.names |= {side: name for side in ("user", "item") if (name := getattr(options, side)) is not None}
     return _predict_events(trained, options) if isinstance(trained, TrainedCTR) else _predict_pairs(trained, options)
 

@@ -57,7 +57,8 @@ def test_commands_and_their_options_exist(name: str) -> None:
         named = words[words.index("--config") + 1]
         if not named.startswith("runs/"):
             assert configuration(ROOT / named if "/" in named else named).is_file()
-        line = CommandLine([word if word != named else str(configuration(ROOT / "conf/deepfm.yaml")) for word in words])
+        config = configuration(ROOT / (named if named.startswith("conf/") else "conf/deepfm.yaml"))
+        line = CommandLine([word if word != named else str(config) for word in words])
         assert line.model is not None
         asked = [yaml.safe_load(w.partition("=")[2] or words[i + 1]) for i, w in enumerate(words) if "callbacks+" in w]
         assert all({"every_n_train_steps"} == {*callback["init_args"]} for callback in asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -144,7 +144,8 @@ class Recommender(Model):
         weighted: of a model that is solved: whether it uses the weights of the log, as `confidences`.
         confidences: of the training interactions, of mean 1, [E]; None where the log has no weights.
         partition: the rows of users and items that this process has, where several have them together.
-        divisible: whether they can.
+        divisible: whether they can, and whether neighbourhoods can be sampled: a step then reads the embeddings of its
+            batch and of these alone.
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("ranking",)
@@ -184,6 +185,17 @@ class Recommender(Model):
                 )
             self.low, self.high, self.mean = low.float(), high.float(), ratings.double().mean().float()
         self.refresh()
+
+    def sample(self, fan_out: Sequence[int]) -> None:
+        """Train from now on with sampled neighbourhoods, and sparse gradients of the embeddings.
+
+        Args:
+            fan_out: how many neighbours of a node at most, a number for each layer, for the batch's own nodes first.
+
+        Raises:
+            ConfigError: if the model cannot, or has another number of layers.
+        """
+        raise ConfigError(f"fan_out is for MF, LightGCN, NGCF and GCN, and this is {type(self).__name__}; leave it out")
 
     # ---- scores
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import NonNegative, Size
+from recgnn.errors import ConfigError, NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side, with_mean
 from recgnn.nn.folding import DAMPING, Entries, features_of, neighbour_map
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
 from recgnn.nn.partition import DividedOperator, Partition
+from recgnn.nn.sampling import Hop, SampledHop, sampled_hops
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor | slice]:
@@ -46,8 +47,12 @@ class EmbeddingRecommender(Recommender):
         num_items: I, given by the data.
         embedding_dim: D.
         init_std: standard deviation of the embeddings at the start.
+
+    Attributes:
+        fan_out: see `sample`; None where all neighbours are read.
     """
 
+    fan_out: Sequence[int] | None = None
     defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 2e-3}
     explanation = (
         "what each of the user's items adds to the vector that these items alone would give a new user; an "
@@ -84,6 +89,28 @@ class EmbeddingRecommender(Recommender):
         self._maps: dict[str, Tensor] = {}
 
     # ---- training
+
+    def sample(self, fan_out: Sequence[int]) -> None:
+        if not self.divisible:
+            super().sample(fan_out)
+        if len(fan_out) != len(self.layer_widths):
+            raise ConfigError(
+                f"fan_out is {list(fan_out)}, and {type(self).__name__} has {len(self.layer_widths)} layers; give a "
+                "number for each, the first for the batch's own neighbours"
+            )
+        self.fan_out = fan_out
+        self.user_embedding.sparse = self.item_embedding.sparse = True
+
+    def hops(self, rows: Pair | None) -> tuple[Pair, Pair | None, Sequence[Hop | SampledHop]]:
+        """Return how the layers are computed: layer 0, the places in it of the users and items (`rows`) that are
+        wanted, None for all of it, and a hop for each further layer, the last of which is at these rows alone."""
+        operator: Any = getattr(self, "operator", None)
+        if rows is not None and self.training and self.fan_out is not None:
+            (users, items), place, sampled = sampled_hops(operator, rows, self.fan_out)
+            return (self.user_embedding(users), self.item_embedding(items)), place, sampled
+        x = self.user_embedding.weight, self.item_embedding.weight
+        count = len(self.layer_widths)
+        return x, rows, [Hop(operator, None, rows)] * (count - 1) + [Hop(operator, rows, None)] * min(count, 1)
 
     def represent(self, users: Tensor, items: Tensor) -> Pair:
         """Compute the representations of users [B] and items [m], which may repeat: ([B, D'], [m, D'])."""

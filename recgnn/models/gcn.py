@@ -62,17 +62,13 @@ class GCN(EmbeddingRecommender):
 
     def _propagate(self, rows: Pair | None) -> Pair:
         """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
-        x = self.user_embedding.weight, self.item_embedding.weight
-        layers = [pick(x, rows)]
-        for conv in self.convs:
+        x, place, hops = self.hops(rows)
+        layers = [pick(x, place)]
+        for conv, hop in zip(self.convs, hops, strict=True):
             if conv is not self.convs[0]:
                 x = each_side(lambda e: self.dropout(e.relu()), x)
-            if conv is self.convs[-1] and rows is not None:
-                x, rows = self.operator.rows(x, *rows), None
-            else:
-                x = self.operator(x)
-            x = each_side(conv, x)
-            layers.append(pick(x, rows))
+            x = each_side(conv, hop(x))
+            layers.append(pick(x, hop.place))
         if self.readout == "last":
             return layers[-1]
         return each_side(lambda *parts: torch.cat(parts, 1), *layers)

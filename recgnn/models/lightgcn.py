@@ -11,7 +11,7 @@ from recgnn.errors import ConfigError, Layers, NonNegative, Size
 from recgnn.models.base import Pair
 from recgnn.models.embedding import EmbeddingRecommender, message_shares
 from recgnn.nn.folding import Entries, user_rows
-from recgnn.nn.layer_sum import layer_sum, layer_sum_rows
+from recgnn.nn.layer_sum import layer_sum, layer_sum_hops, layer_sum_rows
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.propagation import BipartiteOperator, csr_matmul
 
@@ -77,6 +77,9 @@ class LightGCN(EmbeddingRecommender):
         return layer_sum(self.operator, (self.user_embedding.weight, self.item_embedding.weight), self.alpha)
 
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
+        if self.fan_out is not None and self.training:
+            x, _, hops = self.hops((users, items))
+            return layer_sum_hops(hops, x, self.alpha)
         x = self.user_embedding.weight, self.item_embedding.weight
         return layer_sum_rows(self.operator, x, self.alpha, users, items)
 

@@ -70,18 +70,14 @@ class NGCF(EmbeddingRecommender):
 
     def _propagate(self, rows: Pair | None) -> Pair:
         """Compute all representations, or those of `rows`, for which the last layer is computed at these rows alone."""
-        x = self.user_embedding.weight, self.item_embedding.weight
-        layers = [pick(x, rows)]
-        for conv in self.convs:
+        x, place, hops = self.hops(rows)
+        layers = [pick(x, place)]
+        for conv, hop in zip(self.convs, hops, strict=True):
             senders, drop = self._drop_nodes(x)
-            if conv is self.convs[-1] and rows is not None:
-                side = self.operator.rows(senders, *rows, drop)
-                x, rows = pick(x, rows), None
-            else:
-                side = self.operator(senders, drop)
+            side, x = hop(senders, drop), hop.own(x)
             x = each_side(lambda e: F.dropout(e, self.message_dropout, self.training), each_side(conv, side, x))
             kept = x if self.variant == "paper" else each_side(F.normalize, x)
-            layers.append(pick(kept, rows))
+            layers.append(pick(kept, hop.place))
         return each_side(lambda *parts: torch.cat(parts, 1), *layers)
 
     def _drop_nodes(self, x: Pair) -> tuple[Pair, float]:

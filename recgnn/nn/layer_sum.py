@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scatter_rows, select_rows
+from recgnn.nn.sampling import Hop, SampledHop
 
 
 def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
@@ -31,6 +34,22 @@ def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
         out_user.addcmul_(user, weight)
         out_item.addcmul_(item, weight)
     return out_user, out_item
+
+
+def layer_sum_hops(hops: Sequence[Hop | SampledHop], x: Pair, alpha: Tensor) -> Pair:
+    r"""Estimate `layer_sum` at a batch's nodes over sampled neighbourhoods, differentiable in x and alpha, by Horner's
+    rule, :math:`\alpha_0 x + \hat A_1 (\alpha_1 x + \hat A_2 (\dots))`: ([n, D], [m, D]).
+
+    Args:
+        hops: the outermost first (see `sampled_hops`).
+        x: at the nodes that the outermost reads.
+        alpha: layer weights, [K+1].
+    """
+    user, item = alpha[-1] * x[0], alpha[-1] * x[1]
+    for weight, hop in zip(alpha[:-1].flip(0), hops, strict=True):
+        x, (side_user, side_item) = hop.own(x), hop((user, item))
+        user, item = torch.addcmul(side_user, x[0], weight), torch.addcmul(side_item, x[1], weight)
+    return user, item
 
 
 def layer_sum_rows(

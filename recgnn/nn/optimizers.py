@@ -84,13 +84,13 @@ class LazyAdam(RowOptimizer):
         state["step"] += 1
         first, second = group["betas"]
         step = float(state["step"])
-        mean = state["exp_avg"][rows].lerp_(gradient, 1 - first)
-        square = state["exp_avg_sq"][rows].lerp_(gradient.square(), 1 - second)
+        mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - first)
+        square = state["exp_avg_sq"].index_select(0, rows).lerp_(gradient.square(), 1 - second)
         state["exp_avg"].index_copy_(0, rows, mean)
         state["exp_avg_sq"].index_copy_(0, rows, square)
         rate = group["lr"] * (1 - second**step) ** 0.5 / (1 - first**step)
         root = square.sqrt_().add_(group["eps"] * (1 - second**step) ** 0.5)
-        table.index_copy_(0, rows, table[rows].addcdiv_(mean, root, value=-rate))
+        table.index_copy_(0, rows, table.index_select(0, rows).addcdiv_(mean, root, value=-rate))
 
 
 class RowwiseAdagrad(RowOptimizer):

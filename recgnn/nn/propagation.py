@@ -81,6 +81,11 @@ class _Product(torch.autograd.Function):
         return csr_matmul(ctx.transposed, grad.contiguous()), None, None
 
 
+def spmm(x: Tensor, csr: CSR, transposed: CSR) -> Tensor:
+    """Compute A x for x [C, D] and `csr` A [R, C], whose gradient is a product with A's `transposed`: [R, D]."""
+    return _Product.apply(x, csr, transposed)
+
+
 class _RowsProduct(torch.autograd.Function):
     """A[rows] x, the few rows that a training step needs, with its exact gradient."""
 
@@ -203,7 +208,7 @@ class BipartiteOperator(nn.Module):
         """Compute Â x for a pair, [U, D] and [I, D]; `drop` as in `forward`."""
         x_user, x_item = x
         ui, ui_t, iu, iu_t = self.halves(drop)
-        out_user, out_item = _Product.apply(x_item, ui, ui_t), _Product.apply(x_user, iu, iu_t)
+        out_user, out_item = spmm(x_item, ui, ui_t), spmm(x_user, iu, iu_t)
         if self.user_self is not None and self.item_self is not None:
             out_user = out_user + self.user_self[:, None] * x_user
             out_item = out_item + self.item_self[:, None] * x_item

@@ -213,6 +213,26 @@ class Training(Checked, LightningModule):
         clipped = self._trainer is not None and self.trainer.gradient_clip_val is not None
         return torch.optim.Adam(parameters, lr=self.lr, fused=not clipped)
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """As Lightning's, which refuses sparse gradients."""
+        moved: list[Any] = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        sparse = [parameter for parameter in moved if parameter.grad.is_sparse]
+        if not gradient_clip_val or not sparse:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for parameter in sparse:
+            parameter.grad = parameter.grad.coalesce()
+        gradients = [p.grad.values() if p.grad.is_sparse else p.grad for p in moved]
+        if gradient_clip_algorithm == "value":
+            for gradient in gradients:
+                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
+            return
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        for gradient in gradients:
+            gradient.mul_((gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
+
     def on_train_epoch_start(self) -> None:
         self.total = 0.0
         self.model.refresh()

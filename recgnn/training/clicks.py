@@ -213,26 +213,6 @@ class ClickTraining(Training):
         rest = self.adam([parameter for parameter in self.parameters() if id(parameter) not in taken])
         return Together([rest, *(made(group) for (_, made), group in zip(own, weights, strict=True) if group)])
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """As Lightning's, which refuses sparse gradients."""
-        moved: list[Any] = [parameter for parameter in self.parameters() if parameter.grad is not None]
-        sparse = [parameter for parameter in moved if parameter.grad.is_sparse]
-        if not gradient_clip_val or not sparse:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-            return
-        for parameter in sparse:
-            parameter.grad = parameter.grad.coalesce()
-        gradients = [p.grad.values() if p.grad.is_sparse else p.grad for p in moved]
-        if gradient_clip_algorithm == "value":
-            for gradient in gradients:
-                gradient.clamp_(-gradient_clip_val, gradient_clip_val)
-            return
-        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-        for gradient in gradients:
-            gradient.mul_((gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
-
     def on_train_start(self) -> None:
         self.model.calibration = None
 

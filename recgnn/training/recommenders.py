@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
@@ -19,6 +20,7 @@ from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
 from recgnn.nn.losses import FOR_EACH, PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
+from recgnn.nn.optimizers import LazyAdam, Together
 from recgnn.training.base import Training
 from recgnn.training.costs import told_costs
 
@@ -96,6 +98,9 @@ class RankingTraining(RecommenderTraining):
         l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
+        fan_out: MF and graph models: how many neighbours of a node are sampled at most, a number for each layer, for
+            the batch's own nodes first; so that a step costs the same whatever the graph's size. Embeddings are then
+            moved by lazy Adam, the rows that a step has read alone. None for all neighbours, and Adam.
         metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
         ks: lengths of the recommendation lists that are measured.
     """
@@ -113,6 +118,7 @@ class RankingTraining(RecommenderTraining):
         l2: NonNegative | None = None,
         l2_on: Literal["embeddings", "representations"] | None = None,
         lr: Positive | None = None,
+        fan_out: Sequence[Size] | None = None,
         metrics: Sequence[str | RankingMetric | CatalogueMetric] = (*RANKING,),
         ks: Sequence[Count] = (10, 20),
     ):
@@ -122,6 +128,8 @@ class RankingTraining(RecommenderTraining):
         if l2_on is not None and not hasattr(model, "propagate"):
             raise ConfigError(f"l2_on is for models by inner product, and {type(model).__name__} is none; leave it out")
         model.l2_on = l2_on or self.suited.get("l2_on", "embeddings")
+        if fan_out is not None:
+            model.sample(fan_out)
         if isinstance(negatives, str):
             negatives_ = self._named(negatives, num_negatives, popularity_alpha)
         else:
@@ -187,6 +195,13 @@ class RankingTraining(RecommenderTraining):
         for metrics in self.metrics.values():
             metrics.set_popularity(counts)
         self.item_log_q = (counts.clamp(min=1).double() / max(1, items.numel())).log().float()
+
+    def configure_optimizers(self) -> Optimizer:
+        tables = {id(x.weight): x.weight for x in self.model.modules() if isinstance(x, nn.Embedding) and x.sparse}
+        if not tables:
+            return super().configure_optimizers()
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in tables]
+        return Together([*([self.adam(rest)] if rest else []), LazyAdam(list(tables.values()), lr=self.lr)])
 
     def log_q(self, items: Tensor) -> Tensor | None:
         """The correction for how often `items` are met as negatives: like items, or None for none."""

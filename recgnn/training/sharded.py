@@ -127,6 +127,11 @@ def check(trainer: Any, training: Any) -> None:
             f"--trainer.strategy sharded divides the users and items of MF, LightGCN, NGCF and GCN, trained for "
             f"rankings, and this is {name} for {training.task}; take --trainer.strategy ddp"
         )
+    if model.fan_out is not None:
+        raise ConfigError(
+            "training.fan_out: a process of --trainer.strategy sharded cannot sample the edges of others' nodes; take "
+            "--trainer.strategy ddp, or leave fan_out out"
+        )
     if trainer.gradient_clip_val and str(trainer.gradient_clip_algorithm or "norm").endswith("norm"):
         raise ConfigError(
             "--trainer.gradient_clip_val: no process of --trainer.strategy sharded has the norm of all gradients; add "

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.errors import ConfigError
-from recgnn.models import GCN, MF, NGCF, LightGCN
+from recgnn.models import DAE, GCN, MF, NGCF, LightGCN, XSimGCL
 from recgnn.models.base import Recommender
 from recgnn.models.embedding import pick, unique_rows
 
@@ -167,3 +167,68 @@ def test_both_paths_give_the_same_loss_and_gradient(kind, options, loss, small, 
     for (name, _), ours, theirs in zip(model.named_parameters(), *gradients, strict=True):
         assert_close(ours, theirs, msg=lambda text, name=name: f"gradient of {name}: {text}")
         assert theirs.abs().sum() > 0 or name == "user_bias", name  # which BPR cancels
+
+
+SAMPLED = [
+    (MF, {"biases": True}, []),
+(LightGCN, {"num_layers": 2}, [9, 9]), (LightGCN, {"layer_weights": "learned"}, [9] * 3),
+    (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0}, [9, 9]), (GCN, {"layer_dims": [5, 3]}, [9, 9]),
+    (NGCF, {"variant": "authors", "message_dropout": 0.0}, [9] * 3), (GCN, {"readout": "concat"}, [9, 9]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "sizes", "fan_out"), SAMPLED, ids=str)
+@pytest.mark.parametrize("l2_on", ["embeddings", "representations"])
+def test_fan_out_above_every_degree_is_all_neighbours(kind, sizes, fan_out, l2_on, small, on_graph, batch_for) -> None:
+    """The same loss and gradients, of the rows that the batch reaches."""
+    found = []
+    for options in ({}, {"fan_out": fan_out}):
+        torch.manual_seed(0)
+        training = on_graph(kind(small.users, small.items, 4, **sizes), l2=0.1, l2_on=l2_on, **options)
+        training.training_step(batch_for(training), 0).backward()
+        found.append({name: x.grad for name, x in training.model.named_parameters()})
+    for name, gradient in found[1].items():
+        assert gradient.is_sparse == name.endswith("embedding.weight")
+        assert_close(gradient.to_dense(), found[0][name], atol=1e-9, rtol=1e-7)
+
+
+def test_a_sampled_step_moves_the_rows_that_it_reads(small, on_graph, batch_for) -> None:
+    training = on_graph(LightGCN(small.users, small.items, 4, num_layers=1), fan_out=[1], l2=0.0)
+    tables = training.model.user_embedding.weight, training.model.item_embedding.weight
+    before = [table.detach().clone() for table in tables]
+    batch, optimizer = batch_for(training), training.configure_optimizers()
+    training.training_step(batch, 0).backward()
+    optimizer.step()
+    moved = [int((table != old).any(1).sum()) for table, old in zip(tables, before, strict=True)]
+    reached = len(batch.users.unique()) + len(batch.positives.unique())  # a neighbour for each, of those that have any
+    assert batch.negatives is None and 0 < moved[0] < reached and 0 < moved[1] < reached
+
+
+def test_sampled_training_learns(train) -> None:
+    before, after, trainer = train(
+        lambda *sizes: LightGCN(*sizes, 16), fan_out=[5, 3, 2], lr=0.02, l2=0.01, l2_on="embeddings"
+    )
+    assert after > before + 0.05
+    model = trainer.lightning_module.model
+    model.refresh()
+    assert_close(model.eval().embeddings(), model.propagate())  # over all neighbours
+
+
+@pytest.mark.parametrize(
+    ("model", "fan_out", "message"),
+    [
+        (lambda: LightGCN(5, 5, 4), [5, 5], "fan_out is \\[5, 5\\], and LightGCN has 3 layers; give a number for each"),
+        (lambda: LightGCN(5, 5, 4), [5, 5, 0], "fan_out is \\[5, 5, 0\\]; expected a list, each a whole number from 1"),
+        (lambda: XSimGCL(5, 5, 4), [5, 5], "fan_out is for MF, LightGCN, NGCF and GCN, and this is XSimGCL; leave it"),
+        (lambda: DAE(5, 5, hidden_dims=[4]), [5], "and this is DAE; leave it out"),
+    ],
+)
+def test_mistakes_of_a_fan_out(model, fan_out: list[int], message: str, training_of) -> None:
+    with pytest.raises(ConfigError, match=message):
+        training_of(model(), fan_out=fan_out)
+
+
+def test_single_edges_are_not_dropped_of_sampled_ones(small, on_graph, batch_for) -> None:
+    training = on_graph(NGCF(small.users, small.items, 4, [4], variant="authors", node_dropout=0.1), fan_out=[2])
+    with pytest.raises(ConfigError, match="node_dropout: an edge that is sampled"):
+        training.training_step(batch_for(training), 0)

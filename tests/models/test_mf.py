@@ -187,12 +187,12 @@ def test_scores_by_cosine(small, on_graph, check_step, batch_for, naive_loss) ->
         cosines = [(p[u] * q[i]).sum() / (p[u].norm() * q[i].norm()) for i in range(small.items)]
         rows.append(torch.stack(cosines) + model.item_bias)
     expected = torch.stack(rows)
-    assert_close(model.score(torch.arange(small.users)), expected.detach(), atol=1e-5, rtol=1e-5)
+    assert_close(model.score(torch.arange(small.users)), expected.detach().float(), atol=1e-5, rtol=1e-5)
     batch = batch_for(training)
     found = training.data_loss(batch, model.outputs(batch))
     assert_close(found.double(), naive_loss(training, batch, expected, small.counts), atol=1e-6, rtol=1e-6)
     vectors = model.represent_users({"user_embedding.weight": 3 * p.detach(), "user_bias": model.user_bias}, None)
-    assert_close(vectors[:, :4].norm(dim=1), torch.ones(small.users))
+    assert_close(vectors[:, :4].norm(dim=1), torch.ones(small.users, dtype=vectors.dtype))
 
 
 def test_cosines_are_no_ratings(small) -> None:

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from recgnn import load
+from recgnn.cli.entry import main
 from recgnn.data import CTRDataModule, FrameLog, GraphDataModule, SparseText
 from recgnn.data.readers import tables
+from recgnn.errors import DataError
 from recgnn.serving import loading as serving
 
 COLD = 2.25
@@ -406,3 +408,19 @@ def test_sparse_text_is_read_as_it_was_trained_on(form, model, tmp_path, make_ru
     assert ("left out, as the training data does not have them: field12" in err) == (form == "ffm")
     again = load(run).predict(found.drop(columns="prediction"))  # as columns
     np.testing.assert_allclose(again["prediction"], expected, atol=1e-6)
+
+
+def test_numbers_are_read_as_those_of_the_run(here, capsys) -> None:
+    rows = [f"{n % 5};{n % 7},{n % 10};{int(n % 3 == 0)}" for n in range(120)]
+    Path("a.csv").write_text("\n".join(["place;price;clicked", *rows]), encoding="utf-8")
+    options = ["--data=CTRDataModule", "--data.source=EventTable", "--data.source.path=a.csv",
+               "--data.source.decimal=,", "--data.label=clicked",
+               "--model=LR", "--trainer.max_epochs=1", "--trainer.logger=false"]  # fmt: skip
+    main("fit", [*options, "--run_dir=run", "--trainer.accelerator=cpu"])
+    Path("rows.csv").write_text("place;price\n3;2,5\n", encoding="utf-8")
+    table = main("predict", ["--run", "run", "--input", "rows.csv"])
+    expected = load("run").predict(pd.DataFrame({"place": [3], "price": [2.5]}))["prediction"]
+    assert float(table["price"][0]) == 2.5
+    assert table["prediction"].tolist() == pytest.approx(expected.tolist(), abs=1e-4)
+    with pytest.raises(DataError, match="'2,5' is no number"):
+        main("predict", ["--run", "run", "--input", "rows.csv", "--decimal", "."])

@@ -231,6 +231,7 @@ def compute_events(source: AnySource, asked: Asked, folder: Path) -> PreparedEve
         "split": asked.split.describe(),
         "val_is_test": asked.split.val_is_test,
         "columns": names,
+        "decimal": getattr(source, "decimal", "."),
         "guessed": asked.fields is None,
         "owners": {column: owner.told for column, owner in owners.items() if owner.kind != "unclear"},
         "left_out": chosen.left_out,

@@ -85,9 +85,10 @@ def history_of(trained: TrainedCTR) -> dict | None:
     }
 
 
-def write_encoding(trained: TrainedCTR, folder: Path) -> None:
-    """Write encoding.json, and vocabulary.parquet: the known values of each field and their rows within it."""
-    write_json(folder / "encoding.json", encoding_of(trained))
+def write_encoding(trained: TrainedCTR, folder: Path, check: dict[str, Any]) -> None:
+    """Write encoding.json, with what the consumer can `check`, and vocabulary.parquet: the known values of each field
+    and their rows within it."""
+    write_json(folder / "encoding.json", encoding_of(trained) | {"check": check})
     of: list[str] = []
     values: list[str] = []
     rows: list[int] = []

@@ -173,7 +173,7 @@ def _write_program(trained: TrainedCTR | TrainedRecommender, format: Format, fol
     else:
         answer = programs.write_torch(program, folder / "model.pt2")(*examples)
     if isinstance(trained, TrainedCTR):
-        write_encoding(trained, folder)
+        write_encoding(trained, folder, programs.known_answer(inputs, expected) if format == "onnx" else {})
         if format == "onnx":
             write_histories(trained, folder)
     else:

@@ -93,6 +93,14 @@ def write_onnx(program: ExportedProgram, inputs: list[Input], output: str, about
     return {"opset": OPSET, "ir_version": graph.ir_version}
 
 
+def known_answer(inputs: list[Input], expected: Tensor) -> dict:
+    """What a consumer can check its onnxruntime by: made-up inputs and the model's own answer, as plain values."""
+    import onnxruntime
+
+    given = {i.name: {"type": i.as_dict()["type"], "values": i.example.tolist()} for i in inputs}
+    return {"inputs": given, "answer": expected.tolist(), "onnxruntime": onnxruntime.__version__}
+
+
 def run_onnx(path: Path, inputs: list[Tensor], names: list[str]) -> Tensor:
     """What onnxruntime makes of the inputs."""
     import onnxruntime

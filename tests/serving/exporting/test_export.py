@@ -325,3 +325,13 @@ def test_a_package_that_lacks_is_named(recommender, click_model, tmp_path, monke
     monkeypatch.setattr("recgnn.serving.index.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "recgnn\[index\]"'):
         export(recommender("MF"), "embeddings", tmp_path / "out", index="faiss")
+
+
+def test_an_onnxruntime_that_computes_something_else_is_refused(exported, tmp_path) -> None:
+    shutil.copytree(exported("DeepFM")[1], tmp_path / "onnx")
+    place = tmp_path / "onnx" / "encoding.json"
+    encoding = json.loads(place.read_text())
+    encoding["check"]["answer"][2] += 0.2
+    place.write_text(json.dumps(encoding))
+    with pytest.raises(DataError, match=r"onnxruntime [\d.]+ computes other scores than the model .off by 0.2.: take"):
+        Scorer(tmp_path / "onnx")

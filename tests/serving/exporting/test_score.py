@@ -118,7 +118,7 @@ def encoders() -> FieldEncoders:
 def scorer(encoders, tmp_path_factory) -> score.Scorer:
     """The consumer without its model."""
     folder = tmp_path_factory.mktemp("encoding")
-    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), folder)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), folder, {})
     found = score.Scorer.__new__(score.Scorer)
     found.read_encoding(folder)
     return found
@@ -145,7 +145,7 @@ def test_numbers_beside_values_that_are_none(text, scorer) -> None:
 
 
 def test_the_files_say_what_a_program_in_another_language_needs(encoders, tmp_path) -> None:
-    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), tmp_path)
+    write_encoding(SimpleNamespace(encoders=encoders, history=None, names={}), tmp_path, {})
     content = json.loads((tmp_path / "encoding.json").read_text())
     starts = [field["start"] for field in content["fields"]]
     assert starts == np.cumsum([0, *encoders.dims[:-1]]).tolist()
@@ -175,7 +175,7 @@ def test_columns_that_hold_histories_already_are_encoded_as_by_the_run(click_mod
     summary = run / "vocabulary" / "summary.json"
     write_json(summary, read_json(summary) | {"history": READY}, sealed=True)
     trained = load(run)
-    write_encoding(trained, tmp_path)
+    write_encoding(trained, tmp_path, {})
     scorer = score.Scorer.__new__(score.Scorer)
     scorer.read_encoding(tmp_path)
     frame = pd.DataFrame(
