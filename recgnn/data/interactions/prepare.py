@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import class_of, prepared_once
+from recgnn.data.cache import class_of, prepared_once, source_steps
 from recgnn.data.interactions.big import BigLog
 from recgnn.data.interactions.big_read import NotBeyondMemory
 from recgnn.data.interactions.by_time import later_than_test
@@ -67,7 +67,7 @@ def prepare(
         ConfigError: If DuckDB was asked for and cannot do it.
         RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
     """
-    steps = [class_of(source), source.fingerprint(), *map(_identity, filters), _identity(split)]
+    steps = [*source_steps(source), *map(_identity, filters), _identity(split)]
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     asked = Asked(filters, split, positive, repeats, earlier)
