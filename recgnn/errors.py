@@ -228,6 +228,27 @@ def check(owner: str, arguments: Mapping[str, Any], hints: Mapping[str, Any]) ->
             raise ConfigError(f"{owner}.{name} is {shown(value)}{near}; expected {expected}".removeprefix("."))
 
 
+def expect_tensor(by: object, method: str, value: Any, shape: Sequence[int], what: str) -> Any:
+    """Return a `value` that a method of an object, which may be of one's own class, gave, if it has the right shape.
+
+    Args:
+        by: The object.
+        method: The method's name.
+        value: What it gave.
+        shape: What a tensor was to have.
+        what: What was expected, in words.
+
+    Raises:
+        ConfigError: Names class and method, what was given and what was expected.
+    """
+    found = tuple(value.shape) if hasattr(value, "requires_grad") else None  # NumPy's arrays have a shape, too
+    if found != tuple(shape):
+        told = f"a {type(value).__name__}" if found is None else f"the shape {found}"
+        expected = f"a tensor of shape {tuple(shape)}, {what}"
+        raise ConfigError(f"{type(by).__name__}.{method} gave {told}, expected {expected}")
+    return value
+
+
 def shown(value: Any) -> str:
     """Return a value as Python writes it, cut where it is long."""
     text = repr(value)
@@ -239,8 +260,14 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(init)
     def checking(self: Any, *args: Any, **kwargs: Any) -> None:
-        check(type(self).__name__, signature(init).bind(self, *args, **kwargs).arguments, hints_of(init))
+        given = signature(init).bind(self, *args, **kwargs)
+        for p in given.signature.parameters.values():  # jsonargparse gives null for what has no type and is not given
+            if p.annotation is p.default is p.empty and given.arguments.get(p.name, ...) is None:
+                raise ConfigError(f"{type(self).__name__}.{p.name} is not given, and has no default")
+        check(type(self).__name__, given.arguments, hints_of(init))
         init(self, *args, **kwargs)
+        if hasattr(self, "named_parameters") and "_parameters" not in vars(self):  # of torch's modules
+            raise ConfigError(f"{type(self).__name__}.__init__ does not begin with super().__init__(…)")
 
     return checking
 

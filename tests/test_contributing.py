@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from recgnn import load
 from recgnn.data import CTRDataModule, GraphDataModule, RatioSplit, SyntheticLog
 from recgnn.data.interactions.loaders import TrainBatch
-from recgnn.models import MF, LightGCN
+from recgnn.models import FM, MF, LightGCN
 from recgnn.nn.losses import BPR
 from recgnn.serving.loading import build_model
 from recgnn.training.callbacks import RunFolder
@@ -253,6 +253,28 @@ def test_a_log_of_json_lines(own, tmp_path) -> None:
     assert 0 in looser.users.ids, "and so is another argument of a filter"
     plain = GraphDataModule(own.JsonLines(str(path)), **arguments | {"split": RatioSplit(by="all")}).prepared
     assert len(plain.test) != len(again.test) or plain.summary != again.summary
+
+
+def test_the_classes_of_the_manual(here, monkeypatch, entry) -> None:
+    """The blocks of the page as one module; its YAML is trained, and the model of clicks is a factorization machine."""
+    page = (ROOT / "docs/howto/own_classes.md").read_text(encoding="utf-8").replace("own.", "shown.")
+    blocks = re.findall(r"^```(python|yaml)\n(.*?)^```", page, re.M | re.S)
+    Path("shown.py").write_text("\n\n".join(text for kind, text in blocks if kind == "python"), encoding="utf-8")
+    Path("shown.yaml").write_text("\n".join(text for kind, text in blocks if kind == "yaml"), encoding="utf-8")
+    rows = [(u, i) for u in range(30) for i in range(25) if (u * i + u + i) % 3 == 0]
+    Path("log.jsonl").write_text("".join(f'{{"user": {u}, "item": {i}}}\n' for u, i in rows), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(here))
+    quick = ["--trainer.accelerator=cpu", "--trainer.max_epochs=1", "--trainer.logger=false", "--run_dir=run"]
+    code, out, err = entry("fit", "--config", "shown.yaml", *quick, "--training.ks=[5]")
+    assert code == 0 and "tophit@5" in out and "loudest@5" in out, err
+    torch.manual_seed(0)
+    model = importlib.import_module("shown").Pairs([3, 4], [0, 1], embedding_dim=2)
+    fm = FM([3, 4], [0, 1], embedding_dim=2)
+    fm.load_state_dict(model.state_dict())
+    ids = torch.tensor([[0, 3], [2, 6]])
+    assert_close(model(ids), fm(ids))
+    for what, module in re.findall(r"^\| .+? \| (.+?) \| `(recgnn[\w.]+)` \|", page, re.M):
+        assert all(hasattr(importlib.import_module(module), name) for name in re.findall(r"\w+", what)), what
 
 
 def test_all_by_class_path(own, here, entry) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from recgnn.cli.classes import PLACES, classes_at
 from recgnn.data import (
@@ -43,6 +44,7 @@ from recgnn.errors import (
     Size,
     check,
     describe,
+    expect_tensor,
     fits,
     hints_of,
     shown,
@@ -203,3 +205,13 @@ def test_an_option_of_what_is_not_there() -> None:
 
     with pytest.raises(ConfigError, match="^Data.source: there is none that root could belong to; name its"):
         check("Data", {"source": NestedArg("root", "a folder")}, {"source": int | None})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(torch.zeros(3, 1), r"the shape \(3, 1\)"), (np.zeros(3), "a ndarray"), (None, "a NoneType")]
+)
+def test_what_a_method_gives_is_a_tensor_of_its_shape(value: object, told: str) -> None:
+    right = torch.zeros(3)
+    assert expect_tensor(right, "forward", right, (3,), "three") is right
+    with pytest.raises(ConfigError, match=rf"^Popularity.draw gave {told}, expected a tensor of shape \(3,\), three$"):
+        expect_tensor(Popularity(), "draw", value, right.shape, "three")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from inspect import Parameter, signature
+from inspect import Parameter, getmembers, isfunction, signature
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from recgnn.cli.own_code import mistake_in_own_code
 from recgnn.errors import ConfigError, did_you_mean
 from recgnn.models.base import Model
 from recgnn.training.base import Training, suited
@@ -119,15 +120,36 @@ def class_named(place: str, name: str) -> type:
         return known[name]
     try:
         cls = class_at_path(name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # TypeError: a path that begins with a dot
-        hint = did_you_mean(name.rpartition(".")[2], known)
-        raise ConfigError(f"{place}: {name} cannot be imported: {' '.join(str(error).split())}{hint}") from error
+    except Exception as error:  # of the module's code, or of a path that is none
+        hint, why = did_you_mean(name.rpartition(".")[2], known), " ".join(str(error).split())
+        raise ConfigError(f"{place}: {name} cannot be imported: {mistake_in_own_code(error) or why}{hint}") from error
     bases = PLACES[place].bases
     if not isinstance(cls, type) or not issubclass(cls, tuple(map(class_at_path, bases))):
         raise ConfigError(f"{place}: {name} is no {what}: it does not extend {bases[0]}")
-    if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise ConfigError(f"{place}: {name} does not define {', '.join(lacking)}, which every {what} needs")
+    if not cls.__module__.startswith("recgnn."):
+        _check_methods(f"{place}: {name}", cls)
     return cls
+
+
+def _check_methods(told: str, cls: type) -> None:
+    """Refuse a class of one's own that lacks a method, or whose method cannot be called as that of recgnn's class is.
+
+    Raises:
+        ConfigError: Names the method, and how it is called.
+    """
+    theirs = [base for base in cls.__mro__ if base.__module__.startswith("recgnn.")]
+    if lacking := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise ConfigError(f"{told} does not define {' and '.join(lacking)}; a subclass of {theirs[0].__name__} must")
+    for name, own in getmembers(cls, isfunction):
+        base = next((vars(base)[name] for base in theirs if isfunction(vars(base).get(name))), own)
+        if base is own or (name.startswith("_") and name != "__call__"):
+            continue
+        given = [p for p in signature(base).parameters.values() if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
+        try:
+            signature(own).bind_partial(*given)
+        except TypeError:
+            called, takes = (", ".join([p.name for p in of][1:]) for of in (given, signature(own).parameters.values()))
+            raise ConfigError(f"{told}.{name} takes ({takes}), and is called with ({called})") from None
 
 
 def argument_names(cls: Any) -> list[str]:

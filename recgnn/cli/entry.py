@@ -55,9 +55,9 @@ def main(command: str, argv: list[str]) -> Any:
 def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
     """Run a command and turn its failures into exit codes.
 
-    A person's mistake, or a disk that is full or must not be written, is one line on standard error and exit code 2;
-    Ctrl-C is 130 and SIGTERM 143, each with the line that the command left as a note (how to continue). Any other
-    exception is a bug and keeps its traceback.
+    A person's mistake, also one in the code of their own classes, or a disk that is full or must not be written, is one
+    line on standard error and exit code 2; Ctrl-C is 130 and SIGTERM 143, each with the line that the command left as a
+    note (how to continue). Any other exception is a bug and keeps its traceback.
 
     Args:
         main: The command's function.
@@ -66,7 +66,7 @@ def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does what its encoding lacks
     try:
-        with _sigterm_as_exception():
+        with _sigterm_as_exception(), _own_code_told():
             main(sys.argv[1:] if argv is None else argv)
             sys.stdout.flush()
     except RecGNNError as error:
@@ -99,6 +99,21 @@ def unwrapped_stops() -> Iterator[None]:
         if cause is None:
             raise
         raise cause from None
+
+
+@contextmanager
+def _own_code_told() -> Iterator[None]:
+    """Raise an error in the code of a person's own classes as a line that names its place."""
+    try:
+        yield
+    except RecGNNError:
+        raise
+    except Exception as error:
+        from recgnn.cli.own_code import mistake_in_own_code
+
+        if (mistake := mistake_in_own_code(error)) is None:
+            raise
+        raise mistake from error
 
 
 @contextmanager

@@ -293,7 +293,8 @@ class FitCLI(TrainingCLI):
             parameters = sum(p.numel() for p in self.model.model.parameters())
             size = getattr(self.datamodule, "batch_size", None)
             batches = f"batches of {size:,}; " if size and not hasattr(self.model.model, "solve") else ""
-            print(f"{self.plain_name}: {parameters:,} parameters; {batches}run folder {self.run_dir}", flush=True)
+            learnt = f"{parameters:,} parameters; " if parameters else ""
+            print(f"{self.plain_name}: {learnt}{batches}run folder {self.run_dir}", flush=True)
             if hasattr(self.model.model, "solve"):
                 print(f"{self.plain_name} is solved in closed form: loss, negatives, lr and optimizer are not used")
                 if self.datamodule.prepared.summary.get("weights") and not self.model.model.weighted:
@@ -353,7 +354,7 @@ class FitCLI(TrainingCLI):
         if self.chosen is not None:
             content, rows = report.refitted(content, self.chosen.content), self.chosen.rows
         notes = [*self.notes, *told, *(metrics.note for metrics in self.model.metrics.values())]
-        notes += yardstick.remarks(content, self.model.monitor) if yardstick is not None else []
+        notes += yardstick.remarks(content, self.model) if yardstick is not None else []
         content |= {"notes": notes} if (notes := [note for note in dict.fromkeys(notes) if note]) else {}
         self.content, self.rows = content, rows
         written = [self.run_dir / name for name in ("config.yaml", "metrics.csv", "users.parquet")]

@@ -12,6 +12,7 @@ from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
 from recgnn.cli.classes import argument_names, class_at_path
+from recgnn.cli.own_code import mistake_in_own_code
 from recgnn.errors import ConfigError, RecGNNError, RunError, describe, did_you_mean, hints_of
 from recgnn.models.base import SIZES
 
@@ -19,7 +20,9 @@ THEIRS = [*callbacks.__all__, *loggers.__all__, *torch.optim.__all__, *torch.opt
 
 
 def mistake_in(error: BaseException | None) -> RecGNNError | None:
-    """Find the person's mistake that caused an error: one of ours, or one that Lightning names; None for a bug."""
+    """Find the person's mistake that caused an error: one of ours, one that Lightning names, or one in the code of
+    their own classes; None for a bug."""
+    whole = error
     while error is not None:
         if isinstance(error, RecGNNError):
             return error
@@ -34,7 +37,7 @@ def mistake_in(error: BaseException | None) -> RecGNNError | None:
                 "of them again (fit goes on with --ckpt_path last)"
             )
         error = error.__cause__ or error.__context__
-    return None
+    return mistake_in_own_code(whole)
 
 
 def _while_restoring(error: Exception) -> bool:

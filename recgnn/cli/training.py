@@ -136,9 +136,9 @@ class TrainingCLI(LightningCLI):
         own.usage = f"{own.prog} [options]"
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_subclass_arguments(LightningDataModule, "data", required=True)
-        parser.add_subclass_arguments(Model, "model", required=True, skip=set(SIZES))
-        parser.add_subclass_arguments(Training, "training", required=False, skip={"model"})
+        parser.add_subclass_arguments(LightningDataModule, "data", required=True, fail_untyped=False)
+        parser.add_subclass_arguments(Model, "model", required=True, fail_untyped=False, skip=set(SIZES))
+        parser.add_subclass_arguments(Training, "training", required=False, fail_untyped=False, skip={"model"})
         arguments = default_arguments(self.line.training, self.line.model, self.line.classes.get("training.loss"))
         parser.set_defaults({"training": {"class_path": path_of(self.line.training), "init_args": arguments}})
         parser.add_lightning_class_args(Trainer, "trainer")

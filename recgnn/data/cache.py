@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import CodeType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import pandas as pd
 
-from recgnn.errors import RunError
+from recgnn.errors import DataError, RunError, shown
 from recgnn.files import cache_folder, existing_file, locked, sha256_of
 
 _FORMAT = 2  # of fingerprints, and of how texts are read
@@ -74,6 +74,19 @@ def fingerprint(source: object, options: object, files: Sequence[str | Path | No
     digests = [None if path is None else sha256_of(existing_file(path)) for path in files]
     stated = json.dumps([_FORMAT, class_of(source), options, digests], sort_keys=True, default=str)
     return hashlib.sha256(stated.encode()).hexdigest()
+
+
+def source_steps(source: Any) -> list[str]:
+    """Return what the prepared data of a source follow from, for the cache's key: its class and its fingerprint.
+
+    Raises:
+        DataError: If the fingerprint is no text.
+    """
+    text = source.fingerprint()
+    if not isinstance(text, str):
+        name = type(source).__name__
+        raise DataError(f"{name}.fingerprint gave {shown(text)}, expected text that is another one where the rows are")
+    return [class_of(source), text]
 
 
 def class_of(step: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
@@ -37,7 +38,7 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     return recorded
 
 
-class Model(Checked, nn.Module):
+class Model(Checked, nn.Module, ABC):
     """A model that recgnn can train, measure, save and serve.
 
     The constructor has sizes and architecture only; sizes (`num_users`, `num_items`, or `field_dims` and what else the
@@ -198,9 +199,9 @@ class Recommender(Model):
 
     # ---- scores
 
+    @abstractmethod
     def score(self, users: Tensor) -> Tensor:
         """Score all items for `users` [B]: a new tensor, [B, I]."""
-        raise AttributeError(f"{type(self).__name__} does not define score")
 
     def score_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Score pairs of users [B] and items [B]: [B]."""

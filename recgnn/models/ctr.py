@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any, NamedTuple, cast
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, expect_tensor
 from recgnn.models.base import Model
 from recgnn.nn.embedding import FieldEmbedding, FieldSum, GivenVectors
 from recgnn.nn.sequence import PaddedHistory
@@ -86,13 +87,14 @@ class CTRModel(Model):
             found[f"given.{number}.vectors"] = moved if own.trained else torch.full_like(moved, -1)  # as they are now
         return found
 
+    @abstractmethod
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Compute the logits of events: ids [B, S], values [B, S] or None (all 1); [B]."""
-        raise AttributeError(f"{type(self).__name__} does not define forward")
 
     def logits(self, batch: Any) -> Tensor:
         """Compute the logits of a batch of events: [B]."""
-        return self(batch.ids, batch.values, *([batch.history] if self.reads_history else []))
+        found = self(batch.ids, batch.values, *([batch.history] if self.reads_history else []))
+        return expect_tensor(self, "forward", found, batch.ids.shape[:1], "a logit for each event")
 
     def outputs(self, batch: Any) -> Tensor:
         return self.logits(batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -38,9 +40,9 @@ class HistoryRecommender(Recommender):
         for name, value in (("row_ptr", nothing.new_zeros(num_users + 1)), ("row_items", nothing), ("ones", nothing)):
             self.register_buffer(name, value, persistent=False)  # known by the run's data
 
+    @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:
         """Score dense rows of ones and zeros, which need not be in the training data: [B, I]; [B, I]."""
-        raise AttributeError(f"{type(self).__name__} does not define forward")
 
     def score_rows(self, rows: CSR) -> Tensor:
         """Score sparse rows [B, I]: a new tensor, [B, I]."""

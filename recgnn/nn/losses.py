@@ -2,11 +2,12 @@
 
 A loss is given scores and returns a loss for each row, whose (weighted) mean is descended; it knows nothing of models
 or data. There is a kind for each task: `PairLoss` (positives against negatives), `RowLoss` (rows of the interaction
-matrix; a scalar), `RatingLoss` and `EventLoss`. A loss that returns a scalar works where rows have no weights.
+matrix; a scalar), `RatingLoss` and `EventLoss`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recgnn.errors import Checked, ConfigError, NonNegative, Positive
+from recgnn.errors import Checked, ConfigError, NonNegative, Positive, expect_tensor
 
+FOR_EACH = "a number for each positive"
 LogQ = Callable[[Tensor], Tensor | None]
 
 
-class Loss(Checked, nn.Module):
+class Loss(Checked, nn.Module, ABC):
     """The base class of all losses.
 
     Attributes:
@@ -30,16 +32,8 @@ class Loss(Checked, nn.Module):
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Average the losses of rows [B], each by its weight [B], of mean 1 over the training data: a scalar.
-
-    Raises:
-        ConfigError: if there are weights and the loss gave a scalar.
-    """
-    if weights is None:
-        return losses.mean()
-    if losses.dim() == 0:
-        raise ConfigError("rows have weights, and the loss gives one number; let it give one for each row")
-    return (losses * weights).mean()
+    """Average the losses of rows [B], each by its weight [B], of mean 1 over the training data: a scalar."""
+    return losses.mean() if weights is None else (losses * weights).mean()
 
 
 class PairLoss(Loss):
@@ -88,14 +82,16 @@ class PairLoss(Loss):
         if self.cosine:
             user, item = F.normalize(user, dim=1), F.normalize(item, dim=1)
         if negatives is None:
-            return self.in_batch(user @ item.T, positives, log_q(positives))  # type: ignore[operator]  # see above
+            losses = self.in_batch(user @ item.T, positives, log_q(positives))  # type: ignore[operator]  # see above
+            return expect_tensor(self, "in_batch", losses, user.shape[:1], FOR_EACH)
         positive = (user * item[:size]).sum(-1)
         if negatives.dim() == 1:
             negative = user @ item[size:].T
             negative = negative.masked_fill(positives[:, None] == negatives, -torch.inf)  # not against itself
         else:
             negative = torch.einsum("bd,bnd->bn", user, item[size:].view(*negatives.shape, -1))
-        return self(positive, negative, log_q(positives), log_q(negatives))
+        losses = self(positive, negative, log_q(positives), log_q(negatives))
+        return expect_tensor(self, "forward", losses, user.shape[:1], FOR_EACH)
 
 
 class BPR(PairLoss):
@@ -218,12 +214,14 @@ class RowLoss(Loss):
 
     after_activation: ClassVar[bool] = False
 
+    @abstractmethod
     def forward(
         self,
         scores: Tensor,
         rows: Tensor,
         columns: Tensor,
         negatives: Tensor | None = None,
+        *,
         weights: Tensor | None = None,
     ) -> Tensor:
         """Compute the loss of a batch, without making its rows dense.
@@ -233,11 +231,10 @@ class RowLoss(Loss):
             rows: rows of the ones, which are distinct places, [n].
             columns: their columns, [n].
             negatives: for each one sampled columns of zeros, which may repeat, [n, k]; None takes all zeros of the row.
-            weights: of the ones' terms, [n]; None for 1. Those of zeros are 1.
+            weights: of the ones' terms, [n]; None for 1, not given where the log has none. Those of zeros are 1.
 
         Shapes: a scalar.
         """
-        raise AttributeError(f"{type(self).__name__} does not define forward")
 
 
 def zeros_at(scores: Tensor, rows: Tensor, negatives: Tensor) -> Tensor:
@@ -305,13 +302,13 @@ class Squared(RowLoss):
 class RatingLoss(Loss):
     """The error of predicted ratings. A subclass defines `forward`."""
 
+    @abstractmethod
     def forward(self, predictions: Tensor, ratings: Tensor) -> Tensor:
         """Compute the error of each rating: predictions [n], ratings [n]; [n].
 
         What is descended is their sum, divided by the rows of the interaction matrix in the batch (by n where a batch
         is of single ratings).
         """
-        raise AttributeError(f"{type(self).__name__} does not define forward")
 
 
 class SquaredError(RatingLoss):
@@ -327,9 +324,9 @@ class SquaredError(RatingLoss):
 class EventLoss(Loss):
     """A loss of events from their logits. A subclass defines `forward`."""
 
+    @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Compute the loss of each event: logits [B], labels [B]; [B]."""
-        raise AttributeError(f"{type(self).__name__} does not define forward")
 
 
 class CrossEntropy(EventLoss):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import torch
 from lightning import LightningModule
@@ -180,6 +180,8 @@ class Training(Checked, LightningModule):
             return None
         outputs = self.model.outputs(batch)
         loss = self.data_loss(batch, outputs)
+        if not (loss.requires_grad or self.own_loss):
+            self._refuse_loss(outputs)
         if self.l2:
             loss = loss + self.penalty(batch, outputs)
         if self.own_loss:
@@ -189,6 +191,16 @@ class Training(Checked, LightningModule):
         self.total = self.total + loss.detach()
         self.log("train/loss", loss, on_step=True, on_epoch=True, batch_size=batch[0].shape[0])
         return loss
+
+    def _refuse_loss(self, outputs: Any) -> NoReturn:
+        """Tell whether it is the loss or the model's `outputs` that have no gradient."""
+        parts = outputs if isinstance(outputs, tuple) else (outputs,)
+        of_model = not any(getattr(part, "requires_grad", False) for part in parts)
+        name = f"{type(self.model).__name__}.outputs" if of_model else f"{type(self.loss).__name__}.forward"
+        raise ConfigError(
+            f"{name} gave numbers without a gradient, so that nothing can be learnt; expected what torch computes from "
+            f"{'the parameters' if of_model else 'the scores'}, without detach, item or numpy"
+        )
 
     def configure_optimizers(self) -> Optimizer:
         if not self.automatic_optimization:

@@ -20,6 +20,7 @@ from recgnn.data.shard import Shard
 from recgnn.models.lr import LR
 from recgnn.training.base import Training
 from recgnn.training.clicks import ClickTraining
+from recgnn.training.report import advice
 
 PASSES, PATIENCE = 30, 3  # of LR over train
 TREES, WAIT = 1000, 50  # of LightGBM
@@ -159,12 +160,12 @@ def table_of(prepared: PreparedEvents, part: EventPart) -> np.ndarray:
     return found
 
 
-def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
+def remarks(content: dict[str, Any], like: Training) -> list[str]:
     """Say where a run is worse than the constant rate or than LR, and what to try.
 
     Args:
         content: metrics.json, with `baselines`.
-        monitor: not used: it is the entropy and the AUC that are looked at.
+        like: the training of the run.
     """
     part = "val" if content["val"] else "test"
     own, others, where = content[part], content.get("baselines", {}), "validation" if part == "val" else "test"
@@ -176,8 +177,9 @@ def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
         )
     simple = others.get("lr", {}).get(part, {}).get("auc")
     if own.get("auc") is not None and simple is not None and own["auc"] < simple:
+        usual = "try a larger --training.l2" + " or --model.dropout" * ("dropout" in like.model.arguments)
         found.append(
-            f"on {where} the AUC is {own['auc']:.4f}, below that of LR ({simple:.4f}): try a larger --training.l2 or "
-            "--model.dropout, or --model LR"
+            f"on {where} the AUC is {own['auc']:.4f}, below that of LR ({simple:.4f}): {advice(content, usual)}, or "
+            "--model LR"
         )
     return found

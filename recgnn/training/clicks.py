@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from recgnn.data.clicks.loaders import EventBatches
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, NonNegative, Positive
+from recgnn.errors import ConfigError, NonNegative, Positive, expect_tensor
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
@@ -179,7 +179,9 @@ class ClickTraining(Training):
     # ---- training
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
-        return weighted_mean(self.loss(outputs.float(), batch.labels), batch.weights)
+        losses = self.loss(outputs.float(), batch.labels)
+        expect_tensor(self.loss, "forward", losses, batch.labels.shape, "a number for each event")
+        return weighted_mean(losses, batch.weights)
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:
         return self.l2 * self.regularisation(batch)

@@ -1,4 +1,4 @@
-"""The progress of a training: a bar on a terminal, a line per epoch elsewhere."""
+"""The progress of a training: a bar on a terminal, lines of epochs elsewhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class EpochProgress(ProgressBar):
-    """One bar per run: the epoch's steps, and behind it the loss, the validation metric and its best value."""
+    """One bar per run: the epoch's steps, and behind it the loss, the validation metric and its best value.
+
+    Without a terminal an epoch has a line if it is better than those before, or if the last line is a while ago.
+    """
 
     INTERVAL = 0.2  # seconds between redraws: the bar costs nothing however short the steps
+    WHILE = 10.0  # seconds without a line
 
     def __init__(self):
         super().__init__()
         self.is_enabled = True
         self.bar: Progress | None = None
         self.best: tuple[float, int] | None = None
-        self.drawn = 0.0
+        self.drawn = self.told = 0.0
         self.validated = False
 
     def enable(self) -> None:
@@ -73,8 +77,9 @@ class EpochProgress(ProgressBar):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         values = trainer.callback_metrics
-        note = [f"loss {values['train/loss_epoch']:.4f}"] if "train/loss_epoch" in values else []
-        name, mode = pl_module.monitor
+        loss = "loss with L2" if pl_module.l2 else "loss"
+        note = [f"{loss} {values['train/loss_epoch']:.4f}"] if "train/loss_epoch" in values else []
+        (name, mode), better, now = pl_module.monitor, False, time.monotonic()
         if name in values and self.validated:
             self.validated = False
             value, epoch = float(values[name]), trainer.current_epoch
@@ -84,8 +89,9 @@ class EpochProgress(ProgressBar):
         if self.bar is not None:
             self.bar.update(self.task, note="  ".join(note))
         elif self.is_enabled and trainer.is_global_zero and not sys.stderr.isatty():
-            seconds = time.monotonic() - self.started
-            print(f"epoch {trainer.current_epoch}: {'  '.join(note)}  {seconds:.1f} s", file=sys.stderr, flush=True)
+            if better or now - self.told > self.WHILE:
+                self.told, text = now, f"epoch {trainer.current_epoch}: {'  '.join(note)}  {now - self.started:.1f} s"
+                print(text, file=sys.stderr, flush=True)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         self.validated = True

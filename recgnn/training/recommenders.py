@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request
 from recgnn.data.interactions.sampling import InBatch, Negatives, Popularity, Shared, Uniform
-from recgnn.errors import ConfigError, Count, NonNegative, Positive, Size, one_of
+from recgnn.errors import ConfigError, Count, NonNegative, Positive, Size, expect_tensor, one_of
 from recgnn.evaluation.metrics import CatalogueMetric, ErrorMetric, RankingMetric, check_ks
 from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
-from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
+from recgnn.nn.losses import FOR_EACH, PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
 from recgnn.nn.optimizers import LazyAdam, Together
 from recgnn.training.base import Training
 from recgnn.training.costs import told_costs
@@ -167,7 +167,10 @@ class RankingTraining(RecommenderTraining):
         if rows != (self.negatives is None) and not (rows and type(self.negatives) in (Uniform, Popularity)):
             taken = "all, uniform or popularity" if rows else "no `all`, which is for autoencoders"
             raise ConfigError(f"negatives: {name} takes {taken}")
-        drawn = not rows and type(self.loss).forward is not PairLoss.forward  # or it is of the batch alone
+        kind: Any = type(self.loss)
+        drawn = not rows and kind.forward is not PairLoss.forward  # or it is of the batch alone
+        if not (rows or drawn) and kind.of_representations is PairLoss.of_representations:
+            raise ConfigError(f"the loss {kind.__name__} does not define forward (or of_representations)")
         if not rows and not drawn and not isinstance(self.negatives, InBatch):
             raise ConfigError(f"negatives: the loss {type(self.loss).__name__} has none; leave training.negatives out")
         if drawn and isinstance(self.negatives, InBatch | Shared) and not hasattr(self.loss, "in_batch"):
@@ -214,14 +217,18 @@ class RankingTraining(RecommenderTraining):
                 if type(self.loss).forward is PairLoss.forward:  # one number of the whole batch
                     user, weights = gather(user), None if weights is None else gather(weights)
             losses = self.loss.of_representations(user, item, positives, batch.negatives, self.log_q)
+            expect_tensor(self.loss, "of_representations", losses, user.shape[:1], FOR_EACH)
             return weighted_mean(losses, weights)
         assert isinstance(self.loss, RowLoss)
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs
         weighted = {} if batch.weights is None else {"weights": batch.weights}
-        return self.loss(scores, batch.place, batch.columns, batch.negatives, **weighted)
+        loss = self.loss(scores, batch.place, batch.columns, batch.negatives, **weighted)
+        return expect_tensor(self.loss, "forward", loss, (), "one number for the batch")
 
     def measure(self, part: str, batch: EvalBatch) -> dict[str, Any]:
         scores, longest = self.model.score(batch.users), max(self.ks)
+        shape = len(batch.users), self.model.num_items
+        expect_tensor(self.model, "score", scores, shape, "a score of each item for each user")
         best, items = top_k(scores, min(longest + 1, scores.shape[1]), (batch.seen_rows, batch.seen_items))
         ties = ties_of(scores, best, batch.label_rows, batch.label_items)
         items = items.masked_fill(best == -torch.inf, self.model.num_items)[:, :longest]  # nothing more to recommend
@@ -284,6 +291,7 @@ class RatingTraining(RecommenderTraining):
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         ratings = batch.ratings if self.model.training_rows is None else batch.values
         losses = self.loss(outputs.predictions, ratings)
+        expect_tensor(self.loss, "forward", losses, ratings.shape, "a number for each rating")
         return (losses if batch.weights is None else losses * batch.weights).sum() / batch[0].numel()
 
     def measure(self, part: str, batch: RatingBatch) -> dict[str, Tensor]:

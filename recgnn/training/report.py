@@ -65,6 +65,15 @@ def refitted(content: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
     return content | chosen | {"seconds": seconds, "refit": again} | ({"baselines": both} if both else {})
 
 
+def advice(content: dict[str, Any], otherwise: str) -> str:
+    """Say what to try where a run is not good enough: more epochs where it still improved when it ended, else what is
+    given."""
+    epochs = content.get("epochs")
+    if not epochs or content["best_epoch"] < epochs - 1:
+        return otherwise
+    return f"training ended while it still improved (best epoch {epochs - 1} of {epochs}): raise --trainer.max_epochs"
+
+
 def summary(content: dict[str, Any]) -> dict[str, float]:
     """What the table of runs shows of metrics.json: the validation metrics of the best epoch, and times."""
     best = {f"best/{name}": value for name, value in content["val"].items() if value is not None}

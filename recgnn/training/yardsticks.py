@@ -15,6 +15,7 @@ from recgnn.evaluation.metrics.names import BASELINES, RANKING
 from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
 from recgnn.models.base import Recommender
 from recgnn.training.recommenders import RankingTraining
+from recgnn.training.report import advice
 
 MOST_ITEMS = 15_000  # of EASE, which takes I³ operations: beyond, minutes
 USERS = 5_000  # of validation, by whom settings are chosen
@@ -177,14 +178,15 @@ def measured(training: RankingTraining, data: Any, part: str, users: int | None 
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
+def remarks(content: dict[str, Any], like: Any) -> list[str]:
     """Say where a run is not better than the most popular items, or clearly worse than the best simple method, and what
     to try.
 
     Args:
         content: metrics.json, with `baselines`.
-        monitor: the metric that chooses the epoch, and its direction.
+        like: the `RankingTraining` of the run.
     """
+    monitor = like.monitor
     part = "val" if content["val"] else "test"
     name, sign = monitor[0].removeprefix("val/"), 1 if monitor[1] == "max" else -1
     own = content[part].get(name)
@@ -195,18 +197,18 @@ def remarks(content: dict[str, Any], monitor: tuple[str, str]) -> list[str]:
     told, where = f"{name} is {own:.4f}", "on validation" if part == "val" else "on test"
     popular = others.pop("popularity", None)
     if popular is not None and sign * own <= sign * popular:
+        usual = "try more steps an epoch (a smaller --data.batch_size), more patience, another --training.lr or "
         return [
             f"{where} {told}, no better than the most popular items for everybody ({popular:.4f}): the model does not "
-            "tell users apart; try more steps an epoch (a smaller --data.batch_size), more patience, another "
-            "--training.lr or --training.l2, or --model EASE"
+            f"tell users apart; {advice(content, usual + '--training.l2')}, or --model EASE"
         ]
     best = max(others, key=lambda key: sign * others[key], default="")
     if best and sign * own < sign * others[best] * (CLEARLY if sign > 0 else 1 / CLEARLY):
         settings = content["baselines"][best].get("settings", {})
         how = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        usual = "try --training.loss SampledSoftmax, other values of l2 and lr (python -m recgnn.tune)"
         return [
             f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
-            "seconds; try --training.loss SampledSoftmax, other values of l2 and lr (python -m recgnn.tune), or "
-            f"--model {BASELINES[best]}"
+            f"seconds; {advice(content, usual)}, or --model {BASELINES[best]}"
         ]
     return []

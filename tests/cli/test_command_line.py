@@ -33,7 +33,7 @@ trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: val/ndcg@
 def config(here) -> str:
     Path("x.yaml").write_text(CONFIG)
     Path("my_metrics.py").write_text(
-        "from recgnn.evaluation.metrics import RankingMetric\nclass Surprise(RankingMetric): pass\n"
+        "from recgnn.evaluation.metrics.ranking import NDCG\nclass Surprise(NDCG): pass\n"
     )
     return "x.yaml"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from recgnn.models import LR
 from recgnn.training.click_yardsticks import constant, remarks, simple_methods, table_of
 from recgnn.training.clicks import ClickTraining
 
-PARTS, AUC = ("val", "test"), ("val/auc", "max")
+PARTS = ("val", "test")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,12 @@ def test_trees_are_given_places_and_numbers_and_gaps(data) -> None:
 
 def test_remarks_name_what_is_too_little() -> None:
     fine = {"val": {"auc": 0.7, "ne": 0.9}, "baselines": {"lr": {"val": {"auc": 0.69}}}}
-    assert remarks(fine, AUC) == []
-    wrong, low = remarks({"val": {"auc": 0.6, "ne": 1.05}, "baselines": fine["baselines"]}, AUC)
+    plain, deep = (SimpleNamespace(model=SimpleNamespace(arguments=names)) for names in ({}, {"dropout": 0.0}))
+    assert remarks(fine, plain) == []
+    worse = {"val": {"auc": 0.6, "ne": 1.05}, "baselines": fine["baselines"]}
+    wrong, low = remarks(worse, plain)
+    assert "dropout" not in low and "--training.l2 or --model.dropout, or --model LR" in remarks(worse, deep)[1]
+    assert "raise --trainer.max_epochs, or --model LR" in remarks(worse | {"best_epoch": 4, "epochs": 5}, deep)[1]
     assert "normalised entropy is 1.050: the probabilities are worse than the mean label" in wrong
     assert "on validation the AUC is 0.6000, below that of LR (0.6900)" in low
-    assert remarks({"val": {}, "test": {"auc": None}}, AUC) == []
+    assert remarks({"val": {}, "test": {"auc": None}}, plain) == []

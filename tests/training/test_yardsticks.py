@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +92,9 @@ def content(own: float, **others: float) -> dict:
     return {"val": {"ndcg@10": own}, "test": {"ndcg@10": 0.0}, "baselines": baselines}
 
 
+UP = SimpleNamespace(monitor=("val/ndcg@10", "max"))
+
+
 @pytest.mark.parametrize(
     ("own", "others", "expected"),
     [
@@ -101,13 +105,22 @@ def content(own: float, **others: float) -> dict:
     ],
 )
 def test_what_is_told(own: float, others: dict, expected: str | None) -> None:
-    told = remarks(content(own, **others), ("val/ndcg@10", "max"))
+    told = remarks(content(own, **others), UP)
     assert len(told) == (expected is not None)
     if expected:
         assert re.search(expected, told[0])
 
 
 def test_a_metric_to_be_lowered() -> None:
-    told = remarks(content(2.0, popularity=1.0), ("val/ndcg@10", "min"))
+    down = SimpleNamespace(monitor=("val/ndcg@10", "min"))
+    told = remarks(content(2.0, popularity=1.0), down)
     assert "no better than the most popular" in told[0]
-    assert not remarks(content(1.0, popularity=2.0, ease=0.97), ("val/ndcg@10", "min"))
+    assert not remarks(content(1.0, popularity=2.0, ease=0.97), down)
+
+
+@pytest.mark.parametrize(("best", "raised"), [(29, True), (28, False), (0, False)])
+def test_more_epochs_where_the_last_was_the_best(best: int, raised: bool) -> None:
+    for others in ({"popularity": 0.3}, {"ease": 0.3}):
+        [told] = remarks(content(0.2, **others) | {"best_epoch": best, "epochs": 30}, UP)
+        assert ("(best epoch 29 of 30): raise --trainer.max_epochs, or --model EASE" in told) is raised
+        assert ("try " in told) is not raised

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import class_of, prepared_once
+from recgnn.data.cache import class_of, prepared_once, source_steps
 from recgnn.data.clicks.arrays import write_fresh, write_items, write_parts
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
@@ -89,7 +89,7 @@ def prepare_events(
     """
     drawn = drawn or Drawn()
     stated = None if fields is None else {n: v.as_dict() if isinstance(v, Field) else v for n, v in fields.items()}
-    steps = [class_of(source), source.fingerprint(), label, json.dumps(stated), f"{class_of(split)} {split!r}"]
+    steps = [*source_steps(source), label, json.dumps(stated), f"{class_of(split)} {split!r}"]
     steps += [str(group), f"{task}, events format {FORMAT}"]
     steps += [f"negatives {drawn.number}, seed {drawn.seed}"] * (drawn.number > 0)
     steps += [] if drawn.hard is None else [f"{drawn.hard.share} of {drawn.hard.fingerprint()}"]

@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
-from recgnn.data.cache import class_of, prepared_once
+from recgnn.data.cache import class_of, prepared_once, source_steps
 from recgnn.data.interactions.big import BigLog
 from recgnn.data.interactions.big_read import NotBeyondMemory
 from recgnn.data.interactions.by_time import later_than_test
@@ -26,7 +26,7 @@ from recgnn.data.interactions.summary import Asked, Counted, Facts, none_left, o
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.origin import shown
 from recgnn.data.stored import SUMMARY, digest_of
-from recgnn.errors import DataError
+from recgnn.errors import ConfigError, DataError
 from recgnn.files import cache_folder, existing_files
 
 LARGE = 8  # a file larger than this part of the memory is prepared by DuckDB, where that is installed
@@ -67,7 +67,7 @@ def prepare(
         ConfigError: If DuckDB was asked for and cannot do it.
         RunError: If `cache_dir` cannot be written (without `cache_dir`: a warning, and no cache).
     """
-    steps = [class_of(source), source.fingerprint(), *map(_identity, filters), _identity(split)]
+    steps = [*source_steps(source), *map(_identity, filters), _identity(split)]
     steps += [f"positive {positive}, repeats {repeats}, format {FORMAT}, later rows told"]
     steps += [] if earlier is None else [f"behind {digest_of(earlier / SUMMARY)}"]
     asked = Asked(filters, split, positive, repeats, earlier)
@@ -122,6 +122,10 @@ def compute(
     asked = Asked(filters, split, positive, repeats, earlier)
     frame, dropped = _filtered(log.name, log.interactions, asked)
     part = np.asarray(split.split(frame))
+    if part.shape != (len(frame),) or part.dtype.kind not in "iu" or not ((part >= -1) & (part < len(PARTS))).all():
+        told = f"an array of {part.dtype}, {part.shape}"
+        expected = f"({len(frame)},), 0, 1 or 2 for train, val and test, and -1 for none"
+        raise ConfigError(f"{type(split).__name__}.split gave {told}, expected whole numbers, {expected}")
     if (part < 0).any():
         dropped.append({"step": "left out by the split", "rows": int((part < 0).sum())})
     frames = {name: frame[part == code] for code, name in enumerate(PARTS)}
@@ -160,7 +164,11 @@ def _filtered(name: str, frame: pd.DataFrame, asked: Asked) -> tuple[pd.DataFram
     """Return the rows that are kept, and what was dropped."""
     dropped: list[dict] = []
     for step in steps_of(asked):
-        kept = step.apply(frame)
+        kept: Any = step.apply(frame)
+        if not isinstance(kept, pd.DataFrame) or not {*frame.columns} <= {*kept.columns} or len(kept) > len(frame):
+            whole = isinstance(kept, pd.DataFrame)
+            told = f"{len(kept):,} rows of {', '.join(map(str, kept))}" if whole else type(kept).__name__
+            raise ConfigError(f"{type(step).__name__}.apply gave {told}, expected some rows of the frame, as they are")
         if len(kept) < len(frame):
             dropped.append({"step": step.describe(), "rows": len(frame) - len(kept)})
         if not len(kept):

@@ -8,6 +8,8 @@ an item that the user does not know. No loop, no retry, no synchronisation with 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -72,7 +74,7 @@ class NegativeSampler:
         return torch.searchsorted(self.upper, random_below(total, generator), right=True)
 
 
-class Negatives(Checked):
+class Negatives(Checked, ABC):
     """What stands against each positive in training. A subclass draws it.
 
     Attributes:
@@ -93,9 +95,9 @@ class Negatives(Checked):
         """
         return self
 
+    @abstractmethod
     def __call__(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         """Draw the negatives of a batch: users [B]; [B, n], or [n] for all of them, or None for the other positives."""
-        raise AttributeError(f"{type(self).__name__} does not define __call__")
 
 
 class Uniform(Negatives):

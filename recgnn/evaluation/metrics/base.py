@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from recgnn.errors import Checked, ConfigError, did_you_mean
 
 
-class Metric(Checked):
+class Metric(Checked, ABC):
     """A figure that says how good predictions are; an object without state, so parts of the data may share it.
 
     Attributes:

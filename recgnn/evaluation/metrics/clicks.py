@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -89,9 +90,9 @@ class ClickMetric(Metric):
     tensor(0.7500, dtype=torch.float64)
     """
 
+    @abstractmethod
     def of_events(self, events: Events) -> Tensor:
         """Compute the metric exactly, from all events."""
-        raise NotImplementedError
 
     def of_counts(self, events: LogitCounts) -> Tensor:
         """Compute the metric of more than ten million events, from their histogram; NaN where it cannot be."""

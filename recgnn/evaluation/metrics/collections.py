@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from recgnn.errors import ConfigError
+from recgnn.errors import ConfigError, expect_tensor
 from recgnn.evaluation.metrics.base import Metric, chosen, monitored
 from recgnn.evaluation.metrics.clicks import CLICKS, STEPS, ClickMetric, Events, LogitCounts
 from recgnn.evaluation.metrics.ranking import (
@@ -149,7 +149,8 @@ class RankingMetrics(Metrics):
         values = []
         for metric in self.metrics:
             if isinstance(metric, CatalogueMetric):
-                values += [metric.of_counts(counts, self.train_counts) for counts in self.item_counts]
+                found = [metric.of_counts(counts, self.train_counts) for counts in self.item_counts]
+                values += [expect_tensor(metric, "of_counts", value, (), "one number") for value in found]
             else:
                 values += [next(means) for _ in self.ks]
         return dict(zip(self.names, values, strict=True))
@@ -180,14 +181,17 @@ class ErrorMetrics(Metrics):
     def update(self, predictions: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
         """Count a batch: predictions [B], labels [B], weights [B] or None."""
         predictions, labels = predictions.detach().double(), labels.double()
-        errors = torch.stack([metric.of_rows(predictions, labels) for metric in self.metrics])
+        found = [(metric, metric.of_rows(predictions, labels)) for metric in self.metrics]
+        told = "a number for each row"
+        errors = torch.stack([expect_tensor(by, "of_rows", errors, labels.shape, told) for by, errors in found])
         self.sums = self.sums + (errors if weights is None else errors * weights).sum(1)
         self.count = self.count + (labels.numel() if weights is None else weights.double().sum())
 
     def compute(self) -> dict[str, Tensor]:
         """Compute every metric by its name, over all rows and all processes."""
         means = self.sums / self.count
-        return {metric.name: metric.of_mean(mean) for metric, mean in zip(self.metrics, means, strict=True)}
+        found = [(metric, metric.of_mean(mean)) for metric, mean in zip(self.metrics, means, strict=True)]
+        return {by.name: expect_tensor(by, "of_mean", value, (), "one number") for by, value in found}
 
 
 class ClickMetrics(Metrics):
@@ -275,4 +279,5 @@ class ClickMetrics(Metrics):
         if not logits.numel():
             return dict.fromkeys(self.names, torch.tensor(torch.nan))
         events = Events.of(logits, joined(self.labels), groups if groups.max() >= 0 else None, self._weights())
-        return {metric.name: metric.of_events(events) for metric in self.metrics}
+        found = [(metric, metric.of_events(events)) for metric in self.metrics]
+        return {by.name: expect_tensor(by, "of_events", value, (), "one number") for by, value in found}

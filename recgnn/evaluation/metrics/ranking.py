@@ -9,6 +9,7 @@ any user every mean is NaN.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recgnn.errors import ConfigError, Count, DataError, check
+from recgnn.errors import ConfigError, Count, DataError, check, expect_tensor
 from recgnn.evaluation.metrics.base import Metric
 from recgnn.evaluation.metrics.ties import Ties, chance_of_first, chance_of_none, expected_precisions
 
@@ -31,6 +32,7 @@ class RankingMetric(Metric):
     'firstisright'
     """
 
+    @abstractmethod
     def of_users(self, hits: Tensor, label_count: Tensor, k: int) -> Tensor:
         """Compute the metric of each user.
 
@@ -41,7 +43,6 @@ class RankingMetric(Metric):
 
         Shapes: hits [B, K] bool, label_count [B] -> [B].
         """
-        raise NotImplementedError
 
     def expected(self, ties: Ties, label_count: Tensor, k: int) -> Tensor | None:
         """Compute the expectation for lists with tied scores; None, the default, takes the lists as they are.
@@ -151,6 +152,7 @@ class CatalogueMetric(Metric):
 
     higher_is_better: bool | None = None
 
+    @abstractmethod
     def of_counts(self, counts: Tensor, train_counts: Tensor | None) -> Tensor:
         """Compute the metric.
 
@@ -160,7 +162,6 @@ class CatalogueMetric(Metric):
 
         Shapes: counts [I], train_counts [I] -> scalar.
         """
-        raise NotImplementedError
 
 
 class Coverage(CatalogueMetric):
@@ -293,9 +294,7 @@ def of_users(
         return label_count.new_zeros(0, label_count.numel(), dtype=torch.float)
     found = [metric.of_users(hits[:, :k], label_count, k) for metric in metrics for k in ks]
     for (metric, _), value in zip(product(metrics, ks), found, strict=True):
-        if value.shape != label_count.shape:
-            name, shape, users = type(metric).__name__, tuple(value.shape), label_count.numel()
-            raise ConfigError(f"{name}.of_users gave the shape {shape}, expected ({users},), a number for each user")
+        expect_tensor(metric, "of_users", value, label_count.shape, "a number for each user")
     values = torch.stack(found)
     if ties is not None:
         for row, (metric, k) in zip(values, product(metrics, ks), strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from torch import Tensor
 
 from recgnn.evaluation.metrics.base import Metric
@@ -18,9 +20,9 @@ class ErrorMetric(Metric):
 
     higher_is_better: bool | None = False
 
+    @abstractmethod
     def of_rows(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Compute the error of each row: predictions [B], labels [B] -> [B]."""
-        raise NotImplementedError
 
     def of_mean(self, mean: Tensor) -> Tensor:
         """Compute the metric from the mean of all rows' errors, a scalar or one of each group."""

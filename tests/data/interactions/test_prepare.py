@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,13 @@ import pytest
 from recgnn.data import GraphDataModule
 from recgnn.data.datasets.fixed_splits import Gowalla
 from recgnn.data.datasets.synthetic import SyntheticLog
-from recgnn.data.interactions.filters import Deduplicate, KCore, MinRating
+from recgnn.data.interactions.filters import Deduplicate, Filter, KCore, MinRating
 from recgnn.data.interactions.log import InteractionLog, Source
 from recgnn.data.interactions.prepare import PreparedLog, compute, format_summary, prepare
 from recgnn.data.interactions.sources import FrameLog
 from recgnn.data.interactions.split import GivenSplit, LeaveOneOut, RatioSplit, Split, TemporalSplit
 from recgnn.data.interactions.usual_split import UsualSplit
-from recgnn.errors import DataError, RunError
+from recgnn.errors import ConfigError, DataError, RunError
 
 DATA = os.environ.get("RECGNN_DATA")
 
@@ -332,3 +333,40 @@ def test_few_users_left_by_one_moment_are_told() -> None:
     assert any(text.startswith("only 4 of 40 users have test rows, since one moment holds for all") for text in told)
     whole = compute(SyntheticLog(), [], RatioSplit(order="time")).summary["warnings"]
     assert not any("have test rows" in text for text in whole)
+
+
+class Wrong(RatioSplit):
+    def __init__(self, given: Any):
+        super().__init__()
+        self.given = given
+
+    def split(self, frame: pd.DataFrame) -> Any:
+        return self.given
+
+
+class WrongFilter(Filter):
+    def __init__(self, given: Any):
+        self.given = given
+
+    def apply(self, frame: pd.DataFrame) -> Any:
+        return self.given(frame)
+
+    def describe(self) -> str:
+        return "wrong"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"split": Wrong([0, 1])}, r"^Wrong.split gave an array of int64, \(2,\), expected whole numbers"),
+        ({"split": Wrong(["train"] * 40)}, r"^Wrong.split gave an array of <U5, \(40,\)"),
+        ({"split": Wrong([3] * 40)}, r"^Wrong.split gave an array of int64, \(40,\)"),
+        ({"filters": [WrongFilter(lambda frame: frame["user"] > 1)]}, "^WrongFilter.apply gave Series, expected some"),
+        ({"filters": [WrongFilter(lambda frame: frame[["user"]])]}, "^WrongFilter.apply gave 40 rows of user,"),
+    ],
+)
+def test_what_ones_own_filters_and_splits_give(options, told, tmp_path) -> None:
+    rows = pd.DataFrame({"user": [n % 8 for n in range(40)], "item": [n // 8 for n in range(40)]})
+    options = {"filters": (), "split": RatioSplit()} | options
+    with pytest.raises(ConfigError, match=told):
+        prepare(FrameLog(rows), **options, cache_dir=tmp_path)

@@ -73,7 +73,7 @@ def test_a_metric_of_ones_own_must_tell_of_each_user() -> None:
             return hits.sum() / k
 
     hits, label_count = torch.ones(3, 2, dtype=torch.bool), torch.ones(3, dtype=torch.long)
-    with pytest.raises(ConfigError, match=r"^Total.of_users gave the shape \(\), expected \(3,\)"):
+    with pytest.raises(ConfigError, match=r"^Total.of_users gave the shape \(\), expected a tensor of shape \(3,\)"):
         of_users([Recall(), Total()], [2], hits, label_count)
 
 

@@ -129,7 +129,8 @@ def test_vectors_have_the_scores_as_inner_products(name: str, options: dict, rec
 
 def test_a_recommender_of_another_kind_is_refused() -> None:
     class Popular(Recommender):
-        pass
+        def score(self, users):
+            return torch.zeros(len(users), self.num_items)
 
     with pytest.raises(ConfigError, match="Popular cannot be exported: it does not define exportable"):
         Popular(3, 30).exportable()
