@@ -199,7 +199,7 @@ def _write_parts(path: Path, parts: Sequence[Part], codes: Sequence[int]) -> Non
 
 def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, Part]:
     """Read what `_write_parts` wrote."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:  # a buffer would hold it all
         kinds = {f.name: np.int64 if f.name in (USER, ITEM) else f.type.to_pandas_dtype() for f in file.schema_arrow}
         columns = {name: np.empty(file.metadata.num_rows, dtype=kind) for name, kind in kinds.items()}
         row = 0
@@ -213,7 +213,7 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
     for name, vocabulary in ((USER, users), (ITEM, items)):
         if columns[name].max(initial=0) >= max(1, len(vocabulary)):
             raise ValueError(f"{name} rows and vocabulary do not belong together")
-    sizes = np.bincount(code, minlength=3)
+    sizes = np.array([np.count_nonzero(code == number) for number in range(len(PARTS))])  # bincount needs 8 bytes a row
     ends = np.cumsum(sizes)
     return {
         part: Part(**{k: v[end - size : end] for k, v in columns.items()})

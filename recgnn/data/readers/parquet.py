@@ -97,7 +97,7 @@ class ParquetTable:
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
         try:
-            file = pq.ParquetFile(self.path, page_checksum_verification=True)
+            file = pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False)  # which keeps all
         except _BROKEN as error:
             raise DataError(f"{self.path}: is no readable Parquet file: {first_line(error)}") from error
         with file:

@@ -373,7 +373,7 @@ def blocks_of(file: Path):
     """
     try:
         if file.suffix == ".parquet":
-            table, found = pq.ParquetFile(file, page_checksum_verification=True), 0
+            table, found = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False), 0
             for batch in table.iter_batches(READ) if table.metadata.num_rows else [table.schema_arrow.empty_table()]:
                 found += batch.num_rows
                 yield batch.to_pandas(ignore_metadata=True, integer_object_nulls=True)
