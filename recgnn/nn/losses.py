@@ -2,7 +2,8 @@
 
 A loss is given scores and returns a loss for each row, whose (weighted) mean is descended; it knows nothing of models
 or data. There is a kind for each task: `PairLoss` (positives against negatives), `RowLoss` (rows of the interaction
-matrix; a scalar), `RatingLoss` and `EventLoss`.
+matrix; a scalar), `RatingLoss` and `EventLoss`. A pair or event loss that gives a scalar, its mean, works where rows
+have no weights.
 """
 
 from __future__ import annotations
@@ -32,8 +33,37 @@ class Loss(Checked, nn.Module, ABC):
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
-    """Average the losses of rows [B], each by its weight [B], of mean 1 over the training data: a scalar."""
-    return losses.mean() if weights is None else (losses * weights).mean()
+    """Average the losses of rows [B], each by its weight [B], of mean 1 over the training data: a scalar.
+
+    Args:
+        losses: one of each row, or a scalar.
+        weights: of the rows, or None.
+
+    Raises:
+        ConfigError: if there are weights and the loss gave a scalar.
+    """
+    if weights is None:
+        return losses.mean()
+    if losses.dim() == 0:
+        raise ConfigError("rows have weights, and the loss gives one number; let it give one for each row")
+    return (losses * weights).mean()
+
+
+def of_each(loss: Loss, method: str, losses: Tensor, rows: Tensor, what: str = FOR_EACH) -> Tensor:
+    """Return what a loss gave for some rows, if it is a number for each, or one, their mean.
+
+    Args:
+        loss: of any class.
+        method: of it, that gave `losses`.
+        losses: what it gave.
+        rows: any tensor of the rows, [B, ...].
+        what: what was expected, in words.
+
+    Raises:
+        ConfigError: if it is something else (see `expect_tensor`).
+    """
+    of_all = isinstance(losses, Tensor) and losses.dim() == 0
+    return losses if of_all else expect_tensor(loss, method, losses, rows.shape[:1], what)
 
 
 class PairLoss(Loss):
@@ -83,7 +113,7 @@ class PairLoss(Loss):
             user, item = F.normalize(user, dim=1), F.normalize(item, dim=1)
         if negatives is None:
             losses = self.in_batch(user @ item.T, positives, log_q(positives))  # type: ignore[operator]  # see above
-            return expect_tensor(self, "in_batch", losses, user.shape[:1], FOR_EACH)
+            return of_each(self, "in_batch", losses, user)
         positive = (user * item[:size]).sum(-1)
         if negatives.dim() == 1:
             negative = user @ item[size:].T
@@ -91,7 +121,7 @@ class PairLoss(Loss):
         else:
             negative = torch.einsum("bd,bnd->bn", user, item[size:].view(*negatives.shape, -1))
         losses = self(positive, negative, log_q(positives), log_q(negatives))
-        return expect_tensor(self, "forward", losses, user.shape[:1], FOR_EACH)
+        return of_each(self, "forward", losses, user)
 
 
 class BPR(PairLoss):

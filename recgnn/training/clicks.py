@@ -14,13 +14,13 @@ from torch.optim import Optimizer
 
 from recgnn.data.clicks.loaders import EventBatches
 from recgnn.data.shard import Shard
-from recgnn.errors import ConfigError, NonNegative, Positive, expect_tensor
+from recgnn.errors import ConfigError, NonNegative, Positive
 from recgnn.evaluation.metrics import ClickMetric, ErrorMetric
 from recgnn.evaluation.metrics.collections import ClickMetrics, ErrorMetrics
 from recgnn.models.base import Task
 from recgnn.models.ctr import CTRModel
 from recgnn.nn.embedding import FieldEmbedding, GivenVectors
-from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, weighted_mean
+from recgnn.nn.losses import CrossEntropy, EventLoss, Loss, MeanSquaredError, of_each, weighted_mean
 from recgnn.nn.norms import half_square
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 from recgnn.training.base import Training
@@ -180,7 +180,7 @@ class ClickTraining(Training):
 
     def data_loss(self, batch: Any, outputs: Any) -> Tensor:
         losses = self.loss(outputs.float(), batch.labels)
-        expect_tensor(self.loss, "forward", losses, batch.labels.shape, "a number for each event")
+        of_each(self.loss, "forward", losses, batch.labels, "a number for each event")
         return weighted_mean(losses, batch.weights)
 
     def penalty(self, batch: Any, outputs: Any) -> Tensor | float:

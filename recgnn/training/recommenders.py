@@ -19,7 +19,7 @@ from recgnn.evaluation.metrics.collections import ErrorMetrics, RankingMetrics
 from recgnn.evaluation.metrics.names import ERRORS, RANKING
 from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
-from recgnn.nn.losses import FOR_EACH, PairLoss, RatingLoss, RowLoss, SquaredError, weighted_mean
+from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, of_each, weighted_mean
 from recgnn.nn.optimizers import LazyAdam, Together
 from recgnn.training.base import Training
 from recgnn.training.costs import told_costs
@@ -217,7 +217,7 @@ class RankingTraining(RecommenderTraining):
                 if type(self.loss).forward is PairLoss.forward:  # one number of the whole batch
                     user, weights = gather(user), None if weights is None else gather(weights)
             losses = self.loss.of_representations(user, item, positives, batch.negatives, self.log_q)
-            expect_tensor(self.loss, "of_representations", losses, user.shape[:1], FOR_EACH)
+            of_each(self.loss, "of_representations", losses, user)
             return weighted_mean(losses, weights)
         assert isinstance(self.loss, RowLoss)
         scores = self.model.finish(outputs) if self.loss.after_activation else outputs

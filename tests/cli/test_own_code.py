@@ -32,7 +32,7 @@ class One(Hinge):
         super().__init__(1.0)
 
     def forward(self, *scores):
-        return super().forward(*scores).mean()
+        return super().forward(*scores)[:7]
 
 class Array(One):
     def forward(self, positive, *others):
@@ -120,7 +120,7 @@ def bad(here, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--training.loss=bad.One"], r"One.forward gave the shape \(\), .* \(128,\), a number for each positive"),
+        (["--training.loss=bad.One"], r"One.forward gave the shape \(7,\), .* \(128,\), a number for each positive"),
         (["--training.loss=bad.Array"], r"Array.forward gave a ndarray, expected a tensor of shape \(128,\)"),
         (["--training.loss=bad.Detached"], "Detached.forward gave numbers without a gradient, .* torch computes"),
         (["--training.loss=bad.Broken"], r"Broken.forward \(bad.py, line 32\): `return pos.*`: RuntimeError: "),

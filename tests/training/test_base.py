@@ -108,7 +108,8 @@ def test_a_checkpoint_makes_the_model_again(tmp_path) -> None:
     told = content["recgnn"]
     assert told["format"] == 2 and told["model"] == "recgnn.models.mf.MF"
     assert told["arguments"] == {
-        "num_users": data.num_users, "num_items": data.num_items, "embedding_dim": 128, "biases": True, "init_std": 0.1
+        "num_users": data.num_users, "num_items": data.num_items, "embedding_dim": 128, "biases": True, "init_std": 0.1,
+        "normalize": False,
     }  # fmt: skip
     assert told["trained"] == {"task": "rating", "l2": 0.3, "cold_rating": 2.0}
     again = MF(**told["arguments"])

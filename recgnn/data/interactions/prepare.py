@@ -114,6 +114,7 @@ def compute(
 
     Raises:
         DataError: If a part is empty, or nothing is left after the filters.
+        ConfigError: If a filter or the split gives what is no rows, or no parts of them.
     """
     log = source.read()
     if not isinstance(log, InteractionLog):
