@@ -83,7 +83,7 @@ def configuration(path: str | Path, kind: str = "", what: str = "configuration f
         return ours[str(path)]
     near = {p.name for p in path.parent.glob("*.yaml")} if path.parent.is_dir() else set()
     hint = did_you_mean(path.name, near | {*ours})
-    place, name = f"conf/{kind}", str(path.with_suffix(""))
+    place, name = f"conf/{kind}", str(path).removesuffix(path.suffix)
     if name.startswith(place) and (name := name.removeprefix(place).strip("/")) in ours:
         hint = f"; one comes with recgnn by the name {name}"
     raise ConfigError(f"{path}: no such {what}{hint}; `recgnn configs` lists those that come with recgnn")

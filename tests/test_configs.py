@@ -41,6 +41,7 @@ def test_a_file_of_ones_own_comes_first(here) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
+        ("", "", r"^\.: no such configuration file; `recgnn configs` lists"),
         ("ngfc", "", r"^ngfc: no such configuration file \(did you mean 'ngcf'\?\); `recgnn configs` lists"),
         ("conf/ngcf.yaml", "", "^conf/ngcf.yaml: no such configuration file; one comes with recgnn by the name ngcf;"),
         ("conf/suites/ml-100k.yaml", "suites", "one comes with recgnn by the name ml-100k;"),
