@@ -311,7 +311,7 @@ def configurations(world: World, draw: random.Random, folder: Path, name: str) -
 
     def check() -> None:
         try:
-            given = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # tabs separate words in it, as in 1.2
+            given = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # with tabs, as 1.2
         except yaml.YAMLError as error:
             raise Wrong(f"no YAML, and taken: {str(error).splitlines()[0]}") from None
         if name == "fit":
