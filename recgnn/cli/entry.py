@@ -55,9 +55,9 @@ def main(command: str, argv: list[str]) -> Any:
 def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None:
     """Run a command and turn its failures into exit codes.
 
-    A person's mistake, also one in the code of their own classes, or a disk that is full or must not be written, is one
-    line on standard error and exit code 2; Ctrl-C is 130 and SIGTERM 143, each with the line that the command left as a
-    note (how to continue). Any other exception is a bug and keeps its traceback.
+    A person's mistake, also one in the code of their own classes, a disk that is full or must not be written, or memory
+    that does not suffice, is one line on standard error and exit code 2; Ctrl-C is 130 and SIGTERM 143, each with the
+    line that the command left as a note (how to continue). Any other exception is a bug and keeps its traceback.
 
     Args:
         main: The command's function.
@@ -76,6 +76,10 @@ def run(main: Callable[[list[str]], Any], argv: list[str] | None = None) -> None
         for note in getattr(stop, "__notes__", [])[-1:]:  # the outermost command's
             print(printable(note), file=sys.stderr)
         sys.exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED)
+    except MemoryError as error:
+        told = f" ({error})" if str(error) else ""
+        print(f"error: not enough memory{told}: make batches, widths or numbers of devices smaller", file=sys.stderr)
+        sys.exit(MISTAKE)
     except BrokenPipeError:  # as of `recgnn recommend … | head`
         sys.stderr.close()
     except OSError as error:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recgnn.data.stored import read_yaml
-from recgnn.errors import ConfigError, Seed, describe, did_you_mean, fits
+from recgnn.errors import ConfigError, Seed, describe, did_you_mean, fits, shown
 from recgnn.files import configuration, existing_file
 
 SEEDS = (1, 2, 3)
+LONGEST = 200  # bytes of a name: file systems take 255, and work in progress has longer ones
 FIELDS = ("description", "configs", "seeds", "options")
 
 
@@ -57,8 +58,10 @@ def read_suite(path: str | Path) -> Suite:
         _check_fields(path, one, ("config", "name", "options"))
         config = existing_file(path.parent / str(one.get("config")), f"configuration (of {path})")
         entries.append(Entry(str(one.get("name", config.stem)), config, common | _options(path, one)))
-        if not re.fullmatch(r"[^/\\.][^/\\]*", entries[-1].name) or not entries[-1].name.isprintable():
-            raise ConfigError(f"{path}: name {entries[-1].name!r} is no name of a folder (printable, without / or \\)")
+        name = entries[-1].name
+        if not re.fullmatch(r"[^/\\.][^/\\]*", name) or not name.isprintable() or len(name.encode()) > LONGEST:
+            expected = f"printable, without / or \\, at most {LONGEST} bytes"
+            raise ConfigError(f"{path}: name {shown(name)} is no name of a folder ({expected})")
     names = [entry.name for entry in entries]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"{path}: {', '.join(sorted(twice))} is listed twice; give each a name of its own (name: …)")

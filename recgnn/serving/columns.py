@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from recgnn.data.interactions.columns import with_our_names
 from recgnn.data.interactions.compound import COMMA, joined
 from recgnn.data.readers.frames import named_frame
 from recgnn.data.readers.origin import Origin, need_columns
@@ -43,9 +44,7 @@ def own_columns(
     for theirs in names.values():
         if theirs not in frame.columns and {*theirs.split(COMMA)} <= {*frame.columns}:  # ids of several columns
             frame = frame.assign(**{theirs: joined(frame, theirs.split(COMMA), Origin(what))[1]})
-    own = {theirs: ours for ours, theirs in names.items() if theirs in frame.columns}
-    by_chance = [name for name in own.values() if name in frame.columns and name not in own]
-    found = frame.drop(columns=by_chance).rename(columns=own)
+    found = with_our_names(frame, names)
     for column in needed:
         if column not in found.columns:
             need_columns([names.get(column, column)], frame.columns, what, remedy)

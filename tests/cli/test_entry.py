@@ -176,6 +176,13 @@ def test_output_that_cannot_be_written_is_one_line(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "error: the output cannot be written: No space left on device\n"
 
 
+def test_too_little_memory_is_a_line(capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        programs.run(lambda argv: [None] * 10**18, [])
+    assert stop.value.code == 2
+    assert re.fullmatch(r"error: not enough memory: make .* smaller\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(errno.EACCES, 2), (errno.EROFS, 2), (errno.ENAMETOOLONG, 2), (errno.ENOTDIR, None)]
 )

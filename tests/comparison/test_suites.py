@@ -136,6 +136,7 @@ def test_mistakes_are_one_line(entry, suite, options, message) -> None:
         ("configs: [{config: mf.yaml, nam: x}]", "no field is named 'nam'"),
         ('configs: [{config: mf.yaml, name: "\\x1b[31m"}]', r"is no name of a folder \(printable"),
         ("configs: [{config: mf.yaml, name: ../../x}]", "name '../../x' is no name of a folder"),
+        (f"configs: [{{config: mf.yaml, name: {201 * 'x'}}}]", "is no name of a folder .*at most 200 bytes"),
         ("configs: [{config: mf.yaml, name: ..}]", "name '..' is no name of a folder"),
         ("configs: [{config: mf.yaml, name: /x}]", "name '/x' is no name of a folder"),
     ],

@@ -179,6 +179,8 @@ def test_runs_of_the_wrong_kind(runs: Path, retrievers: list[str], ranker: str, 
 def test_hard_negatives_are_candidates_that_the_user_has_not_had_yet(runs: Path) -> None:
     hard = TopOfRun(str(runs / "ease"), top=8, share=0.5)
     data = clicks(negatives=4, hard_negatives=hard, fields={"user": "categorical", "item": "categorical"})
+    best, known = hard.read()
+    assert len(best) and best.merge(known).empty, "no candidate is what the user has in train"
     near = load(runs / "ease").recommend(k=8, exclude_seen="train").groupby("user")["item"].apply(set)
     log, later = frame(), 0
     items_of = log.groupby("user")["item"].apply(set)

@@ -95,7 +95,7 @@ MUTANTS = [
     Mutant("data/interactions/module.py", 'if part == "test" and not', 'if part == "none" and not', DATA),
     Mutant("data/shard.py", "% (2**61 - 1)", "% (2**31 - 1)", "tests/data"),
     Mutant("data/interactions/split.py", "key = random_keys(frame, self.seed)\n        rank, count", "key = random_keys(frame, 0)\n        rank, count", DATA),
-    Mutant("data/readers/notation.py", 'self.written == "s" and self.last < ORDER', "self.last < ORDER", "tests/data/readers"),
+    Mutant("data/readers/notation.py", 'and not self.stated):', "):", "tests/data"),
     Mutant("data/readers/times.py", "(kept) > 1", "(kept) > 9", "tests/data/readers"),
     Mutant("data/readers/quotes.py", "== position + 1", "== position + 2", "tests/data/readers tests/faults/test_reader.py"),
     Mutant("data/clicks/encoders.py", "whole // 3600 % 24", "whole // 3600 % 12", CLICKS),

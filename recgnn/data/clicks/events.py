@@ -14,7 +14,7 @@ import pandas as pd
 from recgnn.data.cache import fingerprint, frame_digest
 from recgnn.data.clicks.fields import Field
 from recgnn.data.clicks.owners import Kind
-from recgnn.data.interactions.columns import Attributes, Side
+from recgnn.data.interactions.columns import Attributes, Side, with_our_names
 from recgnn.data.interactions.log import (
     ITEM,
     SPLIT,
@@ -165,7 +165,7 @@ class EventTable(EventSource):
 
     def _blocks(self, columns: Collection[str] | None) -> Iterator[pd.DataFrame]:
         first: list[str] = []
-        rows, own = 0, {theirs: ours for ours, theirs in self.names.items()}
+        rows = 0
         self._places = []
         for part, file in self.files.items():
             written = (self.separator, self.columns, self.quotes, self.encoding)
@@ -177,7 +177,7 @@ class EventTable(EventSource):
             start, line = 0, lines_of(table) if self.keep is None else None
             self._places.append((rows, Origin(file, line)))
             for frame in table_blocks(table, columns, self.keep):
-                frame = frame.drop(columns=[c for c in self.names if c in frame and c not in own]).rename(columns=own)
+                frame = with_our_names(frame, self.names)
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})
                 if SPLIT in frame:

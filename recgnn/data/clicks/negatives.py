@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from recgnn.data.readers.values import as_text
 from recgnn.errors import Checked, DataError
 
 
-class Candidates(Checked):
+class Candidates(Checked, ABC):
     """Items that are nearly right for a user, of which a share of the negatives is drawn. A subclass reads them.
 
     Negatives are then items that the user does not have in the event's part or an earlier one: with those of later
@@ -32,17 +33,17 @@ class Candidates(Checked):
 
     share: float = 0.5
 
+    @abstractmethod
     def read(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the candidates of each user, and the events that they were learnt from: columns user and item."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """Return a text that changes with the candidates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self) -> str:
         """Return what they are, in words."""
-        raise NotImplementedError
 
 
 class Drawn(NamedTuple):

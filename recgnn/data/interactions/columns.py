@@ -185,6 +185,14 @@ def keyed_table(frame: pd.DataFrame, key: str, column: str, origin: Origin) -> p
     return clean_table(renamed(frame, {key: named}, (key,)), key, Origin(origin.name, origin.line, {key: named}))
 
 
+def with_our_names(frame: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """Return the frame with our names for the columns that are there by theirs (`names`, ours to theirs); another
+    column that has one of our names by chance is left out then."""
+    own = {theirs: ours for ours, theirs in names.items() if theirs in frame.columns}
+    by_chance = [ours for ours in own.values() if ours in frame.columns and ours not in own]
+    return frame.drop(columns=by_chance).rename(columns=own)
+
+
 def renamed(frame: pd.DataFrame, taken: Mapping[str, str], reserved: Sequence[str] = RESERVED[:5]) -> pd.DataFrame:
     """Return the frame with our names; other columns that have a reserved name by chance are left out."""
     others = [c for c in frame.columns if c not in taken.values() and c not in reserved]

@@ -81,7 +81,7 @@ class ParquetTable:
             if not file.metadata.num_rows:
                 yield file.schema_arrow.empty_table().select(names).replace_schema_metadata()
             try:
-                for batch in _batches(file, names, rows):
+                for batch in file.iter_batches(rows, columns=names):
                     for column in batch.columns:
                         if pa.types.is_string(column.type):
                             column.validate(full=True)
@@ -102,15 +102,3 @@ class ParquetTable:
             raise DataError(f"{self.path}: is no readable Parquet file: {first_line(error)}") from error
         with file:
             yield file
-
-
-def _batches(file: pq.ParquetFile, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of a file, some row groups at a time: read at once, Arrow would keep what it has read."""
-    groups: list[int] = []
-    count = 0
-    for group in range(file.num_row_groups):
-        groups.append(group)
-        count += file.metadata.row_group(group).num_rows
-        if count >= rows or group == file.num_row_groups - 1:
-            yield from file.iter_batches(rows, row_groups=groups, columns=columns)
-            groups, count = [], 0
