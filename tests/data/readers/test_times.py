@@ -200,4 +200,5 @@ def test_a_moment_of_its_own(value, seconds) -> None:
 
 def test_small_seconds_are_moments_only_where_that_was_said() -> None:
     assert Notation("s", first=5, last=9).describe() == "numbers as they are, 5 to 9"
-    assert Notation("s", stated=True, first=5, last=9).describe().endswith("1970-01-01 00:00:05 to 1970-01-01 00:00:09 UTC")
+    said = Notation("s", stated=True, first=5, last=9).describe()
+    assert said.endswith(", 1970-01-01 00:00:05 to 1970-01-01 00:00:09 UTC")
