@@ -9,22 +9,20 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
-
 from recgnn.cli.classes import path_of
 from recgnn.cli.entry import Terminated
-from recgnn.cli.training import TrainingCLI, described
-from recgnn.data.stored import digest_of, sealed_text, write_json
-from recgnn.errors import ConfigError, RunError, did_you_mean, printable
+from recgnn.cli.run_callbacks import run_callbacks
+from recgnn.cli.training import TrainingCLI
+from recgnn.data.stored import digest_of, write_json
+from recgnn.errors import ConfigError, RunError
 from recgnn.evaluation.reports import Report, save_figures
 from recgnn.files import locked
 from recgnn.training import click_yardsticks, new_run, report, yardsticks
 from recgnn.training import run_folder as runs
 from recgnn.training.artifacts import log_checkpoints
-from recgnn.training.callbacks import EpochSeed, RunFolder
+from recgnn.training.callbacks import RunFolder
 from recgnn.training.checkpoints import AtomicCheckpointIO
 from recgnn.training.from_run import Parent, StartFrom
-from recgnn.training.position import EpochPosition, LastInEpoch
 
 LAST = Path("checkpoints") / runs.LAST
 YARDSTICKS = {"ranking": yardsticks, "clicks": click_yardsticks}
@@ -198,73 +196,7 @@ class FitCLI(TrainingCLI):
             callbacks: Those of the configuration; checkpoints without a folder of their own go to `checkpoints`.
             checkpoints: The run folder's folder of checkpoints.
         """
-        validated = len(self.datamodule.prepared.val) > 0 and self._validates()
-        if validated and self.stage != "refit":
-            self.notes += self.model.look_at(self.datamodule.prepared.val)
-        name, mode = self.model.monitor
-        checkpoints = Path(os.path.realpath(checkpoints))
-        best = None
-        if self.stage == "refit":  # nothing is validated any more
-            callbacks = [c for c in callbacks if not str(getattr(c, "monitor", None)).startswith("val/")]
-        callbacks = [LastInEpoch(c, checkpoints) if LastInEpoch.is_meant_by(c) else c for c in callbacks]
-        for callback in callbacks:
-            if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
-                self._check_monitor(type(callback).__name__, str(callback.monitor), callback.mode, validated)
-            if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
-                callback.dirpath = str(checkpoints)
-                if best is None and callback.monitor and callback.save_top_k == 1 and not callback.filename:
-                    best, callback.filename, callback._enable_version_counter = callback, "best", False
-        scheduler = self._get(self.config, "lr_scheduler")
-        if scheduler and scheduler.get("init_args.monitor") is not None:
-            given = scheduler["init_args"]
-            self._check_monitor("the scheduler", str(given["monitor"]), str(given.get("mode")), validated)
-        extra: list = []
-        if self.parent is not None:
-            self.parent.check(self.model, self.datamodule)
-            tested = self.stage != "select" and len(self.datamodule.prepared.test) > 0
-            extra.append(StartFrom(self.parent, tested))
-        if validated and not any(isinstance(c, EarlyStopping) for c in callbacks):
-            stopping: dict[str, Any] = {"monitor": name, "mode": mode, "patience": self.model.patience(self.datamodule)}
-            extra.append(EarlyStopping(**stopping))
-            given = self._get(self.config, "trainer")  # config.yaml has it, too
-            given["callbacks"] = [*(given["callbacks"] or []), described(EarlyStopping, stopping)]
-        if validated and best is None:
-            extra.append(ModelCheckpoint(checkpoints, "best", monitor=name, mode=mode, enable_version_counter=False))
-        assert self.run_dir is not None
-        here = printable(str(self.run_dir))
-        header = f"# python -m recgnn.fit --config {here}/config.yaml --run_dir <another folder>\n"
-        folder = RunFolder(self.run_dir, sealed_text(header, (self.chosen or self).config_text()), self.stage)
-        last = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-        others = [c for c in callbacks + extra if not isinstance(c, Checkpoint)]
-        savers = [c for c in callbacks + extra if isinstance(c, Checkpoint)]
-        return [EpochSeed(), EpochPosition(), folder, *others, *savers, last]  # `last` keeps the state of all before it
-
-    def _validates(self) -> bool:
-        """Return whether the trainer is to validate at all."""
-        trainer = self._get(self.config, "trainer")
-        every, epochs = trainer["check_val_every_n_epoch"], trainer["max_epochs"]
-        if every is not None and epochs is not None and -1 < epochs < every:
-            raise ConfigError(f"trainer.check_val_every_n_epoch is {every}; expected at most max_epochs, {epochs}")
-        return trainer["limit_val_batches"] != 0
-
-    def _check_monitor(self, name: str, monitor: str, direction: str, validated: bool) -> None:
-        what = f"{name} watches {monitor}"
-        if not validated and monitor.startswith("val/"):
-            raise ConfigError(f"{what}, but nothing is validated: the split leaves no validation part, or "
-                              "--trainer.limit_val_batches is 0; remove it, or choose another")  # fmt: skip
-        known = [*self.model.metric_names, "train/loss", "train/loss_epoch", "train/loss_step"]
-        if monitor not in known:
-            raise ConfigError(
-                f"{what}, which is not measured{did_you_mean(monitor, known)}; change it, or take the usual callbacks "
-                f"(--trainer.callbacks null); there are: {', '.join(known)}"
-            )
-        metrics = {f"val/{metric.name}": metric for metric in self.model.metrics["val"].metrics}
-        metric = metrics.get(monitor.partition("@")[0])
-        if metric is not None and metric.name in self.model.metrics["val"].undefined:
-            raise ConfigError(f"{what}, which has no meaning on this validation part; take {self.model.monitor[0]}")
-        if metric is not None and metric.higher_is_better is (direction == "min"):
-            better, mode = ("higher", "max") if metric.higher_is_better else ("lower", "min")
-            raise ConfigError(f"{what} with mode {direction}, and {better} is better; set mode: {mode}")
+        return run_callbacks(self, callbacks, Path(os.path.realpath(checkpoints)))
 
     def _introduce(self, loggers: Any) -> None:
         """Tell the loggers that want to know what is trained, on what data, and in which folder."""

@@ -22,11 +22,11 @@ DPI = 144
 NEGATIVE = "\nnot normalised: the item with the larger size counts more; the sign alone says nothing"
 STEPS = [1, 2, 5, 10]  # round numbers on the axes
 MOST_GROUPS, FEW_GROUPS = 24, 8  # in one figure; with upright labels
-GRIDS = [(1, 1), (1, 1), (2, 1), (3, 1), (2, 2)]  # rows and columns for 0..4 metrics
+GRIDS = [(1, 0), (1, 1), (2, 1), (3, 1), (2, 2)]  # rows and columns for 0..4 metrics
 
 
 def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | None) -> Figure:
-    """Draw the loss, and beside it up to four validation metrics, each on its own scale.
+    """Draw the loss, and beside it up to four validation metrics, each on its own scale, where something was validated.
 
     Args:
         rows: dicts with `epoch` and any of `train/loss`, `val/loss`, `val/…`; one epoch may
@@ -36,9 +36,11 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
         best_epoch: the epoch to mark, or None.
     """
     names = _metrics_to_show(rows, monitor)
+    if not names:
+        best_epoch = None  # nothing chose it
     height, width = GRIDS[len(names)]
-    figure = new_figure(10, 5.2 if height == 3 else 4.6)
-    grid = figure.add_gridspec(height, 1 + width, width_ratios=[width] + [1] * width)
+    figure = new_figure(10 if names else 6, 5.2 if height == 3 else 4.6)
+    grid = figure.add_gridspec(height, 1 + width, width_ratios=[max(1, width)] + [1] * width)
 
     losses = figure.add_subplot(grid[:, 0])
     note = "" if best_epoch is None else f"dashed: best epoch {best_epoch}"
@@ -57,10 +59,6 @@ def learning_curves(rows: list[dict[str, Any]], monitor: str, best_epoch: int | 
         if best_epoch is not None and best is not None:
             panel.plot([best_epoch], [best], "o", color=INK, markersize=5.5, zorder=4)
         _epochs(panel, best_epoch, bool(values), last=at + width >= len(names))
-    if not names:
-        panel = figure.add_subplot(grid[:, 1])
-        frame(panel, "validation")
-        _epochs(panel, best_epoch, False)
     return figure
 
 

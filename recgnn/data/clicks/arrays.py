@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recgnn.data.clicks.asked import Asked
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.history import Histories, Past
 from recgnn.data.clicks.owners import has_value
-from recgnn.data.clicks.parts import Asked, Labelled
+from recgnn.data.clicks.parts import Labelled
 from recgnn.data.clicks.prepared import EVENT_ARRAYS, FRESH
 from recgnn.data.interactions.log import PARTS, USER
 from recgnn.data.readers.origin import Origin

@@ -14,6 +14,7 @@ import pandas as pd
 
 from recgnn.data.cache import class_of, prepared_once, source_steps
 from recgnn.data.clicks.arrays import write_fresh, write_items, write_parts
+from recgnn.data.clicks.asked import Asked, Chosen
 from recgnn.data.clicks.events import EventSource, Known, events_of
 from recgnn.data.clicks.field_encoders import FieldEncoders
 from recgnn.data.clicks.fields import Field
@@ -21,8 +22,6 @@ from recgnn.data.clicks.history import Histories, order_of
 from recgnn.data.clicks.negatives import Drawn
 from recgnn.data.clicks.owners import Kind, Timeline, owners_of
 from recgnn.data.clicks.parts import (
-    Asked,
-    Chosen,
     Labelled,
     Whole,
     blocks_of,

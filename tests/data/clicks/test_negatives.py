@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 
+from recgnn.data.clicks.asked import Asked, Chosen
 from recgnn.data.clicks.negatives import Drawn, with_negatives
 from recgnn.data.clicks.owners import Timeline
-from recgnn.data.clicks.parts import Asked, Chosen, Labelled, whole_of, with_past
+from recgnn.data.clicks.parts import Labelled, whole_of, with_past
 from recgnn.data.interactions.filters import codes
 from recgnn.data.interactions.split import RatioSplit
 from recgnn.errors import ConfigError, DataError
