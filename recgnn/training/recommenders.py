@@ -183,6 +183,8 @@ class RankingTraining(RecommenderTraining):
     def setup(self, stage: str) -> None:
         check_ks(self.ks, self.model.num_items)
         super().setup(stage)
+        if stage == "fit" and hasattr(self.model, "start_at"):
+            self.model.start_at(self.metrics["val"].train_counts, self.loss)
         if getattr(cast(Any, self.trainer).datamodule, "repeated", False):
             per_user = self.metrics["test"].per_user
             for part, kind in product(self.metrics, ("new", "repeated") if per_user else ()):

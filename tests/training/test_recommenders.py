@@ -13,7 +13,7 @@ from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
 from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
 from recgnn.errors import ConfigError, DataError
 from recgnn.models import CDAE, DAE, MF, AutoRec
-from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax
+from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
 
@@ -102,6 +102,27 @@ def test_the_graph_is_no_part_of_a_checkpoint_and_is_not_broadcast() -> None:
     assert {"item_log_q", "metrics.val.train_counts"} <= ignored
     assert all(name.startswith(("model.", "metrics.")) for name in training.state_dict())
     assert training._trainer.datamodule.request is training.request
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [(CDAE(9, 4, 2), torch.sigmoid), (DAE(9, 4, [2]), torch.sigmoid), (CDAE(9, 4, 2), None)],
+)
+def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
+    """Items 0 to 3 have 9, 4, 1 and 0 of the 9 users; a bias that was learnt stays."""
+    edges = torch.tensor([[*range(9), *range(4), 0], [0] * 9 + [1] * 4 + [2]])
+    training = RankingTraining(model, Squared() if shown is None else None, ks=[2])
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=edges), world_size=1)
+    training.setup("test")
+    assert not model.decoder_bias.any()
+    training.setup("fit")
+    bias = model.decoder_bias.detach()
+    rates = bias if shown is None else shown(bias)
+    torch.testing.assert_close(rates, torch.tensor([0.95, 0.45, 0.15, 0.05]))
+    with torch.no_grad():
+        model.decoder_bias.fill_(2.0)
+    training.setup("fit")
+    assert (model.decoder_bias == 2.0).all()
 
 
 def test_ranking_is_measured_without_what_is_known_and_padded() -> None:
