@@ -37,7 +37,8 @@ class CDAE(RowRecommender):
         corruption_rate: q; 1 leaves the user node alone, which is matrix factorisation.
     """
 
-    defaults = {"loss": Logistic, "l2": 10.0, "lr": 3e-3}
+    defaults = {"loss": Logistic, "lr": 3e-3}
+    prior = 0.2
 
     def __init__(
         self, num_users: int, num_items: int, hidden_dim: Size = 200, hidden_activation: Activation = "sigmoid",

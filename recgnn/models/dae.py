@@ -36,7 +36,8 @@ class DAE(RowRecommender):
         normalise: divide a user's row by its Euclidean length before it is corrupted, as Mult-DAE.
     """
 
-    defaults = {"loss": Multinomial, "l2": 100.0, "lr": 3e-3}
+    defaults = {"loss": Multinomial, "lr": 3e-3}
+    prior = 2.0
 
     def __init__(
         self, num_users: int, num_items: int, hidden_dims: Sequence[Size] = (200,),

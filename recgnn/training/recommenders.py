@@ -32,6 +32,7 @@ class RecommenderTraining(Training):
 
     reads = "interactions"
     request: Request
+    l2_said = True
 
     def setup(self, stage: str) -> None:
         data = cast(Any, self.trainer).datamodule
@@ -63,10 +64,27 @@ class RecommenderTraining(Training):
             self.model.embeddings()  # by all processes at once, however many users each of them has
 
     def chosen(self, data: Any) -> dict[str, Any]:
-        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`)."""
-        if self.request.nothing or getattr(data, "batch_size", 0) is not None:
+        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`), and the regularisation
+        of autoencoders (see `usual_l2`)."""
+        if not hasattr(data, "usual_batch_size"):
             return {}
-        return {"data.batch_size": data.usual_batch_size(self.request.rows)}
+        found, l2 = dict[str, Any](), self.usual_l2(data.edge_index)
+        if not self.request.nothing and data.batch_size is None:
+            found["data.batch_size"] = data.usual_batch_size(self.request.rows)
+        return found if l2 is None else found | {"training.l2": l2}
+
+    def usual_l2(self, edge_index: Tensor) -> float | None:
+        r"""Choose the regularisation by the training log for a model with a `prior` c, where it is not said: :math:`c E
+        / \sqrt{U I}`, c times the largest singular value that E interactions of U users and I items have when they are
+        spread evenly. What few rows have in common is as far below that in a sparse log as it is in a dense one.
+
+        Args:
+            edge_index: the training log, [2, E].
+        """
+        prior = getattr(self.model, "prior", None)
+        if self.l2_said or prior is None:
+            return None
+        return float(f"{prior * edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items):.2g}")
 
     def patience(self, data: Any) -> int:
         """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
@@ -94,7 +112,7 @@ class RankingTraining(RecommenderTraining):
         num_negatives: how many per positive, or per batch for `shared`; when None 1, or many for losses of cosines.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
-        l2: weight of the L2 regularisation; the model's default when None.
+        l2: weight of the L2 regularisation; when None the model's default, for autoencoders by the log (`usual_l2`).
         l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
@@ -125,6 +143,7 @@ class RankingTraining(RecommenderTraining):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
         super().__init__(model, loss, l2, lr)
+        self.l2_said = l2 is not None
         if l2_on is not None and not hasattr(model, "propagate"):
             raise ConfigError(f"l2_on is for models by inner product, and {type(model).__name__} is none; leave it out")
         model.l2_on = l2_on or self.suited.get("l2_on", "embeddings")
@@ -183,9 +202,12 @@ class RankingTraining(RecommenderTraining):
     def setup(self, stage: str) -> None:
         check_ks(self.ks, self.model.num_items)
         super().setup(stage)
+        data = cast(Any, self.trainer).datamodule
+        if stage == "fit":
+            self.l2 = self.usual_l2(data.edge_index) or self.l2
         if stage == "fit" and hasattr(self.model, "start_at"):
             self.model.start_at(self.metrics["val"].train_counts, self.loss)
-        if getattr(cast(Any, self.trainer).datamodule, "repeated", False):
+        if getattr(data, "repeated", False):
             per_user = self.metrics["test"].per_user
             for part, kind in product(self.metrics, ("new", "repeated") if per_user else ()):
                 self.kinds[f"{part}_{kind}"] = RankingMetrics(self.model.num_items, self.ks, per_user)

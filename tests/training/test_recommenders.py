@@ -125,6 +125,19 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
     assert (model.decoder_bias == 2.0).all()
 
 
+def test_the_regularisation_of_autoencoders_follows_the_log() -> None:
+    """12 rows of 9 users and 4 items: 2 times 12 / 6, unless it is said."""
+    edges = torch.tensor([[*range(9), 0, 1, 2], [0] * 9 + [1] * 3])
+    data = SimpleNamespace(edge_index=edges, batch_size=None, usual_batch_size=lambda rows: 16)
+    for l2, chosen, used in ((None, {"training.l2": 4.0}, 4.0), (0.5, {}, 0.5)):
+        training = RankingTraining(DAE(9, 4, [2]), l2=l2, ks=[2])
+        assert training.chosen(data) == {"data.batch_size": 16} | chosen
+        training._trainer = SimpleNamespace(datamodule=data, world_size=1)
+        training.setup("fit")
+        assert training.l2 == training.model.l2 == used
+    assert RankingTraining(MF(9, 4, 2), ks=[2]).chosen(data) == {"data.batch_size": 16}
+
+
 def test_ranking_is_measured_without_what_is_known_and_padded() -> None:
     """User 0 has items 0 and 1: two are left, and the third place of the list is empty."""
     training = RankingTraining(MF(2, 4, 1), ks=[3], metrics=["recall", "precision"])
