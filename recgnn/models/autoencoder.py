@@ -31,13 +31,7 @@ class RowRecommender(Recommender):
         hidden_activation: g, of the hidden layers.
         output_activation: f; `sigmoid` is stretched over the range of the training ratings.
         tied: W is the transposed weight of the first layer; for one hidden layer.
-
-    Attributes:
-        prior: the regularisation for rankings, where it is not said, in units of the log (see
-            `RankingTraining.usual_l2`); None where the model has a default of its own.
     """
-
-    prior: float | None = None
 
     explanation = "by how much the score falls without each of the user's items; they need not sum to it"
     rest = "what no single item explains"

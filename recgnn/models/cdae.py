@@ -37,8 +37,7 @@ class CDAE(RowRecommender):
         corruption_rate: q; 1 leaves the user node alone, which is matrix factorisation.
     """
 
-    defaults = {"loss": Logistic, "lr": 3e-3}
-    prior = 0.2
+    defaults = {"loss": Logistic, "l2": 10.0, "lr": 3e-3}
 
     def __init__(
         self, num_users: int, num_items: int, hidden_dim: Size = 200, hidden_activation: Activation = "sigmoid",
@@ -49,6 +48,12 @@ class CDAE(RowRecommender):
         self.corruption_rate = corruption_rate
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)
+
+    @staticmethod
+    def usual_l2(scale: float) -> float:
+        """Return the regularisation for rankings of a log of some scale (see `RankingTraining.usual_l2`): encoder and
+        decoder together shrink what rows have in common by its square."""
+        return 0.2 * scale
 
     def forward(self, rows: Tensor, users: Tensor) -> Tensor:  # type: ignore[override]  # one argument more
         """Score dense rows, with the nodes of their `users` [B]; -1 for a user who is not in the training data."""

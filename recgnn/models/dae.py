@@ -36,8 +36,7 @@ class DAE(RowRecommender):
         normalise: divide a user's row by its Euclidean length before it is corrupted, as Mult-DAE.
     """
 
-    defaults = {"loss": Multinomial, "lr": 3e-3}
-    prior = 2.0
+    defaults = {"loss": Multinomial, "l2": 100.0, "lr": 3e-3}
 
     def __init__(
         self, num_users: int, num_items: int, hidden_dims: Sequence[Size] = (200,),
@@ -48,6 +47,12 @@ class DAE(RowRecommender):
         if corruption == "mask" and corruption_rate > 1:
             raise ConfigError(f"DAE.corruption_rate is {corruption_rate}; expected a share of the items, from 0 to 1")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
+
+    @staticmethod
+    def usual_l2(scale: float) -> float:
+        """Return the regularisation for rankings of a log of some scale (see `RankingTraining.usual_l2`): encoder and
+        decoder together shrink what rows have in common by its square."""
+        return 2.0 * scale
 
     def inputs(self, rows: Rows) -> Rows:
         if not self.normalise:

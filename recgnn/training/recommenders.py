@@ -21,7 +21,7 @@ from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
 from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, of_each, weighted_mean
 from recgnn.nn.optimizers import LazyAdam, Together
-from recgnn.training.base import Training
+from recgnn.training.base import Training, suited
 from recgnn.training.costs import told_costs
 
 NEGATIVES = ("auto", "uniform", "popularity", "shared", "in_batch", "all")
@@ -65,7 +65,7 @@ class RecommenderTraining(Training):
 
     def chosen(self, data: Any) -> dict[str, Any]:
         """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`), and the regularisation
-        of autoencoders (see `usual_l2`)."""
+        (see `usual_l2`)."""
         if not hasattr(data, "usual_batch_size"):
             return {}
         found, l2 = dict[str, Any](), self.usual_l2(data.edge_index)
@@ -74,17 +74,17 @@ class RecommenderTraining(Training):
         return found if l2 is None else found | {"training.l2": l2}
 
     def usual_l2(self, edge_index: Tensor) -> float | None:
-        r"""Choose the regularisation by the training log for a model with a `prior` c, where it is not said: :math:`c E
-        / \sqrt{U I}`, c times the largest singular value that E interactions of U users and I items have when they are
-        spread evenly. What few rows have in common is as far below that in a sparse log as it is in a dense one.
+        r"""Choose the regularisation by the training log, where it is not said and the model has a rule for it. Its
+        scale is :math:`E / \sqrt{U I}`, the largest singular value that E interactions of U users and I items have when
+        they are spread evenly.
 
         Args:
             edge_index: the training log, [2, E].
         """
-        prior = getattr(self.model, "prior", None)
-        if self.l2_said or prior is None:
+        if self.l2_said:
             return None
-        return float(f"{prior * edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items):.2g}")
+        scale = edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)
+        return float(f"{self.model.usual_l2(scale):.2g}")
 
     def patience(self, data: Any) -> int:
         """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
@@ -112,7 +112,8 @@ class RankingTraining(RecommenderTraining):
         num_negatives: how many per positive, or per batch for `shared`; when None 1, or many for losses of cosines.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
-        l2: weight of the L2 regularisation; when None the model's default, for autoencoders by the log (`usual_l2`).
+        l2: weight of the L2 regularisation; when None by the log for MF, DAE and CDAE with losses that do not say
+            another (see `usual_l2`), else the loss's or the model's default.
         l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
@@ -124,6 +125,7 @@ class RankingTraining(RecommenderTraining):
     """
 
     task = "ranking"
+    by_log = True
     kinds: Any
 
     def __init__(
@@ -143,7 +145,7 @@ class RankingTraining(RecommenderTraining):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
         super().__init__(model, loss, l2, lr)
-        self.l2_said = l2 is not None
+        self.l2_said = l2 is not None or "l2" in suited(type(model), type(loss), by_log=True)
         if l2_on is not None and not hasattr(model, "propagate"):
             raise ConfigError(f"l2_on is for models by inner product, and {type(model).__name__} is none; leave it out")
         model.l2_on = l2_on or self.suited.get("l2_on", "embeddings")
@@ -165,9 +167,9 @@ class RankingTraining(RecommenderTraining):
 
     def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
-        suited: dict[str, Any] = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
-        num = suited["num_negatives"] if num is None else num
-        alpha = suited["popularity_alpha"] if alpha is None else alpha
+        usual: dict[str, Any] = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
+        num = usual["num_negatives"] if num is None else num
+        alpha = usual["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")

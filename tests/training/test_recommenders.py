@@ -12,7 +12,7 @@ from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
 from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
 from recgnn.errors import ConfigError, DataError
-from recgnn.models import CDAE, DAE, MF, AutoRec
+from recgnn.models import CDAE, DAE, MF, AutoRec, LightGCN
 from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
@@ -125,17 +125,28 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
     assert (model.decoder_bias == 2.0).all()
 
 
-def test_the_regularisation_of_autoencoders_follows_the_log() -> None:
-    """12 rows of 9 users and 4 items: 2 times 12 / 6, unless it is said."""
+@pytest.mark.parametrize(
+    ("make", "options", "expected"),
+    [
+        (lambda: DAE(9, 4, [2]), {}, 4.0),
+        (lambda: CDAE(9, 4, 2), {}, 0.4),
+        (lambda: MF(9, 4, 2), {}, 0.49),  # 0.7 / sqrt 2
+        (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
+        (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
+        (lambda: LightGCN(9, 4, 2), {}, None),
+    ],
+)
+def test_regularisation_follows_the_log_where_it_is_not_said(make, options, expected) -> None:
+    """12 rows of 9 users and 4 items: the scale is 12 / 6."""
     edges = torch.tensor([[*range(9), 0, 1, 2], [0] * 9 + [1] * 3])
     data = SimpleNamespace(edge_index=edges, batch_size=None, usual_batch_size=lambda rows: 16)
-    for l2, chosen, used in ((None, {"training.l2": 4.0}, 4.0), (0.5, {}, 0.5)):
-        training = RankingTraining(DAE(9, 4, [2]), l2=l2, ks=[2])
-        assert training.chosen(data) == {"data.batch_size": 16} | chosen
-        training._trainer = SimpleNamespace(datamodule=data, world_size=1)
-        training.setup("fit")
-        assert training.l2 == training.model.l2 == used
-    assert RankingTraining(MF(9, 4, 2), ks=[2]).chosen(data) == {"data.batch_size": 16}
+    training = RankingTraining(make(), ks=[2], **options)
+    before = training.l2
+    chosen = {} if expected is None else {"training.l2": expected}
+    assert training.chosen(data) == {"data.batch_size": 16} | chosen
+    training._trainer = SimpleNamespace(datamodule=data, world_size=1)
+    training.setup("fit")
+    assert training.l2 == training.model.l2 == (before if expected is None else expected)
 
 
 def test_ranking_is_measured_without_what_is_known_and_padded() -> None:
