@@ -81,10 +81,10 @@ class RecommenderTraining(Training):
         Args:
             edge_index: the training log, [2, E].
         """
-        if self.l2_said:
+        rule = getattr(self.model, "usual_l2", None)
+        if self.l2_said or rule is None:
             return None
-        scale = edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)
-        return float(f"{self.model.usual_l2(scale):.2g}")
+        return float(f"{rule(edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)):.2g}")
 
     def patience(self, data: Any) -> int:
         """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""

@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning import Trainer
 
+from recgnn import models
 from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
 from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
@@ -134,6 +135,7 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
         (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
         (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
         (lambda: LightGCN(9, 4, 2), {}, None),
+        (lambda: models.Popularity(9, 4), {}, None),
     ],
 )
 def test_regularisation_follows_the_log_where_it_is_not_said(make, options, expected) -> None:
@@ -142,8 +144,8 @@ def test_regularisation_follows_the_log_where_it_is_not_said(make, options, expe
     data = SimpleNamespace(edge_index=edges, batch_size=None, usual_batch_size=lambda rows: 16)
     training = RankingTraining(make(), ks=[2], **options)
     before = training.l2
-    chosen = {} if expected is None else {"training.l2": expected}
-    assert training.chosen(data) == {"data.batch_size": 16} | chosen
+    chosen = {} if training.request.nothing else {"data.batch_size": 16}
+    assert training.chosen(data) == chosen | ({} if expected is None else {"training.l2": expected})
     training._trainer = SimpleNamespace(datamodule=data, world_size=1)
     training.setup("fit")
     assert training.l2 == training.model.l2 == (before if expected is None else expected)
