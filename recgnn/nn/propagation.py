@@ -164,13 +164,14 @@ class BipartiteOperator(nn.Module):
         def put(name: str, value: Tensor | None = None) -> None:
             self.register_buffer(name, value, persistent=False)
 
-        for side, (row, col), sizes in (
-            ("user", edge_index, (num_users, num_items)), ("item", edge_index.flip(0), (num_items, num_users))
+        user, item = edge_index
+        for side, row, col, num_rows, num_cols in (
+            ("user", user, item, num_users, num_items), ("item", item, user, num_items, num_users)
         ):  # fmt: skip
-            degree = torch.bincount(row, minlength=sizes[0])
+            degree = torch.bincount(row, minlength=num_rows)
             put(f"{side}_degree", degree.to(kind))
             put(f"{side}_ptr", F.pad(degree.cumsum(0), (1, 0)).to(kind))
-            put(f"{side}_col", ascending(row.long() * sizes[1] + col).remainder_(sizes[1]).to(kind))
+            put(f"{side}_col", ascending((row.long() * num_cols).add_(col)).remainder_(num_cols).to(kind))
             put(f"{side}_self", 1.0 / (degree + 1).float() if self.loops else None)
             put(f"{side}_weight")  # R_ui in user order, R_iu in item order
             put(f"{side}_weight_t")  # R_ui^T in item order, R_iu^T in user order
