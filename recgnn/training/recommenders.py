@@ -54,9 +54,10 @@ class RecommenderTraining(Training):
         self.set_graph(edge_index, ratings)
         if stage == "fit" and self.model.divisible and self.trainer.world_size > 1 and self.task == "ranking":
             self.print(told_costs(self.model, edge_index, self.trainer.world_size))
-        # Constant on every rank: DDP need not broadcast the graph before each step.
+        # Constant on every rank: DDP need not broadcast the graph, or what is made of it later, before each step.
+        names = [f"{where}.{name}".lstrip(".") for where, part in self.named_modules() for name in part._buffers]
         kept = self.state_dict()
-        self._ddp_params_and_buffers_to_ignore = [n for n, _ in self.named_buffers() if n not in kept]
+        self._ddp_params_and_buffers_to_ignore = [name for name in names if name not in kept]
 
     def begin_measuring(self) -> None:
         super().begin_measuring()
