@@ -26,7 +26,7 @@ class LightGCN(EmbeddingRecommender):
 
     Args:
         embedding_dim: D, the width of the embeddings; 64 in the paper.
-        num_layers: K.
+        num_layers: K; 3 in the paper.
         layer_weights: `uniform` (the paper's 1 / (K + 1)), `learned` (softmax of free parameters), or K + 1 numbers.
         init_std: standard deviation of the embeddings at the start.
 
@@ -44,7 +44,7 @@ class LightGCN(EmbeddingRecommender):
     operator: BipartiteOperator
 
     def __init__(
-        self, num_users: int, num_items: int, embedding_dim: Size = 128, num_layers: Layers = 3,
+        self, num_users: int, num_items: int, embedding_dim: Size = 128, num_layers: Layers = 2,
         layer_weights: Literal["uniform", "learned"] | list[float] = "uniform", init_std: NonNegative = 0.1,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)

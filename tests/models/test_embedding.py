@@ -171,7 +171,7 @@ def test_both_paths_give_the_same_loss_and_gradient(kind, options, loss, small, 
 
 SAMPLED = [
     (MF, {"biases": True}, []),
-(LightGCN, {"num_layers": 2}, [9, 9]), (LightGCN, {"layer_weights": "learned"}, [9] * 3),
+(LightGCN, {"num_layers": 2}, [9, 9]), (LightGCN, {"layer_weights": "learned"}, [9] * 2),
     (NGCF, {"layer_dims": [5, 3], "message_dropout": 0.0}, [9, 9]), (GCN, {"layer_dims": [5, 3]}, [9, 9]),
     (NGCF, {"variant": "authors", "message_dropout": 0.0}, [9] * 3), (GCN, {"readout": "concat"}, [9, 9]),
 ]  # fmt: skip
@@ -206,7 +206,7 @@ def test_a_sampled_step_moves_the_rows_that_it_reads(small, on_graph, batch_for)
 
 def test_sampled_training_learns(train) -> None:
     before, after, trainer = train(
-        lambda *sizes: LightGCN(*sizes, 16), fan_out=[5, 3, 2], lr=0.02, l2=0.01, l2_on="embeddings"
+        lambda *sizes: LightGCN(*sizes, 16, 3), fan_out=[5, 3, 2], lr=0.02, l2=0.01, l2_on="embeddings"
     )
     assert after > before + 0.05
     model = trainer.lightning_module.model
@@ -217,8 +217,8 @@ def test_sampled_training_learns(train) -> None:
 @pytest.mark.parametrize(
     ("model", "fan_out", "message"),
     [
-        (lambda: LightGCN(5, 5, 4), [5, 5], "fan_out is \\[5, 5\\], and LightGCN has 3 layers; give a number for each"),
-        (lambda: LightGCN(5, 5, 4), [5, 5, 0], "fan_out is \\[5, 5, 0\\]; expected a list, each a whole number from 1"),
+        (lambda: LightGCN(5, 5, 4), [5], "fan_out is \\[5\\], and LightGCN has 2 layers; give a number for each"),
+        (lambda: LightGCN(5, 5, 4), [5, 0], "fan_out is \\[5, 0\\]; expected a list, each a whole number from 1"),
         (lambda: XSimGCL(5, 5, 4), [5, 5], "fan_out is for MF, LightGCN, NGCF and GCN, and this is XSimGCL; leave it"),
         (lambda: DAE(5, 5, hidden_dims=[4]), [5], "and this is DAE; leave it out"),
     ],

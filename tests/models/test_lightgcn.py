@@ -17,7 +17,7 @@ WEIGHTS = ["uniform", "learned", [0.5, 0.25, -0.25, 1.0]]
 
 def make(small, **options) -> LightGCN:
     torch.manual_seed(0)
-    model = LightGCN(small.users, small.items, 4, **options)
+    model = LightGCN(small.users, small.items, 4, **{"num_layers": 3} | options)
     if model.layer_logits is not None:
         torch.nn.init.normal_(model.layer_logits)
     return model
@@ -99,7 +99,7 @@ def test_equals_pyg(small, on_graph, batch_for) -> None:
 
 def test_uniform_weights_are_the_papers(small) -> None:
     assert_close(make(small, num_layers=3).alpha, torch.full((4,), 0.25))
-    assert_close(LightGCN(9, 7, 4, layer_weights="learned").alpha.detach(), torch.full((4,), 0.25))
+    assert_close(LightGCN(9, 7, 4, 3, layer_weights="learned").alpha.detach(), torch.full((4,), 0.25))
 
 
 def test_whole_numbers_as_layer_weights(small, on_graph) -> None:
@@ -113,13 +113,13 @@ def test_learned_weights_are_learned(train) -> None:
     before, after, trainer = train(lambda *sizes: LightGCN(*sizes, 16, layer_weights="learned"), lr=0.02)
     alpha = trainer.lightning_module.model.alpha
     assert after > before + 0.05
-    assert alpha.sum().item() == pytest.approx(1) and (alpha - 0.25).abs().max() > 0.01
+    assert alpha.sum().item() == pytest.approx(1) and (alpha - 1 / 3).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer_weights": [0.5, 0.5]}, "4 numbers"),
+        ({"layer_weights": [0.5, 0.5]}, "3 numbers"),
         ({"layer_weights": "equal"}, "layer_weights is 'equal'; expected uniform or learned or a list"),
         ({"num_layers": -1}, "num_layers is -1; expected a whole number from 0"),
     ],
@@ -133,7 +133,7 @@ def test_mistakes(options: dict, message: str) -> None:
 def test_state_has_no_graph_and_can_be_loaded(layer_weights, small, on_graph) -> None:
     model = on_graph(make(small, layer_weights=layer_weights)).model
     assert model.state_dict().keys() == dict(model.named_parameters()).keys()
-    other = on_graph(LightGCN(small.users, small.items, 4, layer_weights=layer_weights)).model
+    other = on_graph(LightGCN(small.users, small.items, 4, 3, layer_weights=layer_weights)).model
     other.load_state_dict(model.state_dict())
     for ours, theirs in zip(other.embeddings(), model.embeddings(), strict=True):
         assert_close(ours, theirs)
