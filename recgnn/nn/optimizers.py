@@ -84,7 +84,7 @@ class LazyAdam(RowOptimizer):
             state["step"] = torch.tensor(0.0)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
         state["step"] += 1
-        some = max(1, AT_ONCE // table.shape[1]) if table.device.type == "cpu" else len(rows)
+        some = max(1, AT_ONCE // max(1, gradient[0].numel())) if table.device.type == "cpu" else len(rows)
         for own, of_own in zip(rows.split(some), gradient.split(some), strict=True):
             self.move(table, own, of_own, group, state)
 
