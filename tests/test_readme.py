@@ -26,6 +26,7 @@ MANUAL = [f"howto/{name}.md" for name in ("train", "use", "one_system", "compare
 TEXT = "\n".join([README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in MANUAL)])
 START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
 CALL = re.compile(r"(?:python -m recgnn\.|recgnn )(\w+)(.*)")
+SMALL = ["--data.source=SyntheticLog", "--data.source.num_users=61", "--data.source.num_items=40"]
 LOG = """\
 data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 200, num_items: 190}}}}
 trainer: {accelerator: cpu, enable_progress_bar: false}
@@ -112,12 +113,12 @@ def prepared(words: list[str]) -> list[str]:
         place = options.index("--config") + 2
         return [*options[:place], "--config", "events.yaml" if ctr else "log.yaml", *options[place:], *short]
     if command == "benchmark":
-        return [*options, "--seeds", "1", "--", "--data.source=SyntheticLog", *short]
+        return [*options, "--seeds", "1", "--", *SMALL, "--trainer.max_epochs=1", short[1]]
     if command == "serve":
         return [*options, "--port", "0"]
     if command == "tune":
         options[options.index("--trials") + 1] = "2"
-        return [*options, "--data.source=SyntheticLog", *short[:1]]
+        return [*options, *SMALL, *short[:1]]
     return options
 
 
