@@ -164,7 +164,7 @@ def test_every_notebook_is_tested():
 
 
 def test_csv_notebook_recommends_from_the_departments_that_it_was_not_told_of(execute):
-    notebook = execute(NAMES[0], EPOCHS=15)
+    notebook = execute(NAMES[0], EPOCHS=6)
     check_alike(notebook, NAMES[0])
     shares = re.search(r"recommendations (\d+)%, purchases (\d+)%, drawn at random (\d+)%", texts(notebook))
     recommended, bought, chance = map(int, shares.groups())
