@@ -18,6 +18,8 @@ import yaml
 
 from recgnn import load
 from recgnn.cli.entry import COMMANDS, main, main_of
+from recgnn.comparison import suites
+from recgnn.comparison.suites import read_suite
 from recgnn.data import SyntheticLog
 
 ROOT = Path(__file__).parent.parent
@@ -140,6 +142,8 @@ def test_every_command_of_the_readme_runs(here: Path, entry, drawing, monkeypatc
     for name in ("conf", "recgnn"):
         Path(name).symlink_to(ROOT / name)
     monkeypatch.setattr(uvicorn.Server, "run", answered)
+    suite = read_suite("ml-100k")
+    monkeypatch.setattr(suites, "read_suite", lambda name: suite._replace(entries=suite.entries[:2], name=name))
     Path("log.yaml").write_text(LOG)
     Path("events.yaml").write_text(EVENTS)
     frame = SyntheticLog(num_users=200, num_items=190).read().interactions

@@ -105,11 +105,11 @@ def test_exit_codes(capsys) -> None:
 def test_exit_codes_of_processes(start, tiny, here) -> None:
     (here / "log.csv").write_text("user,item,rating\n1,2,x\n")
     forked = start("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv", cwd=here)
-    words = [sys.executable, "-m", "recgnn.benchmark", "--configs", "none.yaml"]
+    words = [sys.executable, "-m", "recgnn.recommend", "--run", "x", "--history", "1", "--users", "1"]
     environment = os.environ | {"PYTHONPATH": str(Path(recgnn.__file__).parents[1])}
     own = subprocess.run(words, capture_output=True, text=True, timeout=600, env=environment)
     _, said = forked.communicate(timeout=600)
-    expected = {"log.csv, line 2, column 'rating'": (forked, said), "none.yaml: no such": (own, own.stderr)}
+    expected = {"log.csv, line 2, column 'rating'": (forked, said), "--history is for users": (own, own.stderr)}
     for words, (process, err) in expected.items():
         assert process.returncode == 2
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err
