@@ -3,6 +3,12 @@
     python -m benchmarks.big_log make 1e8 /tmp/big/100m              # Parquet, as many rows as said
     python -m benchmarks.big_log prepare /tmp/big/100m --engine duckdb
     python -m benchmarks.big_log order /tmp/big/100m --engine polars # the core alone: number the ids, order by user
+    python -m benchmarks.big_log steps /tmp/big/100m --fan_out 50,10,3 # prepared before, by the same command
+
+steps: the Trainer, 12 steps of LightGCN (3 layers of 64, in-batch softmax, l2 on the embeddings), or of MF with
+`--fan_out ""`, on the training part, at the usual split, without evaluation. Told are the most memory that the process
+had after the data were read, before the first step and at the end, GiB, and CPU seconds of a step, the first two left
+out. The process may not have more than 16 GiB of data (RLIMIT_DATA).
 """
 
 from __future__ import annotations
@@ -71,17 +77,71 @@ def order(folder: Path, engine: str, work: Path, limit: str) -> int:
         return con.execute("SELECT count(*) FROM log").fetchall()[0][0]
 
 
+def steps(folder: Path, engine: str, limit: str, fan_out: str, batch_size: int) -> None:
+    """Train some steps, in this process, on what another one has prepared."""
+    import torch
+    from lightning import Callback, Trainer, seed_everything
+
+    import recgnn.cli.training  # noqa: F401  # the allocator's settings
+    from recgnn.data import GraphDataModule, TableLog
+    from recgnn.models import MF, LightGCN
+    from recgnn.nn.losses import SampledSoftmax
+    from recgnn.training.recommenders import RankingTraining
+
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_DATA, (16 * 2**30, resource.RLIM_INFINITY))
+    seed_everything(3, verbose=False)
+    told, at = {}, []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, pl_module) -> None:
+            told["before the first step"] = peak()
+            at.append(time.process_time())
+
+        def on_train_batch_end(self, trainer, pl_module, *batch) -> None:
+            at.append(time.process_time())
+
+    source = TableLog(folder / "*.parquet")
+    data = GraphDataModule(
+        source, engine=engine, cache_dir=str(folder.parent / "cache"), memory_limit=limit, batch_size=batch_size
+    )
+    told["data read"] = (data.prepared, peak())[1]
+    counts = [int(count) for count in fan_out.split(",") if count]
+    sizes = data.num_users, data.num_items
+    model = LightGCN(*sizes, 64, 3) if counts else MF(*sizes, 64)
+    training = RankingTraining(model, SampledSoftmax(), fan_out=counts, l2=0.03, l2_on="embeddings", ks=[20])
+    Trainer(
+        accelerator="cpu", max_steps=12, limit_val_batches=0, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[Watch()],
+    ).fit(training, datamodule=data)  # fmt: skip
+    step = (at[-1] - at[2]) / (len(at) - 3)
+    told["at the end"] = peak()
+    print(f"{type(model).__name__} {counts}, batches of {batch_size}, {len(data.prepared.train):,} rows of train, "
+          f"{sizes[0]:,} users, {sizes[1]:,} items: {step:.3f} CPU s a step, GiB "
+          + ", ".join(f"{name} {value:.2f}" for name, value in told.items()))  # fmt: skip
+
+
+def peak() -> float:
+    """The most memory that this process had so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "prepare", "order"])
+    parser.add_argument("what", choices=["make", "prepare", "order", "steps"])
     parser.add_argument("words", nargs="+", help="rows and folder for make, the folder for the others")
     parser.add_argument("--engine", default="duckdb")
     parser.add_argument("--memory_limit", default="2GB")
+    parser.add_argument("--fan_out", default="50,10,3")
+    parser.add_argument("--batch_size", type=int, default=2048)
     given = parser.parse_args()
     folder = Path(given.words[-1])
     if given.what == "make":
         make(int(float(given.words[0])), folder)
+        return
+    if given.what == "steps":
+        steps(folder, given.engine, given.memory_limit, given.fan_out, given.batch_size)
         return
     work = Path(tempfile.mkdtemp(prefix="big-", dir=folder.parent))
     started, cpu = time.perf_counter(), time.process_time()
@@ -90,9 +150,8 @@ def main() -> None:
     finally:
         shutil.rmtree(work)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{given.what} {given.engine}: {rows:,} rows, {seconds:.1f} s ({cpu:.1f} s CPU), "
-          f"{cpu / rows * 1e6:.2f} CPU s per million rows, peak {peak:.2f} GiB")  # fmt: skip
+          f"{cpu / rows * 1e6:.2f} CPU s per million rows, peak {peak():.2f} GiB")  # fmt: skip
 
 
 if __name__ == "__main__":

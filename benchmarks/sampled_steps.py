@@ -5,9 +5,10 @@
 A setting is a batch size and a fan-out, or `2048:all`, for all neighbours and Adam on every row; `2048:` is for MF.
 Graphs are drawn (seed 0): 20 edges a user, 100 an item, items by the cube of a uniform number. Embeddings of 64, the
 in-batch softmax, l2 0.03 on the batch's embeddings; batches by the loader of interactions; the step is what a Trainer
-does in one, without it. Each graph in a process of its own, one thread. Told, in the mean of the steps but the first
-two, are CPU seconds of the batch, of sampling and forward, of backward, and of the optimizer; the users and items whose
-embeddings a step moves; the bytes of the graph; and the most memory that the process had until then, GiB.
+does in one, without it. Each graph is drawn by a process and trained on by another, one thread. Told, in the median of
+the steps but the first two (rows in the mean of all), are CPU seconds of the batch, of sampling and forward, of
+backward, and of the optimizer; the users and items whose embeddings a step moves; the bytes of the graph; and the most
+memory that the process had until then, GiB.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 warnings.filterwarnings("ignore")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import recgnn.cli.training  # noqa: E402, F401  (the allocator's settings)
@@ -39,13 +42,18 @@ MODELS: dict[str, Any] = {"LightGCN": lambda u, i: LightGCN(u, i, 64, 3), "MF": 
 PARTS = ("batch", "forward", "backward", "optimizer")
 
 
-def drawn(edges: int) -> tuple[torch.Tensor, int, int]:
-    """Draw a graph of about so many distinct edges: edge_index, U, I."""
-    users, items = edges // 20, edges // 100
+def sizes(edges: int) -> tuple[int, int]:
+    """How many users and items a graph has."""
+    return edges // 20, edges // 100
+
+
+def draw(edges: int) -> torch.Tensor:
+    """Draw a graph of about so many distinct edges: [2, E], int32."""
+    users, items = sizes(edges)
     key = torch.arange(users).repeat_interleave(20) * items
     key += (torch.rand(key.numel(), generator=torch.Generator().manual_seed(0)).pow_(3) * items).long()
     key = key.unique()
-    return torch.stack([key // items, key % items]), users, items
+    return torch.stack([(key // items).int(), key.remainder_(items).int()])
 
 
 def peak() -> float:
@@ -73,14 +81,14 @@ def steps(training: RankingTraining, batches: Iterator[Any], count: int) -> dict
         times.append(torch.tensor(at).double().diff())
         gradients = [model.user_embedding.weight.grad, model.item_embedding.weight.grad]
         rows.append(sum(x._indices().unique().numel() if x.is_sparse else len(x) for x in gradients))
-    means = torch.stack(times[2:]).mean(0).tolist()
+    means = torch.stack(times[2:]).median(0).values.tolist()
     return {"step": sum(means), **dict(zip(PARTS, means, strict=True)), "rows": sum(rows) / count, "peak_gib": peak()}
 
 
 def worker(args: argparse.Namespace) -> None:
     """Measure one graph."""
     torch.set_num_threads(1)
-    edge_index, users, items = drawn(int(args.edges[0]))
+    (users, items), edge_index = sizes(int(args.edges[0])), torch.from_numpy(np.load(args.graph)).long()
     operator, log_q = None, torch.empty(0)
     for setting in args.settings:
         batch, _, fan_out = setting.partition(":")
@@ -113,14 +121,21 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="LightGCN")
     parser.add_argument("--settings", nargs="+", default=["64:5,3,2", "256:5,3,2", "2048:50,10,3"])
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--worker", action="store_true")
+    parser.add_argument("--draw", action="store_true")
+    parser.add_argument("--graph", help="its file")
     args = parser.parse_args()
-    if args.worker:
+    if args.draw:
+        np.save(args.graph, draw(int(args.edges[0])).numpy())
+        return
+    if args.graph:
         worker(args)
         return
     for edges in args.edges:
-        given = ["--model", args.model, "--steps", str(args.steps), "--settings", *args.settings]
-        subprocess.run([sys.executable, __file__, "--worker", "--edges", str(edges), *given], check=True)
+        with tempfile.TemporaryDirectory() as folder:
+            given = [sys.executable, __file__, "--edges", str(edges), "--graph", f"{folder}/graph.npy"]
+            subprocess.run([*given, "--draw"], check=True)
+            own = ["--model", args.model, "--steps", str(args.steps), "--settings", *args.settings]
+            subprocess.run([*given, *own], check=True)
 
 
 if __name__ == "__main__":

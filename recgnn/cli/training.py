@@ -263,7 +263,7 @@ class TrainingCLI(LightningCLI):
         config["plugins"] = config["plugins"] or [AtomicCheckpointIO()]
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, ImportError) as error:
             raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
     def prepare_trainer(self, config: Any, callbacks: list) -> None:

@@ -80,7 +80,7 @@ class EmbeddingRecommender(Recommender):
         return pick(self.propagate(), (users, items))
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
-        self.edge_index = edge_index
+        self.edge_index = edge_index.int()  # for new users and items alone
         super().set_graph(edge_index, ratings)
 
     def refresh(self) -> None:
@@ -236,7 +236,7 @@ class EmbeddingRecommender(Recommender):
         other = torch.cat([layer[1 if side == "user" else 0] for layer in self.layers()], 1)
         if side not in self._maps:
             assert self.edge_index is not None, "set_graph comes first"
-            edges = self.edge_index.to(other.device)
+            edges = self.edge_index.to(other.device).long()
             place, others = edges.flip(0) if side == "item" else edges
             order = torch.argsort(place, stable=True)
             size = len(next(iter(own.values())))

@@ -60,7 +60,7 @@ class iALS(EmbeddingRecommender):
         device = self.item_embedding.weight.device
         share = self.edge_index.shape[1] / (self.num_users * self.num_items)
         self.unobserved.fill_(self.alpha or 6 * share)
-        edges = self.edge_index.to(device)
+        edges = self.edge_index.to(device).long()
         weights = torch.ones(edges.shape[1]) if self.confidences is None else self.confidences
         sides: list[tuple[Side, Entries]] = []
         side: Side

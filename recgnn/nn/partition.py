@@ -204,12 +204,9 @@ class DividedOperator(BipartiteOperator):
         self.num_users, self.num_items = (
             len(range(partition.rank, total, partition.world)) for total in (whole.num_users, whole.num_items)
         )
-        by_user = self._half(
-            whole.user_ptr, whole.user_col, self.num_items, [whole.user_weight, whole.item_weight_t], device
-        )
-        by_item = self._half(
-            whole.item_ptr, whole.item_col, self.num_users, [whole.item_weight, whole.user_weight_t], device
-        )
+        ui, ui_t, iu, iu_t = whole.halves()
+        by_user = self._half(ui.ptr.long(), ui.col.long(), self.num_items, [ui.weight, iu_t.weight], device)
+        by_item = self._half(iu.ptr.long(), iu.col.long(), self.num_users, [iu.weight, ui_t.weight], device)
         self.four = by_user[0], by_item[1], by_item[0], by_user[1]
         for name in ("user_self", "item_self"):
             loops = getattr(whole, name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -93,11 +94,13 @@ def sampled_hops(
         The users and items at which the first layer is read, each once and ascending; the places of the batch's among
         them, None where they are these; and the hops, the one from there first.
     """
-    ui, _, iu, _ = operator.halves()
+    ui = CSR(operator.user_ptr, operator.user_col, torch.empty(0), operator.num_items)  # weights follow from degrees
+    iu = CSR(operator.item_ptr, operator.item_col, torch.empty(0), operator.num_users)
     nodes, hops = batch, list[SampledHop]()
     place: Pair | None = None
     for count in fan_out:
-        user, item = sampled_rows(ui, nodes[0], count), sampled_rows(iu, nodes[1], count)
+        user = sampled_rows(ui, nodes[0], count, partial(operator.weigh, "user"))
+        item = sampled_rows(iu, nodes[1], count, partial(operator.weigh, "item"))
         users, kept_users, of_items = among(nodes[0], item)
         items, kept_items, of_users = among(nodes[1], user)
         kept, loops = (kept_users, kept_items), None
@@ -109,7 +112,9 @@ def sampled_hops(
     return nodes, place, hops[::-1]
 
 
-def sampled_rows(csr: CSR, rows: Tensor, count: int) -> CSR:
+def sampled_rows(
+    csr: CSR, rows: Tensor, count: int, weigh: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> CSR:
     r"""Sample the entries of some rows: `count` of each, without replacement, all of them where there are no more.
 
     A sampled row has the weights :math:`\frac dc w_j` of c of its d entries, each of which is among them with
@@ -119,21 +124,26 @@ def sampled_rows(csr: CSR, rows: Tensor, count: int) -> CSR:
         csr: the matrix, [R, C].
         rows: which, [n].
         count: c.
+        weigh: computes the weights of entries from their rows' degrees and their columns, in place of the matrix's own.
 
     Shapes: [n, C].
     """
     start = csr.ptr.index_select(0, rows)
     degree = csr.ptr.index_select(0, rows + 1) - start
     taken = degree.clamp(max=count)
-    ptr = F.pad(taken.cumsum(0), (1, 0))
+    ptr = F.pad(taken.cumsum(0, dtype=taken.dtype), (1, 0))
     many = degree > count
-    edges = torch.arange(int(ptr[-1]), device=rows.device)
+    edges = torch.arange(int(ptr[-1]), device=rows.device, dtype=ptr.dtype)
     edges += torch.repeat_interleave(start - ptr[:-1], taken, output_size=edges.numel())
     of_many = torch.repeat_interleave(many, taken, output_size=edges.numel())
     edges[of_many] = (start[many, None] + subsets(degree[many], count)).flatten()
-    scale = torch.repeat_interleave((degree / taken).to(csr.weight.dtype), taken, output_size=edges.numel())
-    weight = csr.weight.index_select(0, edges) * scale
-    return CSR(ptr, csr.col.index_select(0, edges), weight, csr.num_cols)
+    col = csr.col.index_select(0, edges)
+    if weigh is None:
+        weight = csr.weight.index_select(0, edges)
+    else:
+        weight = weigh(torch.repeat_interleave(degree, taken, output_size=edges.numel()), col)
+    scale = torch.repeat_interleave((degree / taken).to(weight.dtype), taken, output_size=edges.numel())
+    return CSR(ptr, col, weight.mul_(scale), csr.num_cols)
 
 
 def subsets(sizes: Tensor, count: int) -> Tensor:
@@ -157,10 +167,11 @@ def among(nodes: Tensor, csr: CSR) -> tuple[Tensor, Tensor, tuple[CSR, CSR]]:
     ascending, order = torch.cat([nodes, csr.col]).int().sort(stable=True)
     first = torch.ones_like(ascending, dtype=torch.bool)
     first[1:] = ascending[1:] != ascending[:-1]
-    place = torch.empty_like(order).index_copy_(0, order, first.cumsum(0) - 1)
+    kind = csr.ptr.dtype  # the kernels want one type of ptr and col
+    place = torch.empty_like(order, dtype=kind).index_copy_(0, order, first.cumsum(0, dtype=kind) - 1)
     distinct, (own, col) = ascending[first].long(), place.split([nodes.numel(), csr.col.numel()])
     rows = torch.repeat_interleave(csr.ptr.diff(), output_size=col.numel())
     by_column = order[order >= nodes.numel()] - nodes.numel()
-    ptr = F.pad(torch.bincount(col, minlength=distinct.numel()).cumsum(0), (1, 0))
+    ptr = F.pad(torch.bincount(col, minlength=distinct.numel()).cumsum(0, dtype=kind), (1, 0))
     back = CSR(ptr, rows.index_select(0, by_column), csr.weight.index_select(0, by_column), csr.ptr.numel() - 1)
     return distinct, own, (csr._replace(col=col, num_cols=distinct.numel()), back)

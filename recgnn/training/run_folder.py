@@ -6,6 +6,8 @@ import pickle
 import sys
 import zipfile
 from collections.abc import Container
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,10 @@ def existing_run(folder: str | Path) -> Path:
 
 def _nearby(folder: Path) -> str:
     places = [folder, *folder.parents][:3]
-    configs = [c for p in places if p.is_dir() for d in ("*", "*/*") for c in sorted(p.glob(f"{d}/config.yaml"))]
+    configs: list[Path] = []
+    with suppress(OSError):  # folders that go away meanwhile
+        for place, depth in product(filter(Path.is_dir, places), ("*", "*/*")):
+            configs += sorted(place.glob(f"{depth}/config.yaml"))
     found = list(dict.fromkeys(str(c.parent) for c in configs))  # the nearest first
     return f"; run folders nearby: {', '.join(found[:5])}" if found else "; python -m recgnn.fit makes one"
 

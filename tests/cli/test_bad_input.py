@@ -146,6 +146,7 @@ def test_an_option_of_a_class_that_was_not_said(here) -> None:
         ("--trainer.precision=15", ["precision", "15"]),
         ("--trainer.accelerator=tpus", ["accelerator", "tpus"]),
         ("--trainer.max_epochs=-3", ["max_epochs", "-3"]),
+        (f"--trainer.devices={10**30}", ["trainer"]),
     ],
 )
 def test_a_bad_option(tiny, here, option, parts):

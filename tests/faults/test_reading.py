@@ -148,6 +148,10 @@ def test_a_mark_in_the_middle(line, read, tmp_path) -> None:
     for end in ("\n", "\r\n"):
         message = refused(tmp_path / "x.csv", end.join(rows), read)
         assert message.startswith(f", line {line}: holds a byte order mark")
+    for encoding in ("utf-8-sig", "utf-16"):  # a second mark, after that of the encoding
+        (tmp_path / "z.csv").write_text("\ufeff" + "\n".join([HEADER, *ROWS]), encoding=encoding)
+        with pytest.raises(DataError, match="z.csv, line 1: holds a byte order mark"):
+            read(tmp_path / "z.csv")
     for encoding in ("utf-8", "utf-16-le"):
         (tmp_path / "y.csv").write_text("\ufeff" + "\n".join([HEADER, *ROWS]), encoding=encoding)
         frame = EventTable(tmp_path / "y.csv", encoding=encoding).events()

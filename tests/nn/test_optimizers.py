@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 from torch.testing import assert_close
 
+from recgnn.nn import optimizers
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.optimizers import FTRL, LazyAdam, ProximalAdagrad, RowwiseAdagrad, Together
 
@@ -54,7 +55,10 @@ def by_coordinate(rule):
     return lambda w, g, states: [rule(*x) for x in zip(w, g, states, strict=True)]
 
 
-def test_lazy_adam_is_torchs() -> None:
+@pytest.mark.parametrize("at_once", [6, optimizers.AT_ONCE])
+def test_lazy_adam_is_torchs(at_once, monkeypatch) -> None:
+    """Whether two rows are moved at a time, or all of them."""
+    monkeypatch.setattr(optimizers, "AT_ONCE", at_once)
     ours, _ = train(LazyAdam, lr=0.1)
     theirs, _ = train(torch.optim.SparseAdam, lr=0.1)
     assert_close(ours.weight, theirs.weight)

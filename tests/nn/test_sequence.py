@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from recgnn.errors import ConfigError
-from recgnn.nn.dice import Dice, deep
+from recgnn.nn.dice import Dice, _SharedDice, deep
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.segments import Segments, append, pack_to_padded, segment_softmax, segment_sum, spread
 from recgnn.nn.sequence import (
@@ -116,6 +116,44 @@ def test_dice_of_too_few_rows_has_no_statistics(rows) -> None:
     layer, x = Dice(3).double(), drawn(rows, 3)
     same_gradients(layer(x), dice(x, layer.alpha, torch.zeros(3), torch.ones(3)), x, layer.alpha)
     assert_close(layer.running_var, torch.ones(3).double())
+
+
+SHARES = ([4, 0, 3], [0, 1, 0])  # rows of each process; a single one of all has no statistics
+
+
+class Context:
+    """What a function keeps for its gradient; autograd itself does not live through a fork."""
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None:
+        self.saved_tensors = tensors
+
+
+@torch.no_grad()
+def _dice_of(rank: int, folder: str) -> None:
+    """Be one of three processes."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=3)
+    for sizes in SHARES:
+        x, layer, other, ctx = drawn(sum(sizes), 3).split(sizes)[rank], Dice(3).double(), Dice(3).double(), Context()
+        y = _SharedDice.forward(ctx, x, layer.alpha, layer.running_mean, layer.running_var, layer.momentum, layer.eps)
+        gradients = _SharedDice.backward(ctx, 2 * y)[:2]
+        torch.distributed.all_reduce(gradients[1])
+        assert torch.equal(y, other(x)) and torch.equal(other.running_var, layer.running_var)
+        torch.save([y, *gradients, layer.running_mean, layer.running_var], f"{folder}/{sum(sizes)}-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_dice_by_the_rows_of_all_processes(tmp_path) -> None:
+    torch.multiprocessing.start_processes(_dice_of, (str(tmp_path),), nprocs=3, start_method="fork")
+    for sizes in SHARES:
+        layer, x = Dice(3).double(), drawn(sum(sizes), 3)
+        y = layer(x)
+        gradients = torch.autograd.grad(y.square().sum(), [x, layer.alpha])
+        parts = [torch.load(tmp_path / f"{sum(sizes)}-{rank}.pt") for rank in range(3)]
+        for place, whole in enumerate([y, gradients[0]]):
+            assert_close(torch.cat([part[place] for part in parts]), whole)
+        for part in parts:
+            assert_close(part[2:], [gradients[1], layer.running_mean, layer.running_var])
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from recgnn.errors import RunError
-from recgnn.training.run_folder import best_checkpoint, read_checkpoint
+from recgnn.training.run_folder import best_checkpoint, existing_run, read_checkpoint
 
 
 def test_a_flipped_bit_never_gives_other_weights(tmp_path: Path) -> None:
@@ -65,3 +66,14 @@ def test_the_last_epoch_stands_for_the_best_only_where_nothing_was_validated(tmp
         best_checkpoint(tmp_path)
     (folder / "best.ckpt").touch()
     assert best_checkpoint(tmp_path) == folder / "best.ckpt"
+
+
+def test_folders_that_go_away_while_runs_are_looked_for(tmp_path, monkeypatch) -> None:
+    """As those of processes in /proc."""
+
+    def gone(self: Path, pattern: str) -> Iterator[Path]:
+        raise FileNotFoundError(2, "No such file or directory", str(self / "14586"))
+
+    monkeypatch.setattr(Path, "glob", gone)
+    with pytest.raises(RunError, match=r"it has no config.yaml; python -m recgnn.fit makes one"):
+        existing_run(tmp_path)

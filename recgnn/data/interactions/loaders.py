@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -103,14 +104,23 @@ class InteractionBatches:
     ):  # fmt: skip
         self.now, self.batch_size, self.by_user = now, batch_size, by_user
         self.users, self.items = (x.to(now().device) for x in pairs)
-        known = UserItems.from_pairs(self.users, self.items, sizes[0])
-        self.negatives = prepared(negatives, known, sizes[1])
+        self.num_users = sizes[0]
+        self.negatives = prepared(negatives, lambda: self.known, sizes[1])
         if fresh is not None:
             self.users, self.items = self.users[fresh], self.items[fresh]
-            known = UserItems.from_pairs(self.users, self.items, sizes[0])
+            vars(self).pop("known", None)
             weights = None if weights is None else weights[fresh]
         self.weights = None if weights is None else weights.to(now().device)
-        self.known, self.active = known, (known.ptr.diff() > 0).nonzero().squeeze(1)
+
+    @cached_property
+    def known(self) -> UserItems:
+        """The items of each user, of those that are visited."""
+        return UserItems.from_pairs(self.users, self.items, self.num_users)
+
+    @cached_property
+    def active(self) -> Tensor:
+        """The users who have some."""
+        return (self.known.ptr.diff() > 0).nonzero().squeeze(1)
 
     def __len__(self) -> int:
         return self.now().steps(self.users.numel(), self.batch_size)
@@ -175,7 +185,7 @@ class RowBatches:
         self.weights = None if weights is None else Rows.from_entries(rows, columns, weights, sizes[0])
         active = (self.matrix.ptr.diff() > 0).nonzero().squeeze(1)
         self.active = active if fresh is None else fresh.unique().to(rows.device)
-        self.negatives = prepared(negatives, UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
+        self.negatives = prepared(negatives, lambda: UserItems(self.matrix.ptr, self.matrix.columns), sizes[1])
 
     def __len__(self) -> int:
         return self.now().steps(self.active.numel(), self.batch_size)
@@ -240,8 +250,9 @@ class RatingBlocks:
         yield from (RatingBatch(*block) for block in zip(*blocks, strict=True))
 
 
-def prepared(negatives: Negatives | None, known: UserItems, num_items: int) -> Negatives | None:
-    """Negatives that know whom they are for."""
-    if negatives is None:
-        return None
+def prepared(negatives: Negatives | None, known_items: Callable[[], UserItems], num_items: int) -> Negatives | None:
+    """Negatives that know whom they are for, where they ask."""
+    if negatives is None or type(negatives).prepare is Negatives.prepare:
+        return negatives
+    known = known_items()
     return negatives.prepare(known, num_items, torch.bincount(known.items, minlength=num_items))

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 RATINGS = 2**16  # per block of evaluation
 
 
+def shared(x: np.ndarray) -> Tensor:
+    """Make a tensor of an array, without a copy where torch can have it so."""
+    return torch.from_numpy(x) if x.flags.writeable else torch.tensor(x)
+
+
 class GraphDataModule(Checked, LightningDataModule):
     """Turns an interaction log into a bipartite graph of its training part and the batches around it.
 
@@ -205,9 +210,9 @@ class GraphDataModule(Checked, LightningDataModule):
         return to_hetero(self.prepared.train, self.num_users, self.num_items)
 
     def pairs(self, part: str) -> tuple[Tensor, Tensor]:
-        """Users and items of a part (`train`, `val`, `test`), in the order of the log."""
+        """Users and items of a part (`train`, `val`, `test`), in the order of the log; not to be written to."""
         rows = getattr(self.prepared, part)
-        return torch.tensor(rows.user), torch.tensor(rows.item)
+        return shared(rows.user), shared(rows.item)
 
     @property
     def repeated(self) -> bool:

@@ -188,7 +188,7 @@ class Vocabulary:
             names = [shown(i) for i in unknown[:5]]
             if self.is_integer:
                 names = [name.strip("'") for name in names]
-                if not names[0].lstrip("+-").rstrip(".").isdigit():
+                if not str(unknown[0]).strip().lstrip("+-").removesuffix(".0").rstrip(".").isdecimal():
                     raise DataError(f"{shown(unknown[0])} is no id here: ids are whole numbers ({self._range()})")
             first = ("" if len(unknown) == 1 else "s") + f" {', '.join(names)}" + (", ..." if len(unknown) > 5 else "")
             more = f" ({len(unknown)} of {len(ids)})" if len(unknown) > 1 else ""

@@ -70,7 +70,8 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
         if number == 0:
             if kind := next((kind for begin, kind in _OTHERS.items() if data.startswith(begin)), None):
                 raise DataError(f"{path}: is {kind}")
-            encoding = _certain(data) or encoding
+            certain = _certain(data)
+            encoding = certain or encoding
             if encoding is not None and codecs.lookup(encoding).name != "utf-8":
                 decoder = codecs.getincrementaldecoder(encoding)()
         if decoder is not None:
@@ -78,7 +79,7 @@ def chunks(path: Path, size: int, encoding: str | None = None) -> Iterator[bytes
                 data = decoder.decode(data).encode()
             except UnicodeError as error:
                 raise _undecodable(path, encoding, error) from error
-        if number == 0:
+        if number == 0 and certain in (None, "utf-8"):  # the other decoders take the mark themselves
             data = data.removeprefix(_UTF8_MARK)
         if b"\0" in data:
             line = _line_of(path, b"\0") if decoder is None else 1

@@ -54,6 +54,11 @@ def test_parse_and_require() -> None:
         items.require(["aple", "zzz"], "item")
     with pytest.raises(DataError, match="unknown user 99999999999999999999"):
         users.require(["99999999999999999999"], "user")
+    with pytest.raises(DataError, match=r"unknown user 31\.0: 3 .* nearest: 30"):
+        users.require([31.0], "user")
+    for text in ("9" * 70 + '"9', "²"):  # cut in the message, and a digit that is no number
+        with pytest.raises(DataError, match="is no id here: ids are whole numbers"):
+            users.require([text], "user")
 
 
 def test_attributes_follow_the_rows() -> None:
