@@ -43,7 +43,7 @@ MODELS, NN, TRAINING = "tests/models", "tests/nn", "tests/training/test_recommen
 METRICS, DATA, CLICKS, SERVING = "tests/evaluation/metrics", "tests/data/interactions", "tests/data/clicks", "tests/serving"
 MUTANTS = [
     # nn: propagation, losses, layers, optimizers
-    Mutant("nn/propagation.py", 'if norm.startswith("sym"):\n            weight_u', "if True:\n            weight_u", f"{NN} {MODELS}"),
+    Mutant("nn/propagation.py", 'if self.norm.startswith("sym"):', "if True:", f"{NN} {MODELS}"),
     Mutant("nn/propagation.py", "loops = 1 if norm.endswith", "loops = 0 if norm.endswith", f"{NN} {MODELS}"),
     Mutant("nn/propagation.py", "keep_i = keep_u[self.item_to_user_order]", "keep_i = keep_u", NN),
     Mutant("nn/layer_sum.py", "[alpha[..., None, None] * grad for grad in grads]", "[alpha[..., None, None] * 0 + grad for grad in grads]", f"{NN} {MODELS}"),
