@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from recgnn.nn.losses import RowLoss
 from recgnn.nn.norms import half_square
 from recgnn.nn.propagation import CSR, select_rows
 
+BiasInit = Literal["rates", "zero"]
 AT_ONCE = 64  # rows that are encoded at a time for an explanation
 
 
@@ -33,6 +34,7 @@ class RowRecommender(Recommender):
         tied: W is the transposed weight of the first layer; for one hidden layer.
     """
 
+    bias_init: str = "rates"
     explanation = "by how much the score falls without each of the user's items; they need not sum to it"
     rest = "what no single item explains"
 
@@ -70,7 +72,7 @@ class RowRecommender(Recommender):
             counts: how many rows have each column, [C].
             loss: what the model will be trained by.
         """
-        if self.decoder_bias.any():
+        if self.bias_init == "zero" or self.decoder_bias.any():
             return
         rates = (counts + 0.5) / (self.num_rows + 1)
         plain = loss.after_activation and self.output_activation == "identity"

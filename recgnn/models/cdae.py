@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recgnn.errors import Fraction, Size
-from recgnn.models.autoencoder import RowRecommender
+from recgnn.models.autoencoder import BiasInit, RowRecommender
 from recgnn.models.base import Side
 from recgnn.nn.autoencoder import Activation, mask_out
 from recgnn.nn.folding import Entries
@@ -35,6 +35,7 @@ class CDAE(RowRecommender):
         output_activation: f, `identity` or `sigmoid`.
         tied: the decoder W' is W, as in the authors' code.
         corruption_rate: q; 1 leaves the user node alone, which is matrix factorisation.
+        bias_init: where the decoder's bias starts: at the `rates` of the items in train, or at `zero`.
     """
 
     defaults = {"loss": Logistic, "l2": 10.0, "lr": 3e-3}
@@ -42,10 +43,10 @@ class CDAE(RowRecommender):
     def __init__(
         self, num_users: int, num_items: int, hidden_dim: Size = 200, hidden_activation: Activation = "sigmoid",
         output_activation: Literal["identity", "sigmoid"] = "identity", tied: bool = False,
-        corruption_rate: Fraction = 0.5,
+        corruption_rate: Fraction = 0.5, bias_init: BiasInit = "rates",
     ):  # fmt: skip
         super().__init__(num_users, num_items, "user", [hidden_dim], hidden_activation, output_activation, tied)
-        self.corruption_rate = corruption_rate
+        self.corruption_rate, self.bias_init = corruption_rate, bias_init
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recgnn.errors import ConfigError, NonNegative, Size
-from recgnn.models.autoencoder import RowRecommender
+from recgnn.models.autoencoder import BiasInit, RowRecommender
 from recgnn.nn.autoencoder import Activation, Rows, mask_out
 from recgnn.nn.losses import Multinomial
 from recgnn.nn.propagation import CSR
@@ -34,6 +34,7 @@ class DAE(RowRecommender):
         corruption: `mask` or `gaussian`.
         corruption_rate: q: the rate at which items are masked, or the noise's standard deviation.
         normalise: divide a user's row by its Euclidean length before it is corrupted, as Mult-DAE.
+        bias_init: where the decoder's bias starts: at the `rates` of the items in train, or at `zero`.
     """
 
     defaults = {"loss": Multinomial, "l2": 100.0, "lr": 3e-3}
@@ -41,11 +42,12 @@ class DAE(RowRecommender):
     def __init__(
         self, num_users: int, num_items: int, hidden_dims: Sequence[Size] = (200,),
         hidden_activation: Activation = "tanh", corruption: Corruption = "mask", corruption_rate: NonNegative = 0.2,
-        normalise: bool = False,
+        normalise: bool = False, bias_init: BiasInit = "rates",
     ):  # fmt: skip
         super().__init__(num_users, num_items, "user", hidden_dims, hidden_activation, "identity")
         if corruption == "mask" and corruption_rate > 1:
             raise ConfigError(f"DAE.corruption_rate is {corruption_rate}; expected a share of the items, from 0 to 1")
+        self.bias_init = bias_init
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
 
     @staticmethod

@@ -89,7 +89,10 @@ class LazyAdam(RowOptimizer):
             self.move(table, own, of_own, group, state)
 
     def move(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:
-        """Move some of the rows of a step, as many as stay in a processor's cache; as `update`."""
+        """Move some of the `rows` [n] of a `table` by their `gradient` [n, D], as many as stay in a processor's cache.
+
+        `group` and `state` are those of `update`.
+        """
         first, second = group["betas"]
         step = float(state["step"])
         mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - first)

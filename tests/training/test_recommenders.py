@@ -116,6 +116,10 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
     training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=edges), world_size=1)
     training.setup("test")
     assert not model.decoder_bias.any()
+    model.bias_init = "zero"
+    training.setup("fit")
+    assert not model.decoder_bias.any()
+    model.bias_init = "rates"
     training.setup("fit")
     bias = model.decoder_bias.detach()
     rates = bias if shown is None else shown(bias)
