@@ -59,6 +59,7 @@ class FitCLI(TrainingCLI):
         self.best_epoch: int | None = None
         self.content: dict[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
+        self.left_to_data: dict[str, Any] = {}
         self.notes: list[str] = []  # what a reader of the table should know
         self.made: list[Path] = []  # folders that this run makes, the run folder first
         self.held: ExitStack = ExitStack() if chosen is None else chosen.held
@@ -114,6 +115,12 @@ class FitCLI(TrainingCLI):
             if self.line.model is not None and (kind := path_of(self.line.model)) != self.parent.kind:
                 raise RunError(f"--from_run {given}: is a run of {self.parent.kind}, and the configuration's is {kind}")
         super().instantiate_classes()
+
+    def by_data(self) -> dict[str, Any]:
+        """Return what is chosen by the size of the data; in the second half of `--refit` what was in the first, whose
+        epochs are counted in these batches and which config.yaml tells."""
+        self.left_to_data = super().by_data() if self.chosen is None else self.chosen.left_to_data
+        return self.left_to_data
 
     def _hold(self, folder: Path) -> None:
         """Lock the run folder, so that no other process trains into it."""

@@ -238,12 +238,16 @@ class TrainingCLI(LightningCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "training")
-        for option, value in self.model.chosen(self.datamodule).items():  # config.yaml has it, too
+        for option, value in self.by_data().items():  # config.yaml has it, too
             section, _, name = option.partition(".")
             setattr({"data": self.datamodule, "training": self.model}[section], name, value)
             self._get(self.config, section)["init_args"][name] = value
         self._add_configure_optimizers_method_to_model(self.subcommand)
         self.trainer = self.instantiate_trainer()
+
+    def by_data(self) -> dict[str, Any]:
+        """Return what the configuration leaves to the size of the data: values by dotted option."""
+        return self.model.chosen(self.datamodule)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make Lightning's trainer.
@@ -302,7 +306,7 @@ class TrainingCLI(LightningCLI):
             taken = usual.chosen(self.datamodule.prepared.summary["split"])
             values = {name: getattr(taken, name) for name in argument_names(type(taken))} if taken else {}
             config["data"]["init_args"]["split"] = described(type(taken), values) if taken else None
-        return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False)
+        return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False, skip_validation=True)
 
 
 def described(cls: type, given: dict[str, Any]) -> Namespace:

@@ -84,12 +84,15 @@ class LazyAdam(RowOptimizer):
             state["step"] = torch.tensor(0.0)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(table), torch.zeros_like(table)
         state["step"] += 1
-        some = max(1, AT_ONCE // table.shape[1]) if table.device.type == "cpu" else len(rows)
+        some = max(1, AT_ONCE // max(1, gradient[0].numel())) if table.device.type == "cpu" else len(rows)
         for own, of_own in zip(rows.split(some), gradient.split(some), strict=True):
             self.move(table, own, of_own, group, state)
 
     def move(self, table: Tensor, rows: Tensor, gradient: Tensor, group: dict, state: dict) -> None:
-        """Move some of the rows of a step, as many as stay in a processor's cache; as `update`."""
+        """Move some of the `rows` [n] of a `table` by their `gradient` [n, D], as many as stay in a processor's cache.
+
+        `group` and `state` are those of `update`.
+        """
         first, second = group["betas"]
         step = float(state["step"])
         mean = state["exp_avg"].index_select(0, rows).lerp_(gradient, 1 - first)

@@ -61,7 +61,7 @@ def select_rows(csr: CSR, rows: Tensor) -> CSR:
 
 
 def ascending(x: Tensor) -> Tensor:
-    """Sort whole numbers [n], on CPU in place and in a tenth of torch's time: [n]."""
+    """Sort whole numbers `x` [n], on CPU in place and in a tenth of torch's time: [n]."""
     if x.device.type != "cpu":
         return x.sort().values
     x.numpy().sort()
@@ -179,7 +179,7 @@ class BipartiteOperator(nn.Module):
 
     def weigh(self, side: Side, degree: Tensor, cols: Tensor, transposed: bool = False) -> Tensor:
         """Compute the weights of some entries of R_ui or R_iu (`side`: whose rows), or of its transpose, from the
-        degrees of their rows there, and their columns: [n]."""
+        degrees of their rows there, `degree` [n], and their columns, `cols` [n]: [n]; `transposed`: the latter."""
         others = self.item_degree if side == "user" else self.user_degree
         of_row, of_col = (x.double() + self.loops for x in (degree, others.index_select(0, cols)))
         if self.norm.startswith("sym"):

@@ -18,11 +18,13 @@ from recgnn.training.run_folder import FORMAT
 
 def suited(model: type[Model], loss: type | None, by_log: bool = False) -> dict[str, Any]:
     """Return the training arguments that suit a model with a loss: the model's where the loss is its own (or none is
-    given), else the loss's before the model's; `by_log` without the model's `l2` where it has a rule for it."""
+    given), else the loss's before the model's; `by_log` without the model's `l2` where it has a rule for it, and is
+    no subclass with defaults of its own."""
     own = model.defaults.get("loss")
     of_loss = getattr(loss or own, "defaults", {})
     found = of_loss | model.defaults if loss in (None, own) else model.defaults | of_loss
-    if by_log and "l2" not in of_loss and hasattr(model, "usual_l2"):
+    says = next((cls for cls in model.__mro__ if {"defaults", "usual_l2"} & vars(cls).keys()), model)
+    if by_log and "l2" not in of_loss and "usual_l2" in vars(says):
         found.pop("l2", None)
     return found
 
@@ -50,6 +52,7 @@ class Training(Checked, LightningModule):
     reads: ClassVar[str]
     by_log: ClassVar[bool] = False  # whether the size of the log chooses l2 for models that have a rule (`usual_l2`)
     default_loss: ClassVar[type[Loss] | None] = None  # where none is given, nor by the model
+    l2_said: bool = True  # whether l2 was given, so that nothing else chooses it
     model: Any
     loss: Any
     metrics: Any
@@ -84,7 +87,7 @@ class Training(Checked, LightningModule):
 
     @l2.setter
     def l2(self, value: float) -> None:
-        self.model.l2 = value
+        self.model.l2, self.l2_said = value, True
 
     @property
     def monitor(self) -> tuple[str, str]:

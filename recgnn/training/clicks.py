@@ -83,8 +83,10 @@ class ClickTraining(Training):
         metrics: Sequence[str | ClickMetric | ErrorMetric] | None = None,
         calibrate: Calibration = "none",
     ):
-        super().__init__(model, loss or self.default_loss(), l2, lr)
-        self.l2_said, self.lr_said, self.calibrate = l2 is not None, lr is not None, calibrate
+        usual = getattr(model, "usual_lr", None)
+        self.lr_said = lr is not None or usual is None
+        super().__init__(model, loss or self.default_loss(), l2, lr if self.lr_said else float(f"{usual:.2g}"))
+        self.l2_said, self.calibrate = l2 is not None, calibrate
         if calibrate != "none" and self.task != "clicks":
             raise ConfigError(f"calibrate: {calibrate} is for probabilities, and the task is {self.task}; take none")
         self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
@@ -122,8 +124,8 @@ class ClickTraining(Training):
             mean = events * len(data.slots) / sum(data.field_dims)
             over = {"table": events, "batch": mean, "mba": size}[self.l2_on]
             found["training.l2"] = float(f"{self.model.prior / over:.2g}")
-        if not self.lr_said and self.model.usual_lr is not None:
-            found["training.lr"] = float(f"{self.model.usual_lr:.2g}")
+        if not self.lr_said:
+            found["training.lr"] = self.lr
         return found
 
     def patience(self, data: Any) -> int:

@@ -32,7 +32,6 @@ class RecommenderTraining(Training):
 
     reads = "interactions"
     request: Request
-    l2_said = True
 
     def setup(self, stage: str) -> None:
         data = cast(Any, self.trainer).datamodule
@@ -69,23 +68,24 @@ class RecommenderTraining(Training):
         (see `usual_l2`)."""
         if not hasattr(data, "usual_batch_size"):
             return {}
-        found, l2 = dict[str, Any](), self.usual_l2(data.edge_index)
+        found, l2 = dict[str, Any](), self.usual_l2(data)
         if not self.request.nothing and data.batch_size is None:
             found["data.batch_size"] = data.usual_batch_size(self.request.rows)
         return found if l2 is None else found | {"training.l2": l2}
 
-    def usual_l2(self, edge_index: Tensor) -> float | None:
+    def usual_l2(self, data: Any) -> float | None:
         r"""Choose the regularisation by the training log, where it is not said and the model has a rule for it. Its
         scale is :math:`E / \sqrt{U I}`, the largest singular value that E interactions of U users and I items have when
         they are spread evenly.
 
         Args:
-            edge_index: the training log, [2, E].
+            data: the data module, which has the training log.
         """
         rule = getattr(self.model, "usual_l2", None)
         if self.l2_said or rule is None:
             return None
-        return float(f"{rule(edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)):.2g}")
+        scale = data.edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)
+        return float(f"{rule(scale):.2g}")
 
     def patience(self, data: Any) -> int:
         """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
@@ -207,7 +207,7 @@ class RankingTraining(RecommenderTraining):
         super().setup(stage)
         data = cast(Any, self.trainer).datamodule
         if stage == "fit":
-            self.l2 = self.usual_l2(data.edge_index) or self.l2
+            self.model.l2 = self.usual_l2(data) or self.l2
         if stage == "fit" and hasattr(self.model, "start_at"):
             self.model.start_at(self.metrics["val"].train_counts, self.loss)
         if getattr(data, "repeated", False):

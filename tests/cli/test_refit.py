@@ -147,6 +147,18 @@ def test_a_ranking_model_too_and_what_overwriting_leaves(tiny, tmp_path) -> None
     assert "refit" not in content(run)
 
 
+def test_the_second_half_takes_what_the_first_has_chosen_by_its_log(tmp_path) -> None:
+    """The l2 of DAE would be another for the longer log; it is what config.yaml says."""
+    source = ["--data.source=SyntheticLog", "--data.source.num_users=700", "--data.source.num_items=40"]
+    options = ["--model=DAE", "--model.hidden_dims=[2]", "--training.ks=[5]", "--trainer.max_epochs=1"]
+    fixed = ["--trainer.logger=false", "--refit=true", f"--run_dir={tmp_path / 'run'}"]
+    cli = main("fit", ["--data=GraphDataModule", *source, *options, *fixed])
+    told = (tmp_path / "run/config.yaml").read_text()
+    assert cli.stage == "refit" and f"l2: {cli.model.l2}\n" in told
+    half = runs.read_checkpoint(tmp_path / "run/selection/checkpoints/best.ckpt")
+    assert cli.model.l2 == half["recgnn"]["trained"]["l2"]
+
+
 @pytest.mark.parametrize("split", ["RatioSplit", "GivenSplit"])
 def test_without_a_validation_part_it_is_refused(tiny, here, split) -> None:
     option = {"RatioSplit": ["--data.split.ratios=[0.9,0,0.1]"], "GivenSplit": ["--data.split.val=test"]}[split]

@@ -65,6 +65,21 @@ def test_lazy_adam_is_torchs(at_once, monkeypatch) -> None:
     assert_close(ours.weight[6], table().weight[6], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("shape", [(5,), (5, 2, 3)])
+def test_lazy_adam_of_dense_gradients_is_adam_whatever_the_shape(shape, monkeypatch) -> None:
+    monkeypatch.setattr(optimizers, "AT_ONCE", 4)
+    found = []
+    for rule in (LazyAdam, torch.optim.Adam):
+        weight = nn.Parameter(torch.linspace(-1, 1, 5).reshape(5, *[1] * (len(shape) - 1)).expand(shape).clone())
+        optimizer = rule([weight], lr=0.1)
+        for power in (2, 3):
+            optimizer.zero_grad()
+            weight.pow(power).sum().backward()
+            optimizer.step()
+        found.append(weight.detach())
+    assert_close(*found)
+
+
 def test_rowwise_adagrad() -> None:
     def update(w, g, states):
         states[0]["s"] += sum(x * x for x in g) / 3

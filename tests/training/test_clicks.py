@@ -56,6 +56,7 @@ def test_regularisation_and_patience_follow_the_events() -> None:
     assert "training.l2" not in ClickTraining(model, l2=0.0).chosen(data())
     assert "training.l2" not in ClickTraining(model, table_optimizer="lazy_adam").chosen(data())
     assert ClickTraining(Poly2([2] * 30)).chosen(data())["training.lr"] == 0.0011  # 30 values and 435 pairs
+    assert ClickTraining(Poly2([2] * 30)).lr == 0.0011  # without a command, too
     assert "training.lr" not in ClickTraining(Poly2([2] * 30), lr=0.1).chosen(data())
     assert ClickTraining(model).patience(data()) == 8
     prepared.train = range(8000)

@@ -130,6 +130,10 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
     assert (model.decoder_bias == 2.0).all()
 
 
+class Own(MF):
+    defaults = MF.defaults | {"l2": 0.33}
+
+
 @pytest.mark.parametrize(
     ("make", "options", "expected"),
     [
@@ -138,6 +142,7 @@ def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
         (lambda: MF(9, 4, 2), {}, 0.49),  # 0.7 / sqrt 2
         (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
         (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
+        (lambda: Own(9, 4, 2), {}, None),
         (lambda: LightGCN(9, 4, 2), {}, None),
         (lambda: models.Popularity(9, 4), {}, None),
     ],
@@ -153,6 +158,9 @@ def test_regularisation_follows_the_log_where_it_is_not_said(make, options, expe
     training._trainer = SimpleNamespace(datamodule=data, world_size=1)
     training.setup("fit")
     assert training.l2 == training.model.l2 == (before if expected is None else expected)
+    training.l2 = 0.125
+    training.setup("fit")
+    assert training.l2 == 0.125 and "training.l2" not in training.chosen(data)
 
 
 def test_ranking_is_measured_without_what_is_known_and_padded() -> None:

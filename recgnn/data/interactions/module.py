@@ -39,7 +39,7 @@ RATINGS = 2**16  # per block of evaluation
 
 
 def shared(x: np.ndarray) -> Tensor:
-    """Make a tensor of an array, without a copy where torch can have it so."""
+    """Make a tensor of an array `x`, without a copy where torch can have it so."""
     return torch.from_numpy(x) if x.flags.writeable else torch.tensor(x)
 
 
