@@ -11,6 +11,14 @@ install:
 test *part:
     python -m pytest -q -n 2 --dist loadfile {{part}}
 
+# the tests that take longest, which `just test` leaves out
+long:
+    python -m pytest -q -n 2 --dist loadfile -m long
+
+# breaks the library in many ways, one at a time: does a test notice?
+mutants:
+    python -m tests.tools.mutants
+
 # ruff and mypy
 lint:
     ruff check . && mypy

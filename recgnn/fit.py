@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recgnn.cli.entry import run
+from recgnn.cli.entry import import_heavy, run
 from recgnn.cli.options import taken
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def main(argv: list[str], processes: Processes | None = None) -> FitCLI | None:
 
         on_ray.fit(argv, on)
         return None
+    import_heavy("recgnn.cli.fitting")
     from recgnn.cli.fitting import FitCLI
 
     argv = [f"--data.{word[2:]}" if word.partition("=")[0] == "--screen" else word for word in argv]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recgnn.cli.entry import run
+from recgnn.cli.entry import import_heavy, run
 from recgnn.cli.options import is_pipeline
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def main(argv: list[str]) -> MeasureCLI | None:
 
         remeasured("validate", argv)
         return None
+    import_heavy("recgnn.cli.measuring")
     from recgnn.cli.measuring import MeasureCLI
 
     return MeasureCLI("validate", argv)

@@ -15,6 +15,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["WANDB_MODE"] = "disabled"
+gc.disable()  # until all is collected: it would walk through the imported modules again and again
 _cache = tempfile.TemporaryDirectory(prefix="recgnn-tests-", ignore_cleanup_errors=True)
 os.environ["RECGNN_CACHE"] = _cache.name
 
@@ -42,14 +43,31 @@ trainer: {accelerator: cpu, max_epochs: 3, enable_progress_bar: false}
 """
 
 
+ROOMS = ("test_", "search", "serving/exporting", "training", "cli", "comparison", "serving", "faults", "data")
+"""The parts of tests/ whose files take longest, in this order."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the rooms whose files take longest: at the end no process waits long for another's last file."""
+    places = {item.path: item.path.relative_to(ROOT / "tests").as_posix() for item in items}
+    rank = {path: next((n for n, room in enumerate(ROOMS) if place.startswith(room)), len(ROOMS))
+            for path, place in places.items()}  # fmt: skip
+    items.sort(key=lambda item: rank[item.path])
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Keep the garbage collector from walking through all imported modules again and again."""
+    """Keep the garbage collector from walking through all imported modules again and again, and let it come rarely."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What recgnn.cli.process silences; pytest would show it again."""
+    """Keep the order of files; silence what recgnn.cli.process silences and pytest would show again."""
+    if hasattr(config.option, "loadscopereorder"):  # pytest-xdist would begin with the files that have most tests
+        config.option.loadscopereorder = False
     for message in ("LightningCLI's args", ".*does not have many workers", ".*is smaller than the logging interval"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
     for message in ("The dirpath has changed", "Checkpoint directory", "Be aware that when using `ckpt_path`",

@@ -1,4 +1,7 @@
-"""The notebooks: what is committed is whole and clean, and each runs from top to bottom, on less training."""
+"""The notebooks: what is committed is whole and clean, and each runs from top to bottom, on less training.
+
+Those on MovieLens-100K take a quarter of a minute each, and are run by `python -m pytest -m long` alone.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,7 @@ def test_every_notebook_is_tested():
 
 
 def test_csv_notebook_recommends_from_the_departments_that_it_was_not_told_of(execute):
-    notebook = execute(NAMES[0], EPOCHS=15)
+    notebook = execute(NAMES[0], EPOCHS=6)
     check_alike(notebook, NAMES[0])
     shares = re.search(r"recommendations (\d+)%, purchases (\d+)%, drawn at random (\d+)%", texts(notebook))
     recommended, bought, chance = map(int, shares.groups())
@@ -176,6 +179,7 @@ def test_csv_notebook_recommends_from_the_departments_that_it_was_not_told_of(ex
     assert {"config.yaml", "metrics.json", "metrics.csv", "checkpoints/best.ckpt"} <= files
 
 
+@pytest.mark.long
 @needs_data
 def test_graph_notebook_measures_popularity_as_the_library_does_and_explains_every_score(execute, tmp_path):
     notebook = execute(NAMES[1], ROOT=str(DATA), EPOCHS=1)
@@ -209,6 +213,7 @@ def popularity_ndcg(run: Path) -> float:
     return float(metric.compute()["ndcg@10"])
 
 
+@pytest.mark.long
 @needs_data
 def test_clicks_notebook_calibrates_and_its_onnx_file_gives_the_model_s_probabilities(execute):
     for package in ("onnx", "onnxscript", "onnxruntime"):
@@ -228,6 +233,7 @@ def test_clicks_notebook_calibrates_and_its_onnx_file_gives_the_model_s_probabil
     assert {row[1] for row in table_with(notebook, "file")} >= {"model.onnx", "score.py", "encoding.json", "README.md"}
 
 
+@pytest.mark.long
 @needs_data
 def test_din_notebook_splits_the_weights_into_parts(execute):
     notebook = execute(NAMES[3], ROOT=str(DATA), EPOCHS=1, HISTORY=5)
@@ -241,6 +247,7 @@ def test_din_notebook_splits_the_weights_into_parts(execute):
     assert float(low) < float(high) and float(spread) > 0
 
 
+@pytest.mark.long
 @needs_data
 def test_system_notebook_serves_what_it_loads_and_takes_over_the_new_day(execute):
     for package in ("fastapi", "uvicorn", "prometheus_client"):

@@ -18,6 +18,8 @@ import yaml
 
 from recgnn import load
 from recgnn.cli.entry import COMMANDS, main, main_of
+from recgnn.comparison import suites
+from recgnn.comparison.suites import read_suite
 from recgnn.data import SyntheticLog
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,7 @@ MANUAL = [f"howto/{name}.md" for name in ("train", "use", "one_system", "compare
 TEXT = "\n".join([README, *((ROOT / "docs" / name).read_text(encoding="utf-8") for name in MANUAL)])
 START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
 CALL = re.compile(r"(?:python -m recgnn\.|recgnn )(\w+)(.*)")
+SMALL = ["--data.source=SyntheticLog", "--data.source.num_users=61", "--data.source.num_items=40"]
 LOG = """\
 data: {init_args: {source: {class_path: SyntheticLog, init_args: {num_users: 200, num_items: 190}}}}
 trainer: {accelerator: cpu, enable_progress_bar: false}
@@ -112,12 +115,12 @@ def prepared(words: list[str]) -> list[str]:
         place = options.index("--config") + 2
         return [*options[:place], "--config", "events.yaml" if ctr else "log.yaml", *options[place:], *short]
     if command == "benchmark":
-        return [*options, "--seeds", "1", "--", "--data.source=SyntheticLog", *short]
+        return [*options, "--seeds", "1", "--", *SMALL, "--trainer.max_epochs=1", short[1]]
     if command == "serve":
         return [*options, "--port", "0"]
     if command == "tune":
         options[options.index("--trials") + 1] = "2"
-        return [*options, "--data.source=SyntheticLog", *short[:1]]
+        return [*options, *SMALL, *short[:1]]
     return options
 
 
@@ -139,6 +142,8 @@ def test_every_command_of_the_readme_runs(here: Path, entry, drawing, monkeypatc
     for name in ("conf", "recgnn"):
         Path(name).symlink_to(ROOT / name)
     monkeypatch.setattr(uvicorn.Server, "run", answered)
+    suite = read_suite("ml-100k")
+    monkeypatch.setattr(suites, "read_suite", lambda name: suite._replace(entries=suite.entries[:2], name=name))
     Path("log.yaml").write_text(LOG)
     Path("events.yaml").write_text(EVENTS)
     frame = SyntheticLog(num_users=200, num_items=190).read().interactions

@@ -39,6 +39,7 @@ def test_the_command_is_a_training_without_test(path):
     assert f"wandb sweep conf/sweeps/{path.stem}.yaml" in head
 
 
+@pytest.mark.long  # the agent's code is a large import; the search tests that fit takes the values of spaces, too
 @pytest.mark.parametrize("path", SWEEPS, ids=NAMES)
 def test_fit_takes_every_value_as_wandbs_agent_writes_it(path):
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args

@@ -201,7 +201,7 @@ def default_arguments(
     defaults: dict[str, Any] = {}
     if model is None:
         return {}
-    for name, value in [("loss", training.default_loss), *suited(model, loss).items()]:
+    for name, value in [("loss", training.default_loss), *suited(model, loss, training.by_log).items()]:
         if name not in names or value is None or (isinstance(value, type) and not _accepts(hints[name], value)):
             continue
         defaults[name] = {"class_path": path_of(value)} if isinstance(value, type) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -40,6 +41,20 @@ OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EAC
 
 class Terminated(SystemExit):
     """Raised in the main thread when the process receives SIGTERM; unwinds as Ctrl-C does."""
+
+
+def import_heavy(name: str) -> None:
+    """Import a module that takes seconds without the garbage collector, which leaves out what is there from then on.
+
+    It would walk through all modules again and again: a fifth of the start of `fit`.
+    """
+    if name not in sys.modules and gc.isenabled():
+        gc.disable()
+        try:
+            import_module(name)
+        finally:
+            gc.freeze()
+            gc.enable()
 
 
 def main_of(command: str) -> Callable[[list[str]], Any]:

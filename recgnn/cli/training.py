@@ -302,7 +302,7 @@ class TrainingCLI(LightningCLI):
             taken = usual.chosen(self.datamodule.prepared.summary["split"])
             values = {name: getattr(taken, name) for name in argument_names(type(taken))} if taken else {}
             config["data"]["init_args"]["split"] = described(type(taken), values) if taken else None
-        return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False)
+        return self._parser(self.subcommand).dump(config, skip_link_targets=True, skip_none=False, skip_validation=True)
 
 
 def described(cls: type, given: dict[str, Any]) -> Namespace:

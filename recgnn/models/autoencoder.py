@@ -12,6 +12,7 @@ from recgnn.errors import ConfigError, DataError, Size
 from recgnn.models.base import Pair, Recommender, Side, with_mean
 from recgnn.nn.autoencoder import Activation, Rows, SparseLinear, activation, as_csr
 from recgnn.nn.folding import Entries
+from recgnn.nn.losses import RowLoss
 from recgnn.nn.norms import half_square
 from recgnn.nn.propagation import CSR, select_rows
 
@@ -59,6 +60,21 @@ class RowRecommender(Recommender):
         self.g, self.f = activation(hidden_activation), activation(output_activation)
         self._matrix: CSR | None = None
         self._codes: Tensor | None = None
+
+    @torch.no_grad()
+    def start_at(self, counts: Tensor, loss: RowLoss) -> None:
+        """Start b, where it is still 0, at the scores that make each column as likely as it is in train, so that from
+        the first step on everything else learns what tells rows apart.
+
+        Args:
+            counts: how many rows have each column, [C].
+            loss: what the model will be trained by.
+        """
+        if self.decoder_bias.any():
+            return
+        rates = (counts + 0.5) / (self.num_rows + 1)
+        plain = loss.after_activation and self.output_activation == "identity"
+        self.decoder_bias.copy_(rates if plain else rates.logit())
 
     # ---- the paper's equations
 

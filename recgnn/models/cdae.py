@@ -49,6 +49,12 @@ class CDAE(RowRecommender):
         self.user_node = nn.Embedding(num_users, hidden_dim)  # V
         nn.init.normal_(self.user_node.weight, std=0.01)
 
+    @staticmethod
+    def usual_l2(scale: float) -> float:
+        """Return the regularisation for rankings of a log of some scale (see `RankingTraining.usual_l2`): encoder and
+        decoder together shrink what rows have in common by its square."""
+        return 0.2 * scale
+
     def forward(self, rows: Tensor, users: Tensor) -> Tensor:  # type: ignore[override]  # one argument more
         """Score dense rows, with the nodes of their `users` [B]; -1 for a user who is not in the training data."""
         node = self.user_node(users.clamp(min=0)) * (users >= 0)[:, None]

@@ -39,6 +39,7 @@ class CTRModel(Model):
 
     Attributes:
         reads_history: whether `forward` takes a third argument `history`: what the user did before.
+        usual_lr: the learning rate that suits the number of features, where it is not said; None for the default one.
         uses_times: whether it looks at the times of a history.
         calibration: a rising curve that is put on the logits after training: corners and their images, [2, K]; or None.
         prior: what the regularisation is over the number of training events, where it is not said: in how many events
@@ -52,6 +53,7 @@ class CTRModel(Model):
     defaults = {"lr": 1e-3}
     explanation = "what each field and each pair of fields adds to the logit of the score; exact: they sum to it"
     prior = 300.0
+    usual_lr: float | None = None
     uses_times = False
 
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None):

@@ -48,6 +48,12 @@ class DAE(RowRecommender):
             raise ConfigError(f"DAE.corruption_rate is {corruption_rate}; expected a share of the items, from 0 to 1")
         self.corruption, self.corruption_rate, self.normalise = corruption, corruption_rate, normalise
 
+    @staticmethod
+    def usual_l2(scale: float) -> float:
+        """Return the regularisation for rankings of a log of some scale (see `RankingTraining.usual_l2`): encoder and
+        decoder together shrink what rows have in common by its square."""
+        return 2.0 * scale
+
     def inputs(self, rows: Rows) -> Rows:
         if not self.normalise:
             return rows

@@ -12,6 +12,8 @@ from recgnn.models.ctr import CTRModel, present
 from recgnn.nn.embedding import FieldEmbedding
 from recgnn.nn.interaction import CrossIndex
 
+LOGIT_STEP = 0.5  # at most, by which a step of Adam moves the logit of an event, all of whose weights move alike
+
 
 class Poly2(CTRModel):
     r"""A polynomial of degree 2 (`Chang et al., 2010 <https://jmlr.org/papers/v11/chang10a.html>`_).
@@ -25,7 +27,6 @@ class Poly2(CTRModel):
         max_crosses: weights of pairs at most.
     """
 
-    defaults = {"lr": 1e-2}
     prior = 4.0
 
     def __init__(self, field_dims: Sequence[int], slots: Sequence[int] | None = None, max_crosses: Count = 2**22):
@@ -33,6 +34,7 @@ class Poly2(CTRModel):
         self.linear = self.table(1)
         self.index = CrossIndex(self.field_dims, self.slots, max_crosses)
         self.crosses = self.table(1, num_rows=self.index.num_rows)
+        self.usual_lr = min(1e-2, LOGIT_STEP / (len(self.slots) + len(self.index.left)))
 
     def pairs(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the rows of the pairs of features of `ids` [B, S], and their values: [B, P]."""

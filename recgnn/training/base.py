@@ -16,12 +16,15 @@ from recgnn.nn.losses import Loss
 from recgnn.training.run_folder import FORMAT
 
 
-def suited(model: type[Model], loss: type | None) -> dict[str, Any]:
+def suited(model: type[Model], loss: type | None, by_log: bool = False) -> dict[str, Any]:
     """Return the training arguments that suit a model with a loss: the model's where the loss is its own (or none is
-    given), else the loss's before the model's."""
+    given), else the loss's before the model's; `by_log` without the model's `l2` where it has a rule for it."""
     own = model.defaults.get("loss")
     of_loss = getattr(loss or own, "defaults", {})
-    return of_loss | model.defaults if loss in (None, own) else model.defaults | of_loss
+    found = of_loss | model.defaults if loss in (None, own) else model.defaults | of_loss
+    if by_log and "l2" not in of_loss and hasattr(model, "usual_l2"):
+        found.pop("l2", None)
+    return found
 
 
 class Training(Checked, LightningModule):
@@ -45,6 +48,7 @@ class Training(Checked, LightningModule):
 
     task: ClassVar[Task]
     reads: ClassVar[str]
+    by_log: ClassVar[bool] = False  # whether the size of the log chooses l2 for models that have a rule (`usual_l2`)
     default_loss: ClassVar[type[Loss] | None] = None  # where none is given, nor by the model
     model: Any
     loss: Any

@@ -132,7 +132,7 @@ def fitted_trees(data: Any) -> Score:
         sets.append(lightgbm.Dataset(table_of(prepared, part), part.labels, reference, part.weights))
     options = {"objective": "binary", "metric": "binary_logloss", "verbosity": -1, "seed": 42}
     options |= {"num_threads": torch.get_num_threads(), "deterministic": True}
-    stop = [lightgbm.early_stopping(WAIT, verbose=False)] if len(prepared.val) else []
+    stop: list[Any] = [lightgbm.early_stopping(WAIT, verbose=False)] if len(prepared.val) else []
     trees = lightgbm.train(options, sets[0], TREES if stop else 100, sets[1:] if stop else None, callbacks=stop)
 
     def score(part: str) -> Tensor:

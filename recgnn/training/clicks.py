@@ -48,7 +48,7 @@ class ClickTraining(Training):
             regularisation (`Zhou et al., 2018 <https://arxiv.org/abs/1706.06978>`_, section 5.1): the rows of the
             batch, each over the number of training events that have it,
             :math:`\frac\lambda 2 \sum_{j \in B} \frac{1}{n_j} \lVert w_j \rVert^2`.
-        lr: learning rate of Adam; the model's default when None.
+        lr: learning rate of Adam; when None the model's default, or what suits the number of its features.
         table_optimizer: what moves the tables: `adam`, every row in every step; or, at a cost that follows the batch
             and not the vocabulary, `lazy_adam` or `rowwise_adagrad`, the rows of the batch. Everything else is moved
             by Adam.
@@ -84,11 +84,11 @@ class ClickTraining(Training):
         calibrate: Calibration = "none",
     ):
         super().__init__(model, loss or self.default_loss(), l2, lr)
-        self.l2_said, self.calibrate = l2 is not None, calibrate
+        self.l2_said, self.lr_said, self.calibrate = l2 is not None, lr is not None, calibrate
         if calibrate != "none" and self.task != "clicks":
             raise ConfigError(f"calibrate: {calibrate} is for probabilities, and the task is {self.task}; take none")
         self.l2_on, self.table_optimizer, self.wide_optimizer = l2_on, table_optimizer, wide_optimizer
-        self.table_lr, self.wide_lr, self.wide_l1 = self.lr if table_lr is None else table_lr, wide_lr, wide_l1
+        self.own_table_lr, self.wide_lr, self.wide_l1 = table_lr, wide_lr, wide_l1
         if table_optimizer != "adam" and self.l2 and l2_on == "table":
             raise ConfigError(
                 f"l2_on: table takes a pass over every row in every step, which {table_optimizer} is there to avoid; "
@@ -105,6 +105,11 @@ class ClickTraining(Training):
         for part in ("val", "test"):
             self.metrics[part] = self.new_metrics(metrics)
 
+    @property
+    def table_lr(self) -> float:
+        """The learning rate of the tables."""
+        return self.lr if self.own_table_lr is None else self.own_table_lr
+
     def chosen(self, data: Any) -> dict[str, Any]:
         """Choose batch size, epochs of a pass and regularisation by the number of events (see the arguments)."""
         if not hasattr(data, "usual_pace"):
@@ -117,6 +122,8 @@ class ClickTraining(Training):
             mean = events * len(data.slots) / sum(data.field_dims)
             over = {"table": events, "batch": mean, "mba": size}[self.l2_on]
             found["training.l2"] = float(f"{self.model.prior / over:.2g}")
+        if not self.lr_said and self.model.usual_lr is not None:
+            found["training.lr"] = float(f"{self.model.usual_lr:.2g}")
         return found
 
     def patience(self, data: Any) -> int:

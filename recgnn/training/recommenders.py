@@ -21,7 +21,7 @@ from recgnn.evaluation.metrics.ties import ties_of
 from recgnn.models.base import Recommender, top_k
 from recgnn.nn.losses import PairLoss, RatingLoss, RowLoss, SquaredError, of_each, weighted_mean
 from recgnn.nn.optimizers import LazyAdam, Together
-from recgnn.training.base import Training
+from recgnn.training.base import Training, suited
 from recgnn.training.costs import told_costs
 
 NEGATIVES = ("auto", "uniform", "popularity", "shared", "in_batch", "all")
@@ -32,6 +32,7 @@ class RecommenderTraining(Training):
 
     reads = "interactions"
     request: Request
+    l2_said = True
 
     def setup(self, stage: str) -> None:
         data = cast(Any, self.trainer).datamodule
@@ -64,10 +65,27 @@ class RecommenderTraining(Training):
             self.model.embeddings()  # by all processes at once, however many users each of them has
 
     def chosen(self, data: Any) -> dict[str, Any]:
-        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`)."""
-        if self.request.nothing or getattr(data, "batch_size", 0) is not None:
+        """Choose the batch size by the size of the log (see `GraphDataModule.usual_batch_size`), and the regularisation
+        (see `usual_l2`)."""
+        if not hasattr(data, "usual_batch_size"):
             return {}
-        return {"data.batch_size": data.usual_batch_size(self.request.rows)}
+        found, l2 = dict[str, Any](), self.usual_l2(data.edge_index)
+        if not self.request.nothing and data.batch_size is None:
+            found["data.batch_size"] = data.usual_batch_size(self.request.rows)
+        return found if l2 is None else found | {"training.l2": l2}
+
+    def usual_l2(self, edge_index: Tensor) -> float | None:
+        r"""Choose the regularisation by the training log, where it is not said and the model has a rule for it. Its
+        scale is :math:`E / \sqrt{U I}`, the largest singular value that E interactions of U users and I items have when
+        they are spread evenly.
+
+        Args:
+            edge_index: the training log, [2, E].
+        """
+        rule = getattr(self.model, "usual_l2", None)
+        if self.l2_said or rule is None:
+            return None
+        return float(f"{rule(edge_index.shape[1] / math.sqrt(self.model.num_users * self.model.num_items)):.2g}")
 
     def patience(self, data: Any) -> int:
         """Return as many epochs as have 1,500 steps, from 10 to 100, so that few steps an epoch are no early end."""
@@ -95,7 +113,8 @@ class RankingTraining(RecommenderTraining):
         num_negatives: how many per positive, or per batch for `shared`; when None 1, or many for losses of cosines.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
-        l2: weight of the L2 regularisation; the model's default when None.
+        l2: weight of the L2 regularisation; when None by the log for MF, DAE and CDAE with losses that do not say
+            another (see `usual_l2`), else the loss's or the model's default.
         l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
@@ -107,6 +126,7 @@ class RankingTraining(RecommenderTraining):
     """
 
     task = "ranking"
+    by_log = True
     kinds: Any
 
     def __init__(
@@ -126,6 +146,7 @@ class RankingTraining(RecommenderTraining):
         if loss is None and "loss" in model.defaults:
             loss = model.defaults["loss"]()
         super().__init__(model, loss, l2, lr)
+        self.l2_said = l2 is not None or "l2" in suited(type(model), type(loss), by_log=True)
         if l2_on is not None and not hasattr(model, "propagate"):
             raise ConfigError(f"l2_on is for models by inner product, and {type(model).__name__} is none; leave it out")
         model.l2_on = l2_on or self.suited.get("l2_on", "embeddings")
@@ -147,9 +168,9 @@ class RankingTraining(RecommenderTraining):
 
     def _named(self, name: str, num: int | None, alpha: float | None) -> Negatives | None:
         """The negatives of a name; None for all the others of a row."""
-        suited: dict[str, Any] = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
-        num = suited["num_negatives"] if num is None else num
-        alpha = suited["popularity_alpha"] if alpha is None else alpha
+        usual: dict[str, Any] = {"num_negatives": 1, "popularity_alpha": 0.75} | self.suited
+        num = usual["num_negatives"] if num is None else num
+        alpha = usual["popularity_alpha"] if alpha is None else alpha
         one_of("negatives", name, NEGATIVES)
         if name == "auto":
             name = "all" if self.model.training_rows else getattr(self.loss, "negatives", "uniform")
@@ -184,7 +205,12 @@ class RankingTraining(RecommenderTraining):
     def setup(self, stage: str) -> None:
         check_ks(self.ks, self.model.num_items)
         super().setup(stage)
-        if getattr(cast(Any, self.trainer).datamodule, "repeated", False):
+        data = cast(Any, self.trainer).datamodule
+        if stage == "fit":
+            self.l2 = self.usual_l2(data.edge_index) or self.l2
+        if stage == "fit" and hasattr(self.model, "start_at"):
+            self.model.start_at(self.metrics["val"].train_counts, self.loss)
+        if getattr(data, "repeated", False):
             per_user = self.metrics["test"].per_user
             for part, kind in product(self.metrics, ("new", "repeated") if per_user else ()):
                 self.kinds[f"{part}_{kind}"] = RankingMetrics(self.model.num_items, self.ks, per_user)

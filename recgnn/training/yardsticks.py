@@ -14,6 +14,7 @@ from recgnn.errors import RunError
 from recgnn.evaluation.metrics.names import BASELINES, RANKING
 from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
 from recgnn.models.base import Recommender
+from recgnn.nn.losses import SampledSoftmax
 from recgnn.training.recommenders import RankingTraining
 from recgnn.training.report import advice
 
@@ -179,8 +180,8 @@ def measured(training: RankingTraining, data: Any, part: str, users: int | None 
 
 
 def remarks(content: dict[str, Any], like: Any) -> list[str]:
-    """Say where a run is not better than the most popular items, or clearly worse than the best simple method, and what
-    to try.
+    """Say where a run is hardly better than the most popular items, or clearly worse than the best simple method, and
+    what to try.
 
     Args:
         content: metrics.json, with `baselines`.
@@ -195,18 +196,22 @@ def remarks(content: dict[str, Any], like: Any) -> list[str]:
     if own is None or not others:
         return []
     told, where = f"{name} is {own:.4f}", "on validation" if part == "val" else "on test"
+    clearly = CLEARLY if sign > 0 else 1 / CLEARLY
     popular = others.pop("popularity", None)
-    if popular is not None and sign * own <= sign * popular:
+    if popular is not None and sign * own * clearly <= sign * popular:
+        how = "hardly" if sign * own > sign * popular else "no"
         usual = "try more steps an epoch (a smaller --data.batch_size), more patience, another --training.lr or "
         return [
-            f"{where} {told}, no better than the most popular items for everybody ({popular:.4f}): the model does not "
-            f"tell users apart; {advice(content, usual + '--training.l2')}, or --model EASE"
+            f"{where} {told}, {how} better than the most popular items for everybody ({popular:.4f}): the model does "
+            f"not tell users apart; {advice(content, usual + '--training.l2')}, or --model EASE"
         ]
     best = max(others, key=lambda key: sign * others[key], default="")
-    if best and sign * own < sign * others[best] * (CLEARLY if sign > 0 else 1 / CLEARLY):
+    if best and sign * own < sign * others[best] * clearly:
         settings = content["baselines"][best].get("settings", {})
         how = ", ".join(f"{name} {value:g}" for name, value in settings.items())
-        usual = "try --training.loss SampledSoftmax, other values of l2 and lr (python -m recgnn.tune)"
+        usual = "try other values of --training.l2 and --training.lr (python -m recgnn.tune)"
+        if hasattr(getattr(like, "model", None), "propagate") and not isinstance(like.loss, SampledSoftmax):
+            usual = usual.replace("try ", "try --training.loss SampledSoftmax, ")
         return [
             f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
             f"seconds; {advice(content, usual)}, or --model {BASELINES[best]}"

@@ -107,8 +107,9 @@ def test_the_arguments_that_suit_a_model() -> None:
     assert default_arguments(RankingTraining, MF, BPR)["l2"] == BPR.defaults["l2"] != MF.defaults["l2"]
     for loss in (None, BPR):  # its own, said or not
         assert default_arguments(RankingTraining, PITF, loss)["l2"] == PITF.defaults["l2"] != BPR.defaults["l2"]
-    expected = {"loss": softmax, "l2": MF.defaults["l2"], "lr": MF.defaults["lr"]}
-    assert default_arguments(RankingTraining, MF) == expected
+    expected = {"loss": softmax, "lr": MF.defaults["lr"]}
+    assert default_arguments(RankingTraining, MF) == expected, "l2 follows the log"
     expected["loss"] = {"class_path": path_of(SquaredError)}  # MF's own is none of ratings
+    expected["l2"] = MF.defaults["l2"]
     assert default_arguments(RatingTraining, MF) == expected
     assert default_arguments(RankingTraining, None) == {}

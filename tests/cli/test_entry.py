@@ -20,15 +20,6 @@ from recgnn.cli import entry as programs
 from recgnn.cli.entry import COMMANDS, Terminated, main, unwrapped_stops
 from recgnn.errors import ConfigError
 
-HELP = """\
-import contextlib, io, sys
-from recgnn.cli.entry import COMMANDS, main_of
-import recgnn
-for command in COMMANDS:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        main_of(command)(["--help"])
-print(*sorted({"torch", "lightning", "pandas", "numpy", "yaml"} & set(sys.modules)))
-"""
 STOPPER = """\
 import os, signal
 from lightning import Callback
@@ -81,11 +72,6 @@ def test_help(entry, command) -> None:
     assert f"python -m recgnn.{command} " in out.split("example")[1], "an example of it"
 
 
-def test_help_needs_nothing() -> None:
-    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
 def test_every_option_is_in_help_all(entry) -> None:
     code, out, _ = entry("fit", "--help_all")
     assert code == 0
@@ -119,11 +105,11 @@ def test_exit_codes(capsys) -> None:
 def test_exit_codes_of_processes(start, tiny, here) -> None:
     (here / "log.csv").write_text("user,item,rating\n1,2,x\n")
     forked = start("fit", "--config", tiny, "--data.source=TableLog", "--data.source.path=log.csv", cwd=here)
-    words = [sys.executable, "-m", "recgnn.recommend", "--run", "runs/none"]
+    words = [sys.executable, "-m", "recgnn.recommend", "--run", "x", "--history", "1", "--users", "1"]
     environment = os.environ | {"PYTHONPATH": str(Path(recgnn.__file__).parents[1])}
     own = subprocess.run(words, capture_output=True, text=True, timeout=600, env=environment)
     _, said = forked.communicate(timeout=600)
-    expected = {"log.csv, line 2, column 'rating'": (forked, said), "runs/none: no such run folder": (own, own.stderr)}
+    expected = {"log.csv, line 2, column 'rating'": (forked, said), "--history is for users": (own, own.stderr)}
     for words, (process, err) in expected.items():
         assert process.returncode == 2
         assert err.startswith("error: ") and err.count("\n") == 1 and words in err

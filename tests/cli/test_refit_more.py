@@ -96,6 +96,7 @@ def test_an_interrupted_first_half_over_an_older_run_leaves_nothing_of_that(base
     pd.testing.assert_frame_equal(load("run").recommend(k=3), load(whole).recommend(k=3))
 
 
+@pytest.mark.long
 def test_two_processes_refit(base, here, together) -> None:
     out, _ = together("fit", *base, "--data.batch_size=8", "--refit=true", "--run_dir", "two", cwd=here)
     assert out.count("on training and validation data together") == 1

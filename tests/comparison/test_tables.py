@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -210,22 +208,6 @@ def test_a_broken_run_is_left_out(made, tmp_path) -> None:
     (run / "users.parquet").unlink()
     (run / "config.yaml").unlink()
     assert any(note.startswith(f"{run}/config.yaml: ") for note in find([tmp_path])[1])  # not passed over in silence
-
-
-def test_nothing_of_the_trainer_is_imported(made, tmp_path) -> None:
-    """A comparison, page and all, in a process of its own."""
-    for name, model in (("a", "MF"), ("b", "NGCF")):
-        made(f"{name}/1", {"ndcg@10": 0.1}, model=model, users={"ndcg@10": [0.1, 0.3]})
-    code = f"""
-import sys
-from recgnn.comparison import compare
-compare([{str(tmp_path)!r}], {str(tmp_path / "out")!r})
-heavy = ("lightning", "torchmetrics", "torch_geometric", "matplotlib.pyplot", "wandb")
-assert not [name for name in heavy if name in sys.modules], [name for name in heavy if name in sys.modules]
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out/compare.html").is_file()
 
 
 def test_metrics_are_those_that_are_measured() -> None:

@@ -102,7 +102,7 @@ FIT = others("""
 """) | {
     "model.embedding_dim": whole(1), "model.num_layers": whole(0, 20), "training.lr": optional(real(0)),
     "training.l2": optional(real(0, edge=True)), "training.num_negatives": whole(1, 50), "training.ks": ks,
-    "data.batch_size": whole(1), "data.eval_batch_size": optional(whole(1)),
+    "data.batch_size": optional(whole(1)), "data.eval_batch_size": optional(whole(1)),
     "trainer.accumulate_grad_batches": whole(1),
 }  # fmt: skip
 CLICKS = others("""
@@ -110,8 +110,8 @@ CLICKS = others("""
     data.negatives_seed data.group data.task data.history data.report_by data.split data.source.columns
 """) | {
     "model.embedding_dim": whole(1), "model.dropout": real(0, 1, edge=True), "training.lr": optional(real(0)),
-    "training.l2": optional(real(0, edge=True)), "training.table_lr": optional(real(0)), "data.batch_size": whole(1),
-    "data.eval_batch_size": whole(1),
+    "training.l2": optional(real(0, edge=True)), "training.table_lr": optional(real(0)),
+    "data.batch_size": optional(whole(1)), "data.eval_batch_size": whole(1),
 }  # fmt: skip
 MEASURE = {"training.ks": ks, "data.eval_batch_size": optional(whole(1))} | others("""
     training.metrics output ckpt_path trainer.devices trainer.precision trainer.limit_test_batches run data.source

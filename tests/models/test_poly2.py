@@ -57,3 +57,15 @@ def _python(left: int, right: int) -> int:
 
 
 HASHES = [_python(1, 4), _python(2, 5), _python(3, 6)]
+
+
+def test_a_step_moves_a_logit_no_further_the_more_pairs_there_are() -> None:
+    for fields, rate in ((8, 0.01), (40, 0.5 / (40 + 780))):
+        model = Poly2([3] * fields)
+        assert model.usual_lr == pytest.approx(rate)
+        optimizer = torch.optim.Adam(model.parameters(), lr=model.usual_lr)
+        ids = 3 * torch.arange(fields)[None]
+        before = model(ids)
+        before.sum().backward()
+        optimizer.step()
+        assert (model(ids) - before).abs() < 0.55

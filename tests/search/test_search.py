@@ -245,6 +245,7 @@ def test_two_processes_share_the_trials(searches):
         assert len({trial.user_attrs["values"]["training.lr"] for trial in found}) == 4
 
 
+@pytest.mark.long  # as where the process was killed
 def test_a_search_that_was_interrupted_tries_the_trial_again(searches, monkeypatch):
     search = searches()
     trained = RankingTraining.training_step

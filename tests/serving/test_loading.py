@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -35,26 +34,6 @@ def click_run(tmp_path_factory, make_run) -> Path:
         SyntheticLog(num_users=61, num_items=40, seed=3), "rating >= 4", {"user": "categorical", "item": "categorical"}
     )
     return make_run(tmp_path_factory.mktemp("clicks") / "run", data, "FM", {"embedding_dim": 4}, epochs=1)
-
-
-def test_serving_imports_no_trainer(tiny_run, click_run, tmp_path) -> None:
-    code = f"""
-import sys
-import recgnn, recgnn.serving
-for run in ({str(tiny_run)!r}, {str(click_run)!r}):
-    run = recgnn.load(run)
-    items = run.recommend([1, 2], k=3)["item"]
-    run.similar_items(items, k=2)
-run = recgnn.load({str(tiny_run)!r})
-frame = __import__("pandas").DataFrame({{"user": [1, 99], "item": [2, 2]}})
-run.fold_in(frame).recommend([99])
-run.recommend_history([1, 2])
-import recgnn.serving.exporting.export
-heavy = ("lightning", "pytorch_lightning", "torchmetrics", "torch_geometric")
-print(sorted(name for name in heavy if name in sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0 and done.stdout == "[]\n", done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
     python -m tests.tools.mutants [--jobs 2] [--only PART_OF_A_NAME]
 
-Each mutant is one change of one line in a copy of the package, in all rooms; the tests named beside it are run on the
-copy. A mutant that no test notices survives. The last line counts them; the exit code is 1 where one survives that is
+Each mutant is one change of one line in a copy of the package, in all rooms; the tests of its file and those named
+beside it are run on the copy, in a fork. A mutant that no test notices survives. The last line counts them; the exit code is 1 where one survives that is
 not explained in EXPLAINED, or where a line to change is no longer there.
 """
 
@@ -13,13 +13,15 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,19 +97,19 @@ MUTANTS = [
     Mutant("data/interactions/module.py", 'if part == "test" and not', 'if part == "none" and not', DATA),
     Mutant("data/shard.py", "% (2**61 - 1)", "% (2**31 - 1)", "tests/data"),
     Mutant("data/interactions/split.py", "key = random_keys(frame, self.seed)\n        rank, count", "key = random_keys(frame, 0)\n        rank, count", DATA),
-    Mutant("data/readers/notation.py", 'and not self.stated):', "):", "tests/data"),
+    Mutant("data/readers/notation.py", 'and not self.stated):', "):", "tests/data/readers"),
     Mutant("data/readers/times.py", "(kept) > 1", "(kept) > 9", "tests/data/readers"),
     Mutant("data/readers/quotes.py", "== position + 1", "== position + 2", "tests/data/readers tests/faults/test_reader.py"),
     Mutant("data/clicks/encoders.py", "whole // 3600 % 24", "whole // 3600 % 12", CLICKS),
     # serving and exported programs
-    Mutant("serving/trained.py", "scores[unknown] = self.popularity", "pass", SERVING),
-    Mutant("serving/trained.py", 'self.summary.get("repeats") == "keep"', "True", SERVING),
-    Mutant("serving/candidates.py", 'exclude_seen="train"', 'exclude_seen="none"', f"{SERVING} tests/data"),
+    Mutant("serving/trained.py", "scores[unknown] = self.popularity", "pass", f"{SERVING}/test_clicks.py {SERVING}"),
+    Mutant("serving/trained.py", 'self.summary.get("repeats") == "keep"', "True", f"{SERVING}/test_frames.py {SERVING}"),
+    Mutant("serving/candidates.py", 'exclude_seen="train"', 'exclude_seen="none"', f"{SERVING}/test_pipeline.py {SERVING} tests/data"),
     Mutant("serving/histories.py", "if not np.isfinite(values).all():", "if False:", SERVING),
     Mutant("serving/exporting/score.py", "bisect.bisect_left(x, t)", "bisect.bisect_right(x, t)", f"{SERVING}/exporting"),
     Mutant("serving/exporting/score.py", "np.sign(values) * np.log1p(np.abs(values))", "np.log1p(np.abs(values))", f"{SERVING}/exporting"),
     # comparison
-    Mutant("comparison/significance.py", "stats.wilcoxon(difference)", "stats.wilcoxon(difference.abs())", "tests/comparison"),
+    Mutant("comparison/significance.py", "stats.wilcoxon(difference)", "stats.wilcoxon(abs(difference))", "tests/comparison"),
     Mutant("comparison/significance.py", "parts = [(one[part] - other[part]).dropna()", "parts = [(one[part] - other[part]).fillna(0)", "tests/comparison"),
     # evaluation
     Mutant("evaluation/metrics/ties.py", "* (1 + ties.before)", "* ties.before", METRICS),
@@ -119,8 +121,12 @@ MUTANTS = [
 EXPLAINED: dict[str, str] = {}
 
 
+LIBRARIES = ("torch", "lightning.pytorch.cli", "torch_geometric", "torchmetrics", "pandas", "scipy.stats", "hypothesis",
+             "matplotlib.backends.backend_agg", "jsonargparse", "pyarrow.parquet")  # fmt: skip
+
+
 def outcome(mutant: Mutant) -> str:
-    """Run the mutant's tests: `killed`, `survived`, or `stale` where its text is not there once."""
+    """Run the mutant's tests, those of its own file first: `killed`, `survived`, or `stale` where its text is not there."""
     with tempfile.TemporaryDirectory(prefix="recgnn-mutant-") as folder:
         copy = Path(folder)
         for name in ("recgnn", "tests", "conf", "docs", "notebooks"):
@@ -132,10 +138,33 @@ def outcome(mutant: Mutant) -> str:
         if content.count(mutant.text) != 1:
             return "stale"
         file.write_text(content.replace(mutant.text, mutant.instead), encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-        return "survived" if done.returncode == 0 else "killed" if done.returncode == 1 else f"error {done.returncode}"
+        own = (Path("tests") / mutant.file).with_name(f"test_{file.name}")
+        for tests in ([str(own)] * (copy / own).is_file(), mutant.tests.split()):
+            code = tested(copy, tests) if tests else 0
+            if code:
+                return "killed" if code == 1 else f"error {code}"
+        return "survived"
+
+
+def tested(copy: Path, tests: list[str]) -> int:
+    """Run tests of a copy in a fork, which has imported what they need but recgnn; returns pytest's exit code."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    try:
+        os.setsid()
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1), os.dup2(silent, 2)
+        os.chdir(copy)
+        sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(ROOT)))]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "recgnn")]:
+            del sys.modules[name]
+        os.environ |= {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        sys.dont_write_bytecode = True
+        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", f"--basetemp={copy / 'temporary'}", *tests])
+        os._exit(int(code))
+    finally:
+        os._exit(70)  # pytest itself has failed
 
 
 def main() -> int:
@@ -146,6 +175,8 @@ def main() -> int:
     chosen = [m for m in MUTANTS if options.only in m.name]
     counts: dict[str, int] = {}
     started = time.monotonic()
+    for name in LIBRARIES:
+        import_module(name)
     with ThreadPoolExecutor(options.jobs) as pool:
         for mutant, found in zip(chosen, pool.map(outcome, chosen), strict=True):
             counts[found] = counts.get(found, 0) + 1

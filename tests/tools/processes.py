@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
+paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # by which that process, too, finds what it imports
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["recgnn.fit", "recgnn.cli.fitting", "recgnn.cli.measuring", "recgnn.serving.loading", "recgnn.models", "pandas"]
-)
+_context.set_forkserver_preload(["tests.tools.preload"])
 
 
 class Command:

@@ -9,7 +9,7 @@ import torch
 
 from recgnn.data.clicks.loaders import CTRBatch
 from recgnn.errors import ConfigError
-from recgnn.models import LR, WideDeep
+from recgnn.models import LR, Poly2, WideDeep
 from recgnn.nn.optimizers import FTRL, LazyAdam, Together
 from recgnn.training.clicks import ClickTraining, RegressionTraining
 
@@ -55,6 +55,8 @@ def test_regularisation_and_patience_follow_the_events() -> None:
         assert ClickTraining(model, l2_on=l2_on).chosen(said) == {"training.l2": l2}
     assert "training.l2" not in ClickTraining(model, l2=0.0).chosen(data())
     assert "training.l2" not in ClickTraining(model, table_optimizer="lazy_adam").chosen(data())
+    assert ClickTraining(Poly2([2] * 30)).chosen(data())["training.lr"] == 0.0011  # 30 values and 435 pairs
+    assert "training.lr" not in ClickTraining(Poly2([2] * 30), lr=0.1).chosen(data())
     assert ClickTraining(model).patience(data()) == 8
     prepared.train = range(8000)
     assert ClickTraining(model).patience(data()) == 40

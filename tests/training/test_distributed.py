@@ -87,7 +87,7 @@ def test_a_run_of_two_processes_is_an_ordinary_run(two, tmp_path) -> None:
     assert json.loads((tmp_path / "x.json").read_text())["test"] == pytest.approx(content["test"], abs=1e-6)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_process_that_is_left_alone_ends_with_one_line(killed, tiny, tmp_path) -> None:
     endless = {"monitor": "val/ndcg@10", "mode": "max", "patience": 10**6}
     callbacks = json.dumps([{"class_path": "EarlyStopping", "init_args": endless}])

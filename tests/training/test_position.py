@@ -114,7 +114,7 @@ def visited(folder: Path, name: str, before: int = 10**9) -> dict[int, Counter]:
     return found
 
 
-@pytest.mark.parametrize(("name", "world"), [("NGCF", 1), ("DeepFM", 3)])
+@pytest.mark.parametrize(("name", "world"), [("NGCF", 1), pytest.param("DeepFM", 3, marks=pytest.mark.long)])
 def test_every_row_once_whoever_goes_on(name: str, world: int, tmp_path) -> None:
     """Two processes are killed before step 5 of epoch 1, and one or three go on, from step 4; clicks stay on disk."""
     (tmp_path / "seen.py").write_text(SEEN)

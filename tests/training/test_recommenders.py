@@ -8,12 +8,13 @@ import pytest
 import torch
 from lightning import Trainer
 
+from recgnn import models
 from recgnn.data import GraphDataModule, SyntheticLog
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
 from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
 from recgnn.errors import ConfigError, DataError
-from recgnn.models import CDAE, DAE, MF, AutoRec
-from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax
+from recgnn.models import CDAE, DAE, MF, AutoRec, LightGCN
+from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
 
@@ -102,6 +103,52 @@ def test_the_graph_is_no_part_of_a_checkpoint_and_is_not_broadcast() -> None:
     assert {"item_log_q", "metrics.val.train_counts"} <= ignored
     assert all(name.startswith(("model.", "metrics.")) for name in training.state_dict())
     assert training._trainer.datamodule.request is training.request
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [(CDAE(9, 4, 2), torch.sigmoid), (DAE(9, 4, [2]), torch.sigmoid), (CDAE(9, 4, 2), None)],
+)
+def test_autoencoders_start_at_the_rates_of_train(model, shown) -> None:
+    """Items 0 to 3 have 9, 4, 1 and 0 of the 9 users; a bias that was learnt stays."""
+    edges = torch.tensor([[*range(9), *range(4), 0], [0] * 9 + [1] * 4 + [2]])
+    training = RankingTraining(model, Squared() if shown is None else None, ks=[2])
+    training._trainer = SimpleNamespace(datamodule=SimpleNamespace(edge_index=edges), world_size=1)
+    training.setup("test")
+    assert not model.decoder_bias.any()
+    training.setup("fit")
+    bias = model.decoder_bias.detach()
+    rates = bias if shown is None else shown(bias)
+    torch.testing.assert_close(rates, torch.tensor([0.95, 0.45, 0.15, 0.05]))
+    with torch.no_grad():
+        model.decoder_bias.fill_(2.0)
+    training.setup("fit")
+    assert (model.decoder_bias == 2.0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "expected"),
+    [
+        (lambda: DAE(9, 4, [2]), {}, 4.0),
+        (lambda: CDAE(9, 4, 2), {}, 0.4),
+        (lambda: MF(9, 4, 2), {}, 0.49),  # 0.7 / sqrt 2
+        (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
+        (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
+        (lambda: LightGCN(9, 4, 2), {}, None),
+        (lambda: models.Popularity(9, 4), {}, None),
+    ],
+)
+def test_regularisation_follows_the_log_where_it_is_not_said(make, options, expected) -> None:
+    """12 rows of 9 users and 4 items: the scale is 12 / 6."""
+    edges = torch.tensor([[*range(9), 0, 1, 2], [0] * 9 + [1] * 3])
+    data = SimpleNamespace(edge_index=edges, batch_size=None, usual_batch_size=lambda rows: 16)
+    training = RankingTraining(make(), ks=[2], **options)
+    before = training.l2
+    chosen = {} if training.request.nothing else {"data.batch_size": 16}
+    assert training.chosen(data) == chosen | ({} if expected is None else {"training.l2": expected})
+    training._trainer = SimpleNamespace(datamodule=data, world_size=1)
+    training.setup("fit")
+    assert training.l2 == training.model.l2 == (before if expected is None else expected)
 
 
 def test_ranking_is_measured_without_what_is_known_and_padded() -> None:

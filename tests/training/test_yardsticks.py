@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from recgnn.data import GraphDataModule, RatioSplit, SyntheticLog
-from recgnn.models import MF, Popularity
+from recgnn.models import DAE, MF, Popularity
+from recgnn.nn.losses import BPR
 from recgnn.training import yardsticks
 from recgnn.training.recommenders import RankingTraining
 from recgnn.training.yardsticks import beside, best_settings, methods_for, most_popular, of_run, remarks, simple_methods
@@ -99,6 +100,8 @@ UP = SimpleNamespace(monitor=("val/ndcg@10", "max"))
     ("own", "others", "expected"),
     [
         (0.2, {"popularity": 0.2, "ease": 0.3}, "^on validation ndcg@10 is 0.2000, no better than the most"),
+        (0.21, {"popularity": 0.2}, "^on validation ndcg@10 is 0.2100, hardly better than the most"),
+        (0.22, {"popularity": 0.2}, None),
         (0.28, {"popularity": 0.2, "ease": 0.3, "item_knn": 0.25}, r"5 % worse than EASE \(0.3000, l2 50\)"),
         (0.286, {"popularity": 0.2, "ease": 0.3}, None),
         (0.2, {}, None),
@@ -109,6 +112,13 @@ def test_what_is_told(own: float, others: dict, expected: str | None) -> None:
     assert len(told) == (expected is not None)
     if expected:
         assert re.search(expected, told[0])
+
+
+def test_another_loss_is_proposed_to_those_that_can_take_it() -> None:
+    values = content(0.2, ease=0.3)
+    for model, loss, told in ((MF, BPR(), True), (MF, None, False), (DAE, None, False)):
+        training = RankingTraining(model(9, 20), loss, metrics=["ndcg"], ks=[10])
+        assert ("try --training.loss SampledSoftmax, other" in remarks(values, training)[0]) is told
 
 
 def test_a_metric_to_be_lowered() -> None:

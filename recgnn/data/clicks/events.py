@@ -176,7 +176,8 @@ class EventTable(EventSource):
             need_columns(self.names.values(), table.names, file)
             start, line = 0, lines_of(table) if self.keep is None else None
             self._places.append((rows, Origin(file, line)))
-            for frame in table_blocks(table, columns, self.keep):
+            of_whom = [self.names.get(name, name) for name in (USER, ITEM)]
+            for frame in table_blocks(table, columns, self.keep, names=of_whom):
                 frame = with_our_names(frame, self.names)
                 if len(self.files) > 1:
                     frame = frame.assign(**{SPLIT: part})

@@ -207,7 +207,8 @@ def _kept(tables: list[pa.Table], rule: Rule, origin: Origin) -> tuple[list[pa.T
 
 
 def table_blocks(
-    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None, ids: Collection[str] = ()
+    table: Table, chosen: Collection[str] | None = None, keep: Rule | None = None, ids: Collection[str] = (),
+    names: Collection[str] = (),
 ) -> Iterator[pd.DataFrame]:
     """Read a table as frames of at most `ROWS` rows, every column of one type in all of them.
 
@@ -216,6 +217,7 @@ def table_blocks(
         chosen: Which columns are wanted; all when None.
         keep: Which rows are read; all when None.
         ids: Columns that hold ids, as of `read_table`.
+        names: Columns that name something, and may be empty; see `kind_of`.
 
     Raises:
         DataError: If the file cannot be read or has no rows; names the line or the row of the mistake.
@@ -224,7 +226,7 @@ def table_blocks(
         rule, origin = keep, Origin(str(table.path))
         rule.check(table.names, origin.name)
         wanted = None if chosen is None else {*chosen, *rule.columns}
-        for frame in table_blocks(table, wanted, ids=ids):
+        for frame in table_blocks(table, wanted, ids=ids, names=names):
             frame = frame[rule.mask(frame, origin)]
             if len(frame):
                 yield frame if chosen is None else frame[[c for c in frame.columns if c in chosen]]
@@ -247,14 +249,18 @@ def table_blocks(
                         own = id_kind_of(part[name])
                         id_kinds[name] = own if id_kinds.get(name, own) == own else "text"
                 elif kinds.get(name) != "text":
-                    kinds[name] = wider(kinds.get(name), kind_of(part[name]))
+                    kinds[name] = wider(kinds.get(name), kind_of(part[name], name in names))
         held = None
     if held is not None and not held:
         raise DataError(f"{table.path}: has a header line and no rows")
     if held:
         joined = pa.concat_tables(held)
         held.clear()
-        yield from slices(frame_of(pa.table({n: typed(joined[n], is_id=n in ids) for n in joined.column_names})))
+        made = {
+            n: as_kind(joined[n], "text") if n in names and kind_of(joined[n], True) == "text"
+            else typed(joined[n], is_id=n in ids) for n in joined.column_names
+        }  # fmt: skip
+        yield from slices(frame_of(pa.table(made)))
         return
     for piece in table.tables(chosen):
         made = {n: as_kind(piece[n], id_kinds.get(n) or kinds.get(n) or "text") for n in piece.column_names}

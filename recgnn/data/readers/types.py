@@ -50,10 +50,11 @@ def id_kind_of(values: pa.ChunkedArray) -> IdKind:
     return "pointed" if pointed and _integers(pc.utf8_slice_codeunits(values, 0, -2)) is not None else "text"
 
 
-def kind_of(values: pa.ChunkedArray) -> Kind | None:
-    """Return the narrowest kind that holds trimmed texts without loss; None where all stand for no value."""
+def kind_of(values: pa.ChunkedArray, name: bool = False) -> Kind | None:
+    """Return the narrowest kind that holds trimmed texts without loss; None where all stand for no value. The values of
+    a `name` are numbers only where they are whole: 1e3 is another product than 1000."""
     found = _numbers(values)
-    if found is None:
+    if found is None or (name and found.type == pa.float64() and not pc.all(_whole(values)).as_py()):
         return "text"
     return None if found.null_count == len(found) else "integer" if found.type == pa.int64() else "float"
 
@@ -131,6 +132,11 @@ def _integers(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
     padded = pc.and_(pc.starts_with(values, "0"), pc.greater(pc.binary_length(values), 1))
     other = pc.or_(pc.or_(padded, pc.starts_with(values, "+")), pc.starts_with(values, "-0"))
     return None if pc.any(other).as_py() else whole
+
+
+def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether texts are whole numbers, also with .0, or stand for no value."""
+    return pc.or_(pc.match_substring_regex(values, r"^(0|-?[1-9][0-9]*)(\.0*)?$"), pc.is_in(values, _NULL))
 
 
 def _null_where(missing: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -129,6 +130,19 @@ def test_parts_of_times(column) -> None:
     assert values is None
     told = [[words[f][ids[r, f] - starts[f] - KNOWN] for f in range(3)] for r in range(2)]
     assert told == [["0", "3", "0"], ["1", "4", "0"]]  # a Thursday and a Friday
+
+
+def test_parts_of_times_are_those_of_the_calendar() -> None:
+    """Hours of the morning and of the afternoon, of all days and months, before and after 1970."""
+    seconds = np.random.default_rng(0).integers(-10**9, 2 * 10**9, 400)
+    moments = [datetime.fromtimestamp(int(s), UTC) for s in seconds]
+    parts = {"hour": [m.hour for m in moments], "weekday": [m.weekday() for m in moments],
+             "month": [m.month for m in moments], "weekend": [m.weekday() >= 5 for m in moments]}  # fmt: skip
+    frame = pd.DataFrame({"t": seconds})
+    encoders = FieldEncoders({"t": Field("time", parts=[*parts])}).fit(frame)
+    ids = encoders.encode(frame)[0] - np.cumsum([0, *encoders.dims[:-1]]) - KNOWN
+    for place, (encoder, own) in enumerate(zip(encoders.encoders.values(), parts.values(), strict=True)):
+        assert [int(encoder.values[row]) for row in ids[:, place]] == own
 
 
 FIELDS = {

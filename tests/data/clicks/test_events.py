@@ -8,6 +8,7 @@ import pytest
 
 from recgnn.data import CTRDataModule, EventTable, FrameLog, Frappe, GivenSplit, RatioSplit, TemporalSplit
 from recgnn.data.clicks.events import check_classes, events_of, labels_of
+from recgnn.data.readers import tables
 from recgnn.errors import ConfigError, DataError
 
 LOG = pd.DataFrame({"user": [1, 1, 2, 3], "item": ["a", "b", "a", "c"], "rating": [5, 2, 4, 1], "age": [9, 8, 7, 6]})
@@ -242,3 +243,27 @@ def test_frappe_has_three_parts_and_its_labels(tmp_path) -> None:
     (tmp_path / "frappe.test.libfm").unlink()
     with pytest.raises(DataError, match="frappe.test.libfm"):
         Frappe(tmp_path).events()
+
+
+@pytest.mark.parametrize(
+    "written, read",
+    [
+        (["1e3", "1000", "7", ""], ["1e3", "1000", "7", None]),  # product codes
+        (["1.50", "1.5", "7", "8"], ["1.50", "1.5", "7", "8"]),
+        (["+7", "-0", "0", "7"], ["+7", "-0", "0", "7"]),
+        (["7.0", "8.0", "", "7"], [7, 8, None, 7]),  # as pandas writes integers with gaps
+        (["7", "8", "", "NA"], [7, 8, None, None]),
+    ],
+)
+def test_what_names_users_and_items_is_no_number(written, read, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "x.csv"
+    rows = "".join(f"{name};{name};{name};1\n" for name in written)
+    path.write_text(f"user;article;price;clicked\n{rows}")
+    frame = EventTable(path, item="article", separator=";").events()
+    for column in ("user", "item"):
+        assert [None if pd.isna(x) else x for x in frame[column]] == read
+    if "1e3" in written:
+        assert frame["price"].tolist()[:2] == [1000, 1000]  # of a number it is a notation
+    monkeypatch.setattr(tables, "SMALL", 0)  # the way of large files
+    piece = next(EventTable(path, item="article", separator=";").blocks())["item"]
+    assert [None if pd.isna(x) else x for x in piece] == read

@@ -57,9 +57,9 @@ def pasts(data: CTRDataModule, part: str) -> list[tuple]:
 def expected(frame: pd.DataFrame, part: np.ndarray, code: int, order: str, most: int = 4) -> list[tuple]:
     """The same by a loop over all pairs of events."""
     known = set(frame["item"][part == 0].astype(str))
-    rows, found = frame.reset_index(drop=True), []
+    rows, size, found = {name: frame[name].tolist() for name in frame}, len(frame), []
     for e in np.flatnonzero(part == code):
-        past = [p for p in range(len(rows)) if rows["user"][p] == rows["user"][e] and rows["like"][p] == 1
+        past = [p for p in range(size) if rows["user"][p] == rows["user"][e] and rows["like"][p] == 1
                 and rows[order][p] < rows[order][e] and part[p] <= code]  # fmt: skip
         past = sorted(past, key=lambda p: (rows[order][p], p))[-most:]
         word = [str(rows["item"][p]) if str(rows["item"][p]) in known else "?" for p in past]

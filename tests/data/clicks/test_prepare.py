@@ -36,7 +36,7 @@ def table(n: int = 50) -> pd.DataFrame:
 
 
 def test_a_corrupt_block_of_parquet(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(blocks, "ROWS", 7)
+    monkeypatch.setattr(blocks, "ROWS", 97)
     path = tmp_path / "x.parquet"
     pd.DataFrame({"label": [0, 1] * 5000, "x": np.arange(10_000) * 7919 % 10_007}).to_parquet(path, row_group_size=2000)
     content = bytearray(path.read_bytes())
@@ -61,7 +61,7 @@ FIELDS = {
 def test_many_blocks_are_as_one(quantile, tmp_path, monkeypatch) -> None:
     """Vocabularies, means, quantiles, parts, groups: to the last bit but the rounding of means."""
     fields = FIELDS | ({"number": Field("numeric", transform="quantile", bins=4)} if quantile else {})
-    table(400).to_parquet(tmp_path / "x.parquet")
+    table(150).to_parquet(tmp_path / "x.parquet")
     found = []
     for rows in (1000, 7):
         monkeypatch.setattr(blocks, "ROWS", rows)

@@ -105,7 +105,7 @@ def test_blocks_are_the_whole(form, size, tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_memory_does_not_grow_with_the_file(zipped, tmp_path, monkeypatch) -> None:
-    """Arrow reads some 32 MB ahead; here the file has 130, or the text that is zipped in it."""
+    """Arrow reads some 32 MB ahead; here the file has more than 100, or the text that is zipped in it."""
     content, path, times = text(rows(1000)).encode() * 10, tmp_path / "train.txt", 40
     path.write_bytes((gzip.compress(content, 1) if zipped else content) * times)
     monkeypatch.setattr(event_files, "ROWS", 10_000)

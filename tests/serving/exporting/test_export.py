@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 import torch
 
 pytest.importorskip("onnxruntime")
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
 from recgnn import load
 from recgnn.data import CTRDataModule, Field, Histories, RatioSplit, TableLog
 from recgnn.errors import ConfigError, DataError, RunError
@@ -73,31 +76,38 @@ def rows(events, items) -> pd.DataFrame:
     return frame.drop(columns=["rating", "title"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def registry() -> Iterator[None]:
+    """Torch's table of ONNX functions, read once; it reads the source of each of them for every graph."""
+    read = ONNXRegistry.from_torchlib
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(read)))
+        yield
+
+
 @pytest.fixture(scope="module")
-def exported(click_model, tmp_path_factory) -> Callable[[str], tuple[Path, Path, Path]]:
-    """Name of a CTR model -> a run, its ONNX folder and its torch folder; made once, and traced once for both."""
-    trace = programs.program_of
+def exported(click_model, tmp_path_factory) -> Callable[..., tuple[Path, Path]]:
+    """Name of a CTR model and a format -> a run and its folder; made once, and traced once for both formats."""
+    trace, run_of = programs.program_of, cache(lambda name: click_model(name, **CLICKS[name]))
+    traced: dict[str, torch.export.ExportedProgram] = {}
 
     @cache
-    def make(name: str) -> tuple[Path, Path, Path]:
-        run, folder, traced = click_model(name, **CLICKS[name]), tmp_path_factory.mktemp("exports"), []
-
+    def make(name: str, format: str = "onnx") -> tuple[Path, Path]:
         def once(form, inputs):
-            traced.extend([] if traced else [trace(form, inputs)])
-            return traced[0]
+            if name not in traced:
+                traced[name] = trace(form, inputs)
+            return traced[name]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(programs, "program_of", once)
-            export(run, "onnx", folder / "onnx")
-            export(run, "torch", folder / "torch")
-        return run, folder / "onnx", folder / "torch"
+            return run_of(name), export(run_of(name), format, tmp_path_factory.mktemp("exports") / format)
 
     return make
 
 
 @pytest.mark.parametrize("name", CLICKS)
 def test_raw_rows_score_as_by_the_run(name: str, exported, rows) -> None:
-    run, folder, _ = exported(name)
+    run, folder = exported(name)
     expected = load(run).predict(rows)["prediction"].to_numpy()
     lengths = rows["history_item"].map(len)
     assert lengths.min() == 0 and lengths.max() > 4 and expected.std() > 0.01
@@ -105,9 +115,8 @@ def test_raw_rows_score_as_by_the_run(name: str, exported, rows) -> None:
     assert Scorer(folder).score(rows.iloc[[7]]) == pytest.approx(expected[7], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["DeepFM", "DIN"])
-def test_given_vectors_score_as_by_the_run(name: str, events, items, rows, make_run, tmp_path) -> None:
-    """Vectors of the target and, in DIN, of the past items, two of which have none."""
+def test_given_vectors_score_as_by_the_run(events, items, rows, make_run, tmp_path) -> None:
+    """Vectors of the target and of the past items, two of which have none."""
     np.savez(tmp_path / "v.npz", ids=np.arange(13), vectors=np.random.default_rng(0).normal(size=(13, 5)))
     events.to_csv(tmp_path / "log.csv", index=False)
     data = CTRDataModule(
@@ -116,7 +125,7 @@ def test_given_vectors_score_as_by_the_run(name: str, events, items, rows, make_
         fields={"user": "categorical", "item": Field("categorical", vectors=str(tmp_path / "v.npz"), trained=True)},
         split=RatioSplit(by="user", order="time"), batch_size=64,
     )  # fmt: skip
-    run = make_run(tmp_path / "run", data, name, {**SMALL, "init_std": 0.5}, epochs=1)
+    run = make_run(tmp_path / "run", data, "DIN", {**SMALL, "init_std": 0.5}, epochs=1)
     export(run, "onnx", tmp_path / "onnx")
     rows = rows.drop(columns="history_genre")
     trained = load(run)
@@ -130,7 +139,7 @@ def test_given_vectors_score_as_by_the_run(name: str, events, items, rows, make_
 def test_the_graph_is_valid_and_says_what_it_is(name: str, exported) -> None:
     import onnx
 
-    run, folder, _ = exported(name)
+    run, folder = exported(name)
     graph, about = onnx.load(folder / "model.onnx"), json.loads((folder / "export.json").read_text())
     model = load(run).model
     told = {entry.key: entry.value for entry in graph.metadata_props}
@@ -150,7 +159,7 @@ def test_the_graph_adds_nothing_at_places_that_threads_share(name: str, exported
     """onnxruntime runs a scatter on several threads, which lose each other's additions at equal indices."""
     import onnx
 
-    _, folder, _ = exported(name)
+    _, folder = exported(name)
     nodes = onnx.load(folder / "model.onnx").graph.node
     reductions = {node.op_type: a.s for node in nodes for a in node.attribute if a.name == "reduction"}
     assert set(reductions.values()) <= {b"none"} and not {"ScatterND"} & {node.op_type for node in nodes}
@@ -159,7 +168,7 @@ def test_the_graph_adds_nothing_at_places_that_threads_share(name: str, exported
 @pytest.mark.parametrize("name", ["FFM", "WideDeep", "DIN", "BST"])
 @torch.no_grad()
 def test_the_torch_program_scores_batches_of_any_size(name: str, exported) -> None:
-    run, _, folder = exported(name)
+    run, folder = exported(name, "torch")
     trained, program = load(run), torch.export.load(folder / "model.pt2").module()
     inputs = inputs_of(trained, trained.model.exportable())
     for size in (1, 12):
@@ -176,7 +185,7 @@ def as_csv(rows: pd.DataFrame, file: Path) -> None:
 
 
 def test_the_consumer_runs_without_torch(exported, rows, tmp_path) -> None:
-    run, folder, _ = exported("BST")
+    run, folder = exported("BST")
     known = rows[rows["history_genre"].map(lambda values: "" not in values)]
     assert known["history_item"].map(len).max() > 4
     as_csv(known, tmp_path / "rows.csv")
@@ -207,7 +216,7 @@ PAST = ["history_item", "history_genre", "history_times"]
 @pytest.mark.parametrize("name", ["DIN", "BST"])
 def test_histories_of_the_users_of_the_run(name: str, exported, rows) -> None:
     """Where the rows have none, they come from histories.parquet, as the run takes them from its own data."""
-    run, folder, _ = exported(name)
+    run, folder = exported(name)
     bare, trained = rows.drop(columns=PAST), load(run)
     whole = bare.drop(columns="timestamp")
     untimed = bare.assign(timestamp=bare["timestamp"].where(np.arange(len(bare)) % 2 == 0))
@@ -219,7 +228,9 @@ def test_histories_of_the_users_of_the_run(name: str, exported, rows) -> None:
 
 
 @pytest.mark.parametrize("name", ["DIN", "BST"])
-def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exported, rows, tmp_path) -> None:
+def test_no_histories_at_all_are_refused_unless_that_is_meant(
+    name: str, exported, rows, tmp_path, monkeypatch, capsys
+) -> None:
     folder = Path(shutil.copytree(exported(name)[1], tmp_path / "export"))
     (folder / "histories.parquet").unlink()
     bare = rows.drop(columns=PAST)
@@ -231,12 +242,15 @@ def test_no_histories_at_all_are_refused_unless_that_is_meant(name: str, exporte
     expected = Scorer(folder).score(empty)
     np.testing.assert_array_equal(Scorer(folder, without_histories=True).score(bare), expected)
     bare.to_csv(tmp_path / "rows.csv", index=False)
-    command = [sys.executable, folder / "score.py", tmp_path / "rows.csv", "--output", tmp_path / "scores.csv"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "the model reads histories" in done.stderr
+    words = [str(folder / "score.py"), str(tmp_path / "rows.csv"), "--output", str(tmp_path / "scores.csv")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(words[0], run_name="__main__")
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and "the model reads histories" in error
     assert not (tmp_path / "scores.csv").exists()
-    done = subprocess.run([*command, "--without_histories"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", [*words, "--without_histories"])
+    runpy.run_path(words[0], run_name="__main__")
     np.testing.assert_allclose(pd.read_csv(tmp_path / "scores.csv")["prediction"], expected, atol=1e-5)
 
 
