@@ -74,7 +74,7 @@ class RowRecommender(Recommender):
         """
         if self.bias_init == "zero" or self.decoder_bias.any():
             return
-        rates = (counts + 0.5) / (self.num_rows + 1)
+        rates = (counts.double() + 0.5) / (self.num_rows + 1)
         plain = loss.after_activation and self.output_activation == "identity"
         self.decoder_bias.copy_(rates if plain else rates.logit())
 

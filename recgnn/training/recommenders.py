@@ -119,8 +119,8 @@ class RankingTraining(RecommenderTraining):
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.
         fan_out: MF and graph models: how many neighbours of a node are sampled at most, a number for each layer, for
-            the batch's own nodes first; so that a step costs the same whatever the graph's size. Embeddings are then
-            moved by lazy Adam, the rows that a step has read alone. None for all neighbours, and Adam.
+            the batch's own nodes first; so that a step reads no more rows, whatever the graph's size. Embeddings are
+            then moved by lazy Adam, the rows that a step has read alone. None for all neighbours, and Adam.
         metrics: what is measured, by name, or a class of one's own; `ndcg`, or else the first, chooses the best epoch.
         ks: lengths of the recommendation lists that are measured.
     """

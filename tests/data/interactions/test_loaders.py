@@ -11,7 +11,7 @@ import torch
 
 from recgnn.data import FrameLog, GivenSplit, GraphDataModule, RatioSplit, SyntheticLog
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch, Request, RowBatch, RowBatches, TrainBatch
-from recgnn.data.interactions.sampling import Uniform
+from recgnn.data.interactions.sampling import InBatch, Uniform
 from recgnn.data.shard import Shard
 
 USERS, ITEMS = 31, 40
@@ -273,6 +273,13 @@ def test_a_loader_needs_tensors_and_a_shard_alone() -> None:
 
 def test_models_without_gradients_get_one_empty_batch(module) -> None:
     assert len(list(module(trainer(nothing=True)).train_dataloader())) == 1
+
+
+def test_negatives_of_the_batch_alone_need_no_further_copy_of_the_log(module) -> None:
+    data = module(trainer(negatives=InBatch()))
+    loader = data.train_dataloader()
+    assert all(batch.negatives is None for batch in loader) and "known" not in vars(loader)
+    assert loader.users.data_ptr() == data.prepared.train.user.__array_interface__["data"][0]
 
 
 def test_drawn_users_are_shared_out_among_the_processes(module) -> None:
