@@ -44,9 +44,9 @@ def blocks(language: str, text: str = TEXT) -> list[str]:
 
 
 def lines(text: str = TEXT) -> list[str]:
-    """Every command of the README and the manual, without its comment."""
+    """Every command of the README and the manual, once, without its comment."""
     found = [line.partition("  #")[0].strip() for block in blocks("bash", text) for line in block.splitlines()]
-    return [line for line in found if line]
+    return list(dict.fromkeys(line for line in found if line))
 
 
 @pytest.fixture
