@@ -10,22 +10,17 @@ JSON for each run goes to --output, whose lines are not run again; at the end th
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from recgnn.fit import main as fit  # noqa: E402
+from benchmarks import default_runs  # noqa: E402
 
 MODELS = ("LR", "Poly2", "FM", "FFM", "WideDeep", "DeepFM", "DCNv2", "DIN", "BST")
 SEQUENCES = ("DIN", "BST")
@@ -77,20 +72,10 @@ def run(data: dict[str, Any], model: str, declared: bool, seed: int, simple: boo
         "seed_everything": seed, "data": {"class_path": "CTRDataModule", "init_args": own},
         "model": {"class_path": model}, "trainer": {"logger": False, "enable_progress_bar": False},
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        place = Path(folder)
-        (place / "config.yaml").write_text(yaml.safe_dump(config))
-        start = time.process_time()
-        os.environ.pop("RECGNN_RUN_DIR", None)
-        more = ["--baselines", "true"] if simple else []
-        fit(["--config", str(place / "config.yaml"), "--run_dir", str(place / "run"), *more])
-        seconds = time.process_time() - start
-        content = json.loads((place / "run" / "metrics.json").read_text())
-        chosen = yaml.safe_load((place / "run" / "config.yaml").read_text())
-    wanted = ("val", "test", "best_epoch", "epochs", "baselines", "notes")
-    found = {name: content[name] for name in wanted if name in content}
+    with tempfile.TemporaryDirectory() as folder:
+        found, chosen, seconds = default_runs.run(config, Path(folder), simple)
     settings = SimpleNamespace(**{"history": None} | chosen["data"]["init_args"])
-    found |= {"l2": chosen["training"]["init_args"]["l2"], "batch": settings.batch_size, "seconds": round(seconds)}
+    found |= {"l2": chosen["training"]["init_args"]["l2"], "batch": settings.batch_size, "seconds": seconds}
     return found | {"cut": settings.epochs_per_pass}
 
 

@@ -19,18 +19,16 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from recgnn.fit import main as fit  # noqa: E402
+from benchmarks import default_runs  # noqa: E402
 
 SIMPLE = "Popularity"  # whose run has the simple methods beside it
 MODELS = (SIMPLE, "LightGCN", "MF", "CDAE", "DAE", "NGCF")
@@ -94,21 +92,12 @@ def run(log: Log, model: str, folder: Path) -> dict[str, Any]:
         pd.read_parquet(log.path, columns=[log.user, log.item]).to_csv(path, index=False)
     source = {"path": str(path), "user": log.user, "item": log.item}
     data = {"class_path": "GraphDataModule", "init_args": {"source": {"class_path": "TableLog", "init_args": source}}}
-    (folder / "twelve.yaml").write_text(yaml.safe_dump({"data": data, "model": {"class_path": model}}))
-    os.environ.pop("RECGNN_RUN_DIR", None)
-    start = time.process_time()
-    with (folder / "output.txt").open("w") as output, contextlib.redirect_stdout(output):
-        more = ["--baselines", "true"] if model == SIMPLE else []
-        fit(["--config", str(folder / "twelve.yaml"), "--run_dir", str(folder / "run"), *more])
-    seconds = time.process_time() - start
-    content = json.loads((folder / "run" / "metrics.json").read_text())
-    chosen = yaml.safe_load((folder / "run" / "config.yaml").read_text())
-    wanted = ("val", "test", "best_epoch", "epochs", "baselines", "notes")
-    found = {name: content[name] for name in wanted if name in content}
+    config = {"data": data, "model": {"class_path": model}}
+    found, chosen, seconds = default_runs.run(config, folder, simple=model == SIMPLE)
     found["chosen"] = {"batch_size": chosen["data"]["init_args"]["batch_size"]} | {
         name: chosen["training"]["init_args"][name] for name in ("l2", "lr")
     }
-    return found | {"seconds": round(seconds)}
+    return found | {"seconds": seconds}
 
 
 def table(lines: list[dict[str, Any]]) -> str:
