@@ -78,15 +78,15 @@ class LightGCN(EmbeddingRecommender):
         r"""Start the first of the D coordinates so that scores are :math:`c \tau \ln q`, which a softmax corrected for
         popularity finds where users are all alike, and the rest learns from the first step on what tells them apart.
 
-        Learnt from nothing, it takes long for an item that most users have: its representation is mostly the sum of
-        theirs, so that a small step of each of them is a large one of it. Done once; nothing for other losses.
+        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once;
+        nothing for other losses, nor with sampled neighbourhoods, whose noise it would raise.
 
         Args:
             counts: interactions of the items in train, [I].
             loss: what the model will be trained by, with c, `popularity_correction`, and tau, `temperature`.
         """
         weight = loss.popularity_correction * getattr(loss, "temperature", 1.0)
-        if self.started or loss.cosine or not weight or self.partition is not None:
+        if self.started or loss.cosine or not weight or self.fan_out is not None or self.partition is not None:
             return
         self.started = True
         rates = counts.clamp(min=1).double() / counts.clamp(min=1).sum()

@@ -187,6 +187,10 @@ def test_scores_start_at_the_frequencies_once_and_with_a_loss_that_corrects_for_
         model.set_graph(small.edges)
         model.start_at(counts, loss)
         assert not model.item_embedding.weight.any()
+    model.sample([2, 2, 2])
+    model.start_at(counts, SampledSoftmax())
+    assert not model.item_embedding.weight.any()
+    model.fan_out = None
     model.start_at(counts, SampledSoftmax())
     with torch.no_grad():
         model.item_embedding.weight.fill_(0.5)
