@@ -36,10 +36,11 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 def large_array(shape: int | tuple[int, ...], kind: Any) -> np.ndarray:
-    """Make an array for what is written once: in memory, or from 64 MiB in a file without a name, in the cache's
-    folder, whose pages the system drops where memory is short, and reads again.
+    """Make an array for what is written once: in memory, or from 64 MiB in a file without a name, whose pages the
+    system writes to disk, drops where memory is short, and reads again.
 
-    A file is taken where the system reserves its bytes beforehand (Linux) and the disk has them.
+    It lies in $TMPDIR, else in /var/tmp (/tmp is memory on many systems). Where the system cannot reserve its bytes
+    there (no room, not Linux), the array is in memory.
 
     Args:
         shape: Of the array, whose values are any.
@@ -50,9 +51,8 @@ def large_array(shape: int | tuple[int, ...], kind: Any) -> np.ndarray:
     kind = np.dtype(kind)
     size = kind.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
     if size >= MAPPED:
-        with suppress(OSError, AttributeError, RuntimeError):  # no room, no such call, no home
-            cache_folder().mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=cache_folder()) as file:
+        with suppress(OSError, AttributeError):
+            with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
                 os.posix_fallocate(file.fileno(), 0, size)
                 return np.frombuffer(mmap.mmap(file.fileno(), size), kind).reshape(shape)
     return np.empty(shape, kind)

@@ -221,7 +221,7 @@ def test_it_learns(model, options) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="large arrays are in memory there")
 def test_arrays_in_files_are_those_in_memory(tmp_path: Path, monkeypatch) -> None:
     """Weights, representations and figures are the same bits, and log, graph, order and seen items lie in files."""
-    monkeypatch.setenv("RECGNN_CACHE", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     found = []
     for bytes_from in (2**26, 1):
         monkeypatch.setattr("recgnn.files.MAPPED", bytes_from)
