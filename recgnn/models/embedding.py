@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recgnn.errors import ConfigError, NonNegative, Size
 from recgnn.models.base import Pair, Recommender, Side, with_mean
@@ -51,9 +52,11 @@ class EmbeddingRecommender(Recommender):
 
     Attributes:
         fan_out: see `sample`; None where all neighbours are read.
+        normalize: whether scores are cosines (see `directions`).
     """
 
     fan_out: Sequence[int] | None = None
+    normalize = False
     defaults = {"loss": SampledSoftmax, "l2": 0.1, "l2_on": "representations", "lr": 2e-3}
     explanation = (
         "what each of the user's items adds to the vector that these items alone would give a new user; an "
@@ -79,6 +82,10 @@ class EmbeddingRecommender(Recommender):
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
         """Compute the representations of distinct `users` [n] and `items` [m], with a gradient: ([n, D'], [m, D'])."""
         return pick(self.propagate(), (users, items))
+
+    def directions(self, x: Tensor) -> Tensor:
+        """Divide representations [n, D'] by their lengths, where scores are cosines; else return them as they are."""
+        return F.normalize(x, dim=1) if self.normalize else x
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         room = large(edge_index.numel(), edge_index.device, torch.int32).view(2, -1)

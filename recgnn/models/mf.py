@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recgnn.errors import NonNegative, Size
 from recgnn.models.base import Pair, Rated, Side, with_mean
-from recgnn.models.embedding import EmbeddingRecommender
+from recgnn.models.embedding import EmbeddingRecommender, each_side
 from recgnn.nn.folding import Entries, ridge_rows, ridge_shares
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
@@ -61,18 +60,14 @@ class MF(EmbeddingRecommender):
         return 0.7 / scale**0.5
 
     def propagate(self) -> Pair:
-        user, item = self._lengths(self.user_embedding.weight, self.item_embedding.weight)
+        user, item = each_side(self.directions, (self.user_embedding.weight, self.item_embedding.weight))
         return with_biases(user, item, self.user_bias, self.item_bias)
 
     def propagate_rows(self, users: Tensor, items: Tensor) -> Pair:
-        user, item = self._lengths(self.user_embedding(users), self.item_embedding(items))
+        user, item = each_side(self.directions, (self.user_embedding(users), self.item_embedding(items)))
         if self.user_bias is None or self.item_bias is None:
             return user, item
         return with_biases(user, item, self.user_bias[users], self.item_bias[items])
-
-    def _lengths(self, *embeddings: Tensor) -> list[Tensor]:
-        """The embeddings as they are, or of length 1."""
-        return [F.normalize(x, dim=1) if self.normalize else x for x in embeddings]
 
     def outputs(self, batch: Any) -> Any:
         if self.task == "ranking":
@@ -141,8 +136,7 @@ class MF(EmbeddingRecommender):
         return ridge_shares(vectors[entries.others], targets, ridge, with_mean(vectors)[items])
 
     def represent_users(self, rows: dict[str, Tensor], entries: Entries) -> Tensor:
-        user, bias = rows["user_embedding.weight"], rows.get("user_bias")
-        (user,) = self._lengths(user)
+        user, bias = self.directions(rows["user_embedding.weight"]), rows.get("user_bias")
         return with_biases(user, user, bias, bias)[0]
 
     def score_history(self, place: Tensor, items: Tensor, values: Tensor, size: int) -> Tensor:

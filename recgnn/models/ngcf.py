@@ -35,6 +35,8 @@ class NGCF(EmbeddingRecommender):
         variant: `paper` or `authors`.
         message_dropout: share of a layer's outputs that is dropped in training.
         node_dropout: share of nodes (edges for `authors`) that send nothing in training.
+        normalize: score by the cosine of :math:`e_u^*` and :math:`e_i^*`, which is not the paper's; a loss then needs a
+            temperature, such as `SampledSoftmax(temperature=0.1)`.
     """
 
     explanation = BY_MESSAGES
@@ -45,8 +47,10 @@ class NGCF(EmbeddingRecommender):
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 64, layer_dims: Sequence[Size] = (64, 64, 64),
         variant: Literal["paper", "authors"] = "paper", message_dropout: Share = 0.1, node_dropout: Share = 0.0,
+        normalize: bool = False,
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim)
+        self.normalize = normalize
         self.variant, self.message_dropout, self.node_dropout = variant, message_dropout, node_dropout
         dims = [embedding_dim, *layer_dims]
         self.convs = nn.ModuleList(NGCFLayer(a, b, variant) for a, b in zip(dims, dims[1:], strict=False))
@@ -78,7 +82,7 @@ class NGCF(EmbeddingRecommender):
             x = each_side(lambda e: F.dropout(e, self.message_dropout, self.training), each_side(conv, side, x))
             kept = x if self.variant == "paper" else each_side(F.normalize, x)
             layers.append(pick(kept, hop.place))
-        return each_side(lambda *parts: torch.cat(parts, 1), *layers)
+        return each_side(lambda *parts: self.directions(torch.cat(parts, 1)), *layers)
 
     def _drop_nodes(self, x: Pair) -> tuple[Pair, float]:
         """Silence some nodes as senders; return all nodes, and the rate at which single edges are to be dropped."""
@@ -112,4 +116,4 @@ class NGCF(EmbeddingRecommender):
         for conv, (_, items) in zip(self.convs, self.layers(), strict=False):
             x = conv(csr_matmul(csr, items) + own * x, x)
             kept.append(x if self.variant == "paper" else F.normalize(x, dim=1))
-        return torch.cat(kept, 1)
+        return self.directions(torch.cat(kept, 1))

@@ -91,13 +91,13 @@ class TrialCLI(FitCLI):
 def train(argv: list[str], folder: Path, watch: Watch) -> None:
     """Train with the options of `fit` into a run folder.
 
-    One device and no dashboard, unless they say otherwise.
+    One device, no dashboard and no simple methods, unless they say otherwise.
 
     Raises:
         RecGNNError: If an option cannot work.
         KeyboardInterrupt, Terminated: If it was interrupted.
     """
-    quiet = ["--trainer.devices=1", "--trainer.logger=false"]
+    quiet = ["--trainer.devices=1", "--trainer.logger=false", "--baselines=false"]
     if not sys.stderr.isatty():
         quiet.append("--trainer.enable_progress_bar=false")
     with redirect_stdout(io.StringIO()):

@@ -29,7 +29,7 @@ Score = Callable[[str], Tensor]
 
 
 def beside(
-    data: Any, like: Training, parts: Sequence[str], more: bool, chosen: dict[str, Any]
+    data: Any, like: Training, parts: Sequence[str], more: bool | None, chosen: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """Measure simple methods beside a run: the constant rate, and others if asked.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from recgnn.training.recommenders import RankingTraining
 from recgnn.training.report import advice
 
 MOST_ITEMS = 15_000  # of EASE, which takes I³ operations: beyond, minutes
+SECONDS = 5.0  # of one core, that EASE may take where nobody has asked for it
 USERS = 5_000  # of validation, by whom settings are chosen
 CLEARLY = 0.95  # share of a simple method's value, below which a model is told to be worse
 Values = dict[str, float | None]
@@ -29,31 +31,35 @@ class Method(NamedTuple):
 
     Attributes:
         make: of settings, a model for the data.
-        start: the settings without a validation part.
-        near: the settings to try next, of the best ones so far.
+        start: the settings without a validation part, or without a search.
+        near: the settings to try next, of the best ones so far; None for no search.
     """
 
     make: Callable[..., Recommender]
     start: dict[str, Any]
-    near: Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
+    near: Callable[[dict[str, Any]], Iterable[dict[str, Any]]] | None = None
 
 
 def beside(
-    data: Any, like: Any, parts: Sequence[str], more: bool, chosen: dict[str, Any]
+    data: Any, like: Any, parts: Sequence[str], more: bool | None, chosen: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Measure simple methods beside a run: the most popular items, which a run of these needs not, and others if asked.
+    """Measure simple methods beside a run: the most popular items, which a run of these needs not, and others.
 
     Args:
         data: a `GraphDataModule`.
         like: the `RankingTraining` of the run, which says what is measured.
         parts: where, of `val` and `test`.
-        more: whether ItemKNN and EASE or GraphFilter are fitted, too.
+        more: whether ItemKNN and EASE or GraphFilter are fitted, too; None for EASE alone, with its usual l2, where it
+            takes seconds and the run is none of EASE.
         chosen: what this returned for the first half of `fit --refit`.
     """
     found: dict[str, dict[str, Any]] = {}
     if not isinstance(like.model, Popularity):
         found["popularity"] = most_popular(data, like, parts)
-    return found | (simple_methods(data, like, parts, chosen) if more else {})
+    methods = {} if more is False else methods_for(data, bool(more))
+    if more is None and isinstance(like.model, EASE):
+        methods = {}
+    return found | simple_methods(data, like, parts, chosen, methods)
 
 
 def most_popular(data: Any, like: Any, parts: Sequence[str]) -> dict[str, Values]:
@@ -71,20 +77,21 @@ def most_popular(data: Any, like: Any, parts: Sequence[str]) -> dict[str, Values
     return {part: measured(training, data, part) for part in parts}
 
 
-def simple_methods(data: Any, like: Any, parts: Sequence[str], chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Fit ItemKNN and EASE (GraphFilter, where EASE would take long or does not fit) to the training part, with
-    settings that are chosen on validation, and measure them.
+def simple_methods(
+    data: Any, like: Any, parts: Sequence[str], chosen: dict[str, Any], methods: dict[str, Method]
+) -> dict[str, dict[str, Any]]:
+    """Fit methods to the training part, with settings that are chosen on validation, and measure them.
 
     Args:
         data: a `GraphDataModule`.
         like: the `RankingTraining` of the run, which says what is measured.
         parts: where, of `val` and `test`.
         chosen: what this returned for the first half of `fit --refit`, whose settings are taken.
+        methods: by name.
 
     Returns:
         By name: `settings`, and the metrics by part.
     """
-    methods = methods_for(data)
     found: dict[str, dict[str, Any]] = {}
     for name, method in methods.items():
         settings = chosen[name]["settings"] if name in chosen else best_settings(method, data, like)
@@ -93,8 +100,27 @@ def simple_methods(data: Any, like: Any, parts: Sequence[str], chosen: dict[str,
     return found
 
 
-def methods_for(data: Any) -> dict[str, Method]:
-    """Return the simple methods for the data, by name."""
+def seconds_of_ease(data: Any) -> float:
+    """Estimate the seconds that EASE takes on one core: to count and invert the pairs of items, and to score and rank
+    all items for all users on two parts, with factors measured on logs of 1,200 to 9,000 items. MovieLens-1M takes 5,
+    a log of 4,000 items and 100,000 rows of 5,000 users 2.
+
+    Args:
+        data: a `GraphDataModule`.
+    """
+    items, users = data.num_items, data.edge_index[0]
+    pairs = float(users.bincount().float().square().sum())
+    return 1.4e-11 * items**3 + 8e-9 * pairs + items * (5e-10 * users.numel() + 2.6e-8 * data.num_users)
+
+
+def methods_for(data: Any, search: bool = True) -> dict[str, Method]:
+    """Return the simple methods for the data, by name: ItemKNN, and EASE or, where EASE would take minutes or does not
+    fit, GraphFilter.
+
+    Args:
+        data: a `GraphDataModule`.
+        search: False for EASE alone, with its usual l2, and for nothing where it takes longer than seconds.
+    """
     sizes = (data.num_users, data.num_items)
 
     def ease(l2: float) -> Recommender:
@@ -105,20 +131,22 @@ def methods_for(data: Any) -> dict[str, Method]:
     def nearer(setting: str, factor: float) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]]:
         return lambda best: [best | {setting: best[setting] * factor}, best | {setting: best[setting] / factor}]
 
+    usual: dict[str, Any] = {}
+    if data.num_items <= MOST_ITEMS and (search or seconds_of_ease(data) <= SECONDS):
+        with suppress(RunError):  # of memory that it needs
+            usual = {"l2": RankingTraining(EASE(*sizes)).usual_l2(data)}
+    if not search:
+        return {"ease": Method(ease, usual)} if usual else {}
     knn = Method(
         lambda **settings: ItemKNN(*sizes, **settings),
         {"num_neighbours": 100, "shrinkage": 10.0},
         lambda best: [best | {"num_neighbours": k} for k in (25, 400)] + [best | {"shrinkage": h} for h in (0.0, 99.0)],
     )
-    try:
-        if data.num_items > MOST_ITEMS:
-            raise RunError("it would take minutes")
-        EASE(*sizes)
-    except RunError:
-        start = {"dim": 256, "alpha": 0.3}
-        graph = Method(lambda **settings: GraphFilter(*sizes, **settings), start, nearer("alpha", 3.0))
-        return {"item_knn": knn, "graph_filter": graph}
-    return {"item_knn": knn, "ease": Method(ease, {"l2": 200.0}, nearer("l2", 4.0))}
+    if usual:
+        return {"item_knn": knn, "ease": Method(ease, usual, nearer("l2", 4.0))}
+    start = {"dim": 256, "alpha": 0.3}
+    graph = Method(lambda **settings: GraphFilter(*sizes, **settings), start, nearer("alpha", 3.0))
+    return {"item_knn": knn, "graph_filter": graph}
 
 
 def of_run(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -133,13 +161,13 @@ def of_run(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     metrics, ks = dict.fromkeys(name for name, _ in known), {k for _, k in known}
     like = RankingTraining(Popularity(data.num_users, data.num_items), metrics=[*metrics], ks=[*ks])
     parts = [part for part in ("val", "test") if len(getattr(data.prepared, part))]
-    return {"popularity": most_popular(data, like, parts), **simple_methods(data, like, parts, {})}
+    return {"popularity": most_popular(data, like, parts), **simple_methods(data, like, parts, {}, methods_for(data))}
 
 
 def best_settings(method: Method, data: Any, like: Any) -> dict[str, Any]:
     """Climb from a method's first settings to better ones, as long as there are, by the metric that chooses epochs, on
-    some users of the validation part; the first ones where there is no such part."""
-    if not len(data.prepared.val) or data.prepared.summary["val_is_test"]:
+    some users of the validation part; the first ones where there is no such part, or nothing is to be tried."""
+    if method.near is None or not len(data.prepared.val) or data.prepared.summary["val_is_test"]:
         return method.start
     monitor, mode = like.metrics["val"].monitor
     tried: dict[str, float] = {}
@@ -193,27 +221,35 @@ def remarks(content: dict[str, Any], like: Any) -> list[str]:
     own = content[part].get(name)
     others = {key: values[part].get(name) for key, values in content.get("baselines", {}).items() if part in values}
     others = {key: value for key, value in others.items() if value is not None}
-    if own is None or not others:
+    model = getattr(like, "model", None)
+    if own is None or not others or isinstance(model, Popularity):
         return []
+
+    def tries(usual: str) -> str:
+        return advice(content, "try other settings (python -m recgnn.tune)" if hasattr(model, "solve") else usual)
+
     told, where = f"{name} is {own:.4f}", "on validation" if part == "val" else "on test"
     clearly = CLEARLY if sign > 0 else 1 / CLEARLY
-    popular = others.pop("popularity", None)
+    popular, ease = others.pop("popularity", None), others.get("ease")
     if popular is not None and sign * own * clearly <= sign * popular:
         how = "hardly" if sign * own > sign * popular else "no"
         usual = "try more steps an epoch (a smaller --data.batch_size), more patience, another --training.lr or "
+        instead = "" if isinstance(model, EASE) else ", or --model EASE"
+        if ease is not None and sign * ease * clearly <= sign * popular:
+            instead = f"; neither is EASE ({ease:.4f}), so there may be little more to learn from this log"
         return [
             f"{where} {told}, {how} better than the most popular items for everybody ({popular:.4f}): the model does "
-            f"not tell users apart; {advice(content, usual + '--training.l2')}, or --model EASE"
+            f"not tell users apart; {tries(usual + '--training.l2')}{instead}"
         ]
     best = max(others, key=lambda key: sign * others[key], default="")
     if best and sign * own < sign * others[best] * clearly:
         settings = content["baselines"][best].get("settings", {})
         how = ", ".join(f"{name} {value:g}" for name, value in settings.items())
         usual = "try other values of --training.l2 and --training.lr (python -m recgnn.tune)"
-        if hasattr(getattr(like, "model", None), "propagate") and not isinstance(like.loss, SampledSoftmax):
+        if hasattr(model, "propagate") and not isinstance(like.loss, SampledSoftmax):
             usual = usual.replace("try ", "try --training.loss SampledSoftmax, ")
         return [
             f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
-            f"seconds; {advice(content, usual)}, or --model {BASELINES[best]}"
+            f"seconds; {tries(usual)}, or --model {BASELINES[best]}"
         ]
     return []

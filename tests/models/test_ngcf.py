@@ -82,6 +82,20 @@ def test_embeddings(variant: str, layer_dims: list[int], small, on_graph) -> Non
     assert_close(model.score(users), (user @ item.T)[users].float().detach(), atol=1e-5, rtol=1e-5)
 
 
+def test_scores_by_cosine(small, on_graph) -> None:
+    """In training, in ranking, and of a user who is folded in."""
+    model = on_graph(make(small, normalize=True)).model.eval()
+    user, item = (e / e.square().sum(1, keepdim=True).sqrt() for e in paper(model, small))
+    users, items = torch.tensor([8, 2, 0]), torch.tensor([6, 1])
+    for ours, theirs in zip(model.propagate_rows(users, items), (user[users], item[items]), strict=True):
+        assert_close(ours, theirs, **CLOSE)
+    assert_close(model.score(users), (user @ item.T)[users].float().detach(), atol=1e-5, rtol=1e-5)
+    own = small.edges[1][small.edges[0] == 2]
+    rows = {"user_embedding.weight": model.user_embedding.weight[[2]]}
+    entries = Entries(torch.zeros_like(own), own, torch.ones(len(own)), 1)
+    assert_close(model.represent_users(rows, entries), user[[2]], atol=1e-5, rtol=1e-5, check_dtype=False)
+
+
 def test_the_variants_differ(small, on_graph) -> None:
     models = [on_graph(make(small, variant=v)).model for v in VARIANTS]
     assert not torch.allclose(models[0].propagate()[0], models[1].propagate()[0], atol=0.1)

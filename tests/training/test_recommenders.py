@@ -145,6 +145,8 @@ class Own(MF):
         (lambda: DAE(9, 4, [2]), {}, 4.0),
         (lambda: CDAE(9, 4, 2), {}, 0.4),
         (lambda: MF(9, 4, 2), {}, 0.49),  # 0.7 / sqrt 2
+        (lambda: models.EASE(9, 4), {}, 10.0),
+        (lambda: models.EASE(9, 4), {"l2": 300.0}, None),
         (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
         (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
         (lambda: Own(9, 4, 2), {}, None),
