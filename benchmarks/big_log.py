@@ -6,9 +6,10 @@
     python -m benchmarks.big_log steps /tmp/big/100m --fan_out 50,10,3 # prepared before, by the same command
 
 steps: the Trainer, 12 steps of LightGCN (3 layers of 64, in-batch softmax, l2 on the embeddings), or of MF with
-`--fan_out ""`, on the training part, at the usual split, without evaluation. Told are the most memory that the process
-had after the data were read, before the first step and at the end, GiB, and CPU seconds of a step, the first two left
-out. The process may not have more than 16 GiB of data (RLIMIT_DATA).
+`--fan_out ""`, on the training part, at the usual split, then validation, of 256 users. Told are the most memory that
+the process had while the data were read, until the first step, in the steps and in validation, GiB, its own and that of
+files, which the system may drop (Linux); CPU seconds of a step, the first two left out, and of the representations of
+all. The process may not have more than `--limit` GiB of data (RLIMIT_DATA).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import resource
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -77,8 +79,8 @@ def order(folder: Path, engine: str, work: Path, limit: str) -> int:
         return con.execute("SELECT count(*) FROM log").fetchall()[0][0]
 
 
-def steps(folder: Path, engine: str, limit: str, fan_out: str, batch_size: int) -> None:
-    """Train some steps, in this process, on what another one has prepared."""
+def steps(folder: Path, engine: str, memory: str, fan_out: str, batch_size: int, limit: float) -> None:
+    """Train some steps, in this process, on what another one has prepared, and validate."""
     import torch
     from lightning import Callback, Trainer, seed_everything
 
@@ -89,36 +91,60 @@ def steps(folder: Path, engine: str, limit: str, fan_out: str, batch_size: int) 
     from recgnn.training.recommenders import RankingTraining
 
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_DATA, (16 * 2**30, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 2**30), resource.RLIM_INFINITY))
     seed_everything(3, verbose=False)
-    told, at = {}, []
+    watched, at, of_all = Watched(), [], []
 
     class Watch(Callback):
         def on_train_start(self, trainer, pl_module) -> None:
-            told["before the first step"] = peak()
+            watched.phase = "steps"
             at.append(time.process_time())
 
         def on_train_batch_end(self, trainer, pl_module, *batch) -> None:
             at.append(time.process_time())
 
+        def on_validation_start(self, trainer, pl_module) -> None:
+            watched.phase = "validation"
+            started = time.process_time()
+            pl_module.model.embeddings()
+            of_all.append(time.process_time() - started)
+
     source = TableLog(folder / "*.parquet")
     data = GraphDataModule(
-        source, engine=engine, cache_dir=str(folder.parent / "cache"), memory_limit=limit, batch_size=batch_size
+        source, engine=engine, cache_dir=str(folder.parent / "cache"), memory_limit=memory, batch_size=batch_size
     )
-    told["data read"] = (data.prepared, peak())[1]
+    _ = data.prepared
+    watched.phase = "until the first step"
     counts = [int(count) for count in fan_out.split(",") if count]
     sizes = data.num_users, data.num_items
     model = LightGCN(*sizes, 64, 3) if counts else MF(*sizes, 64)
     training = RankingTraining(model, SampledSoftmax(), fan_out=counts, l2=0.03, l2_on="embeddings", ks=[20])
     Trainer(
-        accelerator="cpu", max_steps=12, limit_val_batches=0, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[Watch()],
+        accelerator="cpu", max_steps=12, val_check_interval=12, limit_val_batches=4, num_sanity_val_steps=0,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[Watch()],
     ).fit(training, datamodule=data)  # fmt: skip
     step = (at[-1] - at[2]) / (len(at) - 3)
-    told["at the end"] = peak()
     print(f"{type(model).__name__} {counts}, batches of {batch_size}, {len(data.prepared.train):,} rows of train, "
-          f"{sizes[0]:,} users, {sizes[1]:,} items: {step:.3f} CPU s a step, GiB "
-          + ", ".join(f"{name} {value:.2f}" for name, value in told.items()))  # fmt: skip
+          f"{sizes[0]:,} users, {sizes[1]:,} items: {step:.3f} CPU s a step, {of_all[0]:.1f} of all representations; "
+          "GiB, own and of files: "
+          + ", ".join(f"{name} {own:.2f} and {files:.2f}" for name, (own, files) in watched.most.items()))  # fmt: skip
+
+
+class Watched(threading.Thread):
+    """Watches the memory of this process; `most` has GiB, its own and that of files, by phase."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.phase, self.most = "data read", dict[str, list[float]]()
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            now = [int(status[name].split()[0]) / 2**20 for name in ("RssAnon", "RssFile")]
+            self.most[self.phase] = [*map(max, now, self.most.get(self.phase, now))]
+            time.sleep(0.01)
 
 
 def peak() -> float:
@@ -135,13 +161,14 @@ def main() -> None:
     parser.add_argument("--memory_limit", default="2GB")
     parser.add_argument("--fan_out", default="50,10,3")
     parser.add_argument("--batch_size", type=int, default=2048)
+    parser.add_argument("--limit", type=float, default=16)
     given = parser.parse_args()
     folder = Path(given.words[-1])
     if given.what == "make":
         make(int(float(given.words[0])), folder)
         return
     if given.what == "steps":
-        steps(folder, given.engine, given.memory_limit, given.fan_out, given.batch_size)
+        steps(folder, given.engine, given.memory_limit, given.fan_out, given.batch_size, given.limit)
         return
     work = Path(tempfile.mkdtemp(prefix="big-", dir=folder.parent))
     started, cpu = time.perf_counter(), time.process_time()

@@ -5,25 +5,57 @@ from __future__ import annotations
 import ctypes
 import glob
 import hashlib
+import math
+import mmap
 import os
 import platform
 import re
 import shutil
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from recgnn.errors import ConfigError, DataError, RunError, did_you_mean, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAPPED = 2**26  # bytes from which an array lies in a file
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """The folder of what can be made again: `cache_dir`, $RECGNN_CACHE or ~/.cache/recgnn."""
     chosen = cache_dir or os.environ.get("RECGNN_CACHE") or Path.home() / ".cache" / "recgnn"
     return Path(chosen).expanduser()
+
+
+def large_array(shape: int | tuple[int, ...], kind: Any) -> np.ndarray:
+    """Make an array for what is written once: in memory, or from 64 MiB in a file without a name, whose pages the
+    system writes to disk, drops where memory is short, and reads again.
+
+    It lies in $TMPDIR, else in /var/tmp (/tmp is memory on many systems). Where the system cannot reserve its bytes
+    there (no room, not Linux), the array is in memory.
+
+    Args:
+        shape: Of the array, whose values are any.
+        kind: Its dtype.
+    """
+    import numpy as np
+
+    kind = np.dtype(kind)
+    size = kind.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
+    if size >= MAPPED:
+        with suppress(OSError, AttributeError):
+            with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+                return np.frombuffer(mmap.mmap(file.fileno(), size), kind).reshape(shape)
+    return np.empty(shape, kind)
 
 
 def existing_file(path: str | Path, what: str = "file") -> Path:

@@ -17,6 +17,7 @@ from recgnn.files import (
     atomic_path,
     cache_folder,
     existing_file,
+    large_array,
     locked,
     sha256_of,
 )
@@ -34,6 +35,38 @@ def test_atomic_path_writes_all_or_nothing(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert target.read_text() == "one"
     assert [p.name for p in target.parent.iterdir()] == ["a.txt"]
+
+
+def mapped_files(folder: Path) -> list[str]:
+    """The files of a folder that this process has as memory."""
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if f"{folder}/" in line]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="large arrays are in memory there")
+def test_a_large_array_is_in_a_file_without_a_name_as_long_as_it_is_used(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("recgnn.files.MAPPED", 4096)
+    small, large = large_array(511, "int64"), large_array((2, 256), "int64")
+    large[:] = small[:1] = 7
+    assert large.shape == (2, 256) and large.dtype == "int64" and (large.sum(), small[0]) == (3584, 7)
+    (line,) = mapped_files(tmp_path)
+    assert "rw-s" in line and "(deleted)" in line and not [*tmp_path.iterdir()]
+    del large
+    assert not mapped_files(tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["no folder", "no room on the disk"])
+def test_a_large_array_is_in_memory_where_no_file_can_be_had(fault: str, tmp_path: Path, monkeypatch) -> None:
+    def full(*args: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent" if fault == "no folder" else tmp_path))
+    monkeypatch.setattr("recgnn.files.MAPPED", 4096)
+    if fault == "no room on the disk":
+        monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    large = large_array(1024, "float32")
+    large[:] = 1
+    assert large.sum() == 1024 and not mapped_files(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

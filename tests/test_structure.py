@@ -24,7 +24,7 @@ ARROWS = {  # each room, and the rooms that it may know; rooms further down know
     "data.interactions": SHARED | {"data", "data.readers"},
     "data.clicks": SHARED | {"data", "data.readers", "data.interactions"},
     "data.datasets": SHARED | DATA,
-    "nn": {"errors"},
+    "nn": SHARED,
     "models": {"errors", "nn"},
     "evaluation": SHARED | DATA,
     "training": SHARED | DATA | {"nn", "models", "evaluation"},

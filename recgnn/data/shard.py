@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recgnn.files import large_array
+
 MASK = 2**64 - 1
 
 
@@ -97,7 +99,9 @@ class Shard(NamedTuple):
 
     def order(self, rows: int) -> Tensor:
         """The rows 0..rows-1 in the epoch's order, which all processes share."""
-        return torch.randperm(rows, generator=self.generator(0), device=self.device)
+        if self.device.type != "cpu":
+            return torch.randperm(rows, generator=self.generator(0), device=self.device)
+        return torch.randperm(rows, generator=self.generator(0), out=torch.from_numpy(large_array(rows, "int64")))
 
     def left(self, rows: int, least: int = 1) -> int:
         """How many of the rows of an epoch are left; see `batches`."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.interactions.compound import COMMA, joined
-from recgnn.data.interactions.graph import UserItems
+from recgnn.data.interactions.graph import UserItems, chained
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -67,7 +67,7 @@ class Labels(NamedTuple):
 
 
 def _items(parts: Sequence[Part], num_users: int) -> UserItems:
-    users, items = (torch.from_numpy(np.concatenate([getattr(part, side) for part in parts])) for side in (USER, ITEM))
+    users, items = (torch.from_numpy(chained([getattr(part, side) for part in parts])) for side in (USER, ITEM))
     return UserItems.from_pairs(users, items, num_users)
 
 

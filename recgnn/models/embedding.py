@@ -15,6 +15,7 @@ from recgnn.nn.folding import DAMPING, Entries, features_of, neighbour_map
 from recgnn.nn.losses import SampledSoftmax
 from recgnn.nn.norms import embedding_l2
 from recgnn.nn.partition import DividedOperator, Partition
+from recgnn.nn.propagation import large
 from recgnn.nn.sampling import Hop, SampledHop, sampled_hops
 
 
@@ -87,7 +88,8 @@ class EmbeddingRecommender(Recommender):
         return F.normalize(x, dim=1) if self.normalize else x
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
-        self.edge_index = edge_index.int()  # for new users and items alone
+        room = large(edge_index.numel(), edge_index.device, torch.int32).view(2, -1)
+        self.edge_index = room.copy_(edge_index)  # for new users and items alone
         super().set_graph(edge_index, ratings)
 
     def refresh(self) -> None:

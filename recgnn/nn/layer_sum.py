@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, scatter_rows, select_rows
+from recgnn.nn.propagation import CSR, BipartiteOperator, Pair, csr_matmul, multiply_into, scatter_rows, select_rows
 from recgnn.nn.sampling import Hop, SampledHop
 
 
@@ -29,8 +29,11 @@ def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
             out_user, out_item = out_user + weight * user, out_item + weight * item
         return out_user, out_item
     ui, _, iu, _ = operator.halves()
-    for weight in alpha[1:]:
-        user, item = csr_matmul(ui, item), csr_matmul(iu, user)
+    on_cpu = user.device.type == "cpu"
+    next_user, *next_items = (torch.empty_like(side) if on_cpu else None for side in (user, item, item))
+    for layer, weight in enumerate(alpha[1:]):
+        next_item = multiply_into(next_items[layer % 2], iu, user)
+        user, item = multiply_into(next_user, ui, item), next_item  # in the place of the layer before
         out_user.addcmul_(user, weight)
         out_item.addcmul_(item, weight)
     return out_user, out_item

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recgnn.files import large_array
+
 Norm = Literal["sym", "row", "sym_self_loops", "row_self_loops"]
 Pair = tuple[Tensor, Tensor]
 Side = Literal["user", "item"]
+ROWS = 2**16  # of a product that are computed at a time
 
 
 class CSR(NamedTuple):
@@ -48,6 +51,19 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
         return (matrix @ x.to(dtype)).to(x.dtype)
 
 
+def multiply_into(out: Tensor | None, csr: CSR, x: Tensor) -> Tensor:
+    """Compute `csr_matmul` of A [R, C] and x [C, D] some rows at a time in the place of `out` [R, D], so that nothing
+    else of this size is held; in a new tensor where that is None or has few rows: [R, D]."""
+    if out is None or len(out) <= ROWS or not isinstance(csr, CSR):
+        return csr_matmul(csr, x)
+    for start in range(0, len(out), ROWS):
+        ptr = csr.ptr[start : start + ROWS + 1]
+        some = slice(int(ptr[0]), int(ptr[-1]))
+        block = CSR(ptr - ptr[0], csr.col[some], csr.weight[some], csr.num_cols)
+        out[start : start + ROWS] = csr_matmul(block, x)
+    return out
+
+
 def select_rows(csr: CSR, rows: Tensor) -> CSR:
     """Select `rows` [n] of a matrix `csr` (any order, repeats allowed): a CSR of shape [n, C]."""
     if (divided := getattr(csr, "select", None)) is not None:
@@ -58,6 +74,13 @@ def select_rows(csr: CSR, rows: Tensor) -> CSR:
     edges = torch.arange(int(ptr[-1]), device=rows.device, dtype=ptr.dtype)
     edges += torch.repeat_interleave(start - ptr[:-1], count, output_size=edges.numel())
     return CSR(ptr, csr.col[edges], csr.weight[edges], csr.num_cols)
+
+
+def large(count: int, device: torch.device, kind: torch.dtype = torch.float32) -> Tensor:
+    """Make room for numbers that are written once, on CPU by `large_array`: [n]."""
+    if device.type != "cpu":
+        return torch.empty(count, dtype=kind, device=device)
+    return torch.from_numpy(large_array(count, str(kind).removeprefix("torch.")))
 
 
 def ascending(x: Tensor) -> Tensor:
@@ -171,7 +194,9 @@ class BipartiteOperator(nn.Module):
             degree = torch.bincount(row, minlength=num_rows)
             put(f"{side}_degree", degree.to(kind))
             put(f"{side}_ptr", F.pad(degree.cumsum(0), (1, 0)).to(kind))
-            put(f"{side}_col", ascending((row.long() * num_cols).add_(col)).remainder_(num_cols).to(kind))
+            key = torch.mul(row.long(), num_cols, out=large(row.numel(), row.device, torch.int64)).add_(col)
+            place = ascending(key).remainder_(num_cols)
+            put(f"{side}_col", large(row.numel(), row.device, kind).copy_(place))
             put(f"{side}_self", 1.0 / (degree + 1).float() if self.loops else None)
             put(f"{side}_weight")  # R_ui in user order, R_iu in item order
             put(f"{side}_weight_t")  # R_ui^T in item order, R_iu^T in user order
@@ -190,8 +215,8 @@ class BipartiteOperator(nn.Module):
     def _all_weights(self, side: Side, transposed: bool = False) -> Tensor:
         """Compute the weights of all entries in the order of a side, some rows at a time."""
         degree, col = (self.user_degree, self.user_col) if side == "user" else (self.item_degree, self.item_col)
-        found, start = torch.empty(col.numel(), device=col.device), 0
-        for some in degree.split(2**18):
+        found, start = large(col.numel(), col.device), 0
+        for some in degree.split(2**14):
             each = torch.repeat_interleave(some, some)
             stop = start + each.numel()
             found[start:stop] = self.weigh(side, each, col[start:stop], transposed)

@@ -10,6 +10,7 @@ from recgnn.data.interactions.log import ITEM, RATING, USER
 from recgnn.data.interactions.prepare import Part, PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.errors import DataError
+from recgnn.files import large_array
 from recgnn.models.base import Recommender
 from recgnn.nn.folding import Entries
 from recgnn.serving.columns import own_columns
@@ -100,7 +101,7 @@ def _entries(own: np.ndarray, others: np.ndarray, ratings: np.ndarray | None, st
 
 def set_graph(model: Recommender, train: Part) -> None:
     """Give a model the training interactions, with ratings if it is trained for them."""
-    edge_index = torch.from_numpy(np.stack([train.user, train.item]))
+    edge_index = torch.from_numpy(np.stack([train.user, train.item], out=large_array((2, len(train)), np.int64)))
     rated = model.task == "rating" and train.rating is not None
     model.set_graph(edge_index, torch.from_numpy(train.rating) if rated else None)
 

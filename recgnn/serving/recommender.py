@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recgnn.data.interactions.compound import Parts, admitted
-from recgnn.data.interactions.graph import UserItems
+from recgnn.data.interactions.graph import UserItems, chained
 from recgnn.data.interactions.log import ITEM, USER
 from recgnn.data.interactions.prepared import PreparedLog
 from recgnn.data.interactions.vocabulary import Vocabulary
@@ -73,7 +73,7 @@ class TrainedRecommender(TrainedModel):
     def seen_in(self, *parts: str) -> UserItems:
         own = [p for p in parts if not (p == "val" and self.summary["val_is_test"])]  # which is the test part
         rows = [getattr(self.prepared, part) for part in own]
-        users, items = (torch.from_numpy(np.concatenate([getattr(p, side) for p in rows])) for side in (USER, ITEM))
+        users, items = (torch.from_numpy(chained([getattr(p, side) for p in rows])) for side in (USER, ITEM))
         return UserItems.from_pairs(users, items, len(self.users))
 
     def use_index(self, recall: float = 0.95) -> str:

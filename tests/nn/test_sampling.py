@@ -1,8 +1,7 @@
-"""Sampled neighbourhoods: every subset alike, and in the mean what a loop over all neighbours gives."""
+"""Sampled neighbourhoods: every neighbour as likely, and in the mean what a loop over all neighbours gives."""
 
 from __future__ import annotations
 
-from itertools import combinations
 from math import sqrt
 
 import pytest
@@ -11,7 +10,7 @@ from torch.testing import assert_close
 
 from recgnn.nn.layer_sum import layer_sum_hops
 from recgnn.nn.propagation import CSR, BipartiteOperator, dense_rows
-from recgnn.nn.sampling import among, sampled_hops, sampled_rows, subsets
+from recgnn.nn.sampling import among, sampled_hops, sampled_rows, spread
 
 EDGES = [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1), (1, 4), (2, 1), (2, 2), (3, 1), (3, 3), (3, 4)]  # user 4: none
 USERS, ITEMS, COPIES, ALPHA = 5, 6, 4000, [0.4, 0.3, 0.2, 0.1]
@@ -32,12 +31,15 @@ def near(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert ((found.mean(0) - expected).abs() <= 5 * error + 1e-7).all()
 
 
-def test_every_subset_is_as_likely() -> None:
+@pytest.mark.parametrize(("size", "count"), [(5, 2), (7, 6), (4, 1), (12, 4)])
+def test_every_number_is_as_likely_and_drawn_once(size: int, count: int) -> None:
     torch.manual_seed(0)
-    drawn = subsets(torch.tensor([5] * 20_000 + [3] * 2), 2).sort(1).values
-    counts = [int((drawn[:20_000] == torch.tensor(pair)).all(1).sum()) for pair in combinations(range(5), 2)]
-    assert sum(counts) == 20_000 and all(abs(count - 2_000) < 5 * sqrt(2_000) for count in counts)
-    assert (drawn[20_000:, 1] < 3).all()
+    drawn = spread(torch.tensor([size] * 20_000 + [2**31 - 1] * 2, dtype=torch.int32), count)
+    own = drawn[:20_000]
+    assert (own.diff(dim=1) > 0).all() and own.min() == 0 and own.max() == size - 1 and drawn.min() == 0
+    counts, expected = torch.bincount(own.flatten()), 20_000 * count / size
+    assert ((counts - expected).abs() < 5 * sqrt(expected)).all()
+    assert (drawn[20_000:] > size).any(), "a row of its own size"
 
 
 def test_rows_by_hand() -> None:

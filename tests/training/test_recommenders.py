@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Trainer, seed_everything
 
 from recgnn import models
 from recgnn.data import GraphDataModule, SyntheticLog
+from recgnn.data.interactions.graph import UserItems
 from recgnn.data.interactions.loaders import EvalBatch, RatingBatch
 from recgnn.data.interactions.sampling import InBatch, Popularity, Shared, Uniform
+from recgnn.data.shard import Shard
 from recgnn.errors import ConfigError, DataError
 from recgnn.models import CDAE, DAE, MF, AutoRec, LightGCN
 from recgnn.nn.losses import BCE, BPR, Logistic, Multinomial, SampledSoftmax, Squared
@@ -213,3 +218,35 @@ def test_it_learns(model, options) -> None:
     trainer.fit(training, data)
     assert trainer.callback_metrics["val/ndcg@10"] > before["val/ndcg@10"] + 0.05
     assert trainer.callback_metrics["train/loss"].isfinite()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="large arrays are in memory there")
+def test_arrays_in_files_are_those_in_memory(tmp_path: Path, monkeypatch) -> None:
+    """Weights, representations and figures are the same bits, and log, graph, order and seen items lie in files."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    found = []
+    for bytes_from in (2**26, 1):
+        monkeypatch.setattr("recgnn.files.MAPPED", bytes_from)
+        monkeypatch.setattr("recgnn.nn.propagation.ROWS", 16 if bytes_from == 1 else 2**16)
+        seed_everything(5, verbose=False)
+        data = GraphDataModule(SyntheticLog(60, 40, seed=3), batch_size=64)
+        training = RankingTraining(LightGCN(data.num_users, data.num_items, 8, 2), fan_out=[3, 2], ks=[5])
+        trainer = Trainer(accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
+                          enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+        trainer.fit(training, datamodule=data)
+        trainer.test(training, data, verbose=False)
+        figures = torch.tensor([float(value) for value in trainer.callback_metrics.values()])
+        found.append((*training.model.parameters(), *training.model.embeddings(), figures))
+        seen = UserItems.from_pairs(*data.known("test"), data.num_users).items
+        operator = training.model.operator
+        large = [data.prepared.train.user, data.edge_index, operator.user_col, operator.item_weight, seen,
+                 *data.known("test"), training.model.edge_index, Shard().order(9)]  # fmt: skip
+        assert {in_file(array, tmp_path) for array in large} == {bytes_from == 1}
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def in_file(array: torch.Tensor | np.ndarray, folder: Path) -> bool:
+    """Whether the memory of an array is a file of a folder."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if f"{folder}/" in line]
+    spans = [[int(address, 16) for address in line[0].split("-")] for line in lines]
+    return any(start <= torch.as_tensor(array).data_ptr() < stop for start, stop in spans)

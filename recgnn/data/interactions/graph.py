@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recgnn.data.interactions.prepare import Part
+from recgnn.files import large_array
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -31,6 +34,13 @@ def to_hetero(part: Part, num_users: int, num_items: int) -> HeteroData:
         if values is not None:
             forward[name] = backward[name] = torch.tensor(values)
     return graph
+
+
+def chained(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate arrays of one type, each [n]; one alone is returned as it is."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays, out=large_array(sum(map(len, arrays)), arrays[0].dtype))
 
 
 def compressed(rows: Tensor, num_rows: int) -> Tensor:
@@ -57,8 +67,17 @@ class UserItems(NamedTuple):
     def from_pairs(cls, user: Tensor, item: Tensor, num_users: int) -> UserItems:
         """From users [n] and items [n]; a pair that repeats counts once."""
         width = int(item.max()) + 1 if item.numel() else 1
-        key = torch.unique(user * width + item)
-        return cls(compressed(key // width, num_users), key % width)
+        on_cpu = user.device.type == "cpu"
+        key = torch.from_numpy(large_array(user.numel(), "int64")) if on_cpu else torch.empty_like(user)
+        torch.mul(user, width, out=key).add_(item)
+        if on_cpu:
+            key.numpy().sort()  # in place, in a tenth of torch's time
+        else:
+            key = key.sort().values
+        if (key[1:] == key[:-1]).any():
+            key = key.unique_consecutive()
+            user = key // width
+        return cls(compressed(user, num_users), key.remainder_(width))
 
     def to(self, device: torch.device) -> UserItems:
         """Copy to a device."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recgnn.data.interactions.compound import Parts
 from recgnn.data.interactions.filters import Filter
-from recgnn.data.interactions.graph import to_hetero
+from recgnn.data.interactions.graph import chained, to_hetero
 from recgnn.data.interactions.loaders import (
     InteractionBatches,
     RatingBatches,
@@ -31,6 +31,7 @@ from recgnn.data.interactions.usual_split import UsualSplit, WithoutValidation
 from recgnn.data.readers.rules import Rule
 from recgnn.data.shard import Position, Shard, batch_size_for
 from recgnn.errors import Checked, ConfigError, Count, DataError
+from recgnn.files import large_array
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -202,7 +203,8 @@ class GraphDataModule(Checked, LightningDataModule):
     @property
     def edge_index(self) -> Tensor:
         """Users and items of the training part, each pair once, [2, E]."""
-        return torch.stack(self.distinct("train")[:2])
+        pairs = self.distinct("train")[:2]
+        return torch.stack(pairs, out=torch.from_numpy(large_array((2, pairs[0].numel()), "int64")))
 
     @cached_property
     def graph(self) -> HeteroData:
@@ -263,8 +265,8 @@ class GraphDataModule(Checked, LightningDataModule):
         parts = ["train"]
         if part == "test" and not self.prepared.summary["val_is_test"]:
             parts.append("val")
-        users, items = zip(*(self.pairs(p) for p in parts), strict=True)
-        return torch.cat(users), torch.cat(items)
+        rows = [getattr(self.prepared, part) for part in parts]
+        return shared(chained([part.user for part in rows])), shared(chained([part.item for part in rows]))
 
     def usual_batch_size(self, rows: Side | None) -> int:
         """Choose a batch size by the size of the log: a small log makes enough steps an epoch, a large one few enough.

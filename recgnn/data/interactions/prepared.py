@@ -21,7 +21,7 @@ from recgnn.data.interactions.vocabulary import Vocabulary
 from recgnn.data.readers.notation import Notation
 from recgnn.data.stored import read_summary, reading, verify, write_summary
 from recgnn.errors import RunError
-from recgnn.files import atomic_folder, atomic_path
+from recgnn.files import atomic_folder, atomic_path, large_array
 
 FORMAT = 5
 """Version of what `prepare` computes and `save` writes; part of the cache key."""
@@ -201,7 +201,7 @@ def _read_parts(path: Path, users: Vocabulary, items: Vocabulary) -> dict[str, P
     """Read what `_write_parts` wrote."""
     with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:  # a buffer would hold it all
         kinds = {f.name: np.int64 if f.name in (USER, ITEM) else f.type.to_pandas_dtype() for f in file.schema_arrow}
-        columns = {name: np.empty(file.metadata.num_rows, dtype=kind) for name, kind in kinds.items()}
+        columns = {name: large_array(file.metadata.num_rows, kind) for name, kind in kinds.items()}
         row = 0
         for batch in file.iter_batches(2**20):  # a large log fits in memory once
             for name, values in columns.items():
