@@ -60,7 +60,7 @@ def before_layer_sum(operator: BipartiteOperator, sums: Pair, alpha: Tensor, ste
     left = torch.cat(sums)
     found, slope = torch.zeros_like(left), mapped(left)
     step, size = slope, slope.square().sum()
-    enough = 1e-12 * size
+    enough = 1e-8 * size
     for _ in range(steps):
         if size <= enough:
             break

@@ -176,7 +176,7 @@ def test_scores_start_at_the_log_of_the_frequencies(small, correction: float) ->
     model.start_at(counts, SampledSoftmax(2.0, correction))
     scores = model.score(torch.arange(small.users))
     expected = 2 * correction * counts.clamp(min=1).log()
-    assert_close(scores - scores[:, :1], (expected - expected[0]).expand_as(scores), atol=1e-4, rtol=1e-4)
+    assert_close(scores - scores[:, :1], (expected - expected[0]).expand_as(scores), atol=1e-2, rtol=1e-2)
     assert not model.user_embedding.weight[:, 1:].any() and not model.item_embedding.weight[:, 1:].any()
 
 

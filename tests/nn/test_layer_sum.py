@@ -67,7 +67,7 @@ def test_what_a_sum_of_layers_comes_from(alpha: list[float]) -> None:
     found = torch.cat(before_layer_sum(operator, (x[:U], x[U:]), weights))
     whole = dense_sum(dense, torch.eye(U + M, dtype=torch.float64), weights)
     nearest = whole @ torch.linalg.pinv(whole, rtol=1e-6) @ x
-    assert_close(whole @ found, nearest, atol=1e-5, rtol=1e-5)
+    assert_close(whole @ found, nearest, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("norm", ["sym", "row"])
