@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from recgnn.errors import ConfigError, Layers, NonNegative, Size
 from recgnn.models.base import Pair
-from recgnn.models.embedding import EmbeddingRecommender, message_shares
+from recgnn.models.embedding import EmbeddingRecommender, each_side, message_shares
 from recgnn.nn.folding import Entries, user_rows
-from recgnn.nn.layer_sum import layer_sum, layer_sum_hops, layer_sum_rows
-from recgnn.nn.losses import SampledSoftmax
+from recgnn.nn.layer_sum import before_layer_sum, layer_sum, layer_sum_hops, layer_sum_rows
+from recgnn.nn.losses import PairLoss, SampledSoftmax
 from recgnn.nn.propagation import BipartiteOperator, csr_matmul
 
 
@@ -29,6 +29,8 @@ class LightGCN(EmbeddingRecommender):
         num_layers: K; 3 in the paper.
         layer_weights: `uniform` (the paper's 1 / (K + 1)), `learned` (softmax of free parameters), or K + 1 numbers.
         init_std: standard deviation of the embeddings at the start.
+        score_init: where scores start: `rates`, at the log of the items' frequency in train as far as the loss takes it
+            off them (see `start_at`), or `zero`.
 
     >>> model = LightGCN(num_users=3, num_items=4, embedding_dim=8)
     >>> model.set_graph(torch.tensor([[0, 0, 1, 2], [1, 2, 0, 3]]))
@@ -46,8 +48,10 @@ class LightGCN(EmbeddingRecommender):
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 128, num_layers: Layers = 2,
         layer_weights: Literal["uniform", "learned"] | list[float] = "uniform", init_std: NonNegative = 0.1,
+        score_init: Literal["rates", "zero"] = "rates",
     ):  # fmt: skip
         super().__init__(num_users, num_items, embedding_dim, init_std)
+        self.started = score_init == "zero"
         self.layer_logits: nn.Parameter | None = None
         if layer_weights == "learned":
             self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1))
@@ -68,6 +72,30 @@ class LightGCN(EmbeddingRecommender):
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:
         super().set_graph(edge_index, ratings)
         self.operator = BipartiteOperator(edge_index, self.num_users, self.num_items, "sym")
+
+    @torch.no_grad()
+    def start_at(self, counts: Tensor, loss: PairLoss) -> None:
+        r"""Start the first of the D coordinates so that scores are :math:`c \tau \ln q`, which a softmax corrected for
+        popularity finds where users are all alike, and the rest learns from the first step on what tells them apart.
+
+        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once;
+        nothing for other losses, nor with sampled neighbourhoods, whose noise it would raise.
+
+        Args:
+            counts: interactions of the items in train, [I].
+            loss: what the model will be trained by, with c, `popularity_correction`, and tau, `temperature`.
+        """
+        weight = loss.popularity_correction * getattr(loss, "temperature", 1.0)
+        if self.started or loss.cosine or not weight or self.fan_out is not None or self.partition is not None:
+            return
+        self.started = True
+        rates = counts.clamp(min=1).double() / counts.clamp(min=1).sum()
+        scores = weight * (rates.log() - (rates * rates.log()).sum())
+        length = (rates * scores.square()).sum() ** 0.25  # of users' and, in the mean over rows, of items' coordinate
+        item = self.item_embedding.weight
+        sums = (length.expand(self.num_users, 1), (scores / length.clamp(min=1e-9))[:, None])
+        start = before_layer_sum(self.operator, each_side(lambda x: x.to(item), sums), self.alpha)
+        self.user_embedding.weight[:, :1], item[:, :1] = start
 
     @property
     def layer_widths(self) -> list[int]:

@@ -47,7 +47,8 @@ class XSimGCL(LightGCN):
     ):  # fmt: skip
         if contrast_layer > num_layers:
             raise ConfigError(f"XSimGCL.contrast_layer is {contrast_layer}; expected 1 to {num_layers} (num_layers)")
-        super().__init__(num_users, num_items, embedding_dim, num_layers, [0] + num_layers * [1 / num_layers], init_std)
+        weights = [0] + num_layers * [1 / num_layers]
+        super().__init__(num_users, num_items, embedding_dim, num_layers, weights, init_std, "zero")
         self.noise, self.temperature, self.contrast_weight = noise, temperature, contrast_weight
         layer = F.one_hot(torch.tensor(contrast_layer), num_layers + 1)
         self.register_buffer("readouts", torch.stack([self.alpha, layer]), persistent=False)

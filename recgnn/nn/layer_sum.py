@@ -39,6 +39,41 @@ def layer_sum(operator: BipartiteOperator, x: Pair, alpha: Tensor) -> Pair:
     return out_user, out_item
 
 
+@torch.no_grad()
+def before_layer_sum(operator: BipartiteOperator, sums: Pair, alpha: Tensor, steps: int = 30) -> Pair:
+    r"""Find what `layer_sum` maps to given `sums` ([U, 1], [I, 1]), or as close as there is, by conjugate gradients on
+    the normal equations (CGLS, `Björck, 1996 <https://doi.org/10.1137/1.9781611971484>`_, section 7.4; the symmetric
+    normalisation makes the map its own transpose): ([U, 1], [I, 1]).
+
+    Args:
+        operator: Â, without self-loops, normalised symmetrically.
+        sums: what is to come out.
+        alpha: layer weights, [K+1].
+        steps: how many at most, each of two maps.
+    """
+    sizes = [len(side) for side in sums]
+
+    def mapped(x: Tensor) -> Tensor:
+        user, item = x.split(sizes)
+        return torch.cat(layer_sum(operator, (user, item), alpha))
+
+    left = torch.cat(sums)
+    found, slope = torch.zeros_like(left), mapped(left)
+    step, size = slope, slope.square().sum()
+    enough = 1e-12 * size
+    for _ in range(steps):
+        if size <= enough:
+            break
+        change = mapped(step)
+        length = size / change.square().sum()
+        found, left = found + length * step, left - length * change
+        slope, before = mapped(left), size
+        size = slope.square().sum()
+        step = slope + size / before * step
+    user, item = found.split(sizes)
+    return user, item
+
+
 def layer_sum_hops(hops: Sequence[Hop | SampledHop], x: Pair, alpha: Tensor) -> Pair:
     r"""Estimate `layer_sum` at a batch's nodes over sampled neighbourhoods, differentiable in x and alpha, by Horner's
     rule, :math:`\alpha_0 x + \hat A_1 (\alpha_1 x + \hat A_2 (\dots))`: ([n, D], [m, D]).

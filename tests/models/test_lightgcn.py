@@ -10,6 +10,7 @@ from torch_geometric import nn as pyg
 from recgnn.errors import ConfigError
 from recgnn.models import LightGCN
 from recgnn.nn.folding import Entries
+from recgnn.nn.losses import BPR, SampledSoftmax
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}  # the operator's weights are float32
 WEIGHTS = ["uniform", "learned", [0.5, 0.25, -0.25, 1.0]]
@@ -164,3 +165,34 @@ def test_shares_are_the_terms_of_the_sum(layer_weights, small, on_graph) -> None
             sent = sent / (degree[user] * degree[small.users + j]).sqrt()
             expected = torch.stack([sent @ model.embeddings()[1][i].double() for i in targets])
             assert_close(row.double(), expected.detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("correction", [1.0, 0.5])
+def test_scores_start_at_the_log_of_the_frequencies(small, correction: float) -> None:
+    """Of the items for each user, but for a constant of the user; the other coordinates start as they did."""
+    model = make(small, num_layers=2, init_std=0.0)
+    model.set_graph(small.edges)
+    counts = torch.bincount(small.edges[1], minlength=small.items)
+    model.start_at(counts, SampledSoftmax(2.0, correction))
+    scores = model.score(torch.arange(small.users))
+    expected = 2 * correction * counts.clamp(min=1).log()
+    assert_close(scores - scores[:, :1], (expected - expected[0]).expand_as(scores), atol=1e-4, rtol=1e-4)
+    assert not model.user_embedding.weight[:, 1:].any() and not model.item_embedding.weight[:, 1:].any()
+
+
+def test_scores_start_at_the_frequencies_once_and_with_a_loss_that_corrects_for_them(small) -> None:
+    counts = torch.bincount(small.edges[1], minlength=small.items)
+    for options, loss in (({"score_init": "zero"}, SampledSoftmax()), ({}, BPR()), ({}, SampledSoftmax(1.0, 0.0))):
+        model = make(small, init_std=0.0, **options)
+        model.set_graph(small.edges)
+        model.start_at(counts, loss)
+        assert not model.item_embedding.weight.any()
+    model.sample([2, 2, 2])
+    model.start_at(counts, SampledSoftmax())
+    assert not model.item_embedding.weight.any()
+    model.fan_out = None
+    model.start_at(counts, SampledSoftmax())
+    with torch.no_grad():
+        model.item_embedding.weight.fill_(0.5)
+    model.start_at(counts, SampledSoftmax())
+    assert (model.item_embedding.weight == 0.5).all()

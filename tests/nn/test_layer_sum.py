@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recgnn.nn.layer_sum import layer_sum, layer_sum_rows, perturbed
+from recgnn.nn.layer_sum import before_layer_sum, layer_sum, layer_sum_rows, perturbed
 from recgnn.nn.propagation import BipartiteOperator
 
 U, M, D = 9, 7, 3
@@ -58,6 +58,16 @@ def test_layer_sum_is_the_sum_of_powers_with_its_gradients(norm: str, num_layers
     right = torch.autograd.grad((expected * g).sum(), [x, alpha])
     for ours, theirs in zip(torch.autograd.grad((out * g).sum(), [x, alpha]), right, strict=True):
         assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [[1.0], [1 / 3] * 3, [0.25] * 4, [0.0, 1.0]])  # the last two have no inverse
+def test_what_a_sum_of_layers_comes_from(alpha: list[float]) -> None:
+    operator, dense = make()
+    x, weights = inputs(len(alpha) - 1)[0][:, :1], torch.tensor(alpha, dtype=torch.float64)
+    found = torch.cat(before_layer_sum(operator, (x[:U], x[U:]), weights))
+    whole = dense_sum(dense, torch.eye(U + M, dtype=torch.float64), weights)
+    nearest = whole @ torch.linalg.pinv(whole, rtol=1e-6) @ x
+    assert_close(whole @ found, nearest, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["sym", "row"])
