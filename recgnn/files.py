@@ -51,8 +51,8 @@ def large_array(shape: int | tuple[int, ...], kind: Any) -> np.ndarray:
     kind = np.dtype(kind)
     size = kind.itemsize * (math.prod(shape) if isinstance(shape, tuple) else shape)
     if size >= MAPPED:
-        with suppress(OSError, AttributeError):
-            with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
+        with suppress(OSError, AttributeError, ValueError):
+            with tempfile.TemporaryFile(dir=os.environ.get("TMPDIR") or "/var/tmp") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
                 return np.frombuffer(mmap.mmap(file.fileno(), size), kind).reshape(shape)
     return np.empty(shape, kind)

@@ -223,7 +223,10 @@ def as_results(content: dict[str, Any]) -> dict[str, Any]:
         "epochs": int(content["epochs"]),
         **{name: int(number) for name in ("trials", "test_reads") if (number := content.get(name)) is not None},
         "groups": {name: [group(record, name) for record in records] for name, records in groups.items()},
-        "baselines": {name: {"test": numbers(parts.get("test", {}))} for name, parts in baselines.items()},
+        "baselines": {
+            name: {"test": numbers(parts.get("test", {})), "settings": numbers(parts.get("settings", {}))}
+            for name, parts in baselines.items()
+        },
         "files": dict(content.get("files", {})),
     }
 

@@ -78,13 +78,18 @@ class Table:
 
     @property
     def baselines(self) -> list[Row]:
-        """The simple methods that its runs were measured beside, each test part once."""
+        """The simple methods that its runs were measured beside, each test part once; where one was measured there with
+        two settings, with the others in a row of their own."""
         found: dict[str, dict[str, Run]] = {}
         for run in (run for row in self.rows for run in row.runs):
             for name, values in run.content.get("baselines", {}).items():
-                beside = replace(run, content=run.content | values | {"seconds": float("nan")}, model=name)
-                found.setdefault(name, {}).setdefault(run.part, beside)
-        return [Row([*runs.values()], f"({BASELINES.get(name, name)})") for name, runs in found.items()]
+                values = {"settings": {}} | values | {"seconds": float("nan")}
+                beside, label = replace(run, content=run.content | values, model=name), BASELINES.get(name, name)
+                first = found.setdefault(f"({label})", {}).setdefault(run.part, beside)
+                if first.content["settings"] != values["settings"]:
+                    label = ", ".join([label, *(f"{key} {value:g}" for key, value in values["settings"].items())])
+                    found.setdefault(f"({label})", {}).setdefault(run.part, beside)
+        return [Row([*runs.values()], label) for label, runs in found.items()]
 
     @property
     def metrics(self) -> list[str]:

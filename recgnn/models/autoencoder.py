@@ -35,6 +35,7 @@ class RowRecommender(Recommender):
     """
 
     bias_init: str = "rates"
+    former = {"bias_init": "zero"}
     explanation = "by how much the score falls without each of the user's items; they need not sum to it"
     rest = "what no single item explains"
 

@@ -48,6 +48,7 @@ class Model(Checked, nn.Module, ABC):
         tasks: what it can be trained for; the first is the default.
         reads: `interactions` of users with items, or `events` with a label.
         defaults: training arguments that suit it, such as `{"lr": 5e-3}`.
+        former: what arguments were before there were such, which runs of that time lack.
         arguments: what its constructor was given, complete: `type(model)(**model.arguments)` is a model like it.
         task: what it is trained for, one of `tasks`.
         l2: the weight of the regularisation that it is trained with.
@@ -62,6 +63,7 @@ class Model(Checked, nn.Module, ABC):
     tasks: ClassVar[tuple[Task, ...]]
     reads: ClassVar[Literal["interactions", "events"]]
     defaults: ClassVar[dict[str, Any]] = {}
+    former: ClassVar[dict[str, Any]] = {}
     arguments: dict[str, Any]
     task: Task
     l2: float = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class LightGCN(EmbeddingRecommender):
     torch.Size([2, 2])
     """
 
+    former = {"score_init": "zero"}
     defaults = {"loss": SampledSoftmax, "l2": 0.15, "l2_on": "representations", "lr": 3e-3}
     explanation = "what the paths through each of the user's items add to the score; exact, with the user's own vector"
     rest = "the user's own vector"
@@ -78,24 +79,37 @@ class LightGCN(EmbeddingRecommender):
         r"""Start the first of the D coordinates so that scores are :math:`c \tau \ln q`, which a softmax corrected for
         popularity finds where users are all alike, and the rest learns from the first step on what tells them apart.
 
-        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once;
-        nothing for other losses, nor with sampled neighbourhoods, whose noise it would raise.
+        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once, not on
+        loaded weights; nothing for other losses, with sampled neighbourhoods, whose noise it would raise, without layer
+        0 (no sum of the others gives such scores), or with another `propagate`.
 
         Args:
             counts: interactions of the items in train, [I].
             loss: what the model will be trained by, with c, `popularity_correction`, and tau, `temperature`.
         """
         weight = loss.popularity_correction * getattr(loss, "temperature", 1.0)
+        ours = type(self).propagate is LightGCN.propagate and self.operator.norm == "sym" and self.alpha[0] > 0
         if self.started or loss.cosine or not weight or self.fan_out is not None or self.partition is not None:
             return
         self.started = True
         rates = counts.clamp(min=1).double() / counts.clamp(min=1).sum()
         scores = weight * (rates.log() - (rates * rates.log()).sum())
         length = (rates * scores.square()).sum() ** 0.25  # of users' and, in the mean over rows, of items' coordinate
+        if not ours or length < 1e-3:  # all items as frequent
+            return
+        if abs(self.alpha[::2].sum() - self.alpha[1::2].sum()) < 0.1:
+            # Nothing of (sqrt d_u, -sqrt d_i), the vector of Â's eigenvalue -1, comes out of the sum of layers: let the
+            # constant that is free in all scores be such that nothing of it is asked for.
+            of_user, of_item = self.operator.user_degree.double().sqrt(), self.operator.item_degree.double().sqrt()
+            scores += (length**2 * of_user.sum() - (of_item * scores).sum()) / of_item.sum()
         item = self.item_embedding.weight
-        sums = (length.expand(self.num_users, 1), (scores / length.clamp(min=1e-9))[:, None])
+        sums = (length.expand(self.num_users, 1), (scores / length)[:, None])
         start = before_layer_sum(self.operator, each_side(lambda x: x.to(item), sums), self.alpha)
         self.user_embedding.weight[:, :1], item[:, :1] = start
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.started = True
+        super()._load_from_state_dict(*args)
 
     @property
     def layer_widths(self) -> list[int]:

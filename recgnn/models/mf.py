@@ -41,6 +41,7 @@ class MF(EmbeddingRecommender):
     tasks = ("ranking", "rating")
     defaults = {"loss": SampledSoftmax, "l2": 0.1, "lr": 2e-3}
     divisible = True
+    former = {"normalize": False}
 
     def __init__(
         self, num_users: int, num_items: int, embedding_dim: Size = 128, biases: bool = False,

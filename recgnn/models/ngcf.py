@@ -42,6 +42,7 @@ class NGCF(EmbeddingRecommender):
     explanation = BY_MESSAGES
     rest = "the user's own vector"
     divisible = True
+    former = {"normalize": False}
     operator: BipartiteOperator
 
     def __init__(

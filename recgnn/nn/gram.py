@@ -85,4 +85,6 @@ def available_memory() -> float:
     with suppress(OSError, ValueError):  # a container's limit
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
         found.append(float(limit - used))
+        kept = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        found[-1] += int(kept.get("inactive_file", 0))  # pages of files, which the system drops where it must
     return min(found)

@@ -49,7 +49,8 @@ class Parent:
         """
         model = training.model
         own = {"model": f"{type(model).__module__}.{type(model).__qualname__}", "task": model.task} | model.arguments
-        then = {"model": self.kind, "task": self.trained.get("task")} | self.arguments
+        then = {"model": self.kind, "task": self.trained.get("task")}
+        then |= {name: value for name, value in model.former.items() if name in own} | self.arguments
         for name in dict.fromkeys([*own, *then]):
             if name not in SIZES and own.get(name) != then.get(name):
                 raise RunError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.distributed as dist
 
 from recgnn.data.interactions.module import GraphDataModule
 from recgnn.errors import RunError
@@ -56,10 +57,12 @@ def beside(
     found: dict[str, dict[str, Any]] = {}
     if not isinstance(like.model, Popularity):
         found["popularity"] = most_popular(data, like, parts)
-    methods = {} if more is False else methods_for(data, bool(more))
-    if more is None and isinstance(like.model, EASE):
-        methods = {}
-    return found | simple_methods(data, like, parts, chosen, methods)
+    if more:
+        return found | simple_methods(data, like, parts, chosen, methods_for(data))
+    if more is None and not isinstance(like.model, EASE):
+        with suppress(RunError, MemoryError, torch.OutOfMemoryError, torch.linalg.LinAlgError):  # nobody asked for it
+            found |= simple_methods(data, like, parts, chosen, methods_for(data, search=False))
+    return found
 
 
 def most_popular(data: Any, like: Any, parts: Sequence[str]) -> dict[str, Values]:
@@ -131,10 +134,13 @@ def methods_for(data: Any, search: bool = True) -> dict[str, Method]:
     def nearer(setting: str, factor: float) -> Callable[[dict[str, Any]], Iterable[dict[str, Any]]]:
         return lambda best: [best | {setting: best[setting] * factor}, best | {setting: best[setting] / factor}]
 
-    usual: dict[str, Any] = {}
+    found: list[dict[str, Any]] = [{}]
     if data.num_items <= MOST_ITEMS and (search or seconds_of_ease(data) <= SECONDS):
         with suppress(RunError):  # of memory that it needs
-            usual = {"l2": RankingTraining(EASE(*sizes)).usual_l2(data)}
+            found = [{"l2": RankingTraining(EASE(*sizes)).usual_l2(data)}]
+    if dist.is_available() and dist.is_initialized():
+        dist.broadcast_object_list(found)  # what is free differs between processes, and all measure the same methods
+    (usual,) = found
     if not search:
         return {"ease": Method(ease, usual)} if usual else {}
     knn = Method(

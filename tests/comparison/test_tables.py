@@ -13,6 +13,7 @@ from recgnn.comparison import compare
 from recgnn.comparison.metrics import METRICS, goodness
 from recgnn.comparison.reading import find
 from recgnn.comparison.tables import tables
+from recgnn.data.stored import read_json
 from recgnn.errors import ConfigError, RunError
 
 
@@ -255,6 +256,16 @@ def test_simple_methods_stand_beside_the_runs(made, tmp_path, capsys) -> None:
     assert [(row.name, row.values("ndcg@10")) for row in table.baselines] == [("(EASE)", [0.2468])]
     files = [(tmp_path / f"out/compare.{kind}").read_text() for kind in ("md", "csv", "html")]
     assert all("(EASE)" in text and "0.2468" in text for text in [capsys.readouterr().out, *files])
+
+
+def test_a_simple_method_with_two_settings_has_two_rows(made, tmp_path) -> None:
+    runs = [made(f"a/{seed}", {"ndcg@10": 0.3}, seed) for seed in (1, 2, 3)]
+    for run, l2 in zip(runs, (3.0, 8.0, 3.0), strict=True):
+        content = read_json(run / "metrics.json")
+        content["baselines"] = {"ease": {"settings": {"l2": l2}, "test": {"ndcg@10": l2 / 10}}}
+        (run / "metrics.json").write_text(json.dumps(content))
+    (table,) = tables(find([tmp_path])[0])
+    assert {(row.name, *row.values("ndcg@10")) for row in table.baselines} == {("(EASE)", 0.3), ("(EASE, l2 8)", 0.8)}
 
 
 def test_the_simple_methods_of_the_runs_themselves(trained) -> None:

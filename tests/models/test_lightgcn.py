@@ -167,10 +167,10 @@ def test_shares_are_the_terms_of_the_sum(layer_weights, small, on_graph) -> None
             assert_close(row.double(), expected.detach(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("correction", [1.0, 0.5])
-def test_scores_start_at_the_log_of_the_frequencies(small, correction: float) -> None:
+@pytest.mark.parametrize(("correction", "num_layers"), [(1.0, 2), (0.5, 2), (1.0, 0), (1.0, 1), (1.0, 3)])
+def test_scores_start_at_the_log_of_the_frequencies(small, correction: float, num_layers: int) -> None:
     """Of the items for each user, but for a constant of the user; the other coordinates start as they did."""
-    model = make(small, num_layers=2, init_std=0.0)
+    model = make(small, num_layers=num_layers, init_std=0.0)
     model.set_graph(small.edges)
     counts = torch.bincount(small.edges[1], minlength=small.items)
     model.start_at(counts, SampledSoftmax(2.0, correction))
@@ -196,3 +196,23 @@ def test_scores_start_at_the_frequencies_once_and_with_a_loss_that_corrects_for_
         model.item_embedding.weight.fill_(0.5)
     model.start_at(counts, SampledSoftmax())
     assert (model.item_embedding.weight == 0.5).all()
+    loaded = make(small, init_std=0.0)
+    loaded.set_graph(small.edges)
+    loaded.load_state_dict(model.state_dict())
+    loaded.start_at(counts, SampledSoftmax())
+    assert (loaded.item_embedding.weight == 0.5).all(), "loaded weights stay"
+
+
+def test_what_cannot_start_at_the_frequencies_starts_as_ever(small) -> None:
+    class Own(LightGCN):
+        def propagate(self):
+            return self.user_embedding.weight, self.item_embedding.weight
+
+    counts = torch.bincount(small.edges[1], minlength=small.items)
+    without = make(small, num_layers=2, layer_weights=[0.0, 0.5, 0.5], init_std=0.0)
+    own = Own(small.users, small.items, 4, init_std=0.0)
+    alike = make(small, init_std=0.0)
+    for model, found in ((without, counts), (own, counts), (alike, torch.full_like(counts, 7))):
+        model.set_graph(small.edges)
+        model.start_at(found, SampledSoftmax())
+        assert not model.item_embedding.weight.any() and not model.user_embedding.weight.any()

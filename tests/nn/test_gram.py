@@ -44,8 +44,17 @@ def test_gram_matrices_and_products(monkeypatch) -> None:
 
 def test_memory_is_that_of_the_container_where_it_is_less(monkeypatch) -> None:
     files = {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable:   1000 kB\n",
-             "/sys/fs/cgroup/memory.max": "500000\n", "/sys/fs/cgroup/memory.current": "100000"}  # fmt: skip
-    monkeypatch.setattr(Path, "read_text", lambda self: files[str(self)])
+             "/sys/fs/cgroup/memory.max": "500000\n", "/sys/fs/cgroup/memory.current": "100000",
+             "/sys/fs/cgroup/memory.stat": "anon 90000\ninactive_file 6000\nactive_file 4000\n"}  # fmt: skip
+
+    def read_text(path: Path) -> str:
+        if str(path) not in files:
+            raise FileNotFoundError(path)
+        return files[str(path)]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert available_memory() == 406_000, "pages of files that nobody reads are free"
+    del files["/sys/fs/cgroup/memory.stat"]
     assert available_memory() == 400_000
     files["/sys/fs/cgroup/memory.max"] = "max"
     assert available_memory() == 1_024_000

@@ -36,7 +36,7 @@ from recgnn.models import (
 )
 from recgnn.models.base import Recommender
 from recgnn.training.clicks import ClickTraining
-from recgnn.training.from_run import move
+from recgnn.training.from_run import Parent, move
 from recgnn.training.recommenders import RankingTraining, RatingTraining
 
 USERS, ITEMS = torch.tensor([8, 2, 5, 0, 3, 9]), torch.tensor([1, 6, 0, 4, 7])  # where 6 users and 5 items go
@@ -186,6 +186,18 @@ def test_the_run_is_an_ordinary_one_and_names_its_parent(days: tuple[str, Path],
     main("test", ["--run", str(folder / "b")])
     if kind == "MF":
         main("export", ["--run", str(folder / "b"), "--format", "embeddings", "--output", str(folder / "vectors")])
+
+
+@pytest.mark.parametrize(("kind", "name"), [(LightGCN, "score_init"), (NGCF, "normalize"), (CDAE, "bias_init")])
+def test_a_run_that_knew_no_such_argument_yet_goes_on_as_it_was(kind: type, name: str) -> None:
+    model, data = kind(3, 3, **kind.former), SimpleNamespace(fresh=[0])  # type: ignore[attr-defined]
+    arguments = {key: value for key, value in model.arguments.items() if key != name}
+    of_then = {"kind": f"{kind.__module__}.{kind.__name__}", "trained": {"task": "ranking"}, "arguments": arguments}
+    parent: Any = SimpleNamespace(given="a", **of_then)
+    Parent.check(parent, RankingTraining(model), data)
+    other = {"score_init": "rates", "normalize": True, "bias_init": "rates"}[name]
+    with pytest.raises(RunError, match=f"its {name} is .*, and the configuration's '?{other}"):
+        Parent.check(parent, RankingTraining(kind(3, 3, **{name: other})), data)
 
 
 def test_what_does_not_fit_is_refused(days: tuple[str, Path], tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def test_ease_does_not_stand_beside_itself_nor_where_it_takes_long(data, like, m
     assert list(beside(data, like, ["val"], None, {})) == ["popularity"]
 
 
+def test_an_ease_that_nobody_asked_for_may_fail(data, like, monkeypatch) -> None:
+    """A run that is trained and tested is told all the same."""
+
+    def fail(model: EASE) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(EASE, "solve", fail)
+    assert list(beside(data, like, ["val"], None, {})) == ["popularity"]
+    with pytest.raises(torch.OutOfMemoryError):
+        beside(data, like, ["val"], True, {})
+
+
 @pytest.mark.parametrize(("users", "items", "rows", "few"), [(600, 9000, 80_000, False), (600, 4000, 80_000, True),
     (6000, 3700, 800_000, True), (100, 3700, 800_000, False), (600_000, 1000, 800_000, False)])  # fmt: skip
 def test_how_long_ease_takes(users: int, items: int, rows: int, few: bool) -> None:
