@@ -79,9 +79,9 @@ class LightGCN(EmbeddingRecommender):
         r"""Start the first of the D coordinates so that scores are :math:`c \tau \ln q`, which a softmax corrected for
         popularity finds where users are all alike, and the rest learns from the first step on what tells them apart.
 
-        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once, not on
-        loaded weights; nothing for other losses, with sampled neighbourhoods, whose noise it would raise, without layer
-        0 (no sum of the others gives such scores), or with another `propagate`.
+        From zero, an item that most users have was still not learnt when the rest had long overfitted. Done once, not
+        on loaded weights; nothing for other losses, with sampled neighbourhoods, whose noise it would raise, without
+        layer 0 (no sum of the others gives such scores), or with another `propagate`.
 
         Args:
             counts: interactions of the items in train, [I].
