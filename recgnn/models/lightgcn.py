@@ -65,6 +65,12 @@ class LightGCN(EmbeddingRecommender):
             )
         self.register_buffer("fixed_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
+    @staticmethod
+    def usual_l2(scale: float) -> float:
+        """Return the regularisation for rankings of a log of some scale (see `RankingTraining.usual_l2`): the sparser,
+        the more."""
+        return 0.9 / scale**0.5
+
     @property
     def alpha(self) -> Tensor:
         """Return the layer weights, [K+1]."""

@@ -113,8 +113,8 @@ class RankingTraining(RecommenderTraining):
         num_negatives: how many per positive, or per batch for `shared`; when None 1, or many for losses of cosines.
         popularity_alpha: exponent of the item counts for `popularity` and `shared`; when None 0.75, or 0 (all items
             alike) for losses of cosines.
-        l2: weight of the L2 regularisation; when None by the log for MF, DAE, CDAE and EASE with losses that do not
-            say another (see `usual_l2`), else the loss's or the model's default.
+        l2: weight of the L2 regularisation; when None by the log for MF, LightGCN, DAE, CDAE and EASE with losses that
+            do not say another (see `usual_l2`), else the loss's or the model's default.
         l2_on: what is regularised of models by inner product: the `embeddings` of the batch's rows, as in the papers,
             or the `representations` that are computed from them; the model's default when None.
         lr: learning rate of Adam; the model's default when None.

@@ -150,7 +150,8 @@ class Own(MF):
         (lambda: MF(9, 4, 2), {"l2": 0.5}, None),
         (lambda: MF(9, 4, 2), {"loss": BPR()}, None),  # which says 1e-3
         (lambda: Own(9, 4, 2), {}, None),
-        (lambda: LightGCN(9, 4, 2), {}, None),
+        (lambda: LightGCN(9, 4, 2), {}, 0.64),  # 0.9 / sqrt 2
+        (lambda: models.XSimGCL(9, 4, 2), {}, None),  # defaults of its own
         (lambda: models.Popularity(9, 4), {}, None),
     ],
 )
