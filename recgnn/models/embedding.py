@@ -84,7 +84,7 @@ class EmbeddingRecommender(Recommender):
         return pick(self.propagate(), (users, items))
 
     def directions(self, x: Tensor) -> Tensor:
-        """Divide representations [n, D'] by their lengths, where scores are cosines; else return them as they are."""
+        """Divide representations x [n, D'] by their lengths, where scores are cosines; else return x."""
         return F.normalize(x, dim=1) if self.normalize else x
 
     def set_graph(self, edge_index: Tensor, ratings: Tensor | None = None) -> None:

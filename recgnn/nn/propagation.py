@@ -52,8 +52,8 @@ def csr_matmul(csr: CSR, x: Tensor) -> Tensor:
 
 
 def multiply_into(out: Tensor | None, csr: CSR, x: Tensor) -> Tensor:
-    """Compute `csr_matmul` of A [R, C] and x [C, D] some rows at a time in the place of `out` [R, D], so that nothing
-    else of this size is held; in a new tensor where that is None or has few rows: [R, D]."""
+    """Compute `csr_matmul` of A [R, C], `csr`, and x [C, D] some rows at a time in the place of `out` [R, D], so that
+    nothing else of this size is held; in a new tensor where that is None or has few rows: [R, D]."""
     if out is None or len(out) <= ROWS or not isinstance(csr, CSR):
         return csr_matmul(csr, x)
     for start in range(0, len(out), ROWS):
@@ -77,7 +77,8 @@ def select_rows(csr: CSR, rows: Tensor) -> CSR:
 
 
 def large(count: int, device: torch.device, kind: torch.dtype = torch.float32) -> Tensor:
-    """Make room for numbers that are written once, on CPU by `large_array`: [n]."""
+    """Make room for `count` numbers of a `kind` that are written once, on a `device`, if that is the CPU by
+    `large_array`: [count]."""
     if device.type != "cpu":
         return torch.empty(count, dtype=kind, device=device)
     return torch.from_numpy(large_array(count, str(kind).removeprefix("torch.")))

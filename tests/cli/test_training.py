@@ -78,7 +78,7 @@ def test_config_is_complete_and_runs_again(tiny_run, tmp_path):
     training = config["training"]
     assert training["class_path"].endswith("RankingTraining") and training["init_args"]["lr"] == 0.05
     assert training["init_args"]["loss"]["class_path"].endswith("SampledSoftmax")
-    assert training["init_args"]["l2"] == 0.15  # LightGCN's own
+    assert training["init_args"]["l2"] == 0.26  # by the log: 0.9 / sqrt(scale)
     again = main("fit", ["--config", str(tiny_run / "config.yaml"), "--run_dir", str(tmp_path / "again")])
     split = config["data"]["init_args"]["split"]  # the one that was taken for a log with times
     assert split["class_path"].endswith("RatioSplit") and split["init_args"]["order"] == "time"
