@@ -94,14 +94,15 @@ class LightGCN(EmbeddingRecommender):
             loss: what the model will be trained by, with c, `popularity_correction`, and tau, `temperature`.
         """
         weight = loss.popularity_correction * getattr(loss, "temperature", 1.0)
-        ours = type(self).propagate is LightGCN.propagate and self.operator.norm == "sym" and self.alpha[0] > 0
-        if self.started or loss.cosine or not weight or self.fan_out is not None or self.partition is not None:
+        fits = type(self).propagate is LightGCN.propagate and self.operator.norm == "sym" and self.alpha[0] > 0
+        whole = self.fan_out is None and self.partition is None
+        if self.started or not fits or not whole or loss.cosine or not weight:
             return
         self.started = True
         rates = counts.clamp(min=1).double() / counts.clamp(min=1).sum()
         scores = weight * (rates.log() - (rates * rates.log()).sum())
         length = (rates * scores.square()).sum() ** 0.25  # of users' and, in the mean over rows, of items' coordinate
-        if not ours or length < 1e-3:  # all items as frequent
+        if length < 1e-3:  # all items as frequent
             return
         if abs(self.alpha[::2].sum() - self.alpha[1::2].sum()) < 0.1:
             # Nothing of (sqrt d_u, -sqrt d_i), the vector of Â's eigenvalue -1, comes out of the sum of layers: let the

@@ -127,6 +127,7 @@ class RankingTraining(RecommenderTraining):
 
     task = "ranking"
     by_log = True
+    left_out = ""  # what is told where a simple method was not fitted beside it
     kinds: Any
 
     def __init__(

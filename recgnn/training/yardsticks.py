@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from recgnn.data.interactions.module import GraphDataModule
-from recgnn.errors import RunError
+from recgnn.errors import RunError, first_line
 from recgnn.evaluation.metrics.names import BASELINES, RANKING
 from recgnn.models import EASE, GraphFilter, ItemKNN, Popularity
 from recgnn.models.base import Recommender
@@ -60,8 +60,14 @@ def beside(
     if more:
         return found | simple_methods(data, like, parts, chosen, methods_for(data))
     if more is None and not isinstance(like.model, EASE):
-        with suppress(RunError, MemoryError, torch.OutOfMemoryError, torch.linalg.LinAlgError):  # nobody asked for it
-            found |= simple_methods(data, like, parts, chosen, methods_for(data, search=False))
+        left_out = "it would take long or more memory than there is"
+        try:
+            if methods := methods_for(data, search=False):
+                return found | simple_methods(data, like, parts, chosen, methods)
+        except (RunError, MemoryError, torch.OutOfMemoryError, torch.linalg.LinAlgError) as error:
+            left_out = first_line(error)  # nobody asked for it, and the run is trained and tested
+        told = "--baselines true fits it, or a linear filter, and ItemKNN"
+        like.left_out = f"EASE was not fitted beside this run ({left_out}); {told}"
     return found
 
 
@@ -214,8 +220,8 @@ def measured(training: RankingTraining, data: Any, part: str, users: int | None 
 
 
 def remarks(content: dict[str, Any], like: Any) -> list[str]:
-    """Say where a run is hardly better than the most popular items, or clearly worse than the best simple method, and
-    what to try.
+    """Say that EASE was left out, and where a run is hardly better than the most popular items, or clearly worse than
+    the best simple method, and what to try.
 
     Args:
         content: metrics.json, with `baselines`.
@@ -227,9 +233,9 @@ def remarks(content: dict[str, Any], like: Any) -> list[str]:
     own = content[part].get(name)
     others = {key: values[part].get(name) for key, values in content.get("baselines", {}).items() if part in values}
     others = {key: value for key, value in others.items() if value is not None}
-    model = getattr(like, "model", None)
+    model, left_out = getattr(like, "model", None), [note for note in (getattr(like, "left_out", ""),) if note]
     if own is None or not others or isinstance(model, Popularity):
-        return []
+        return left_out
 
     def tries(usual: str) -> str:
         return advice(content, "try other settings (python -m recgnn.tune)" if hasattr(model, "solve") else usual)
@@ -243,7 +249,7 @@ def remarks(content: dict[str, Any], like: Any) -> list[str]:
         instead = "" if isinstance(model, EASE) else ", or --model EASE"
         if ease is not None and sign * ease * clearly <= sign * popular:
             instead = f"; neither is EASE ({ease:.4f}), so there may be little more to learn from this log"
-        return [
+        return left_out + [
             f"{where} {told}, {how} better than the most popular items for everybody ({popular:.4f}): the model does "
             f"not tell users apart; {tries(usual + '--training.l2')}{instead}"
         ]
@@ -254,8 +260,8 @@ def remarks(content: dict[str, Any], like: Any) -> list[str]:
         usual = "try other values of --training.l2 and --training.lr (python -m recgnn.tune)"
         if hasattr(model, "propagate") and not isinstance(like.loss, SampledSoftmax):
             usual = usual.replace("try ", "try --training.loss SampledSoftmax, ")
-        return [
+        return left_out + [
             f"{where} {told}, more than 5 % worse than {BASELINES[best]} ({others[best]:.4f}, {how}), which takes "
             f"seconds; {tries(usual)}, or --model {BASELINES[best]}"
         ]
-    return []
+    return left_out

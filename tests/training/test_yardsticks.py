@@ -96,6 +96,10 @@ def test_ease_does_not_stand_beside_itself_nor_where_it_takes_long(data, like, m
     assert list(beside(data, RankingTraining(Popularity(61, 40), ks=[5]), ["val"], None, {})) == ["ease"]
     monkeypatch.setattr(yardsticks, "SECONDS", 0.0)
     assert list(beside(data, like, ["val"], None, {})) == ["popularity"]
+    nothing = {"val": {"recall@5": 0.5}, "test": {}}
+    assert "EASE was not fitted beside this run (it would take long" in remarks(nothing, like)[0]
+    like.left_out = ""
+    assert list(beside(data, like, ["val"], False, {})) == ["popularity"] and not remarks(nothing, like)
 
 
 def test_an_ease_that_nobody_asked_for_may_fail(data, like, monkeypatch) -> None:
